@@ -1,0 +1,1 @@
+"""The shared floor: annotations, metrics, files, configuration, checkpoints, pictures, scenes."""

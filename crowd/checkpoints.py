@@ -1,0 +1,59 @@
+"""Checkpoints: written whole or not at all, read without executing anything, loaded strictly."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import torch
+from torch import nn
+
+from crowd.errors import InputError
+from crowd.files import atomic_path, require_file
+
+
+def save_checkpoint(path: str | os.PathLike, **state) -> None:
+    """Write tensors, numbers, strings and containers of them atomically."""
+    with atomic_path(path) as part:
+        torch.save(state, part)
+
+
+def load_checkpoint(path: str | os.PathLike) -> dict:
+    """Read a checkpoint on the CPU with `weights_only`; raise `InputError` when it is not one."""
+    path = require_file(path, "name a checkpoint that a training command wrote")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        raise InputError(
+            f"{path} is damaged or not a checkpoint of tensors alone: copy it again or train anew"
+        ) from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path} holds no dictionary of weights: name a checkpoint of this model")
+    return state
+
+
+def load_weights(model: nn.Module, weights: dict, path: str | os.PathLike) -> None:
+    """Load `weights` into `model` strictly, with or without DataParallel's `module.` prefix.
+
+    Raises `InputError` listing missing, unexpected and misshapen names; the model stays as it was.
+    """
+    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    expected = model.state_dict()
+    faults = {
+        "missing": [name for name in expected if name not in weights],
+        "unexpected": [name for name in weights if name not in expected],
+        "of another shape": [
+            name
+            for name in expected
+            if name in weights and expected[name].shape != getattr(weights[name], "shape", None)
+        ],
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{kind}: {_first(names)}" for kind, names in faults.items() if names)
+        raise InputError(f"{path} does not fit this model ({listed}): name the model it was made by")
+    model.load_state_dict(weights)
+
+
+def _first(names: list[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,100 @@
+"""Arguments of every command: YAML files set the defaults, the command line wins."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jsonargparse
+import yaml
+
+from crowd.errors import InputError
+from crowd.files import require_file
+
+
+class ArgumentParser(jsonargparse.ArgumentParser):
+    """`jsonargparse.ArgumentParser` whose errors name the file, the key and the nearest known key.
+
+    `--config FILE` is always there. With `preset`, a function from the arguments known so far to
+    a YAML file (or None), that file is read first, `--config` second, the command line last.
+    """
+
+    def __init__(self, *args, preset: Callable[[dict], Path | None] | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.preset = preset
+        self.add_argument("--config", type=str, help="YAML file that sets the defaults below")
+
+    def error(self, message: str, ex: Exception | None = None):  # noqa: ARG002 - jsonargparse's
+        """Raise `InputError` in place of usage lines, so that every command fails the same way."""
+        raise InputError(self._explain(" ".join(message.split())))
+
+    def read(self, argv: Sequence[str] | None = None) -> jsonargparse.Namespace:
+        """Parse `argv` (default: the command line) over the YAML files."""
+        first = _first_look(argv, self)
+        files = [self.preset(first)] if self.preset else []
+        files = [Path(file) for file in [*files, first.get("config")] if file]
+        for file in files:
+            self._check_keys(file)
+        self.default_config_files = [str(file) for file in files]
+        arguments = self.parse_args(argv)
+        return arguments.clone(with_meta=False)
+
+    def known_keys(self) -> list[str]:
+        """Names that a YAML file may set."""
+        return [action.dest for action in self._actions if action.dest != "help"]
+
+    def _check_keys(self, file: Path) -> None:
+        require_file(file, "name an existing YAML file with --config")
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(values, dict):
+            raise InputError(f"{file} must hold 'key: value' lines")
+        for key, value in values.items():
+            dest = str(key).replace("-", "_")
+            if dest not in self.known_keys():
+                raise InputError(f"{file}: unknown key '{key}'{_nearest(dest, self.known_keys())}")
+            try:
+                self.parse_object({dest: value}, defaults=False, _skip_required=True)
+            except InputError as error:
+                raise InputError(f"{file}: {error}") from None
+
+    def _explain(self, message: str) -> str:
+        unknown = re.search(r"unrecognized arguments: (\S+)", message)
+        if unknown:
+            option = unknown.group(1).split("=")[0]
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            return f"unknown argument '{option}'{_nearest(option, flags)}"
+        wrong = re.search(r'Parser key "(\w+)": (.*)', message)
+        if wrong:
+            return f"'{wrong.group(1)}': {wrong.group(2).strip()}"
+        return message
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def _first_look(argv: Sequence[str] | None, parser: ArgumentParser) -> dict:
+    """Read only what chooses the YAML files, leaving all checks to the full parse."""
+    import argparse
+
+    look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for action in parser._actions:
+        if action.option_strings and action.dest != "help":
+            flags = [flag for flag in action.option_strings if flag.startswith("-")]
+            if action.nargs == 0:
+                look.add_argument(*flags, dest=action.dest, action="store_true")
+            else:
+                look.add_argument(*flags, dest=action.dest, nargs="?", default=action.default)
+    return vars(look.parse_known_args(argv)[0])
+
+
+def save_arguments(arguments: jsonargparse.Namespace) -> str:
+    """Return the resolved arguments as YAML, the text that `--config` reads back."""
+    values = {key: value for key, value in vars(arguments).items() if key != "config"}
+    return yaml.safe_dump(values, sort_keys=False)

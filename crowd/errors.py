@@ -1,0 +1,31 @@
+"""What a command does with bad input: one sentence, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+class InputError(Exception):
+    """A fault in the user's input; the message names the file (or argument) and the remedy."""
+
+
+def command(main: Callable) -> Callable:
+    """Make `main` a command: an `InputError` becomes one line on stderr and exit code 2.
+
+    Any other exception is a fault of ours and keeps its traceback.
+    """
+
+    @functools.wraps(main)
+    def run(*args, **kwargs):
+        try:
+            return main(*args, **kwargs)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            print("interrupted; the same command continues where it stopped", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    return run

@@ -1,0 +1,69 @@
+"""Photos: reading them upright as RGB, listing them, writing them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from crowd.errors import InputError
+from crowd.files import atomic_path, require_file, require_folder
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def list_images(folder: str | os.PathLike) -> list[Path]:
+    """Return the photos directly inside `folder`, sorted by name."""
+    folder = require_folder(folder, "check the path")
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def open_image(path: str | os.PathLike) -> Image.Image:
+    """Read a photo whole, upright (EXIF orientation applied), as an RGB Pillow image.
+
+    Raises `InputError` when the file is missing, truncated, no picture, or larger than Pillow's
+    limit against decompression bombs.
+    """
+    path = require_file(path, "check the path")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return _as_rgb(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{path} has too many pixels to be a photo: scale it down") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(
+            f"{path} is truncated or not a picture: copy or download it again, or remove it"
+        ) from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to 8-bit RGB; 16-bit grey is scaled, which Pillow's own conversion clips."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.float64)
+        scale = 255.0 / 65535.0 if values.max(initial=0) > 255 else 1.0
+        image = Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Read a photo upright as RGB, uint8 [H, W, 3]. Raises `InputError` as `open_image` does."""
+    return np.asarray(open_image(path))
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 95) -> None:
+    """Write an RGB picture, uint8 [H, W, 3] (or float in [0, 1]), atomically."""
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        image = (image * 255.0).round().clip(0, 255).astype(np.uint8)
+    with atomic_path(path) as part:
+        Image.fromarray(image).save(part, quality=quality)

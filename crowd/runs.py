@@ -1,0 +1,88 @@
+"""Run folders: what was run, from which commit, and one JSON line per epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from crowd.errors import InputError
+from crowd.files import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Run:
+    """A run folder: `config.yml`, `environment.json`, `log.jsonl` and TensorBoard events.
+
+    `log.jsonl` is cut back to `first_epoch` when a run is resumed, so that every epoch stands in it
+    once.
+    """
+
+    def __init__(self, folder: str | os.PathLike, config: str, first_epoch: int = 0):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder = Path(folder)
+        self.log_path = self.folder / "log.jsonl"
+        write_text(self.folder / "config.yml", config)
+        write_text(self.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        kept = [line for line in read_log(self.log_path) if line["epoch"] < first_epoch]
+        write_text(self.log_path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_epoch)
+
+    def log(self, epoch: int, **figures: float) -> None:
+        """Append one JSON line and the same figures to TensorBoard."""
+        with open(self.log_path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"epoch": epoch, **figures}) + "\n")
+        for name, value in figures.items():
+            if isinstance(value, int | float):
+                self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flush and close the TensorBoard file."""
+        self._writer.close()
+
+
+def read_log(path: str | os.PathLike) -> list[dict]:
+    """Read a `log.jsonl`; a last line cut short by a kill is left out, no file is an empty log."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    figures = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            figures.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise InputError(f"{path}, line {number} is not JSON: remove the line") from error
+    return figures
+
+
+def environment() -> dict:
+    """What a figure depends on beside the configuration: commit, versions, machine, command."""
+    return {
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "command": " ".join(["python", *(Path(sys.argv[0]).name, *sys.argv[1:])]),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()

@@ -50,7 +50,7 @@ def load_weights(model: nn.Module, weights: dict, path: str | os.PathLike) -> No
     }
     if any(faults.values()):
         listed = "; ".join(f"{kind}: {_first(names)}" for kind, names in faults.items() if names)
-        raise InputError(f"{path} does not fit this model ({listed}): name the model it was made by")
+        raise InputError(f"{path} does not fit this model ({listed}): name the model that made it")
     model.load_state_dict(weights)
 
 

@@ -99,7 +99,7 @@ def write_h5(path: str | os.PathLike, **datasets: np.ndarray) -> None:
 
 
 def read_h5(path: str | os.PathLike, name: str, remedy: str) -> np.ndarray:
-    """Read one dataset of an h5 file; raise `InputError` when it is missing, cut short or absent."""
+    """Read one dataset of an h5 file; raise `InputError` when it is missing or cut short."""
     path = require_file(path, remedy)
     try:
         with h5py.File(path, "r") as file:

@@ -1,0 +1,28 @@
+# Everything runs in a virtual environment that the first target to need it makes.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+READY = $(VENV)/.installed
+
+.PHONY: setup demo test lint clean
+
+setup: $(READY)
+
+$(READY): requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $(READY)
+
+demo: $(READY)
+	$(RUN) -m experiments demo
+
+test: $(READY)
+	$(RUN) -m pytest -n auto
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .ruff_cache

@@ -1,0 +1,185 @@
+"""The transport kernel K(n | x): which annotation the density of a cell belongs to.
+
+The paper reaches the kernel in two steps, and so does this module:
+
+1. *Pixel to Gaussian.* The centre x of a cell is explained by Gaussian g with responsibility
+   P(g | x), Bayes' rule over the splatted Gaussians and one background hypothesis.
+2. *Gaussian to annotation.* K(n | x) = sum over g of P(n | g) P(g | x). With one Gaussian per
+   annotation, as in the released code, P(n | g) is the identity; `owners` says otherwise when
+   several Gaussians describe one head, or some describe the background.
+
+The Gaussians are fixed before training, so K needs no iterations and no gradient, though it is
+differentiable in all that it is made from.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+BACKGROUND = -1
+"""Owner of a Gaussian that belongs to no annotation."""
+
+
+def transport_kernel(
+    points,
+    scales,
+    rotations,
+    crop_size: int | tuple[int, int],
+    stride: int = 8,
+    background_ratio: float = 0.015,
+    cut_off: float = 3.0,
+    post_min: float = 1.0,
+    post_max: float = 20.0,
+    scale_ratio: float = 1.0,
+    use_background: bool = True,
+    owners=None,
+) -> Tensor:
+    """Transport kernel of one crop (paper, transport plan from Bayes' rule; released code).
+
+    Arrays are numpy or torch, on any device; the kernel is float32 on the device of `points`.
+
+    Args:
+        points: centres x, y of the Gaussians, [N, 2], pixels of the crop.
+        scales: standard deviations along the Gaussians' own axes, [N, 2], pixels. They are
+            multiplied by `scale_ratio`, then clamped to [stride / post_min, post_max].
+        rotations: angle from the x axis to a Gaussian's first axis, [N] or [N, 1], radians.
+        crop_size: side of a square crop, or (height, width), pixels.
+        stride: side of a cell of the density map, pixels.
+        background_ratio: weight of the background against the nearest Gaussian.
+        cut_off: Mahalanobis distance at which z and the background's z change places.
+        post_min: sets the smallest standard deviation, stride / post_min.
+        post_max: largest standard deviation, pixels.
+        scale_ratio: factor on all scales.
+        use_background: add the background as the last row.
+        owners: annotation 0 … A − 1 of each Gaussian, [N], or `BACKGROUND`. Default: Gaussian n
+            belongs to annotation n.
+
+    Returns:
+        K, [N + 1, cells] with the background in the last row, or [N, cells] without background;
+        cells = (height // stride) · (width // stride), row by row, and every column sums to 1.
+        With `owners`, A rows take the place of N. Without any Gaussian all belongs to the
+        background: [1, cells] of ones, or [0, cells] without background; `transport_loss` counts
+        either as it counts the kernel None.
+
+    Raises:
+        ValueError: the arrays do not fit each other or hold a NaN or infinite value.
+    """
+    points, scales, rotations = as_gaussians(points, scales, rotations)
+    scales = (scales * scale_ratio).clamp(stride / post_min, post_max)
+    xs, ys = (centers.to(points.device) for centers in cell_centers(crop_size, stride))
+    exponents = gaussian_exponents(points, scales, rotations, xs, ys)
+    responsibilities = gaussian_responsibilities(
+        exponents, scales, background_ratio, cut_off, use_background
+    )
+    if owners is None:
+        return responsibilities
+    return annotation_correspondence(responsibilities, owners, len(points))
+
+
+def cell_centers(crop_size: int | tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:
+    """Centres of the density map's cells: xs [width // stride], ys [height // stride], pixels."""
+    height, width = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
+    xs, ys = (torch.arange(side // stride) * stride + stride / 2 for side in (width, height))
+    if not (len(xs) and len(ys)):
+        raise ValueError(f"a crop of {height} x {width} pixels has no cell of {stride} pixels")
+    return xs, ys
+
+
+def gaussian_exponents(
+    points: Tensor, scales: Tensor, rotations: Tensor, xs: Tensor, ys: Tensor
+) -> Tensor:
+    """z_n(x) = −½ dᵀ Σ_n⁻¹ d with d = x − point n, Σ = R diag(s²) Rᵀ; [N, len(ys) · len(xs)].
+
+    dᵀ Σ⁻¹ d is a function of the column, one of the row, and one product of both, so the full
+    grid is written only twice. Distances are taken from each Gaussian's own centre: expanding the
+    square around the crop's origin would cancel in float32.
+    """
+    cosine, sine = rotations.cos(), rotations.sin()
+    precision0, precision1 = scales.pow(-2).unbind(1)
+    inverse_xx = cosine**2 * precision0 + sine**2 * precision1
+    inverse_yy = sine**2 * precision0 + cosine**2 * precision1
+    inverse_xy = cosine * sine * (precision0 - precision1)
+    dx = xs - points[:, :1]
+    dy = ys - points[:, 1:]
+    columns = -0.5 * inverse_xx[:, None] * dx**2
+    rows = -0.5 * inverse_yy[:, None] * dy**2
+    squares = columns[:, None, :] + rows[:, :, None]
+    tilted = inverse_xy[:, None] * dy
+    return torch.addcmul(squares, tilted[:, :, None], dx[:, None, :], value=-1).flatten(1)
+
+
+def gaussian_responsibilities(
+    exponents: Tensor, scales: Tensor, background_ratio: float, cut_off: float, use_background: bool
+) -> Tensor:
+    """Step 1: P(g | x) by Bayes' rule with equal priors, [N (+ 1), cells].
+
+    log-likelihoods: z_n − ½ log|Σ_n| for Gaussian n and, with n* the Gaussian of largest z,
+    (−cut_off²/2 − z_n*) − log(|Σ_n*| / background_ratio) for the background (released code).
+
+    Args:
+        exponents: z, [N, cells].
+        scales: standard deviations in use, [N, 2], pixels.
+        background_ratio: as for `transport_kernel`.
+        cut_off: as for `transport_kernel`.
+        use_background: as for `transport_kernel`.
+    """
+    log_determinants = 2 * scales.log().sum(1)
+    log_likelihoods = exponents - 0.5 * log_determinants[:, None]
+    if use_background and len(scales):
+        largest, nearest = exponents.max(0)
+        background = math.log(background_ratio) - log_determinants[nearest]
+        background = background - largest - cut_off**2 / 2
+        log_likelihoods = torch.cat([log_likelihoods, background[None]])
+    elif use_background:
+        log_likelihoods = exponents.new_zeros(1, exponents.shape[1])
+    return log_likelihoods.softmax(0)
+
+
+def annotation_correspondence(responsibilities: Tensor, owners, gaussians: int) -> Tensor:
+    """Step 2: K(n | x) = Σ_g P(n | g) P(g | x), each Gaussian wholly owned by one annotation.
+
+    Args:
+        responsibilities: P(g | x), [gaussians (+ 1), cells].
+        owners: annotation of each Gaussian, [gaussians], or `BACKGROUND`.
+        gaussians: number of Gaussians, by which a background row is told from theirs.
+
+    Returns:
+        K, [annotations (+ 1), cells]; annotations = largest owner + 1.
+
+    Raises:
+        ValueError: `owners` has another length, or owns to a background that is not there.
+    """
+    owners = torch.as_tensor(owners, dtype=torch.long, device=responsibilities.device)
+    has_background = len(responsibilities) > gaussians
+    if len(owners) != gaussians:
+        raise ValueError(f"{gaussians} Gaussians need as many owners, not {len(owners)}")
+    annotations = int(owners.max()) + 1 if gaussians else 0
+    if gaussians and int(owners.min()) < (BACKGROUND if has_background else 0):
+        raise ValueError("owners are 0, 1, …, or BACKGROUND in a kernel with background")
+    rows = owners.where(owners != BACKGROUND, annotations)
+    if has_background:
+        rows = torch.cat([rows, rows.new_tensor([annotations])])
+    kernel = responsibilities.new_zeros(annotations + has_background, responsibilities.shape[1])
+    return kernel.index_add(0, rows, responsibilities)
+
+
+def as_gaussians(points, scales, rotations) -> tuple[Tensor, Tensor, Tensor]:
+    """Float32 tensors [N, 2], [N, 2], [N] on one device; `ValueError` when they do not fit."""
+    points = torch.as_tensor(points, dtype=torch.float32)
+    scales, rotations = (
+        torch.as_tensor(array, dtype=torch.float32, device=points.device)
+        for array in (scales, rotations)
+    )
+    count = len(points)
+    fits = rotations.shape in ((count,), (count, 1))
+    if not (points.shape == scales.shape == (count, 2) and fits):
+        raise ValueError(
+            "points [N, 2], scales [N, 2] and rotations [N] or [N, 1] are needed, not "
+            f"{list(points.shape)}, {list(scales.shape)} and {list(rotations.shape)}"
+        )
+    if not all(array.isfinite().all() for array in (points, scales, rotations)):
+        raise ValueError("points, scales and rotations must be finite")
+    return points, scales, rotations.reshape(count)

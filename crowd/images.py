@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from crowd.errors import InputError
 from crowd.files import atomic_path, require_file, require_folder
@@ -31,13 +33,40 @@ def open_image(path: str | os.PathLike) -> Image.Image:
     Raises `InputError` when the file is missing, truncated, no picture, or larger than Pillow's
     limit against decompression bombs.
     """
+    with _opened(path) as image:
+        image.load()
+        return _as_rgb(ImageOps.exif_transpose(image))
+
+
+def read_upright(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+    """Read a photo upright as RGB, uint8 [H, W, 3], with the EXIF orientation (1 to 8) it had.
+
+    Raises `InputError` as `open_image` does.
+    """
+    with _opened(path) as image:
+        image.load()
+        return np.asarray(_as_rgb(ImageOps.exif_transpose(image))), _orientation(image)
+
+
+def read_orientation(path: str | os.PathLike) -> int:
+    """Read a photo's EXIF orientation, 1 (as stored) to 8, without decoding its pixels."""
+    with _opened(path) as image:
+        return _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if value in range(1, 9) else 1
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     path = require_file(path, "check the path")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                image.load()
-                return _as_rgb(ImageOps.exif_transpose(image))
+                yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path} has too many pixels to be a photo: scale it down") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

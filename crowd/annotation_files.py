@@ -1,0 +1,144 @@
+"""One annotation file each: MATLAB (v5 to v7.3), JHU-Crowd++'s text, NWPU-Crowd's JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.io
+
+from crowd.errors import InputError
+from crowd.files import require_file
+
+REPLACE = "copy it again from the data set, or take the photo out"
+
+
+def as_points(values, path: Path) -> np.ndarray:
+    """Return `values` as finite points, float32 [N, 2] in (x, y); empty of any shape is [0, 2].
+
+    Raises `InputError` naming `path` for text, another number of columns, NaN and infinity.
+    """
+    try:
+        values = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{path}: its points are not pairs 'x, y': {REPLACE}") from error
+    if values.size == 0:
+        return np.zeros((0, 2), np.float32)
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"{path}: its points are not numbers: {REPLACE}")
+    if values.ndim != 2 or values.shape[1] != 2:
+        shape = " x ".join(map(str, values.shape))
+        raise InputError(f"{path}: its points are {shape}, not a row 'x, y' a head: {REPLACE}")
+    with np.errstate(over="ignore"):
+        points = values.astype(np.float32)
+    faulty = np.flatnonzero(~np.isfinite(points).all(1))
+    if len(faulty):
+        raise InputError(f"{path}: point {faulty[0] + 1} is not finite: mend or remove the point")
+    return points
+
+
+def read_text(path: Path, remedy: str = REPLACE) -> str:
+    """Read UTF-8 text, with or without a byte order mark; raise `InputError` otherwise."""
+    path = require_file(path, remedy)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path} is not readable as UTF-8 text: {remedy}") from error
+
+
+def read_json(path: Path, remedy: str = REPLACE) -> dict:
+    """Read a JSON file that holds an object; raise `InputError` otherwise."""
+    try:
+        values = json.loads(read_text(path, remedy))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged or not JSON: {remedy}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no JSON object {{…}}: {remedy}")
+    return values
+
+
+def read_mat_points(path: Path, key: str) -> np.ndarray:
+    """Read the points that a MATLAB file of any version keeps under `key`, float32 [N, 2].
+
+    Cells and structs around them (ShanghaiTech's `image_info[0,0][0,0][0]`) are opened: a cell at
+    its first element, a struct at its field `location`, or else its first.
+    Raises `InputError` when the file is missing, damaged, or has no such key.
+    """
+    path = require_file(path, "every photo needs its annotation beside it; " + REPLACE)
+    # scipy and h5py raise almost anything on a damaged file, from zlib.error to MemoryError.
+    try:
+        values = _read_mat_h5(path, key) if h5py.is_hdf5(path) else _read_mat_v5(path, key)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} is damaged or not a MATLAB file: {REPLACE}") from error
+    return as_points(values, path)
+
+
+def _read_mat_v5(path: Path, key: str) -> np.ndarray:
+    content = scipy.io.loadmat(path, appendmat=False)
+    _require_key(path, key, content)
+    value = content[key]
+    while isinstance(value, np.ndarray | np.void) and value.dtype.hasobject:
+        names = value.dtype.names
+        if names:
+            value = value["location" if "location" in names else names[0]]
+        elif value.size:
+            value = value.flat[0]
+        else:
+            return np.zeros((0, 2))
+    return value
+
+
+def _read_mat_h5(path: Path, key: str) -> np.ndarray:
+    """Version 7.3 is HDF5: arrays transposed, cells as references, empty ones as their shape."""
+    with h5py.File(path, "r") as file:
+        _require_key(path, key, file)
+        node = file[key]
+        while True:
+            if isinstance(node, h5py.Group):
+                node = node["location" if "location" in node else next(iter(node))]
+            elif node.attrs.get("MATLAB_empty", 0) or not node.size:
+                return np.zeros((0, 2))
+            elif h5py.check_ref_dtype(node.dtype):
+                node = file[node[()].flat[0]]
+            else:
+                return node[()].T
+
+
+def _require_key(path: Path, key: str, content) -> None:
+    if key not in content:
+        present = ", ".join(name for name in content if not name.startswith(("_", "#"))) or "none"
+        raise InputError(f"{path} has no '{key}' (it holds: {present}): check --layout")
+
+
+def read_jhu_rows(path: Path) -> np.ndarray:
+    """Read JHU-Crowd++'s heads, float64 [N, 6]: x, y, box width, box height, occlusion, blur.
+
+    An empty file is a photo without heads.
+    """
+    rows = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append([float(value) for value in line.split()])
+        except ValueError as error:
+            raise InputError(f"{path}, line {number} is not numbers: {REPLACE}") from error
+        if len(rows[-1]) != 6:
+            raise InputError(
+                f"{path}, line {number} has {len(rows[-1])} columns, not the 6 'x y w h occlusion "
+                f"blur': {REPLACE}"
+            )
+    rows = np.array(rows).reshape(-1, 6)
+    as_points(rows[:, 2:4], path)
+    return rows
+
+
+def read_nwpu_json(path: Path) -> np.ndarray:
+    """Read the points of an NWPU-Crowd JSON file, float32 [N, 2]."""
+    content = read_json(path)
+    _require_key(path, "points", content)
+    return as_points(content["points"], path)

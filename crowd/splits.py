@@ -1,0 +1,167 @@
+"""Splitting photos into train, validation and test."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from crowd.errors import InputError
+from crowd.files import require_file
+
+# Pauses between photos, in seconds, that may separate two sessions of one camera; widest first.
+PAUSES = (3600, 1800, 900, 600, 300)
+
+
+def read_list(path: str | os.PathLike, photos: Sequence[Path]) -> list[Path]:
+    """Return the photos that a list file names, one a line in the first column.
+
+    Names are looked up among `photos`, with or without suffix and folder, and never opened.
+    Raises `InputError` naming file and line when one is not there or stands twice.
+    """
+    path = require_file(path, "name a text file with a photo's name in each line")
+    by_name = {name: photo for photo in photos for name in (photo.stem, photo.name)}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text: write a photo's name in each line") from error
+    listed: dict[Path, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name = re.split(r"[/\\]", line.split()[0])[-1]
+        if name not in by_name:
+            raise InputError(
+                f"{path}, line {number}: there is no photo '{name}' among the {len(photos)}: "
+                "correct the name or remove the line"
+            )
+        photo = by_name[name]
+        if photo in listed:
+            raise InputError(
+                f"{path}, line {number}: '{name}' stands in line {listed[photo]} already: "
+                "remove one of them"
+            )
+        listed[photo] = number
+    return list(listed)
+
+
+def split_by_lists(
+    photos: Sequence[Path],
+    train_list: str | os.PathLike | None,
+    val_list: str | os.PathLike | None,
+) -> tuple[list[Path], list[Path]]:
+    """Split by list files into (train, validation); with one list the rest is the other side."""
+    train = read_list(train_list, photos) if train_list else None
+    val = read_list(val_list, photos) if val_list else None
+    train = [photo for photo in photos if photo not in val] if train is None else train
+    val = [photo for photo in photos if photo not in train] if val is None else val
+    both = sorted(set(train) & set(val))
+    if both:
+        raise InputError(f"{train_list} and {val_list} both name {both[0].name}: remove it in one")
+    return train, val
+
+
+def split_at_random(
+    photos: Sequence[Path], ratio: float, seed: int
+) -> tuple[list[Path], list[Path]]:
+    """Split into (train, validation) at random, `ratio` of the photos (at least 1) in the latter.
+
+    The same photos, ratio and seed give the same split on every machine.
+    """
+    order = np.random.default_rng(seed).permutation(len(photos))
+    chosen = set(order[: _validation_size(len(photos), ratio)].tolist())
+    return _parted(photos, chosen)
+
+
+def split_by_time(
+    photos: Sequence[Path], ratio: float, seed: int
+) -> tuple[list[Path], list[Path], float]:
+    """Split into (train, validation) by whole sessions of each camera, and tell how far apart.
+
+    Photos of a fixed camera a minute apart show the same people, so random photos would validate
+    on the training set. Each camera's photos, named CAMERA-YYYYMMDDhhmmss, are cut into sessions
+    at pauses, the widest of `PAUSES` for which whole sessions, in seeded order, make up at least
+    four fifths of `ratio`; where none does, the one block of time whose ends are quietest.
+
+    Returns:
+        (train, validation, shortest time in seconds between a validation photo and a training
+        photo of the same camera; infinite when no camera is in both).
+    """
+    stamps = [_camera_and_time(photo) for photo in photos]
+    generator = np.random.default_rng(seed)
+    chosen: set[int] = set()
+    shortest = float("inf")
+    for camera in sorted({camera for camera, _ in stamps}):
+        indices = [i for i, stamp in enumerate(stamps) if stamp[0] == camera]
+        indices.sort(key=lambda i: stamps[i][1])
+        times = np.array([stamps[i][1] for i in indices])
+        if len(indices) < 2:
+            continue
+        held = _held_out(times, _validation_size(len(times), ratio), generator)
+        chosen.update(indices[i] for i in np.flatnonzero(held))
+        border = held[1:] != held[:-1]
+        shortest = min([shortest, *np.diff(times)[border]])
+    if not chosen:
+        raise InputError(f"{len(photos)} photos are too few to hold out a block of time")
+    return *_parted(photos, chosen), shortest
+
+
+def _held_out(times: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+    """Mark about `size` photos of one camera, given their sorted times, bool [n]."""
+    pauses = np.diff(times)
+    held = np.zeros(len(times), bool)
+    for pause in PAUSES:
+        sessions = np.split(np.arange(len(times)), np.flatnonzero(pauses > pause) + 1)
+        held[:] = False
+        for session in generator.permutation(len(sessions)):
+            if held.sum() + len(sessions[session]) <= size:
+                held[sessions[session]] = True
+        if held.sum() >= 0.8 * size:
+            return held
+    # Block i is photos i … i + size − 1; an end of the series is as quiet as its other end.
+    ends = np.concatenate([[np.inf], pauses, [np.inf]])
+    start = int(np.argmax(np.minimum(ends[: len(times) - size + 1], ends[size:])))
+    held[:] = False
+    held[start : start + size] = True
+    return held
+
+
+def _camera_and_time(photo: Path) -> tuple[str, float]:
+    parts = re.fullmatch(r"(.+)-(\d{14})", photo.stem)
+    try:
+        time = datetime.strptime(parts[2], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{photo} is not named CAMERA-YYYYMMDDhhmmss: rename it or split with --split random"
+        ) from error
+    return parts[1], time.timestamp()
+
+
+def hold_out_fold(
+    photos: Sequence[Path], fold: int, folds: int = 5
+) -> tuple[list[Path], list[Path]]:
+    """Return (the rest, the `fold`-th of `folds` consecutive parts), counted from 1.
+
+    UCF_CC_50's protocol: photos 1–10, 11–20, … are tested in turn.
+    """
+    if not 1 <= fold <= folds <= len(photos):
+        raise InputError(f"fold {fold} of {len(photos)} photos: choose 1 to {folds}")
+    part = np.array_split(np.arange(len(photos)), folds)[fold - 1]
+    return _parted(photos, set(part.tolist()))
+
+
+def _validation_size(number: int, ratio: float) -> int:
+    if not 0 < ratio < 1:
+        raise InputError(f"a validation share of {ratio} leaves one side empty: 0 < share < 1")
+    if number < 2:
+        raise InputError(f"{number} photo cannot be split into train and validation: add photos")
+    return min(max(round(ratio * number), 1), number - 1)
+
+
+def _parted(photos: Sequence[Path], chosen: set[int]) -> tuple[list[Path], list[Path]]:
+    rest = [photo for i, photo in enumerate(photos) if i not in chosen]
+    return rest, [photo for i, photo in enumerate(photos) if i in chosen]

@@ -1,0 +1,127 @@
+"""The two domains: what differs between photos of `a` and photos of `b`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crowd.errors import InputError
+
+Range = tuple[float, float]
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Ranges that a scene is drawn from; lengths in metres, head diameters in pixels, RGB in 0-1.
+
+    Attributes:
+        code: Number that enters the seed.
+        people: Number of people in a photo of 512 × 680 pixels, drawn log-uniformly.
+        nearest_head: Head diameter at the lower edge of the photo.
+        smallest_head: Nobody stands where heads would be smaller than this.
+        pitch: Camera's angle below the horizontal, degrees.
+        focal: Focal length in photo widths.
+        spacing: Least distance between two people.
+        clustered: Share of the people that stand in clusters.
+        grounds: Kinds of ground, see `crowd.synthetic.background`.
+        backdrops: Kinds of backdrop behind the ground.
+        clothes: Colours of clothes.
+        sun: Strength of cast shadows.
+        shadow_length: Length of a cast shadow in body heights.
+        light: Colour that multiplies the scene.
+        haze_colour: Colour that distance mixes in.
+        haze: Share of haze at the far end of the ground.
+        contrast: Contrast about mid-grey.
+        exposure: Gain.
+        noise: Standard deviation of the sensor noise.
+        blur: Standard deviation of the lens blur, pixels.
+        vignette: Darkening of the corners.
+    """
+
+    code: int
+    people: Range
+    nearest_head: Range
+    smallest_head: float
+    pitch: Range
+    focal: Range
+    spacing: float
+    clustered: Range
+    grounds: tuple[str, ...]
+    backdrops: tuple[str, ...]
+    clothes: tuple[Colour, ...]
+    sun: Range
+    shadow_length: Range
+    light: tuple[Colour, ...]
+    haze_colour: tuple[Colour, ...]
+    haze: Range
+    contrast: Range
+    exposure: Range
+    noise: Range
+    blur: Range
+    vignette: Range
+
+
+_STREET = Domain(
+    code=0,
+    people=(4, 70),
+    nearest_head=(26, 45),
+    smallest_head=9.0,
+    pitch=(10, 24),
+    focal=(1.0, 1.4),
+    spacing=0.55,
+    clustered=(0.3, 0.8),
+    grounds=("slabs", "asphalt", "grass", "slabs and grass"),
+    backdrops=("buildings", "trees", "buildings"),
+    clothes=(
+        (0.93, 0.93, 0.91), (0.13, 0.14, 0.17), (0.75, 0.16, 0.17), (0.18, 0.34, 0.66),
+        (0.92, 0.74, 0.25), (0.24, 0.50, 0.33), (0.55, 0.57, 0.60), (0.86, 0.55, 0.60),
+        (0.40, 0.66, 0.80), (0.47, 0.30, 0.52), (0.84, 0.45, 0.20), (0.66, 0.60, 0.50),
+    ),
+    sun=(0.15, 0.5),
+    shadow_length=(0.4, 1.1),
+    light=((1.0, 1.0, 0.98), (1.04, 1.0, 0.93), (0.97, 1.0, 1.04)),
+    haze_colour=((0.80, 0.85, 0.90),),
+    haze=(0.0, 0.12),
+    contrast=(0.95, 1.15),
+    exposure=(0.9, 1.15),
+    noise=(0.008, 0.02),
+    blur=(0.35, 0.6),
+    vignette=(0.0, 0.1),
+)  # fmt: skip
+
+_STADIUM = Domain(
+    code=1,
+    people=(40, 260),
+    nearest_head=(11, 17),
+    smallest_head=6.0,
+    pitch=(22, 36),
+    focal=(1.0, 1.5),
+    spacing=0.5,
+    clustered=(0.4, 0.9),
+    grounds=("terraces", "asphalt", "terraces", "pitch"),
+    backdrops=("stand", "floodlights", "stand"),
+    clothes=(
+        (0.16, 0.17, 0.20), (0.24, 0.25, 0.30), (0.34, 0.33, 0.36), (0.20, 0.24, 0.36),
+        (0.42, 0.20, 0.20), (0.50, 0.49, 0.48), (0.28, 0.33, 0.30), (0.12, 0.12, 0.13),
+        (0.70, 0.68, 0.62), (0.55, 0.40, 0.24),
+    ),
+    sun=(0.0, 0.12),
+    shadow_length=(0.1, 0.4),
+    light=((0.80, 0.76, 0.92), (0.95, 0.78, 0.62), (0.72, 0.82, 0.90)),
+    haze_colour=((0.46, 0.45, 0.52), (0.52, 0.46, 0.42), (0.42, 0.47, 0.50)),
+    haze=(0.3, 0.6),
+    contrast=(0.6, 0.8),
+    exposure=(0.62, 0.85),
+    noise=(0.025, 0.05),
+    blur=(0.5, 0.8),
+    vignette=(0.15, 0.4),
+)  # fmt: skip
+
+DOMAINS = {"a": _STREET, "b": _STADIUM}
+
+
+def find_domain(name: str) -> Domain:
+    """Return the domain called `name`; raise `InputError` when there is none."""
+    if name not in DOMAINS:
+        raise InputError(f"unknown domain '{name}': choose one of {', '.join(DOMAINS)}")
+    return DOMAINS[name]

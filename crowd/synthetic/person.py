@@ -1,0 +1,223 @@
+"""People: how they look, and their drawing as a body and a head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from crowd.synthetic.camera import HEAD_HEIGHT
+from crowd.synthetic.domains import Colour, Domain
+
+_SKIN = ((0.95, 0.80, 0.69), (0.87, 0.68, 0.54), (0.74, 0.54, 0.40), (0.55, 0.37, 0.26),
+         (0.38, 0.25, 0.18))  # fmt: skip
+_HAIR = ((0.08, 0.07, 0.07), (0.16, 0.11, 0.09), (0.30, 0.19, 0.12), (0.52, 0.37, 0.20),
+         (0.75, 0.62, 0.40), (0.62, 0.61, 0.60), (0.46, 0.20, 0.10))  # fmt: skip
+_TROUSERS = ((0.16, 0.20, 0.32), (0.11, 0.11, 0.13), (0.35, 0.33, 0.30), (0.58, 0.53, 0.44),
+             (0.24, 0.33, 0.48), (0.40, 0.40, 0.42))  # fmt: skip
+_SHOES = (0.12, 0.10, 0.10)
+_HEADWEAR = ("none", "none", "none", "none", "long", "long", "bald", "cap", "beanie", "hood")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Appearance of one person; lengths in metres, colours RGB in 0-1.
+
+    `facing` is 0 towards the camera, ±π away from it; `lower` is "trousers", "skirt" or "bare".
+    """
+
+    size: float
+    girth: float
+    facing: float
+    roll: float
+    stride: float
+    arms: tuple[float, float]
+    skin: Colour
+    hair: Colour
+    top: Colour
+    trousers: Colour
+    cloth: Colour
+    headwear: str
+    lower: str
+    stripes: bool
+    bag: bool
+
+    @property
+    def head_height(self) -> float:
+        """Height of the head's centre above the ground."""
+        return HEAD_HEIGHT * self.size
+
+
+def draw_appearance(rng: np.random.Generator, domain: Domain, facing: float) -> Person:
+    """Draw a person's looks; `facing` is the direction of the group the person walks with."""
+
+    def pick(colours, spread=0.05):
+        colour = np.array(colours[int(rng.integers(len(colours)))]) + rng.normal(0, spread, 3)
+        return tuple(float(value) for value in colour.clip(0.03, 0.97))
+
+    child = rng.uniform() < 0.07
+    cheering = rng.uniform() < 0.06
+    arms = rng.uniform(2.2, 3.0, 2) if cheering else rng.uniform(-0.05, 0.35, 2)
+    return Person(
+        size=rng.uniform(0.7, 0.85) if child else rng.uniform(0.93, 1.07),
+        girth=rng.uniform(0.88, 1.2),
+        facing=facing + rng.normal(0, 0.5),
+        roll=rng.normal(0, 0.08),
+        stride=rng.uniform(-0.22, 0.22),
+        arms=(float(arms[0]), float(arms[1])),
+        skin=pick(_SKIN, 0.02),
+        hair=pick(_HAIR, 0.02),
+        top=pick(domain.clothes),
+        trousers=pick(_TROUSERS, 0.03),
+        cloth=pick(domain.clothes),
+        headwear=_HEADWEAR[int(rng.integers(len(_HEADWEAR)))],
+        lower=("trousers", "trousers", "trousers", "skirt", "bare")[int(rng.integers(5))],
+        stripes=rng.uniform() < 0.15,
+        bag=rng.uniform() < 0.2,
+    )
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Part of a picture: colours multiplied by coverage [h, w, 3], coverage [h, w], corner."""
+
+    left: int
+    top: int
+    colour: np.ndarray
+    coverage: np.ndarray
+
+
+class Canvas:
+    """An oversampled canvas in body coordinates: metres from the head's centre, v downwards.
+
+    Vertical lengths are foreshortened by the cosine of the angle the camera looks down at.
+    """
+
+    def __init__(self, centre, scale: float, foreshortening: float, box, frame):
+        self.factor = 4 if scale < 75 else 2
+        self.scale, self.foreshortening = scale, foreshortening
+        u0, v0, u1, v1 = box
+        self.left = int(max(np.floor(centre[0] + u0 * scale) - 1, 0))
+        self.top = int(max(np.floor(centre[1] + v0 * scale) - 1, 0))
+        right = int(min(np.ceil(centre[0] + u1 * scale) + 1, frame[0]))
+        bottom = int(min(np.ceil(centre[1] + v1 * scale) + 1, frame[1]))
+        self.shape = (max(bottom - self.top, 0), max(right - self.left, 0))
+        self.origin = np.array([centre[0] - self.left, centre[1] - self.top])
+        factor = self.factor
+        self.pixels = np.zeros((self.shape[0] * factor, self.shape[1] * factor, 4), np.uint8)
+
+    def place(self, points) -> np.ndarray:
+        """Return fixed-point canvas positions (1/16 pixel) of body points [n, 2]."""
+        points = np.asarray(points, dtype=np.float64) * [1.0, self.foreshortening]
+        positions = (self.origin + points * self.scale) * self.factor - 0.5
+        return np.round(positions * 16).astype(np.int32)
+
+    def polygon(self, points, colour: Colour) -> None:
+        """Fill a polygon."""
+        cv2.fillPoly(self.pixels, [self.place(points)], _bytes(colour), shift=4)
+
+    def ellipse(self, centre, radii, colour: Colour) -> None:
+        """Fill an upright ellipse; its radii are not foreshortened."""
+        position = self.place([centre])[0]
+        axes = [round(radius * self.scale * self.factor * 16) for radius in radii]
+        cv2.ellipse(self.pixels, position.tolist(), axes, 0, 0, 360, _bytes(colour), -1, shift=4)
+
+    def limb(self, points, width: float, colour: Colour) -> None:
+        """Draw a chain of round-ended strokes."""
+        thickness = max(round(width * self.scale * self.factor), 1)
+        cv2.polylines(self.pixels, [self.place(points)], False, _bytes(colour), thickness, shift=4)
+
+    def patch(self) -> Patch:
+        """Return the canvas at the photo's resolution."""
+        if 0 in self.shape:
+            return Patch(0, 0, np.zeros((0, 0, 3), np.float32), np.zeros((0, 0), np.float32))
+        small = cv2.resize(self.pixels, self.shape[::-1], interpolation=cv2.INTER_AREA)
+        small = small.astype(np.float32) * np.float32(1 / 255)
+        return Patch(self.left, self.top, small[..., :3], small[..., 3])
+
+
+def _bytes(colour: Colour) -> tuple[float, ...]:
+    return (*(float(value * 255) for value in colour), 255.0)
+
+
+def _darker(colour: Colour, factor: float) -> Colour:
+    return tuple(value * factor for value in colour)
+
+
+def draw_body(person: Person, centre, scale: float, angle: float, light, frame) -> Patch:
+    """Draw legs, torso, arms and long hair of a person whose head is at `centre`.
+
+    Args:
+        person: Looks.
+        centre: Head centre (x, y), pixels.
+        scale: Pixels per metre at the person.
+        angle: Angle below the horizontal at which the camera sees the person, radians.
+        light: Unit vector towards the light, (right, down, to the camera).
+        frame: Width and height of the photo.
+    """
+    scale = scale * person.size
+    squash = float(np.cos(angle))
+    canvas = Canvas(centre, scale, squash, (-0.75, -0.75, 0.75, 1.75 * squash + 0.1), frame)
+    if 0 in canvas.shape:
+        return canvas.patch()
+    girth = person.girth * (0.78 + 0.22 * abs(np.cos(person.facing)))
+    _draw_legs(canvas, person, girth)
+    _draw_torso(canvas, person, girth, float(np.sin(angle)))
+    patch = canvas.patch()
+    across = (np.arange(canvas.shape[1]) + 0.5 - canvas.origin[0]) / scale
+    down = (np.arange(canvas.shape[0]) + 0.5 - canvas.origin[1]) / scale
+    side = 1.0 + 0.9 * light[0] * across.clip(-0.3, 0.3) - 2.0 * across.clip(-0.3, 0.3) ** 2
+    depth = 1.05 - 0.28 * (down / 1.2).clip(0, 1) - 0.3 * np.exp(-(((down - 0.13) / 0.06) ** 2))
+    shade = (depth[:, None] * side[None]).clip(0.25, 1.25).astype(np.float32)
+    shaded = np.minimum(patch.colour * shade[..., None], patch.coverage[..., None])
+    return Patch(patch.left, patch.top, shaded, patch.coverage)
+
+
+def _draw_legs(canvas: Canvas, person: Person, girth: float) -> None:
+    hip, knee, foot = 0.78, 1.15, 1.55
+    skin = person.lower != "trousers"
+    for side, colour in ((-1, 0.82), (1, 1.0)):
+        leg = _darker(person.skin if skin else person.trousers, colour)
+        step = side * person.stride
+        chain = [
+            (side * 0.085 * girth, hip),
+            (side * 0.08 * girth + 0.5 * step, knee),
+            (side * 0.075 + step * 0.8, foot - 0.05 * abs(step)),
+        ]
+        canvas.limb(chain, 0.14 * girth if not skin else 0.1, leg)
+        toe = (chain[-1][0] + 0.03 * np.sin(person.facing), foot + 0.02)
+        canvas.ellipse(toe, (0.065, 0.04), _SHOES)
+    if person.lower == "skirt":
+        hem = 0.24 * girth
+        outline = [(-0.16 * girth, 0.6), (0.16 * girth, 0.6), (hem, 1.08), (-hem, 1.08)]
+        canvas.polygon(outline, person.trousers)
+    elif person.lower == "bare":
+        for side in (-1, 1):
+            chain = [(side * 0.085 * girth, hip), (side * 0.09 * girth, 0.98)]
+            canvas.limb(chain, 0.16 * girth, person.trousers)
+
+
+def _draw_torso(canvas: Canvas, person: Person, girth: float, sine: float) -> None:
+    shoulder, waist = 0.205 * girth, 0.165 * girth
+    away = np.cos(person.facing) < 0
+    if person.bag and not away:
+        canvas.ellipse((0.0, 0.42), (0.22 * girth, 0.2), person.cloth)
+    for side, swing in zip((-1, 1), person.arms, strict=True):
+        elbow = (side * (shoulder + 0.04 + 0.27 * np.sin(swing)), 0.24 + 0.27 * np.cos(swing))
+        hand = (elbow[0] - side * 0.02, elbow[1] + 0.22 * np.cos(swing))
+        canvas.limb([(side * shoulder, 0.24), elbow], 0.1, _darker(person.top, 0.85))
+        canvas.limb([elbow, hand], 0.075, _darker(person.top if swing < 0.2 else person.skin, 0.9))
+        canvas.ellipse(hand, (0.045, 0.045), person.skin)
+    outline = [(-shoulder, 0.22), (shoulder, 0.22), (waist * 1.08, 0.5), (waist * 1.05, 0.84)]
+    canvas.polygon([*outline, (-waist * 1.05, 0.84), (-waist * 1.08, 0.5)], person.top)
+    canvas.ellipse((0, 0.235), (shoulder + 0.04, 0.055 + 0.09 * sine), person.top)
+    if person.stripes:
+        for v in (0.3, 0.42, 0.54, 0.66):
+            chain = [(-waist * 0.95, v), (waist * 0.95, v)]
+            canvas.limb(chain, 0.05, person.cloth)
+    canvas.ellipse((0, 0.15), (0.055, 0.07), _darker(person.skin, 0.8))
+    if person.bag and away:
+        canvas.ellipse((0.0, 0.42), (0.15 * girth, 0.19), person.cloth)
+    if person.headwear == "long":
+        canvas.ellipse((0, 0.12), (0.11, 0.17 if away else 0.13), _darker(person.hair, 0.9))

@@ -1,0 +1,132 @@
+"""Losses of FIDT regression: summed MSE and independent SSIM around every head (I-SSIM)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+SIDE = 30  # of a head's window, in pixels
+MARGIN = SIDE // 2  # rows y-15 ... y+14, and columns alike
+C1, C2 = 1e-4, 9e-4  # (0.01 L)^2 and (0.03 L)^2 of SSIM, with L = 1 the height of a FIDT peak
+
+
+def fidt_loss(
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    heads: Sequence[torch.Tensor],
+    ssim_weight: float,
+    weights: torch.Tensor | None = None,
+) -> dict[str, torch.Tensor]:
+    """Loss of FIDT regression: sum over the batch of w_b (MSE_b + ssim_weight * I-SSIM_b).
+
+    With `ssim_weight` 0 this is the released loss of FIDTM (`MSELoss(reduction="sum")`) and, with
+    weights, of MGOT; otherwise the papers' L_MSE + L_I-SSIM, with weights MGOT's Eq. 12. MSE_b sums
+    squared errors over a sample's pixels, I-SSIM_b is a mean over its heads, so that the two differ
+    by orders of magnitude.
+
+    Args:
+        prediction: `[B, 1, H, W]`.
+        target: FIDT maps `[B, 1, H, W]`.
+        heads: for each sample the heads `[n, 2]` as x, y in pixels of the map.
+        ssim_weight: factor of I-SSIM.
+        weights: `[B]`, MGOT's weight of each sample; one each when absent.
+
+    Returns:
+        `mse` and `issim`, both weighted by sample and summed, and
+        `total` = mse + ssim_weight * issim, to be minimised.
+    """
+    if weights is None:
+        weights = prediction.new_ones(len(prediction))
+    squared = F.mse_loss(prediction, target, reduction="none").flatten(1).sum(1)
+    mse = (weights * squared).sum()
+    with torch.set_grad_enabled(torch.is_grad_enabled() and ssim_weight != 0):
+        issim = (weights * instance_ssim(prediction, target, heads)).sum()
+    return {"mse": mse, "issim": issim, "total": mse + ssim_weight * issim}
+
+
+def instance_ssim(
+    prediction: torch.Tensor, target: torch.Tensor, heads: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """I-SSIM loss (FIDT, arXiv 2102.07925): mean over a sample's heads of 1 - SSIM of its window.
+
+    A head at pixel (floor y, floor x) has the window of rows y-15 ... y+14 and columns x-15 ...
+    x+14, clipped at the border. Each window is one SSIM: with means, variances and covariance over
+    all its n pixels (divided by n),
+
+        SSIM = (2 mu_p mu_t + C1)(2 s_pt + C2) / ((mu_p^2 + mu_t^2 + C1)(s_p^2 + s_t^2 + C2)).
+
+    All windows of a batch are gathered at once, at about 40 kB a head while gradients are kept.
+
+    Args:
+        prediction: `[B, 1, H, W]`.
+        target: `[B, 1, H, W]`.
+        heads: for each sample `[n, 2]` as x, y in pixels; heads outside the map are left out.
+
+    Returns:
+        `[B]`, 0 for a sample without heads; differentiable in `prediction` and `target`.
+    """
+    height, width = prediction.shape[-2:]
+    sample, row, column = _head_pixels(heads, height, width, prediction.device)
+    offsets = torch.arange(SIDE, device=prediction.device)
+    rows, columns = row[:, None] + offsets, column[:, None] + offsets  # of the padded map
+    index = (sample[:, None] * (height + SIDE) + rows)[:, :, None] * (width + SIDE)
+    index = (index + columns[:, None]).flatten(1)
+    inside = _inside(rows, height)[:, :, None] & _inside(columns, width)[:, None]
+    inside = inside.flatten(1).to(prediction.dtype)
+    size = inside.sum(1)
+
+    p, t = (F.pad(x, (MARGIN, MARGIN) * 2).flatten()[index] for x in (prediction, target))
+    mean_p, mean_t = p.sum(1) / size, t.sum(1) / size
+    p, t = (p - mean_p[:, None]) * inside, (t - mean_t[:, None]) * inside
+    variances = (p.square() + t.square()).sum(1) / size
+    ssim = _ssim(mean_p, mean_t, variances, (p * t).sum(1) / size)
+    count = torch.bincount(sample, minlength=len(prediction)).clamp(min=1)
+    return prediction.new_zeros(len(prediction)).index_add(0, sample, 1 - ssim) / count
+
+
+def _inside(positions: torch.Tensor, length: int) -> torch.Tensor:
+    """Whether positions in the padded map lie in the map."""
+    return (positions >= MARGIN) & (positions < MARGIN + length)
+
+
+def instance_ssim_reference(
+    prediction: torch.Tensor, target: torch.Tensor, heads: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Compute what `instance_ssim` computes, head after head."""
+    height, width = prediction.shape[-2:]
+    losses = []
+    for p, t, points in zip(prediction[:, 0], target[:, 0], heads, strict=True):
+        dissimilarities = []
+        for x, y in torch.as_tensor(points).floor().long().tolist():
+            if not (0 <= x < width and 0 <= y < height):
+                continue
+            rows = slice(max(y - MARGIN, 0), y + MARGIN)
+            columns = slice(max(x - MARGIN, 0), x + MARGIN)
+            a, b = p[rows, columns], t[rows, columns]
+            variances = a.var(unbiased=False) + b.var(unbiased=False)
+            covariance = ((a - a.mean()) * (b - b.mean())).mean()
+            dissimilarities.append(1 - _ssim(a.mean(), b.mean(), variances, covariance))
+        # The sum over nothing keeps a sample without heads in the graph, with gradient 0.
+        losses.append(torch.stack(dissimilarities).mean() if dissimilarities else p[:0].sum())
+    return torch.stack(losses)
+
+
+def _ssim(
+    mean_p: torch.Tensor, mean_t: torch.Tensor, variances: torch.Tensor, covariance: torch.Tensor
+) -> torch.Tensor:
+    """SSIM of windows, given both means, the sum of both variances and the covariance."""
+    luminance = (2 * mean_p * mean_t + C1) / (mean_p.square() + mean_t.square() + C1)
+    return luminance * (2 * covariance + C2) / (variances + C2)
+
+
+def _head_pixels(
+    heads: Sequence[torch.Tensor], height: int, width: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Sample, row and column of all heads of a batch that lie inside the map, each `[n]`."""
+    pixels = [torch.as_tensor(points).reshape(-1, 2).floor().long() for points in heads]
+    sample = torch.cat([torch.full((len(points),), i) for i, points in enumerate(pixels)])
+    column, row = torch.cat(pixels).unbind(1)
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return tuple(index[inside].to(device) for index in (sample, row, column))

@@ -1,0 +1,68 @@
+"""The counters of MGOT: photo in, FIDT map of the same size out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from torch import nn
+
+from crowd.checkpoints import load_checkpoint, load_weights
+from crowd.errors import InputError
+
+__all__ = ["MODELS", "build_model"]
+
+
+def _hrnet_w48() -> nn.Module:
+    from mgot.models.hrnet import HRNet  # brings timm and torchvision, which nothing else needs
+
+    return HRNet()
+
+
+def _hrnet_small(**options) -> nn.Module:
+    from mgot.models.hrnet_small import SmallHRNet
+
+    return SmallHRNet(**options)
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "hrnet_w48": _hrnet_w48,
+    "hrnet_small": _hrnet_small,
+}
+
+
+def build_model(name: str, pretrained: str | os.PathLike = "none", **options) -> nn.Module:
+    """Build a counter that maps photos `[B, 3, H, W]` to FIDT maps `[B, 1, H, W]`.
+
+    Photos are RGB in [0, 1] normalised by ImageNet's mean and standard deviation, of any size.
+
+    Args:
+        name: `hrnet_w48`, the papers' counter (67 million weights), or `hrnet_small`, which trains
+            on two CPU cores.
+        pretrained: `none`; `imagenet` (hrnet_w48 only: timm's weights, downloaded once); or a
+            checkpoint: a file of weights, or of a dictionary with them under `state_dict` (as the
+            authors' files) or `model`.
+        **options: keyword arguments of the model's class.
+
+    Raises:
+        InputError: an unknown name, weights that do not fit, a failed download.
+    """
+    if name not in MODELS:
+        raise InputError(f"unknown model '{name}': choose one of {', '.join(MODELS)}")
+    if pretrained == "imagenet" and name != "hrnet_w48":
+        raise InputError(f"{name} has no ImageNet weights: set pretrained to 'none' or a file")
+    model = MODELS[name](**options)
+    if pretrained == "imagenet":
+        from mgot.models.hrnet import load_imagenet
+
+        load_imagenet(model)
+    elif pretrained != "none":
+        load_weights(model, _weights_in(load_checkpoint(pretrained)), pretrained)
+    return model
+
+
+def _weights_in(checkpoint: dict) -> dict:
+    for key in ("state_dict", "model"):
+        if isinstance(checkpoint.get(key), dict):
+            return checkpoint[key]
+    return checkpoint

@@ -165,3 +165,57 @@ def _validation_size(number: int, ratio: float) -> int:
 def _parted(photos: Sequence[Path], chosen: set[int]) -> tuple[list[Path], list[Path]]:
     rest = [photo for i, photo in enumerate(photos) if i not in chosen]
     return rest, [photo for i, photo in enumerate(photos) if i in chosen]
+
+
+def complete_splits(
+    found: dict[str, list[Path]],
+    how: str = "random",
+    ratio: float = 0.1,
+    seed: int = 0,
+    train_list: str | os.PathLike | None = None,
+    val_list: str | os.PathLike | None = None,
+    fold: int | None = None,
+) -> tuple[dict[str, list[Path]], str]:
+    """Give a set without validation photos some, taken from its training photos.
+
+    Args:
+        found: what `crowd.annotations.find_photos` returned.
+        how: 'random' or 'time' (see `split_at_random`, `split_by_time`).
+        ratio: share of the training photos that validate.
+        seed: of the split.
+        train_list: list file that decides in place of `how`.
+        val_list: the same for validation; one of the two is enough.
+        fold: of a set without splits, the fifth that is tested (see `hold_out_fold`).
+
+    Returns:
+        'train', 'val', 'test' -> photos, those that exist; and a sentence that says what was done,
+        empty when the set's own splits stand.
+
+    Raises:
+        InputError: the arguments do not fit the set.
+    """
+    splits = dict(found)
+    lists = [str(path) for path in (train_list, val_list) if path]
+    if fold is not None:
+        if "all" not in splits:
+            raise InputError(f"--fold {fold} is for sets without train and test: leave it out")
+        splits["train"], splits["test"] = hold_out_fold(splits.pop("all"), fold)
+    elif "all" in splits:
+        splits["train"] = splits.pop("all")
+    if "val" in splits or "train" not in splits:
+        if lists:
+            raise InputError(f"{lists[0]} cannot split a set with its own splits: leave it out")
+        return splits, ""
+    photos = splits["train"]
+    if lists:
+        splits["train"], splits["val"] = split_by_lists(photos, train_list, val_list)
+        left = len(photos) - len(splits["train"]) - len(splits["val"])
+        note = f"split by {' and '.join(lists)}" + f"; {left} photos are in neither" * (left > 0)
+    elif how == "time":
+        splits["train"], splits["val"], gap = split_by_time(photos, ratio, seed)
+        note = f"validation holds out blocks of time of each camera (seed {seed}); the nearest "
+        note += f"training photo of the same camera is {gap:.0f} s away"
+    else:
+        splits["train"], splits["val"] = split_at_random(photos, ratio, seed)
+        note = f"no validation split comes with the set: drawn at random (seed {seed})"
+    return splits, f"{note}: {len(splits['train'])} train, {len(splits['val'])} val"

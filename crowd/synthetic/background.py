@@ -12,7 +12,6 @@ from crowd.synthetic.domains import Domain
 
 _TILE = 512
 _METRES = 16.0
-_FAR = 400.0
 
 
 @dataclass(frozen=True)
@@ -49,41 +48,42 @@ def draw_background(rng: np.random.Generator, domain: Domain, camera: Camera) ->
     return Background(image, depth.astype(np.float32), edge)
 
 
-def noise(rng: np.random.Generator, height: int, width: int, cells: int, octaves: int):
-    """Return fractal noise float32 [height, width] of zero mean and about unit deviation."""
+def noise(rng: np.random.Generator, height: int, width: int, cells: float, octaves: int):
+    """Return fractal noise float32 [height, width] of zero mean and about unit deviation.
+
+    `cells` is the number of coarsest cells along the longer side; cells are square.
+    """
     total = np.zeros((height, width), np.float32)
     for octave in range(octaves):
-        side = min(cells * 2**octave, max(height, width))
-        grid = rng.standard_normal((side, side), dtype=np.float32)
-        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) / 1.6**octave
-    return total * np.float32(0.8)
+        density = cells * 2.0**octave / max(height, width)
+        grid_shape = [min(max(round(side * density), 2), side) for side in (height, width)]
+        grid = rng.standard_normal(grid_shape, dtype=np.float32) * np.float32(0.8 / 1.6**octave)
+        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    return total
 
 
 def _draw_ground(rng, kind: str, camera: Camera, edge: int) -> np.ndarray:
     """Look the texture up at each pixel's place on the ground, with a random turn of the plane."""
     texture = _TEXTURES[kind](rng)
     mean = texture.mean(axis=(0, 1))
-    rows = (np.arange(edge, camera.height) + 0.5)[:, None]
-    columns = (np.arange(camera.width) + 0.5)[None]
-    x, z = camera.intersect(columns, rows)
-    # Terraces lie across the view; everything else may run in any direction.
+    rows = np.arange(edge, camera.height) + 0.5
+    x, z = (values[:, None] for values in camera.intersect(camera.width / 2 + 1.0, rows))
+    columns = np.arange(camera.width) + 0.5 - camera.width / 2
+    # Terraces and pitches lie across the view; everything else may run in any direction.
     turn = 0.0 if kind in ("terraces", "pitch") else rng.uniform(-0.8, 0.8)
-    offset = rng.uniform(0, _METRES, 2)
-    u = (np.cos(turn) * x - np.sin(turn) * z + offset[0]) * (_TILE / _METRES)
-    v = (np.sin(turn) * x + np.cos(turn) * z + offset[1]) * (_TILE / _METRES)
-    looked = cv2.remap(
-        texture,
-        np.mod(u, _TILE).astype(np.float32),
-        np.mod(v, _TILE).astype(np.float32),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_WRAP,
-    )
+    texels = _TILE / _METRES
+    along = (x * columns * texels).astype(np.float32)
+    away = (z * texels).astype(np.float32)
+    offset = rng.uniform(0, _TILE, 2)
+    cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    u = np.mod(cos * along - sin * away + np.float32(offset[0]), np.float32(_TILE))
+    v = np.mod(sin * along + cos * away + np.float32(offset[1]), np.float32(_TILE))
+    looked = cv2.remap(texture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     # Far away many texels fall into a pixel: fade to their mean instead of flickering.
-    texels = np.abs(np.gradient(z[:, 0])) * (_TILE / _METRES) if len(rows) > 1 else np.ones(1)
-    fade = (1.6 / np.maximum(texels, 1e-6)).clip(0.0, 1.0).astype(np.float32)[:, None, None]
-    ground = mean + (looked - mean) * fade
-    patches = noise(rng, *ground.shape[:2], 3, 3)[..., None]
-    return (ground * (1.0 + 0.05 * patches)).clip(0.0, 1.0)
+    step = np.abs(np.gradient(away[:, 0])) if len(rows) > 1 else np.ones(1)
+    fade = (1.6 / np.maximum(step, 1e-6)).clip(0.0, 1.0).astype(np.float32)[:, None, None]
+    patches = noise(rng, *looked.shape[:2], 3, 3)[..., None]
+    return (mean + (looked - mean) * fade) * (1.0 + 0.05 * patches)
 
 
 def _jitter(rng, colour, spread: float = 0.03) -> np.ndarray:
@@ -93,9 +93,25 @@ def _jitter(rng, colour, spread: float = 0.03) -> np.ndarray:
 
 
 def _grain(rng, colour, strength: float, cells: int) -> np.ndarray:
-    grain = noise(rng, _TILE, _TILE, cells, 3)[..., None]
-    speckle = rng.standard_normal((_TILE, _TILE, 1), dtype=np.float32)
-    return (np.asarray(colour) * (1.0 + strength * (grain + 0.6 * speckle))).astype(np.float32)
+    """Return a texture of one colour with fractal noise and speckle."""
+    grain = _periodic_noise(rng, cells, 3)
+    grain += np.float32(0.6) * rng.standard_normal((_TILE, _TILE), dtype=np.float32)
+    return (1.0 + np.float32(strength) * grain)[..., None] * np.asarray(colour, np.float32)
+
+
+def _periodic_noise(rng, cells: int, octaves: int) -> np.ndarray:
+    """Return fractal noise [_TILE, _TILE] that continues over the tile's edges."""
+    total = np.zeros((_TILE, _TILE), np.float32)
+    for octave in range(octaves):
+        side = cells * 2**octave
+        grid = rng.standard_normal((side, side), dtype=np.float32) * np.float32(0.8 / 1.6**octave)
+        cell, rim = _TILE // side, 2
+        whole = _TILE + 2 * rim * cell
+        grid = cv2.resize(
+            np.pad(grid, rim, mode="wrap"), (whole, whole), interpolation=cv2.INTER_CUBIC
+        )
+        total += grid[rim * cell : rim * cell + _TILE, rim * cell : rim * cell + _TILE]
+    return total
 
 
 def _slabs(rng) -> np.ndarray:
@@ -122,8 +138,8 @@ def _asphalt(rng) -> np.ndarray:
 
 def _grass(rng) -> np.ndarray:
     """Lawn with dry patches."""
-    texture = _grain(rng, _jitter(rng, (0.33, 0.46, 0.20)), 0.13, 32)
-    dry = noise(rng, _TILE, _TILE, 3, 4)[..., None].clip(0, 1)
+    texture = _grain(rng, _jitter(rng, (0.36, 0.43, 0.24)), 0.13, 32)
+    dry = _periodic_noise(rng, 4, 4)[..., None].clip(0, 1)
     return texture + dry * (_jitter(rng, (0.55, 0.50, 0.32)) - texture) * 0.7
 
 
@@ -158,7 +174,7 @@ def _terraces(rng) -> np.ndarray:
 
 def _pitch(rng) -> np.ndarray:
     """Mown grass in stripes with white lines."""
-    texture = _grain(rng, _jitter(rng, (0.22, 0.33, 0.17)), 0.08, 16)
+    texture = _grain(rng, _jitter(rng, (0.29, 0.37, 0.24)), 0.08, 16)
     stripes = np.repeat(np.array([0.9, 1.1] * 4, np.float32), _TILE // 8)
     texture *= stripes[:, None, None]
     line = int(rng.integers(0, _TILE - 4))
@@ -196,16 +212,23 @@ def _buildings(rng, width: int, height: int, scale: float) -> np.ndarray:
 
 
 def _trees(rng, width: int, height: int, scale: float) -> np.ndarray:
-    """A hedge of tree crowns before the sky."""
+    """A hedge and tree crowns before the sky."""
     image = _sky(rng, height, width, (0.48, 0.65, 0.87), (0.82, 0.87, 0.92), 0.15)
-    texture = noise(rng, height, width, 24, 4)
-    leaves = _jitter(rng, (0.22, 0.34, 0.17)) * (1.0 + 0.35 * texture[..., None]).clip(0.3, 2)
+    texture = noise(rng, height, width, 50, 4)
+    leaves = _jitter(rng, (0.25, 0.34, 0.20)) * (1.0 + 0.3 * texture[..., None]).clip(0.3, 2)
     mask = np.zeros((height, width), np.uint8)
-    for _ in range(int(width / max(scale, 4)) + 4):
-        radius = rng.uniform(0.7, 2.2) * scale
-        centre = (int(rng.uniform(0, width)), int(height - rng.uniform(0.2, 3.5) * scale))
-        cv2.circle(mask, centre, int(radius) + 1, 255, -1)
-    covered = (cv2.GaussianBlur(mask, (0, 0), 1.0) / np.float32(255))[..., None]
+    mask[max(height - int(rng.uniform(0.8, 1.8) * scale), 0) :] = 255
+    for _ in range(int(rng.uniform(0.1, 0.5) * width / max(scale, 4)) + 2):
+        radius, column = rng.uniform(1.2, 2.8) * scale, rng.uniform(0, width)
+        crown = height - radius - rng.uniform(1.0, 3.0) * scale
+        trunk = (int(column), int(crown)), (int(column), height)
+        cv2.line(image, *trunk, (0.24, 0.19, 0.15), max(int(0.3 * scale), 1))
+        for _ in range(14):
+            offset = rng.normal(0, 0.45 * radius, 2)
+            centre = (int(column + offset[0]), int(crown + 0.8 * offset[1]))
+            cv2.circle(mask, centre, int(0.5 * radius) + 1, 255, -1)
+    ragged = cv2.GaussianBlur(mask, (0, 0), 2.0) * np.float32(1 / 255) + 0.12 * texture
+    covered = ((ragged - 0.4) * 5.0).clip(0.0, 1.0)[..., None]
     return image + covered * (leaves - image)
 
 

@@ -63,7 +63,7 @@ class Domain:
 
 _STREET = Domain(
     code=0,
-    people=(4, 70),
+    people=(4, 90),
     nearest_head=(26, 45),
     smallest_head=9.0,
     pitch=(10, 24),
@@ -91,13 +91,13 @@ _STREET = Domain(
 
 _STADIUM = Domain(
     code=1,
-    people=(40, 260),
+    people=(50, 300),
     nearest_head=(11, 17),
     smallest_head=6.0,
     pitch=(22, 36),
     focal=(1.0, 1.5),
-    spacing=0.5,
-    clustered=(0.4, 0.9),
+    spacing=0.45,
+    clustered=(0.5, 0.95),
     grounds=("terraces", "asphalt", "terraces", "pitch"),
     backdrops=("stand", "floodlights", "stand"),
     clothes=(
@@ -107,14 +107,14 @@ _STADIUM = Domain(
     ),
     sun=(0.0, 0.12),
     shadow_length=(0.1, 0.4),
-    light=((0.80, 0.76, 0.92), (0.95, 0.78, 0.62), (0.72, 0.82, 0.90)),
-    haze_colour=((0.46, 0.45, 0.52), (0.52, 0.46, 0.42), (0.42, 0.47, 0.50)),
-    haze=(0.3, 0.6),
-    contrast=(0.6, 0.8),
-    exposure=(0.62, 0.85),
-    noise=(0.025, 0.05),
+    light=((0.84, 0.82, 1.0), (1.0, 0.84, 0.70), (0.80, 0.90, 0.98)),
+    haze_colour=((0.50, 0.49, 0.57), (0.60, 0.52, 0.46), (0.47, 0.52, 0.55)),
+    haze=(0.25, 0.55),
+    contrast=(0.65, 0.85),
+    exposure=(0.85, 1.1),
+    noise=(0.018, 0.035),
     blur=(0.5, 0.8),
-    vignette=(0.15, 0.4),
+    vignette=(0.1, 0.35),
 )  # fmt: skip
 
 DOMAINS = {"a": _STREET, "b": _STADIUM}

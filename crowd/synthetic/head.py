@@ -15,8 +15,8 @@ class _Layers:
 
     def __init__(self, across: np.ndarray, down: np.ndarray, scale: float, colour: Colour):
         self.across, self.down, self.scale = across, down, scale
-        self.colour = np.empty((*across.shape, 3), np.float32)
-        self.colour[:] = colour
+        self.colour = np.empty((3, *across.shape), np.float32)
+        self.colour[:] = np.array(colour, np.float32)[:, None, None]
 
     def ellipse(self, u: float, v: float, width: float, length: float) -> np.ndarray:
         """Return the coverage of an ellipse, with an edge one pixel wide."""
@@ -30,7 +30,7 @@ class _Layers:
 
     def lay(self, coverage: np.ndarray, colour: Colour) -> None:
         """Lay a colour over what is there."""
-        self.colour += coverage[..., None] * (np.asarray(colour, np.float32) - self.colour)
+        self.colour += coverage * (np.array(colour, np.float32)[:, None, None] - self.colour)
 
 
 def draw_head(person: Person, centre, scale: float, angle: float, light) -> Patch:
@@ -54,10 +54,12 @@ def draw_head(person: Person, centre, scale: float, angle: float, light) -> Patc
     _draw_headwear(layers, person, length)
     right, below = across / _WIDTH, down / length
     out = np.sqrt((1.0 - right**2 - below**2).clip(0.0, 1.0))
-    shade = 0.52 + 0.5 * (light[0] * right + light[1] * below + light[2] * out).clip(0.0, 1.0)
-    gloss = 0.12 * (light[0] * right + light[1] * below + light[2] * out).clip(0.0, 1.0) ** 12
-    colour = (layers.colour * shade[..., None] + gloss[..., None]).clip(0.0, 1.0)
-    return Patch(left, top, colour * coverage[..., None], coverage)
+    lit = (light[0] * right + light[1] * below + light[2] * out).clip(0.0, 1.0)
+    shade, gloss = 0.48 + 0.5 * lit, 0.1 * lit**12
+    pixels = np.empty((4, *coverage.shape), np.float32)
+    pixels[:3] = layers.colour * (shade * coverage) + gloss * coverage
+    pixels[3] = coverage
+    return Patch(left, top, pixels)
 
 
 def _draw_face(layers: _Layers, person: Person, length: float, sine: float) -> None:

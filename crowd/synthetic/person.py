@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +18,7 @@ _HAIR = ((0.08, 0.07, 0.07), (0.16, 0.11, 0.09), (0.30, 0.19, 0.12), (0.52, 0.37
 _TROUSERS = ((0.16, 0.20, 0.32), (0.11, 0.11, 0.13), (0.35, 0.33, 0.30), (0.58, 0.53, 0.44),
              (0.24, 0.33, 0.48), (0.40, 0.40, 0.42))  # fmt: skip
 _SHOES = (0.12, 0.10, 0.10)
+_OVERSAMPLING = 2
 _HEADWEAR = ("none", "none", "none", "none", "long", "long", "bald", "cap", "beanie", "hood")
 
 
@@ -80,12 +82,11 @@ def draw_appearance(rng: np.random.Generator, domain: Domain, facing: float) -> 
 
 @dataclass(frozen=True)
 class Patch:
-    """Part of a picture: colours multiplied by coverage [h, w, 3], coverage [h, w], corner."""
+    """Part of a picture: float32 [4, h, w], red, green, blue times coverage, coverage; corner."""
 
     left: int
     top: int
-    colour: np.ndarray
-    coverage: np.ndarray
+    pixels: np.ndarray
 
 
 class Canvas:
@@ -95,46 +96,53 @@ class Canvas:
     """
 
     def __init__(self, centre, scale: float, foreshortening: float, box, frame):
-        self.factor = 4 if scale < 75 else 2
-        self.scale, self.foreshortening = scale, foreshortening
-        u0, v0, u1, v1 = box
-        self.left = int(max(np.floor(centre[0] + u0 * scale) - 1, 0))
-        self.top = int(max(np.floor(centre[1] + v0 * scale) - 1, 0))
-        right = int(min(np.ceil(centre[0] + u1 * scale) + 1, frame[0]))
-        bottom = int(min(np.ceil(centre[1] + v1 * scale) + 1, frame[1]))
+        """Cover `box` (left, top, right, bottom; metres), cut to the frame (width, height)."""
+        self.scale = scale
+        self.left = max(math.floor(centre[0] + box[0] * scale) - 1, 0)
+        self.top = max(math.floor(centre[1] + box[1] * scale) - 1, 0)
+        right = min(math.ceil(centre[0] + box[2] * scale) + 1, frame[0])
+        bottom = min(math.ceil(centre[1] + box[3] * scale) + 1, frame[1])
         self.shape = (max(bottom - self.top, 0), max(right - self.left, 0))
-        self.origin = np.array([centre[0] - self.left, centre[1] - self.top])
-        factor = self.factor
-        self.pixels = np.zeros((self.shape[0] * factor, self.shape[1] * factor, 4), np.uint8)
+        self.origin = (centre[0] - self.left, centre[1] - self.top)
+        # Fixed point of 1/16 pixel; OpenCV's whole numbers are pixel centres, hence the -0.5.
+        fine = 16 * _OVERSAMPLING
+        self._gain = (scale * fine, scale * foreshortening * fine)
+        self._shift = (self.origin[0] * fine - 8, self.origin[1] * fine - 8)
+        height, width = self.shape
+        self.pixels = np.zeros((height * _OVERSAMPLING, width * _OVERSAMPLING, 4), np.uint8)
 
-    def place(self, points) -> np.ndarray:
-        """Return fixed-point canvas positions (1/16 pixel) of body points [n, 2]."""
-        points = np.asarray(points, dtype=np.float64) * [1.0, self.foreshortening]
-        positions = (self.origin + points * self.scale) * self.factor - 0.5
-        return np.round(positions * 16).astype(np.int32)
+    def _place(self, point) -> tuple[int, int]:
+        """Return the fixed-point canvas position of a body point."""
+        return (
+            round(point[0] * self._gain[0] + self._shift[0]),
+            round(point[1] * self._gain[1] + self._shift[1]),
+        )
+
+    def _chain(self, points) -> list[np.ndarray]:
+        return [np.array([self._place(point) for point in points], np.int32)]
 
     def polygon(self, points, colour: Colour) -> None:
         """Fill a polygon."""
-        cv2.fillPoly(self.pixels, [self.place(points)], _bytes(colour), shift=4)
+        cv2.fillPoly(self.pixels, self._chain(points), _bytes(colour), shift=4)
 
     def ellipse(self, centre, radii, colour: Colour) -> None:
         """Fill an upright ellipse; its radii are not foreshortened."""
-        position = self.place([centre])[0]
-        axes = [round(radius * self.scale * self.factor * 16) for radius in radii]
-        cv2.ellipse(self.pixels, position.tolist(), axes, 0, 0, 360, _bytes(colour), -1, shift=4)
+        position = self._place(centre)
+        axes = [round(radius * self.scale * 16 * _OVERSAMPLING) for radius in radii]
+        cv2.ellipse(self.pixels, position, axes, 0, 0, 360, _bytes(colour), -1, shift=4)
 
     def limb(self, points, width: float, colour: Colour) -> None:
         """Draw a chain of round-ended strokes."""
-        thickness = max(round(width * self.scale * self.factor), 1)
-        cv2.polylines(self.pixels, [self.place(points)], False, _bytes(colour), thickness, shift=4)
+        thickness = max(round(width * self.scale * _OVERSAMPLING), 1)
+        cv2.polylines(self.pixels, self._chain(points), False, _bytes(colour), thickness, shift=4)
 
-    def patch(self) -> Patch:
-        """Return the canvas at the photo's resolution."""
-        if 0 in self.shape:
-            return Patch(0, 0, np.zeros((0, 0, 3), np.float32), np.zeros((0, 0), np.float32))
+    def patch(self, shade: np.ndarray) -> Patch:
+        """Return the canvas at the photo's resolution, its colours times `shade` [h, w]."""
         small = cv2.resize(self.pixels, self.shape[::-1], interpolation=cv2.INTER_AREA)
-        small = small.astype(np.float32) * np.float32(1 / 255)
-        return Patch(self.left, self.top, small[..., :3], small[..., 3])
+        pixels = np.array(small.transpose(2, 0, 1), dtype=np.float32, order="C")
+        pixels *= np.float32(1 / 255)
+        pixels[:3] *= shade
+        return Patch(self.left, self.top, pixels)
 
 
 def _bytes(colour: Colour) -> tuple[float, ...]:
@@ -145,7 +153,7 @@ def _darker(colour: Colour, factor: float) -> Colour:
     return tuple(value * factor for value in colour)
 
 
-def draw_body(person: Person, centre, scale: float, angle: float, light, frame) -> Patch:
+def draw_body(person: Person, centre, scale: float, angle: float, light, frame) -> Patch | None:
     """Draw legs, torso, arms and long hair of a person whose head is at `centre`.
 
     Args:
@@ -155,23 +163,26 @@ def draw_body(person: Person, centre, scale: float, angle: float, light, frame) 
         angle: Angle below the horizontal at which the camera sees the person, radians.
         light: Unit vector towards the light, (right, down, to the camera).
         frame: Width and height of the photo.
+
+    Returns:
+        The patch, or None where nothing of it lies inside the photo.
     """
     scale = scale * person.size
-    squash = float(np.cos(angle))
-    canvas = Canvas(centre, scale, squash, (-0.75, -0.75, 0.75, 1.75 * squash + 0.1), frame)
+    squash = math.cos(angle)
+    wide, high = (0.75, 0.6) if max(person.arms) > 1 else (0.5, 0.12)
+    canvas = Canvas(centre, scale, squash, (-wide, -high, wide, 1.62 * squash + 0.02), frame)
     if 0 in canvas.shape:
-        return canvas.patch()
-    girth = person.girth * (0.78 + 0.22 * abs(np.cos(person.facing)))
+        return None
+    girth = person.girth * (0.78 + 0.22 * abs(math.cos(person.facing)))
     _draw_legs(canvas, person, girth)
-    _draw_torso(canvas, person, girth, float(np.sin(angle)))
-    patch = canvas.patch()
-    across = (np.arange(canvas.shape[1]) + 0.5 - canvas.origin[0]) / scale
-    down = (np.arange(canvas.shape[0]) + 0.5 - canvas.origin[1]) / scale
-    side = 1.0 + 0.9 * light[0] * across.clip(-0.3, 0.3) - 2.0 * across.clip(-0.3, 0.3) ** 2
-    depth = 1.05 - 0.28 * (down / 1.2).clip(0, 1) - 0.3 * np.exp(-(((down - 0.13) / 0.06) ** 2))
-    shade = (depth[:, None] * side[None]).clip(0.25, 1.25).astype(np.float32)
-    shaded = np.minimum(patch.colour * shade[..., None], patch.coverage[..., None])
-    return Patch(patch.left, patch.top, shaded, patch.coverage)
+    _draw_torso(canvas, person, girth, math.sin(angle))
+    across = (np.arange(canvas.shape[1], dtype=np.float32) + 0.5 - canvas.origin[0]) / scale
+    down = (np.arange(canvas.shape[0], dtype=np.float32) + 0.5 - canvas.origin[1]) / scale
+    across = across.clip(-0.3, 0.3)
+    side = 1.0 + 0.9 * light[0] * across - 2.0 * across**2
+    chin = np.exp(-(((down - 0.13) / 0.06) ** 2))
+    depth = 1.0 - 0.28 * (down / 1.2).clip(0, 1) - 0.3 * chin
+    return canvas.patch(np.outer(depth, side).clip(0.2, 1.0).astype(np.float32))
 
 
 def _draw_legs(canvas: Canvas, person: Person, girth: float) -> None:
@@ -202,7 +213,7 @@ def _draw_torso(canvas: Canvas, person: Person, girth: float, sine: float) -> No
     shoulder, waist = 0.205 * girth, 0.165 * girth
     away = np.cos(person.facing) < 0
     if person.bag and not away:
-        canvas.ellipse((0.0, 0.42), (0.22 * girth, 0.2), person.cloth)
+        canvas.ellipse((0.0, 0.42), (0.23 * girth, 0.17), _darker(person.cloth, 0.6))
     for side, swing in zip((-1, 1), person.arms, strict=True):
         elbow = (side * (shoulder + 0.04 + 0.27 * np.sin(swing)), 0.24 + 0.27 * np.cos(swing))
         hand = (elbow[0] - side * 0.02, elbow[1] + 0.22 * np.cos(swing))
@@ -218,6 +229,8 @@ def _draw_torso(canvas: Canvas, person: Person, girth: float, sine: float) -> No
             canvas.limb(chain, 0.05, person.cloth)
     canvas.ellipse((0, 0.15), (0.055, 0.07), _darker(person.skin, 0.8))
     if person.bag and away:
-        canvas.ellipse((0.0, 0.42), (0.15 * girth, 0.19), person.cloth)
+        pack = [(-0.11, 0.24), (0.11, 0.24), (0.14, 0.34), (0.13, 0.6), (-0.13, 0.6), (-0.14, 0.34)]
+        canvas.polygon(pack, _darker(person.cloth, 0.7))
+        canvas.limb([(-0.1, 0.5), (0.1, 0.5)], 0.03, _darker(person.cloth, 0.45))
     if person.headwear == "long":
         canvas.ellipse((0, 0.12), (0.11, 0.17 if away else 0.13), _darker(person.hair, 0.9))

@@ -35,10 +35,9 @@ def place_people(
     holes = _draw_points(rng, camera, top, int(rng.integers(0, 3)))
     hole_radius = rng.uniform(0.8, 2.5)
     share = rng.uniform(*domain.clustered)
-    kept: list[np.ndarray] = []
-    groups: list[int] = []
+    kept, groups, count = np.empty((number, 2)), np.zeros(number, dtype=int), 0
     for _ in range(30):
-        if len(kept) >= number:
+        if count == number:
             break
         points, group = _draw_candidates(rng, camera, top, clusters, share, 2 * number + 4)
         column, row, _ = camera.project(points[:, 0], points[:, 1], HEAD_HEIGHT)
@@ -46,10 +45,11 @@ def place_people(
         for hole in holes:
             inside &= np.hypot(*(points - hole).T) > hole_radius
         for point, name in zip(points[inside], group[inside], strict=True):
-            if len(kept) < number and _is_free(point, kept, domain.spacing):
-                kept.append(point)
-                groups.append(int(name))
-    return np.array(kept).reshape(-1, 2), np.array(groups, dtype=int)
+            apart = np.square(kept[:count] - point).sum(axis=1).min(initial=np.inf)
+            if count < number and apart > domain.spacing**2:
+                kept[count], groups[count] = point, name
+                count += 1
+    return kept[:count], groups[:count]
 
 
 def _draw_points(rng, camera: Camera, top: float, number: int) -> np.ndarray:
@@ -77,9 +77,3 @@ def _draw_candidates(rng, camera, top, clusters, share, number):
         centre, spread = clusters[group[i] - 1]
         points[i] = centre + spread @ rng.standard_normal(2)
     return points, group
-
-
-def _is_free(point: np.ndarray, others: list[np.ndarray], spacing: float) -> bool:
-    if not others:
-        return True
-    return bool(np.square(np.asarray(others) - point).sum(axis=1).min() > spacing**2)

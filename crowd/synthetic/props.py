@@ -40,8 +40,8 @@ def place_props(rng: np.random.Generator, domain: Domain, camera: Camera) -> lis
     return props
 
 
-def draw_prop(prop: Prop, camera: Camera) -> Patch:
-    """Draw a prop upright on the ground."""
+def draw_prop(prop: Prop, camera: Camera) -> Patch | None:
+    """Draw a prop upright on the ground; None where nothing of it lies inside the photo."""
     x, y, scale = camera.project(prop.x, prop.z, 0.0)
     tall = {"lamp": 3.6, "bush": 1.2, "bollard": 1.1, "bin": 1.0}[prop.kind] * prop.size
     wide = {"lamp": 0.3, "bush": 1.0, "bollard": 0.2, "bin": 0.35}[prop.kind] * prop.size
@@ -50,16 +50,14 @@ def draw_prop(prop: Prop, camera: Camera) -> Patch:
     frame = (camera.width, camera.height)
     canvas = Canvas((float(x), float(y)), float(scale), squash, box, frame)
     if 0 in canvas.shape:
-        return canvas.patch()
+        return None
     _DRAW[prop.kind](canvas, prop, tall, wide)
-    patch = canvas.patch()
     across = (np.arange(canvas.shape[1]) + 0.5 - canvas.origin[0]) / (wide * scale)
     shade = (1.0 - 0.25 * across - 0.2 * across**2).clip(0.4, 1.15).astype(np.float32)[None]
     if prop.kind == "bush":
-        grain = noise(np.random.default_rng(prop.seed), *canvas.shape, 8, 3)
-        shade = shade * (1.0 + 0.22 * grain).clip(0.4, 1.6)
-    colour = np.minimum(patch.colour * shade[..., None], patch.coverage[..., None])
-    return Patch(patch.left, patch.top, colour, patch.coverage)
+        grain = noise(np.random.default_rng(prop.seed), *canvas.shape, 12, 4)
+        shade = shade * (1.0 + 0.3 * grain).clip(0.4, 1.6)
+    return canvas.patch(np.broadcast_to(shade, canvas.shape).clip(0.3, 1.0))
 
 
 def _draw_lamp(canvas: Canvas, prop: Prop, tall: float, wide: float) -> None:
@@ -71,10 +69,10 @@ def _draw_lamp(canvas: Canvas, prop: Prop, tall: float, wide: float) -> None:
 def _draw_bush(canvas: Canvas, prop: Prop, tall: float, wide: float) -> None:
     rng = np.random.default_rng(prop.seed)
     green = tuple(float(v) for v in np.array([0.20, 0.33, 0.15]) + rng.normal(0, 0.03, 3))
-    for _ in range(24):
-        u, v = rng.uniform(-0.7, 0.7) * wide, -rng.uniform(0.15, 0.8) * tall
-        radius = wide * rng.uniform(0.15, 0.35)
-        canvas.ellipse((u, v), (radius, radius), tuple(c * rng.uniform(0.7, 1.2) for c in green))
+    for _ in range(60):
+        u, v = rng.triangular(-0.95, 0, 0.95) * wide, -(0.42 + rng.uniform(-0.35, 0.35)) * tall
+        radius = wide * rng.uniform(0.1, 0.22)
+        canvas.ellipse((u, v), (radius, radius), tuple(c * rng.uniform(0.85, 1.1) for c in green))
 
 
 def _draw_bollard(canvas: Canvas, prop: Prop, tall: float, wide: float) -> None:

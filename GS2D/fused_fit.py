@@ -1,0 +1,110 @@
+"""The fast fit on CPU: forward, L1 and backward in one visit of every tile, Adam beside it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numba import njit
+
+from crowd.progress import progress
+from GS2D import kernels
+from GS2D.cpu import threads
+from GS2D.parameters import RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR, shape_loss
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch's defaults
+
+
+def fit(
+    raw: np.ndarray,
+    points: np.ndarray,
+    target: np.ndarray,
+    fitted_pixels: int,
+    iterations: int,
+    lr: float,
+    backend: str = "cpu",
+    quiet: bool = False,
+) -> tuple[np.ndarray, float, float]:
+    """As `GS2D.autograd_fit.fit`, for the backend "cpu" alone."""
+    if backend != "cpu":
+        raise ValueError(f"the fused fit runs on the backend 'cpu', not '{backend}'")
+    workers = threads()
+    raw, points = raw.astype(np.float32), np.ascontiguousarray(points, np.float32)
+    planes = np.ascontiguousarray(target.transpose(2, 0, 1), np.float32)
+    weight = np.float32(1.0 / (3 * fitted_pixels))
+    opacities = np.ones(len(raw), np.float32)
+    first_moment, second_moment = np.zeros_like(raw), np.zeros_like(raw)
+
+    def render_gradient():
+        return kernels.l1_gradients(points, *_activate(raw), opacities, planes, weight, workers)
+
+    for step in progress(range(1, iterations + 1), "fitting", disable=quiet):
+        gradient = render_gradient()[1]
+        step_size, root = lr / (1.0 - BETA1**step), math.sqrt(1.0 - BETA2**step)
+        _adam_step(raw, gradient, first_moment, second_moment, step_size, root)
+    # A render loss is counted from a black render, which costs the sum of the target.
+    rendering = weight * np.abs(planes).sum(dtype=np.float64) + render_gradient()[0]
+    return raw, float(rendering), shape_loss(torch.from_numpy(raw)).item()
+
+
+@njit(cache=True)
+def _activate(raw):
+    """Scales, rotations and colours of raw parameters [N, 6], float32."""
+    number = raw.shape[0]
+    scales, colors = np.empty((number, 2), np.float32), np.empty((number, 3), np.float32)
+    rotations = np.empty(number, np.float32)
+    for i in range(number):
+        for axis in range(2):
+            scales[i, axis] = max(raw[i, axis], np.float32(0.0)) + np.float32(1.0)
+        rotations[i] = np.pi / (1.0 + np.exp(-raw[i, 2]))
+        for channel in range(3):
+            colors[i, channel] = 1.0 / (1.0 + np.exp(-raw[i, 3 + channel]))
+    return scales, rotations, colors
+
+
+@njit(cache=True)
+def _add_shape_gradient(raw, slope):
+    """Add 0.2 times the gradient of `GS2D.parameters.shape_loss` to `slope` [N, 6]."""
+    worst, worst_ratio, worst_above = -1, RATIO_LIMIT, 0
+    for i in range(raw.shape[0]):
+        for above in range(2):
+            ratio = raw[i, above] / _divisor(raw[i, 1 - above])
+            if ratio > worst_ratio:
+                worst, worst_ratio, worst_above = i, ratio, above
+    if worst >= 0:
+        above, below = raw[worst, worst_above], raw[worst, 1 - worst_above]
+        divisor = _divisor(below)
+        slope[worst, worst_above] += SHAPE_WEIGHT / divisor
+        if divisor == below:
+            slope[worst, 1 - worst_above] -= SHAPE_WEIGHT * above / (divisor * divisor)
+
+
+@njit(cache=True)
+def _divisor(scale):
+    if abs(scale) >= SMALLEST_DIVISOR:
+        return np.float64(scale)
+    return np.copysign(SMALLEST_DIVISOR, np.float64(scale))
+
+
+@njit(cache=True)
+def _adam_step(raw, gradient, first_moment, second_moment, step_size, root):
+    """Lead the render's gradient to the raw parameters, add the shape term's, and step."""
+    slope = np.empty_like(raw)
+    for i in range(raw.shape[0]):
+        for axis in range(2):
+            slope[i, axis] = gradient[i, 2 + axis] if raw[i, axis] > 0 else 0.0
+        turn = 1.0 / (1.0 + np.exp(-raw[i, 2]))
+        slope[i, 2] = gradient[i, 4] * np.pi * turn * (1.0 - turn)
+        for channel in range(3):
+            color = 1.0 / (1.0 + np.exp(-raw[i, 3 + channel]))
+            slope[i, 3 + channel] = gradient[i, 6 + channel] * color * (1.0 - color)
+    _add_shape_gradient(raw, slope)
+    for i in range(raw.shape[0]):
+        for j in range(raw.shape[1]):
+            g = slope[i, j]
+            first_moment[i, j] += (1.0 - BETA1) * (g - first_moment[i, j])
+            second_moment[i, j] = BETA2 * second_moment[i, j] + (1.0 - BETA2) * g * g
+            raw[i, j] -= (
+                step_size * first_moment[i, j] / (np.sqrt(second_moment[i, j]) / root + EPSILON)
+            )

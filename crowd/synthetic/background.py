@@ -19,12 +19,13 @@ class Background:
     """Photo without people and props.
 
     Attributes:
-        image: float32 [H, W, 3] in 0-1, not yet lit or hazed.
+        planes: float32 [3, H, W] in 0-1, not yet lit or hazed. Long rows make numpy's arithmetic
+            several times faster than runs of three colours.
         depth: Distance on the ground per photo row, metres; the backdrop has that of its foot.
         edge: Row where the ground ends and the backdrop stands.
     """
 
-    image: np.ndarray
+    planes: np.ndarray
     depth: np.ndarray
     edge: int
 
@@ -37,15 +38,16 @@ def draw_background(rng: np.random.Generator, domain: Domain, camera: Camera) ->
     _, far = camera.intersect(0.0, camera.head_row(domain.smallest_head), 1.6)
     distance = far * rng.uniform(1.05, 1.4)
     edge = int(np.clip(camera.project(0.0, distance, 0.0)[1], 0, camera.height))
-    image = np.empty((camera.height, camera.width, 3), np.float32)
-    image[edge:] = _draw_ground(rng, ground, camera, edge)
+    planes = np.empty((3, camera.height, camera.width), np.float32)
+    planes[:, edge:] = _draw_ground(rng, ground, camera, edge)
     if edge > 0:
         scale = float(camera.project(0.0, distance, 0.0)[2])
-        image[:edge] = _BACKDROPS[backdrop](rng, camera.width, edge, scale)
+        band = _BACKDROPS[backdrop](rng, camera.width, edge, scale)
+        planes[:, :edge] = band.transpose(2, 0, 1)
     rows = np.arange(camera.height) + 0.5
     _, depth = camera.intersect(0.0, rows)
     depth[:edge] = distance
-    return Background(image, depth.astype(np.float32), edge)
+    return Background(planes, depth.astype(np.float32), edge)
 
 
 def noise(rng: np.random.Generator, height: int, width: int, cells: float, octaves: int):
@@ -63,9 +65,9 @@ def noise(rng: np.random.Generator, height: int, width: int, cells: float, octav
 
 
 def _draw_ground(rng, kind: str, camera: Camera, edge: int) -> np.ndarray:
-    """Look the texture up at each pixel's place on the ground, with a random turn of the plane."""
+    """Look a texture up at each pixel's place on the ground; returns planes [3, rows, W]."""
     texture = _TEXTURES[kind](rng)
-    mean = texture.mean(axis=(0, 1))
+    mean = texture.mean(axis=(0, 1), dtype=np.float32)[:, None, None]
     rows = np.arange(edge, camera.height) + 0.5
     x, z = (values[:, None] for values in camera.intersect(camera.width / 2 + 1.0, rows))
     columns = np.arange(camera.width) + 0.5 - camera.width / 2
@@ -81,9 +83,13 @@ def _draw_ground(rng, kind: str, camera: Camera, edge: int) -> np.ndarray:
     looked = cv2.remap(texture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     # Far away many texels fall into a pixel: fade to their mean instead of flickering.
     step = np.abs(np.gradient(away[:, 0])) if len(rows) > 1 else np.ones(1)
-    fade = (1.6 / np.maximum(step, 1e-6)).clip(0.0, 1.0).astype(np.float32)[:, None, None]
-    patches = noise(rng, *looked.shape[:2], 3, 3)[..., None]
-    return (mean + (looked - mean) * fade) * (1.0 + 0.05 * patches)
+    fade = (1.6 / np.maximum(step, 1e-6)).clip(0.0, 1.0).astype(np.float32)[:, None]
+    planes = np.ascontiguousarray(looked.transpose(2, 0, 1))
+    planes -= mean
+    planes *= fade
+    planes += mean
+    planes *= 1.0 + np.float32(0.05) * noise(rng, *planes.shape[1:], 3, 3)
+    return planes
 
 
 def _jitter(rng, colour, spread: float = 0.03) -> np.ndarray:
@@ -96,7 +102,8 @@ def _grain(rng, colour, strength: float, cells: int) -> np.ndarray:
     """Return a texture of one colour with fractal noise and speckle."""
     grain = _periodic_noise(rng, cells, 3)
     grain += np.float32(0.6) * rng.standard_normal((_TILE, _TILE), dtype=np.float32)
-    return (1.0 + np.float32(strength) * grain)[..., None] * np.asarray(colour, np.float32)
+    grain = 1.0 + np.float32(strength) * grain
+    return cv2.merge([grain * np.float32(value) for value in colour])
 
 
 def _periodic_noise(rng, cells: int, octaves: int) -> np.ndarray:

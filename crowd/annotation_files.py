@@ -15,10 +15,11 @@ from crowd.files import require_file
 REPLACE = "copy it again from the data set, or take the photo out"
 
 
-def as_points(values, path: Path) -> np.ndarray:
+def as_points(values, path: Path | str) -> np.ndarray:
     """Return `values` as finite points, float32 [N, 2] in (x, y); empty of any shape is [0, 2].
 
-    Raises `InputError` naming `path` for text, another number of columns, NaN and infinity.
+    Raises `InputError` naming `path` (a file, or a place in one) for text, another number of
+    columns, NaN and infinity.
     """
     try:
         values = np.asarray(values)

@@ -65,7 +65,9 @@ def _read_table(path: Path, _modified: int, _size: int) -> dict[str, np.ndarray]
         content = read_json(path, FORMAT[".json"])
     else:
         content = _read_csv(path)
-    return {_normal(name): as_points(points, path) for name, points in content.items()}
+    return {
+        _normal(name): as_points(points, f"{path}, '{name}'") for name, points in content.items()
+    }
 
 
 def _read_csv(path: Path) -> dict[str, list]:

@@ -89,7 +89,7 @@ def split_by_time(
 
     Returns:
         (train, validation, shortest time in seconds between a validation photo and a training
-        photo of the same camera; infinite when no camera is in both).
+        photo of the same camera).
     """
     stamps = [_camera_and_time(photo) for photo in photos]
     generator = np.random.default_rng(seed)

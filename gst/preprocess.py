@@ -26,6 +26,7 @@ from crowd.progress import progress
 
 INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 SINGLE_HEAD = 8.0
+JPEG_LIMIT = 65500
 
 
 def target_size(
@@ -137,6 +138,8 @@ def _processed(job: Job) -> tuple[np.ndarray, np.ndarray, int]:
     """Resized photo, heads [N, 2 or 3] inside it, number of heads before those outside went."""
     image, points = read_photo(job.photo, job.layout)
     size = np.array(image.shape[1::-1])
+    if max(target_size(*size, job.min_size, job.max_size)) > JPEG_LIMIT:
+        raise InputError(f"{job.photo}: {size[0]} x {size[1]} is too narrow a strip: crop it")
     inside = ((points >= 0) & (points <= size)).all(1)
     image = resize_photo(image, job.min_size, job.max_size, job.interpolation)
     new_size = np.array(image.shape[1::-1])
@@ -198,19 +201,21 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> list[Outcome]:
     Raises the first photo's `InputError`; what was finished by then stays and is kept next time.
     """
     bar = {"what": "preprocessing", "unit": "photo", "total": len(jobs)}
-    # A new process needs about as long to start as for a dozen photos.
-    workers = min(workers, len(jobs) // 8)
+    # Starting processes takes as long as a few dozen photos.
+    workers = min(workers, len(jobs) // 16)
     if workers < 2:
         return [preprocess_photo(job) for job in progress(jobs, **bar)]
-    # Forking a process that has used OpenCV or torch threads may hang, so they start afresh.
-    context = multiprocessing.get_context("spawn")
+    # Forking a process that has used threads may hang: fork one that has only done the imports.
+    fresh = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if fresh else "spawn")
+    if fresh:
+        context.set_forkserver_preload(["__main__", __name__])
     try:
         with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
             return list(progress(pool.map(preprocess_photo, jobs, chunksize=2), **bar))
     except BrokenProcessPool as error:
         raise InputError(
-            "a worker process was killed, most likely for want of memory: run again with fewer "
-            "--workers"
+            "a worker process died, most likely for want of memory: run again with fewer --workers"
         ) from error
 
 

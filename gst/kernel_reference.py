@@ -68,6 +68,6 @@ def background_logit(
     """(−cut_off²/2 − z_n*) − log(|Σ_n*| / background_ratio) with n* = argmax z; 0 without any z."""
     if not z:
         return torch.zeros((), dtype=torch.float64)
-    nearest = max(range(len(z)), key=lambda n: float(z[n]))
+    nearest = max(range(len(z)), key=lambda n: z[n].item())
     area = torch.logdet(covariances[nearest])
     return (-(cut_off**2) / 2 - z[nearest]) - (area - math.log(background_ratio))

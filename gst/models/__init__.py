@@ -8,7 +8,9 @@ from crowd.errors import InputError
 from gst.models.pretrained import load_pretrained
 from gst.models.vgg import VGG
 from gst.models.vgg_small import VGGSmall
-from gst.models.vgg_trans import VGGTrans
+from gst.models.vgg_trans import VGGTrans, attention_variance
+
+__all__ = ["MODELS", "attention_variance", "build_model"]
 
 MODELS = {"vgg": VGG, "vgg_trans": VGGTrans, "vgg_small": VGGSmall}
 

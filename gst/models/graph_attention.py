@@ -115,7 +115,7 @@ def degree_levels(tokens: Tensor) -> Tensor:
     distances = torch.cdist(tokens, tokens)
     distances.diagonal(dim1=1, dim2=2).fill_(torch.inf)
     neighbours = distances.topk(int(NEIGHBOUR_SHARE * count), largest=False).indices.flatten(1)
-    degree = tokens.new_zeros(tokens.shape[:2])
+    degree = torch.zeros(tokens.shape[:2], device=tokens.device)
     degree.scatter_add_(1, neighbours, torch.ones_like(neighbours, dtype=degree.dtype))
     largest = degree.amax(1, keepdim=True).clamp(min=1)
     return (degree / largest * (DEGREE_LEVELS - 1)).long()

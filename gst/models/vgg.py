@@ -18,6 +18,7 @@ class VGG(nn.Module):
     """
 
     takes_imagenet_weights = True
+    has_attention = False
 
     def __init__(self):
         super().__init__()

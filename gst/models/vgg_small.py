@@ -1,35 +1,59 @@
-"""`vgg_small`: a counter that trains from scratch on two CPU cores."""
+"""`vgg_small`: a counter of 0.34 M parameters that trains from scratch on two CPU cores."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from gst.models.vgg import density_size
 
+PIXELS = 64
+"""Pixels of a cell. The network says heads per pixel times this, so that outputs of order one,
+which random weights give, mean a plausible crowd."""
+
 
 class VGGSmall(nn.Module):
-    """Placeholder."""
+    """3×3 convolutions with batch normalisation, stride 8, a cell sees 109 × 109 pixels.
+
+    The first convolution has stride 2: at full resolution it would cost as much as all others.
+    Batch normalisation uses running statistics in evaluation, which hold for any size of photo;
+    group normalisation would see other statistics in a whole photo than in a crop.
+    """
 
     takes_imagenet_weights = False
+    has_attention = False
 
-    def __init__(self):
+    def __init__(self, width: float = 1.0):
+        """Build the network; `width` multiplies all channel counts (time grows with its square)."""
         super().__init__()
-        layers = []
-        channels = 3
-        for width, convolutions in ((16, 1), (32, 2), (64, 2), (96, 3)):
-            if channels > 3:
-                layers.append(nn.MaxPool2d(2))
-            for _ in range(convolutions):
-                layers += [
-                    nn.Conv2d(channels, width, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
-                    nn.ReLU(inplace=True),
-                ]
-                channels = width
-        self.features = nn.Sequential(*layers)
-        self.reg_layer = nn.Conv2d(channels, 1, 1)
+        stem, middle, deep, last = (max(1, round(width * c)) for c in (24, 48, 96, 128))
+        self.features = nn.Sequential(
+            *convolution(3, stem, stride=2),
+            *convolution(stem, stem),
+            nn.MaxPool2d(2),
+            *convolution(stem, middle),
+            *convolution(middle, middle),
+            nn.MaxPool2d(2),
+            *convolution(middle, deep),
+            *convolution(deep, last, dilation=2),
+            *convolution(last, last, dilation=2),
+        )
+        self.reg_layer = nn.Conv2d(last, 1, 1)
+        nn.init.normal_(self.reg_layer.weight, std=last**-0.5)
+        nn.init.zeros_(self.reg_layer.bias)
+        # A quarter of the time of a step on a CPU.
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised RGB [B, 3, H, W], sides >= 16 -> density [B, 1, H // 8, W // 8], >= 0."""
-        density_size(images)
-        return self.reg_layer(self.features(images)).abs()
+        height, width = density_size(images)
+        # A side that is no multiple of 8 would round up at the strided convolution.
+        features = self.features(images[..., : height * 8, : width * 8])
+        return self.reg_layer(features).abs() / PIXELS
+
+
+def convolution(channels: int, width: int, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
+    """3×3 convolution (He initialisation), batch normalisation, ReLU."""
+    layer = nn.Conv2d(channels, width, 3, stride, padding=dilation, dilation=dilation, bias=False)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return [layer, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]

@@ -14,6 +14,7 @@ class VGGTrans(nn.Module):
     """The paper's counter with graph attention (released code; names as in its checkpoints)."""
 
     takes_imagenet_weights = True
+    has_attention = True
 
     def __init__(self):
         super().__init__()
@@ -46,5 +47,5 @@ def attention_variance(attentions: Sequence[Tensor]) -> Tensor:
     The extra loss of `vgg_trans` (released code, weight 0.1), which keeps a token from looking at
     few others; mean over the batch, as `transport_loss`. A single token varies by 0.
     """
-    total = sum(a.var(-1, correction=min(1, a.shape[-1] - 1)).sum() for a in attentions)
+    total = sum(a.float().var(-1, correction=min(1, a.shape[-1] - 1)).sum() for a in attentions)
     return total / len(attentions[0])

@@ -1,0 +1,177 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gst import transport_kernel
+from gst.kernel import BACKGROUND, cell_centers
+from gst.kernel_reference import transport_kernel_reference
+
+CASES = ["a", "b", "nobg"]
+
+
+def draw(count, size=64, seed=0):
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(0, size, (count, 2)).astype(np.float32)
+    scales = rng.uniform(2, 30, (count, 2)).astype(np.float32)
+    rotations = rng.uniform(0, math.pi, count).astype(np.float32)
+    return points, scales, rotations
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_released_kernels_are_matched(golden, case):
+    data = np.load(golden / f"gst_kernel_{case}.npz")
+    options = {
+        "background_ratio": float(data["background_ratio"]),
+        "cut_off": float(data["cut_off"]),
+        "post_min": float(data["post_min"]),
+        "post_max": float(data["post_max"]),
+        "use_background": bool(data["use_background"]),
+    }
+    images = [i for i in range(len(data["n"])) if data["n"][i] > 0]
+    assert images
+    for i in images:
+        gaussians = [data[f"{name}{i}"] for name in ("points", "scales", "rotations")]
+        kernel = transport_kernel(*gaussians, int(data["crop"]), int(data["stride"]), **options)
+        assert kernel.dtype == torch.float32
+        np.testing.assert_allclose(kernel, data[f"kernel{i}"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("use_background", [True, False])
+@pytest.mark.parametrize("owners", [None, [0, 1, 1, 0, 2, 0]])
+def test_values_and_gradients_are_those_of_the_reference(use_background, owners):
+    results = []
+    for function in (transport_kernel, transport_kernel_reference):
+        gaussians = [torch.tensor(array, requires_grad=True) for array in draw(6)]
+        kernel = function(
+            *gaussians, (40, 56), scale_ratio=0.9, use_background=use_background, owners=owners
+        )
+        generator = torch.Generator().manual_seed(1)
+        cotangent = torch.randn(kernel.shape, generator=generator, dtype=torch.float64)
+        (kernel * cotangent).sum().backward()
+        results.append([kernel.detach(), *(g.grad for g in gaussians)])
+    for fast, slow in zip(*results, strict=True):
+        assert slow.abs().max() > 0
+        torch.testing.assert_close(fast.double(), slow.double(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("use_background", [True, False])
+def test_columns_sum_to_one(use_background):
+    kernel = transport_kernel(*draw(30, 512), 512, use_background=use_background)
+    assert kernel.shape == (30 + use_background, 64 * 64)
+    assert kernel.min() >= 0
+    torch.testing.assert_close(kernel.sum(0), torch.ones(64 * 64))
+
+
+def test_far_from_every_head_nothing_overflows():
+    points, scales, rotations = np.zeros((2, 2)), np.full((2, 2), 0.1), np.zeros(2)
+    for use_background in (True, False):
+        kernel = transport_kernel(points, scales, rotations, 4096, use_background=use_background)
+        assert kernel.isfinite().all()
+        torch.testing.assert_close(kernel.sum(0), torch.ones(512 * 512))
+    assert transport_kernel(points, scales, rotations, 4096)[-1, -1] == 1
+
+
+def test_background_takes_over_at_the_cut_off():
+    # One round Gaussian with |Σ|^½ = background_ratio: head and background explain a cell equally
+    # well where z = −cut²/2 − z, that is at cut / √2 standard deviations from the head.
+    scale, cut_off = 8.0, 3.0
+    distance = cut_off / math.sqrt(2) * scale
+    head = np.array([[4.0 - distance, 4.0]])
+    kernel = transport_kernel(
+        head, [[scale, scale]], [0.0], 8, background_ratio=scale**2, cut_off=cut_off
+    )
+    torch.testing.assert_close(kernel, torch.full((2, 1), 0.5))
+
+
+def test_first_axis_turns_from_x_towards_y():
+    # A long Gaussian along the diagonal x = y beats a round one there, and loses across it.
+    points = np.full((2, 2), 32.0)
+    kernel = transport_kernel(
+        points, [[20.0, 8.0], [12.0, 12.0]], [[math.pi / 4], [0.0]], 64, use_background=False
+    )
+    share = kernel[0].reshape(8, 8)
+    assert share[7, 7] > 0.5 > share[0, 7]
+    assert share[0, 0] > 0.5 > share[7, 0]
+    torch.testing.assert_close(share, share.T)
+
+
+def test_flipping_the_crop_flips_the_kernel():
+    points, scales, rotations = draw(9)
+    flipped = points * [-1, 1] + [64, 0]
+    kernel = transport_kernel(points, scales, rotations, 64).reshape(10, 8, 8)
+    mirror = transport_kernel(flipped, scales, -rotations, 64).reshape(10, 8, 8)
+    torch.testing.assert_close(kernel.flip(2), mirror, rtol=1e-4, atol=1e-6)
+
+
+def test_cells_run_row_by_row():
+    points = np.array([[52.0, 12.0]])
+    kernel = transport_kernel(points, [[8.0, 8.0]], [0.0], (24, 64))
+    assert kernel.shape == (2, 3 * 8)
+    assert divmod(int(kernel[0].argmax()), 8) == (1, 6)
+    xs, ys = cell_centers((24, 64), 8)
+    assert xs.tolist() == [4, 12, 20, 28, 36, 44, 52, 60]
+    assert ys.tolist() == [4, 12, 20]
+
+
+def test_scales_are_clamped():
+    points, _, rotations = draw(4)
+
+    def kernel(scale, **options):
+        return transport_kernel(points, np.full((4, 2), scale), rotations, 64, **options)
+
+    torch.testing.assert_close(kernel(0.5), kernel(8.0))
+    torch.testing.assert_close(kernel(90.0), kernel(20.0))
+    torch.testing.assert_close(kernel(1.0, post_min=4.0), kernel(2.0, post_min=4.0))
+    torch.testing.assert_close(kernel(6.0, scale_ratio=2.0), kernel(12.0))
+    assert not torch.allclose(kernel(8.0), kernel(20.0))
+
+
+def test_without_heads_all_is_background():
+    nothing = draw(0)
+    torch.testing.assert_close(transport_kernel(*nothing, 32), torch.ones(1, 16))
+    assert transport_kernel(*nothing, 32, use_background=False).shape == (0, 16)
+    torch.testing.assert_close(
+        transport_kernel_reference(*nothing, 32).float(), transport_kernel(*nothing, 32)
+    )
+
+
+def test_owners_join_several_gaussians_and_the_background():
+    points, scales, rotations = draw(5)
+    single = transport_kernel(points, scales, rotations, 64)
+    torch.testing.assert_close(
+        transport_kernel(points, scales, rotations, 64, owners=np.arange(5)), single
+    )
+    joined = transport_kernel(points, scales, rotations, 64, owners=[1, 0, BACKGROUND, 1, 0])
+    torch.testing.assert_close(joined[0], single[1] + single[4])
+    torch.testing.assert_close(joined[1], single[0] + single[3])
+    torch.testing.assert_close(joined[2], single[2] + single[5])
+    assert len(joined) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": np.zeros((3, 3))}, "points"),
+        ({"rotations": np.zeros(2)}, "rotations"),
+        ({"scales": np.array([[1, 2], [np.nan, 1], [1, 1]])}, "finite"),
+        ({"crop_size": 4}, "no cell"),
+        ({"owners": [0, 1]}, "3 Gaussians"),
+        ({"owners": [0, BACKGROUND, 1], "use_background": False}, "BACKGROUND"),
+    ],
+)
+def test_misfits_are_refused(change, message):
+    points, scales, rotations = draw(3)
+    arguments = {"points": points, "scales": scales, "rotations": rotations, "crop_size": 32}
+    transport_kernel(**arguments)
+    with pytest.raises(ValueError, match=message):
+        transport_kernel(**{**arguments, **change})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_gpu_agrees():
+    gaussians = [torch.tensor(array) for array in draw(20, 256)]
+    on_gpu = transport_kernel(*(array.cuda() for array in gaussians), 256)
+    assert on_gpu.is_cuda
+    torch.testing.assert_close(on_gpu.cpu(), transport_kernel(*gaussians, 256))

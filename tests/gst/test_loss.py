@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import torch
+
+from gst import transport_kernel, transport_loss
+from gst.loss import image_transport_loss
+
+
+def draw_kernel(heads, side=4, seed=0, background=True):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(heads + background, side * side, generator=generator, dtype=torch.float64)
+    return (3 * logits).softmax(0)
+
+
+def draw_density(batch, side=4, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(batch, 1, side, side, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("case", ["a", "b", "nobg"])
+def test_released_losses_are_matched(golden, case):
+    data = np.load(golden / f"gst_kernel_{case}.npz")
+    images = range(len(data["n"]))
+    kernels = [torch.tensor(data[f"kernel{i}"]) if data["n"][i] else None for i in images]
+    targets = [torch.tensor(data[f"targets{i}"]) for i in images]
+    density = torch.tensor(data["density"])
+    for i in images:
+        loss = transport_loss([kernels[i]], [targets[i]], density[i : i + 1])
+        np.testing.assert_allclose(loss, data["loss_per_image"][i], rtol=1e-4, atol=1e-6)
+    loss = transport_loss(kernels, targets, density)
+    np.testing.assert_allclose(loss, data["loss_per_image"].mean(), rtol=1e-4)
+
+
+def test_the_formula_written_out():
+    kernel, density = draw_kernel(3), draw_density(1)
+    targets = torch.tensor([1.0, 0.4, 0.0], dtype=torch.float64)
+    cells = density.flatten()
+    expected = 0.0
+    for row, target in zip(kernel, [*targets.tolist(), 0.0], strict=True):
+        received = sum(float(row[x]) * float(cells[x]) for x in range(len(cells)))
+        expected += abs(target - received)
+    assert float(transport_loss([kernel], [targets], density)) == pytest.approx(expected)
+
+
+def test_nothing_is_lost_on_the_way_and_a_perfect_density_costs_nothing():
+    density = draw_density(2)
+    kernels = [draw_kernel(5, background=False), draw_kernel(2, background=False)]
+    targets = [kernel @ d.flatten() for kernel, d in zip(kernels, density, strict=True)]
+    for target, d in zip(targets, density, strict=True):
+        torch.testing.assert_close(target.sum(), d.sum())
+    assert float(transport_loss(kernels, targets, density)) == 0
+    assert float(transport_loss(kernels, [t + 0.1 for t in targets], density)) == pytest.approx(
+        0.1 * (5 + 2) / 2
+    )
+
+
+def test_only_what_reaches_the_background_costs():
+    density = draw_density(1)
+    kernel = draw_kernel(4)
+    received = kernel @ density.flatten()
+    loss = transport_loss([kernel], [received[:-1]], density)
+    assert float(loss) == pytest.approx(float(received[-1]))
+    assert float(loss) > 0
+
+
+def test_without_heads_every_way_of_saying_so_costs_the_sum():
+    density = draw_density(1)
+    nothing = torch.zeros(0)
+    no_points = (np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), 32)
+    ways = [
+        (None, None),
+        (None, nothing),
+        (transport_kernel(*no_points), nothing),
+        (transport_kernel(*no_points, use_background=False), None),
+    ]
+    for kernel, target in ways:
+        loss = transport_loss([kernel], [target], density)
+        assert float(loss) == pytest.approx(float(density.sum()))
+
+
+def test_every_image_of_a_batch_counts_by_its_own_kernel():
+    density = draw_density(3)
+    kernels = [draw_kernel(2), None, draw_kernel(6, seed=2)]
+    targets = [torch.ones(2), None, torch.rand(6)]
+    each = [
+        image_transport_loss(kernel, target, d)
+        for kernel, target, d in zip(kernels, targets, density, strict=True)
+    ]
+    torch.testing.assert_close(transport_loss(kernels, targets, density), torch.stack(each).mean())
+    density.requires_grad_()
+    transport_loss(kernels, targets, density).backward()
+    assert (density.grad.abs().flatten(1).sum(1) > 0).all()
+
+
+def test_gradient():
+    density = draw_density(2).requires_grad_()
+    kernels = [draw_kernel(3).requires_grad_(), None]
+    targets = [torch.rand(3, dtype=torch.float64), None]
+    assert torch.autograd.gradcheck(
+        lambda d, k: transport_loss([k, None], targets, d), (density, kernels[0])
+    )
+
+
+def test_gradient_is_a_sign_so_no_cell_pulls_harder_than_one():
+    density = (1000 * draw_density(1)).requires_grad_()
+    kernel = draw_kernel(3)
+    transport_loss([kernel], [torch.ones(3)], density).backward()
+    signs = (kernel @ density.detach().flatten() - torch.tensor([1.0, 1, 1, 0])).sign()
+    torch.testing.assert_close(density.grad.flatten(), kernel.T @ signs)
+    assert density.grad.abs().max() <= 1 + 1e-12
+
+
+def test_descent_finds_the_heads():
+    # Two heads in a crop: with the kernel's help 2 counts settle where the heads are.
+    heads = np.array([[20.0, 12.0], [44.0, 52.0]])
+    kernel = transport_kernel(heads, np.full((2, 2), 8.0), np.zeros(2), 64)
+    density = torch.full((1, 1, 8, 8), 0.1, requires_grad=True)
+    for step in range(200):
+        (slope,) = torch.autograd.grad(
+            transport_loss([kernel], [torch.ones(2)], density), [density]
+        )
+        with torch.no_grad():
+            density -= 0.05 / (1 + 0.1 * step) * slope
+            density.clamp_(min=0)
+    density = density.detach()[0, 0]
+    received = kernel @ density.flatten()
+    torch.testing.assert_close(received, torch.tensor([1.0, 1, 0]), rtol=0, atol=0.15)
+    assert density[:4].sum() == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "targets", "density", "message"),
+    [
+        ([draw_kernel(2)], [torch.ones(2)], draw_density(2), "2 density maps"),
+        ([draw_kernel(2)], [torch.ones(4)], draw_density(1), "image 0.*4 targets"),
+        ([draw_kernel(2)], [torch.ones(2)], draw_density(1, side=5), "25 cells"),
+        ([draw_kernel(2)], [None], draw_density(1), "0 targets"),
+        ([None], [torch.ones(2)], draw_density(1), "without a kernel"),
+        ([draw_kernel(2)], [torch.ones(2)], draw_density(1)[0], "B, 1, h, w"),
+        ([], [], draw_density(1)[:0], "0 density maps"),
+    ],
+)
+def test_misfits_are_refused(kernels, targets, density, message):
+    with pytest.raises(ValueError, match=message):
+        transport_loss(kernels, targets, density)

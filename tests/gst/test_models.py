@@ -1,0 +1,268 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from crowd.checkpoints import save_checkpoint
+from crowd.errors import InputError
+from gst import build_model
+from gst.models import MODELS, attention_variance, pretrained
+from gst.models.graph_attention import GraphEncoder, degree_levels
+
+RELEASED = ["vgg", "vgg_trans"]
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def model(request):
+    torch.manual_seed(0)
+    return build_model(request.param).eval()
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    torch.manual_seed(0)
+    return build_model("vgg").eval()
+
+
+def fill(model, seed):
+    """Deterministic weights, as tests/golden was made with."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in sorted(model.state_dict().items()):
+        if value.dim() > 1:
+            fan_in = value[0].numel()
+            new = torch.randn(value.shape, generator=generator) * math.sqrt(2 / fan_in)
+        elif "norm" in name and name.endswith("weight"):
+            new = torch.rand(value.shape, generator=generator) * 0.5 + 0.75
+        else:
+            new = torch.randn(value.shape, generator=generator) * 0.02
+        value.copy_(new)
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_models_are_matched(golden, name):
+    shapes = json.loads((golden / "gst_state_dict_shapes.json").read_text())[name]
+    data = np.load(golden / "gst_models.npz")
+    model = build_model(name).eval()
+    assert {key: list(value.shape) for key, value in model.state_dict().items()} == shapes
+    fill(model, int(data["seed"]))
+    # The stored outputs carry up to 1.2e-5 of rounding themselves (compared with float64).
+    tolerance = {"rtol": 1e-4, "atol": 3e-5}
+    images = torch.tensor(data["input"])
+    with torch.no_grad():
+        density = model(images)
+        np.testing.assert_allclose(density, data[name], **tolerance)
+        if name == "vgg_trans":
+            again, attentions = model(images, with_attention=True)
+            assert torch.equal(again, density)
+            variances = [attention_variance([attention]) for attention in attentions]
+            np.testing.assert_allclose(variances, data["attention_var"], rtol=1e-4)
+            total = attention_variance(attentions)
+            assert float(total) == pytest.approx(data["attention_var"].sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (24, 31), (40, 72), (64, 48)])
+def test_the_density_has_a_cell_for_every_eight_pixels(model, height, width):
+    with torch.no_grad():
+        density = model(torch.randn(2, 3, height, width))
+    assert density.shape == (2, 1, height // 8, width // 8)
+    assert density.isfinite().all()
+    assert (density >= 0).all()
+
+
+def test_an_image_too_small_is_refused(model):
+    with pytest.raises(ValueError, match="15 x 64"):
+        model(torch.zeros(1, 3, 15, 64))
+
+
+def test_images_of_a_batch_do_not_see_each_other(model):
+    images = torch.randn(3, 3, 48, 64) * torch.tensor([0.2, 1.0, 3.0])[:, None, None, None]
+    with torch.no_grad():
+        together = model(images)
+        alone = torch.cat([model(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_every_parameter_gets_a_gradient(model):
+    model.zero_grad()
+    model(torch.randn(2, 3, 48, 64)).sum().backward()
+    still = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ]
+    assert not still
+
+
+def test_attention_variance_trains_the_queries():
+    torch.manual_seed(0)
+    encoder = GraphEncoder(channels=16, heads=2, hidden=32, layers=2)
+    attentions = encoder(torch.randn(1, 16, 3, 4))[1]
+    attention_variance(attentions).backward()
+    for layer in encoder.layers:
+        assert layer.self_attn.w_qs.weight.grad.abs().sum() > 0
+
+
+def test_attention_variance_by_hand():
+    attention = torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]])
+    assert float(attention_variance([attention])) == pytest.approx(0.5)
+    assert float(attention_variance([attention, attention])) == pytest.approx(1.0)
+    batch = torch.cat([attention, torch.full((1, 1, 2, 2), 0.5)])
+    assert float(attention_variance([batch])) == pytest.approx(0.25)
+    assert float(attention_variance([torch.ones(1, 1, 1, 1)])) == 0
+
+
+def test_attention_is_a_distribution_over_the_tokens():
+    encoder = GraphEncoder(channels=16, heads=2, hidden=32, layers=3).eval()
+    features, attentions = encoder(torch.randn(2, 16, 3, 5))
+    assert features.shape == (2, 16, 3, 5)
+    assert [tuple(a.shape) for a in attentions] == [(2, 2, 15, 15)] * 3
+    torch.testing.assert_close(attentions[0].sum(-1), torch.ones(2, 2, 15))
+
+
+def test_encoder_sees_the_graph_of_each_image():
+    torch.manual_seed(0)
+    encoder = GraphEncoder(channels=16, heads=2, hidden=32, layers=2).eval()
+    features = torch.randn(3, 16, 4, 5)
+    alone = torch.cat([encoder(image[None])[0] for image in features])
+    torch.testing.assert_close(encoder(features)[0], alone, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        encoder.near_embeddings.weight.mul_(3)
+    assert not torch.allclose(encoder(features)[0], alone, atol=1e-2)
+
+
+def test_degree_levels_count_who_is_near():
+    # On a line 0, 1, 2, … 9 each token marks int(0.3 · 10) = 3 nearest others; done by sorting.
+    tokens = torch.cat([torch.arange(7.0), torch.tensor([30.0, 50.0, 90.0])])[None, :, None] ** 1.01
+    degree = np.zeros(10)
+    for i in range(10):
+        others = [j for j in range(10) if j != i]
+        near = sorted(others, key=lambda j: abs(float(tokens[0, i, 0] - tokens[0, j, 0])))
+        degree[near[:3]] += 1
+    expected = [int(d / degree.max() * 17) for d in degree]
+    assert len(set(expected)) > 2
+    assert degree_levels(tokens)[0].tolist() == expected
+    both = degree_levels(torch.cat([tokens, tokens.flip(1)]))
+    assert both.tolist() == [expected, expected[::-1]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_tokens_have_no_neighbours(count):
+    assert degree_levels(torch.randn(2, count, 4)).tolist() == [[0] * count] * 2
+    encoder = GraphEncoder(channels=16, heads=2, hidden=32, layers=1)
+    features, _ = encoder(torch.randn(2, 16, 1, count))
+    assert features.isfinite().all()
+
+
+def test_small_model_starts_near_an_empty_scene():
+    counts = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        counts.append(build_model("vgg_small")(torch.randn(4, 3, 64, 64)).sum((1, 2, 3)))
+    # 64 cells; a crowded crop of that size holds a few heads.
+    assert 0.01 < torch.cat(counts).mean() < 10
+
+
+def test_small_model_options():
+    def size(model):
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    whole, half = build_model("vgg_small"), build_model("vgg_small", width=0.5)
+    assert 0.3e6 < size(whole) < 0.5e6
+    assert size(half) < 0.3 * size(whole)
+
+
+def test_small_model_learns_to_count(monkeypatch):
+    torch.manual_seed(0)
+    model = build_model("vgg_small", width=0.25)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    dots = torch.zeros(4, 3, 64, 64)
+    for count in range(4):
+        for dot in range(count):
+            dots[count, :, 12 + 16 * dot : 20 + 16 * dot, 20:28] = 3.0
+    wanted = torch.arange(4.0)
+
+    def error():
+        return (model(dots).sum((1, 2, 3)) - wanted).abs().mean()
+
+    before = float(error().detach())
+    for _ in range(60):
+        optimizer.zero_grad()
+        error().backward()
+        optimizer.step()
+    assert float(error().detach()) < 0.5 * before
+
+
+def test_weights_of_a_whole_model_load(vgg, tmp_path):
+    save_checkpoint(tmp_path / "w.pth", **{f"module.{k}": v for k, v in vgg.state_dict().items()})
+    loaded = build_model("vgg", pretrained=str(tmp_path / "w.pth"))
+    for name, value in vgg.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name])
+
+
+def test_weights_of_another_model_are_refused(vgg, tmp_path):
+    path = tmp_path / "w.pth"
+    save_checkpoint(path, **vgg.state_dict())
+    with pytest.raises(InputError, match=r"w\.pth does not fit.*missing.*unexpected"):
+        build_model("vgg_small", pretrained=str(path))
+
+
+@pytest.fixture
+def imagenet(vgg):
+    weights = {k: v + 1 for k, v in vgg.state_dict().items() if k.startswith("features.")}
+    return {**weights, "classifier.0.weight": torch.zeros(2, 2), "classifier.0.bias": torch.ones(2)}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_imagenet_features_load_from_a_file(imagenet, tmp_path, name):
+    save_checkpoint(tmp_path / "vgg19.pth", **imagenet)
+    model = build_model(name, pretrained=str(tmp_path / "vgg19.pth"))
+    assert torch.equal(model.features[34].weight, imagenet["features.34.weight"])
+    assert torch.equal(model.features[0].bias, imagenet["features.0.bias"])
+
+
+def test_incomplete_imagenet_features_are_refused(imagenet, tmp_path):
+    del imagenet["features.34.bias"]
+    save_checkpoint(tmp_path / "vgg19.pth", **imagenet)
+    with pytest.raises(InputError, match=r"vgg19\.pth does not fit"):
+        build_model("vgg", pretrained=str(tmp_path / "vgg19.pth"))
+
+
+def test_small_model_has_no_imagenet_weights(imagenet, tmp_path):
+    save_checkpoint(tmp_path / "vgg19.pth", **imagenet)
+    for source in ("imagenet", str(tmp_path / "vgg19.pth")):
+        with pytest.raises(InputError, match="--pretrained none"):
+            build_model("vgg_small", pretrained=source)
+
+
+def test_imagenet_is_downloaded_only_when_asked(monkeypatch, imagenet):
+    asked = []
+    monkeypatch.setattr(pretrained, "_download_vgg19", lambda: asked.append(1) or imagenet)
+    build_model("vgg")
+    assert not asked
+    model = build_model("vgg", pretrained="imagenet")
+    assert asked
+    assert torch.equal(model.features[0].weight, imagenet["features.0.weight"])
+
+
+def test_a_failed_download_is_one_sentence(monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "/nowhere")
+    monkeypatch.setattr("os.makedirs", lambda *args, **kwargs: None)
+    with pytest.raises(InputError, match=r"no route to host.*--pretrained none.*PATH"):
+        build_model("vgg", pretrained="imagenet")
+
+
+@pytest.mark.parametrize("name", ["vgg16", ""])
+def test_an_unknown_name_is_refused(name):
+    with pytest.raises(InputError, match="vgg, vgg_trans, vgg_small"):
+        build_model(name)
+
+
+def test_a_missing_file_is_refused():
+    with pytest.raises(InputError, match=r"nowhere\.pth"):
+        build_model("vgg", pretrained="nowhere.pth")

@@ -1,0 +1,141 @@
+"""Files: whole or absent, and faults told in one sentence."""
+
+import os
+import stat
+
+import h5py
+import numpy as np
+import pytest
+
+from crowd.errors import InputError, command
+from crowd.files import (
+    atomic_path,
+    read_array,
+    read_h5,
+    require_file,
+    require_folder,
+    write_array,
+    write_h5,
+    write_text,
+)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_half(path, error):
+    with atomic_path(path) as part:
+        part.write_text("half of the n")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failing_block_leaves_the_old_file_and_no_remains(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error):
+        write_half(path, error)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_block_that_ends_replaces_the_file(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.npy"
+    with atomic_path(path) as part:
+        assert part.suffix == ".npy"
+        assert part.parent == path.parent
+        part.write_text("first")
+        assert not path.exists()
+    write_text(path, "second ✓")
+    assert path.read_text(encoding="utf-8") == "second ✓"
+    assert names(path.parent) == ["a.npy"]
+
+
+def test_others_may_read_as_the_umask_says(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.txt", "")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    path = tmp_path / "a.txt"
+    with pytest.raises(InputError, match=r"a\.txt could not be written \(No space left.*make room"):
+        write_half(path, OSError(28, "No space left on device"))
+    assert names(tmp_path) == []
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "folder").write_text("")
+    with pytest.raises(InputError, match="cannot write in"):
+        write_text(tmp_path / "folder" / "a.txt", "")
+
+
+def test_arrays_come_back(tmp_path):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    write_array(tmp_path / "a.npy", array)
+    write_h5(tmp_path / "a.h5", full=array, empty=np.zeros((0, 8)))
+    assert np.array_equal(read_array(tmp_path / "a.npy", "mend"), array)
+    assert np.array_equal(read_h5(tmp_path / "a.h5", "full", "mend"), array)
+    assert read_h5(tmp_path / "a.h5", "empty", "mend").shape == (0, 8)
+
+
+def test_arrays_of_objects_are_not_unpickled(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"a\.npy is not a readable array file: mend"):
+        read_array(tmp_path / "a.npy", "mend")
+    with pytest.raises(ValueError, match="Object arrays"):
+        write_array(tmp_path / "b.npy", np.array([{}], dtype=object))
+    assert names(tmp_path) == ["a.npy"]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 40, 100])
+def test_cut_short_files_name_themselves(tmp_path, kept):
+    write_array(tmp_path / "a.npy", np.zeros(500))
+    write_h5(tmp_path / "a.h5", params=np.zeros(500))
+    for name in names(tmp_path):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"a\.npy .*: mend"):
+        read_array(tmp_path / "a.npy", "mend")
+    with pytest.raises(InputError, match=r"a\.h5 is damaged.*: mend"):
+        read_h5(tmp_path / "a.h5", "params", "mend")
+
+
+def test_missing_things_name_themselves(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w"):
+        pass
+    with pytest.raises(InputError, match=r"a\.h5 has no dataset 'params': mend"):
+        read_h5(tmp_path / "a.h5", "params", "mend")
+    for read in (require_file, read_array):
+        with pytest.raises(InputError, match=r"none does not exist: mend"):
+            read(tmp_path / "none", "mend")
+    with pytest.raises(InputError, match=r"a\.h5 is not a folder: mend"):
+        require_folder(tmp_path / "a.h5", "mend")
+
+
+def test_commands_end_with_a_sentence_and_code_2(capsys):
+    @command
+    def fails():
+        raise InputError("a.txt does not exist: name one that does")
+
+    with pytest.raises(SystemExit) as raised:
+        fails()
+    assert raised.value.code == 2
+    assert capsys.readouterr().err == "error: a.txt does not exist: name one that does\n"
+
+
+def test_interrupts_end_with_130_and_our_own_faults_keep_their_trace():
+    @command
+    def stopped(error):
+        raise error
+
+    with pytest.raises(SystemExit) as raised:
+        stopped(KeyboardInterrupt())
+    assert raised.value.code == 130
+    with pytest.raises(ZeroDivisionError):
+        stopped(ZeroDivisionError())

@@ -1,0 +1,119 @@
+"""Photos: upright RGB whatever is stored, and one sentence for what is no photo."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crowd import images
+from crowd.errors import InputError
+from crowd.images import (
+    list_images,
+    open_image,
+    read_image,
+    read_orientation,
+    read_upright,
+    write_image,
+)
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+ORIENTATIONS = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+
+def save(path, array, orientation=None, **options):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.fromarray(array).save(path, exif=exif, **options)
+    return path
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_exif_is_applied(tmp_path, orientation):
+    path = save(tmp_path / "a.png", PIXELS, orientation)
+    upright = ORIENTATIONS[orientation](PIXELS)
+    assert np.array_equal(read_image(path), upright)
+    image, told = read_upright(path)
+    assert np.array_equal(image, upright)
+    assert told == read_orientation(path) == orientation
+    assert open_image(path).size == upright.shape[1::-1]
+
+
+@pytest.mark.parametrize("orientation", [None, 0, 9])
+def test_no_orientation_is_as_stored(tmp_path, orientation):
+    path = save(tmp_path / "a.png", PIXELS, orientation)
+    assert np.array_equal(read_image(path), PIXELS)
+    assert read_orientation(path) == 1
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "I"])
+def test_every_mode_is_read_as_rgb(tmp_path, mode):
+    grey = np.array([[0, 255], [255, 0]], np.uint8)
+    if mode.startswith("I"):
+        kind = np.uint16 if mode == "I;16" else np.int32
+        image = Image.fromarray(grey.astype(kind) * kind(257))
+    else:
+        image = Image.fromarray(grey).convert(mode)
+    path = tmp_path / ("a.tif" if mode in ("CMYK", "I") else "a.png")
+    image.save(path)
+    read = read_image(path)
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_16_bit_grey_keeps_its_shades(tmp_path):
+    shades = np.linspace(0, 65535, 256).astype(np.uint16)[None]
+    Image.fromarray(shades).save(tmp_path / "a.png")
+    np.testing.assert_allclose(read_image(tmp_path / "a.png")[0, :, 0], np.arange(256), atol=1)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("kept", [0.0, 0.2, 0.8])
+def test_truncated_photo(tmp_path, suffix, kept):
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save(tmp_path / f"a.{suffix}", noise)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(InputError, match=rf"a\.{suffix} is truncated or not a picture"):
+        read_image(path)
+
+
+def test_no_picture_and_no_file(tmp_path):
+    (tmp_path / "a.jpg").write_text("<html>not found</html>")
+    for read in (read_image, read_orientation):
+        with pytest.raises(InputError, match=r"a\.jpg is truncated or not a picture"):
+            read(tmp_path / "a.jpg")
+        with pytest.raises(InputError, match=r"none\.jpg does not exist"):
+            read(tmp_path / "none.jpg")
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7])
+def test_decompression_bomb(tmp_path, monkeypatch, share):
+    path = save(tmp_path / "a.png", PIXELS)
+    monkeypatch.setattr(images.Image, "MAX_IMAGE_PIXELS", int(PIXELS[..., 0].size * share))
+    with pytest.raises(InputError, match=r"a\.png has too many pixels"):
+        read_image(path)
+
+
+def test_written_pictures(tmp_path):
+    write_image(tmp_path / "a.png", PIXELS)
+    assert np.array_equal(read_image(tmp_path / "a.png"), PIXELS)
+    write_image(tmp_path / "a.png", np.array([[[0.0, 0.5, 1.7]]]))
+    assert read_image(tmp_path / "a.png").tolist() == [[[0, 128, 255]]]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_listing_leaves_out_what_is_no_photo(tmp_path):
+    for name in ("b.JPG", "a.png", "a.npy", ".part-x.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG"]
+    with pytest.raises(InputError, match="is not a folder"):
+        list_images(tmp_path / "none")

@@ -1,0 +1,342 @@
+"""The processed set: sizes and distances of the release, few heads, and the command's behaviour."""
+
+import importlib
+import os
+
+import numpy as np
+import pytest
+import scipy.io
+import yaml
+from PIL import Image
+
+from gst.preprocess import neighbour_distance, resize_photo, target_size
+
+command = importlib.import_module("preprocess_dataset_ucf").main
+
+
+def test_sizes_of_the_release(golden):
+    for height, width, new_height, new_width, _ in np.load(golden / "gst_preprocess.npz")[
+        "new_size"
+    ]:
+        assert target_size(int(width), int(height)) == (new_width, new_height)
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (511, 513), (9000, 4096), (640, 360), (2048, 512)])
+@pytest.mark.parametrize("bounds", [(512, 2048), (100, 100), (1, 7)])
+def test_size_rule(size, bounds):
+    width, height = target_size(*size, *bounds)
+    assert min(width, height) == np.clip(min(size), *bounds)
+    assert abs(width / height / (size[0] / size[1]) - 1) <= 1 / min(width, height)
+    assert target_size(width, height, *bounds) == (width, height)
+    assert target_size(*size[::-1], *bounds) == (height, width)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_resizing_keeps_places(interpolation):
+    rows, columns = np.mgrid[0:40, 0:60]
+    image = np.stack([columns * 4, rows * 4, 0 * rows], axis=2).astype(np.uint8)
+    resized = resize_photo(image, 80, 100, interpolation)
+    assert resized.shape == (80, 120, 3)
+    centres = (np.arange(120) + 0.5) / 2
+    np.testing.assert_allclose(resized[40, 4:-4, 0], 4 * (centres[4:-4] - 0.5), atol=1.01)
+    assert resize_photo(resized, 80, 100, interpolation) is resized
+
+
+def test_distances_of_the_release(golden):
+    stored = np.load(golden / "gst_preprocess.npz")
+    distance = neighbour_distance(stored["points"])
+    np.testing.assert_allclose(distance, stored["knn_distance"][:, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([], []),
+        ([[5, 5]], [8]),
+        ([[0, 0], [3, 4]], [5, 5]),
+        ([[0, 0], [3, 4], [0, 8]], [6.5, 5, 6.5]),
+        ([[0, 0], [0, 0]], [0, 0]),
+        ([[0, 0], [1, 0], [2, 0], [3, 0], [99, 0]], [2, 4 / 3, 4 / 3, 2, 97]),
+    ],
+)
+def test_few_heads(points, expected):
+    distance = neighbour_distance(np.array(points, np.float32).reshape(-1, 2))
+    assert distance.dtype == np.float32
+    np.testing.assert_allclose(distance, expected)
+
+
+def write_photo(path, size=(20, 16), seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1] // 4, size[0] // 4, 3), np.uint8)
+    Image.fromarray(pixels).resize(size).save(path)
+    return path
+
+
+def save_mat(path, **values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, values)
+
+
+def qnrf(root, train=6, test=2):
+    """Photos with 0, 1, 2, 3, 4 … heads."""
+    for folder, number in (("Train", train), ("Test", test)):
+        for i in range(number):
+            photo = write_photo(root / folder / f"img_{i:04}.jpg", seed=i)
+            points = np.random.default_rng(i).uniform(1, 15, (i, 2))
+            save_mat(photo.with_name(f"{photo.stem}_ann.mat"), annPoints=points)
+    return root
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Run the command on `tmp_path/set` into `tmp_path/out`; return what it printed."""
+
+    def run(*flags, code=0):
+        paths = ["--origin-dir", str(tmp_path / "set"), "--data-dir", str(tmp_path / "out")]
+        sizes = ["--min-size", "32", "--max-size", "64", "--workers", "0"]
+        argv = [*paths, *sizes, *map(str, flags)]
+        if code:
+            with pytest.raises(SystemExit) as raised:
+                command(argv)
+            assert raised.value.code == code
+            printed = capsys.readouterr().err
+            assert printed.startswith("error: ")
+            assert printed.count("\n") == 1
+            return printed
+        command(argv)
+        return capsys.readouterr().out
+
+    return run
+
+
+def files(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def assert_no_remains(folder):
+    """Every photo has its heads, and no temporary file is left."""
+    assert not [name for name in files(folder) if name.startswith(".")]
+    arrays = {path.with_suffix("") for path in folder.rglob("*.npy")}
+    assert {path.with_suffix("") for path in folder.rglob("*.jpg")} == arrays
+
+
+def test_command_on_qnrf(tmp_path, run):
+    qnrf(tmp_path / "set", train=6, test=2)
+    printed = run()
+    out = tmp_path / "out"
+    assert "drawn at random (seed 4073): 5 train, 1 val" in printed
+    names = (out / "train.txt").read_text().split() + (out / "val.txt").read_text().split()
+    assert sorted(names) == [f"img_{i:04}.jpg" for i in range(6)]
+    for split, columns in (("train", 3), ("val", 2), ("test", 2)):
+        photos = sorted((out / split).glob("*.jpg"))
+        for photo in photos:
+            assert Image.open(photo).size == (40, 32)
+            heads = np.load(photo.with_suffix(".npy"))
+            number = int(photo.stem[-4:])
+            assert heads.dtype == np.float32
+            assert heads.shape == (number, columns)
+            expected = np.random.default_rng(number).uniform(1, 15, (number, 2)) * 2
+            np.testing.assert_allclose(heads[:, :2], expected, rtol=1e-6)
+            if split == "train" and number:
+                single = 16.0
+                distance = neighbour_distance(heads[:, :2], single)
+                np.testing.assert_allclose(heads[:, 2], distance, rtol=1e-6)
+    rows = [line.split() for line in printed.splitlines()]
+    assert next(row for row in rows if row[0] == "test")[1:6] == ["2", "1", "0", "0.5", "1"]
+    assert "8 photos written, 0 were up to date, 0 skipped" in printed
+    assert_no_remains(out)
+
+
+def test_photo_of_fitting_size_keeps_its_pixels(tmp_path, run):
+    photo = write_photo(tmp_path / "set" / "Test" / "a.png", (48, 40))
+    Image.open(photo).convert("L").save(photo)
+    save_mat(photo.with_name("a_ann.mat"), annPoints=[[1, 1]])
+    run()
+    written = np.asarray(Image.open(tmp_path / "out" / "test" / "a.jpg"), int)
+    assert np.abs(written - np.asarray(Image.open(photo), int)[..., None]).max() <= 8
+
+
+def test_points_outside_are_dropped_and_duplicates_told(tmp_path, run):
+    photo = write_photo(tmp_path / "set" / "Test" / "a.jpg")
+    points = [[0, 0], [20, 16], [20.1, 3], [-0.1, 3], [3, 17], [5, 6], [5, 6], [5, 6]]
+    save_mat(photo.with_name("a_ann.mat"), annPoints=points)
+    row = next(line for line in run().splitlines() if line.startswith("test")).split()
+    heads = np.load(tmp_path / "out" / "test" / "a.npy")
+    assert heads.tolist() == [[0, 0], [40, 32], [10, 12], [10, 12], [10, 12]]
+    assert row[-2:] == ["3", "2"]
+    row_again = next(line for line in run().splitlines() if line.startswith("test")).split()
+    assert row_again == row
+
+
+def test_jhu_keeps_its_boxes_and_its_splits(tmp_path, run):
+    for split in ("train", "val", "test"):
+        write_photo(tmp_path / "set" / split / "images" / "0001.jpg")
+        path = tmp_path / "set" / split / "gt" / "0001.txt"
+        path.parent.mkdir()
+        path.write_text("30 1 5 6 0 0\n4 3 5 7 0 0\n8 8 5 9.5 0 0\n")
+    printed = run("--layout", "jhu")
+    out = tmp_path / "out"
+    assert np.load(out / "train" / "0001.npy").tolist() == [[8, 6, 14], [16, 16, 19]]
+    assert np.load(out / "val" / "0001.npy").tolist() == [[8, 6], [16, 16]]
+    assert not (out / "val.txt").exists()
+    assert "random" not in printed
+
+
+def test_photo_stored_on_its_side(tmp_path, run):
+    photo = tmp_path / "set" / "Test" / "a.jpg"
+    photo.parent.mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 16)).save(photo, exif=exif)
+    save_mat(photo.with_name("a_ann.mat"), annPoints=[[3, 2]])
+    run()
+    with Image.open(tmp_path / "out" / "test" / "a.jpg") as written:
+        assert written.size == (32, 40)
+        assert 0x0112 not in written.getexif()
+    assert np.load(tmp_path / "out" / "test" / "a.npy").tolist() == [[28, 6]]
+
+
+def test_brt_validates_on_blocks_of_time(tmp_path, run):
+    for split in ("train", "test"):
+        for hour in (9, 15):
+            for minute in range(5 if hour == 9 else 2):
+                name = f"1-20170506{hour:02}{minute:02}00"
+                write_photo(tmp_path / "set" / split / "frame" / f"{name}.jpg")
+                save_mat(tmp_path / "set" / split / "ground_truth" / f"{name}.mat", loc=[[1, 2]])
+    printed = run("--layout", "brt", "--val-ratio", 0.3)
+    assert "the nearest training photo of the same camera is 21360 s away" in printed
+    held = (tmp_path / "out" / "val.txt").read_text().split()
+    assert held == ["1-20170506150000.jpg", "1-20170506150100.jpg"]
+
+
+def test_ucf_cc_50_is_tested_in_folds(tmp_path, run):
+    for i in range(1, 51):
+        photo = write_photo(tmp_path / "set" / f"{i}.jpg")
+        save_mat(photo.with_name(f"{i}_ann.mat"), annPoints=[[1, 2]])
+    assert "--fold" in run("--layout", "ucf_cc_50", code=2)
+    run("--layout", "ucf_cc_50", "--fold", 2)
+    tested = {path.stem for path in (tmp_path / "out" / "test").glob("*.jpg")}
+    assert tested == {str(i) for i in range(11, 21)}
+    printed = run("--layout", "ucf_cc_50", "--fold", 3, code=2)
+    assert "is not a photo of this" in printed
+
+
+def test_lists_decide(tmp_path, run):
+    qnrf(tmp_path / "set", train=4, test=0)
+    val_list = tmp_path / "val.txt"
+    val_list.write_text("img_0001.jpg\nimg_0003\n")
+    run("--val-list", val_list)
+    out = tmp_path / "out"
+    assert files(out / "val") == [f"img_000{i}.{kind}" for i in (1, 3) for kind in ("jpg", "npy")]
+    assert files(out / "train") == [f"img_000{i}.{kind}" for i in (0, 2) for kind in ("jpg", "npy")]
+    val_list.write_text("img_0009\n")
+    assert "val.txt, line 1" in run("--val-list", val_list, code=2)
+
+
+def test_it_goes_on_where_it_stopped(tmp_path, run):
+    qnrf(tmp_path / "set", train=4, test=1)
+    out = tmp_path / "out"
+    run()
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert "0 photos written, 5 were up to date" in run()
+    assert {
+        path: path.stat().st_mtime_ns for path in written if path.suffix in (".jpg", ".npy")
+    } == {path: time for path, time in written.items() if path.suffix in (".jpg", ".npy")}
+    (out / "test" / "img_0000.npy").unlink()
+    assert "1 photos written, 4 were up to date" in run()
+    later = (out / "test" / "img_0000.jpg").stat().st_mtime_ns + 10**9
+    os.utime(tmp_path / "set" / "Test" / "img_0000_ann.mat", ns=(later, later))
+    assert "1 photos written, 4 were up to date" in run()
+
+
+def test_other_settings_or_overwrite_write_anew(tmp_path, run):
+    qnrf(tmp_path / "set", train=4, test=1)
+    run()
+    assert "5 photos written" in run("--interpolation", "bicubic")
+    assert "5 photos written" in run("--interpolation", "bicubic", "--overwrite")
+    assert "5 were up to date" in run("--interpolation", "bicubic")
+    settings = yaml.safe_load((tmp_path / "out" / "preprocess.yml").read_text())
+    assert settings["interpolation"] == "bicubic"
+    run("--config", tmp_path / "out" / "preprocess.yml")
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:200])
+
+
+@pytest.mark.parametrize("fault", ["photo", "annotation", "missing", "nan"])
+def test_a_bad_photo_stops_the_command(tmp_path, run, fault):
+    folder = qnrf(tmp_path / "set", train=4, test=1) / "Train"
+    photo, annotation = folder / "img_0002.jpg", folder / "img_0002_ann.mat"
+    if fault == "photo":
+        truncate(photo)
+    elif fault == "annotation":
+        truncate(annotation)
+    elif fault == "missing":
+        annotation.unlink()
+    else:
+        save_mat(annotation, annPoints=[[1, np.nan]])
+    assert str(photo if fault == "photo" else annotation) in run(code=2)
+    assert_no_remains(tmp_path / "out")
+    printed = run("--skip-bad")
+    assert "1 skipped" in printed
+    skipped = (tmp_path / "out" / "skipped.txt").read_text()
+    assert "img_0002" in skipped
+    assert skipped.count("\n") == 1
+    assert not list((tmp_path / "out").rglob("img_0002.*"))
+    assert len(list((tmp_path / "out").rglob("*.jpg"))) == 4
+
+
+def test_a_photo_gone_bad_leaves_nothing_of_before(tmp_path, run):
+    folder = qnrf(tmp_path / "set", train=4, test=1) / "Train"
+    run()
+    truncate(folder / "img_0002.jpg")
+    run("--skip-bad", "--overwrite")
+    assert not list((tmp_path / "out").rglob("img_0002.*"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--layout", "qnfr"], "invalid choice: 'qnfr'"),
+        (["--min-size", "99"], "--min-size 99 and --max-size 64"),
+        (["--val-ratio", "1.5"], "validation share of 1.5"),
+        (["--fold", "1"], "--fold 1"),
+        (["--min-sise", "3"], "did you mean '--min-size'"),
+        (["--train-list", "none.txt"], "none.txt does not exist"),
+        (["--split", "time"], "img_0000.jpg is not named CAMERA"),
+    ],
+)
+def test_bad_arguments(tmp_path, run, flags, says):
+    qnrf(tmp_path / "set", train=3, test=1)
+    assert says in run(*flags, code=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_do_not_fit(tmp_path, run):
+    assert "is not a folder" in run(code=2)
+    (tmp_path / "set").mkdir()
+    assert "Train/ and Test/" in run(code=2)
+    (tmp_path / "out").symlink_to(tmp_path / "set")
+    assert "write elsewhere" in run(code=2)
+
+
+def test_two_photos_of_one_name_and_a_strip(tmp_path, run):
+    qnrf(tmp_path / "set", train=3, test=1)
+    other = write_photo(tmp_path / "set" / "Test" / "img_0000.png")
+    assert "share a name" in run(code=2)
+    other.unlink()
+    write_photo(tmp_path / "set" / "Test" / "img_0000.jpg", (9000, 4))
+    assert "too narrow a strip" in run(code=2)
+
+
+def test_workers_write_the_same(tmp_path, run):
+    qnrf(tmp_path / "set", train=30, test=2)
+    alone = run()
+    content = {
+        path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*") if path.is_file()
+    }
+    together = run("--workers", 2, "--overwrite")
+    assert together == alone
+    for path, expected in content.items():
+        assert path.read_bytes() == expected

@@ -14,7 +14,6 @@ from crowd.files import atomic_path
 
 LIMIT = 300_000
 _JPEG_QUALITIES = (92, 85, 75, 65)
-_SHRINK = 0.85
 
 
 def write_picture(path: str | os.PathLike, pixels: np.ndarray, limit: int = LIMIT) -> None:
@@ -38,7 +37,9 @@ def write_picture(path: str | os.PathLike, pixels: np.ndarray, limit: int = LIMI
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     data = encode(picture, limit)
     while len(data) > limit:
-        size = [max(round(side * _SHRINK), 1) for side in picture.size]
+        # Bytes follow the area; a little more, so that a second round is rare.
+        shrink = min(0.95 * (limit / len(data)) ** 0.5, 0.9)
+        size = [max(round(side * shrink), 1) for side in picture.size]
         picture = picture.resize(size, Image.Resampling.LANCZOS)
         data = encode(picture, limit)
     with atomic_path(path) as part:

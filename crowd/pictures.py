@@ -84,8 +84,8 @@ def draw_responsibilities(
 ) -> None:
     """Colour each cell of a crop by the annotation it is sent to, beside the crop.
 
-    The opacity is the responsibility of that annotation; where the background takes the cell the
-    photo shows through.
+    The opacity follows the responsibility of that annotation; where the background takes the cell
+    the photo shows through.
 
     Args:
         path: Picture to write.
@@ -104,7 +104,7 @@ def draw_responsibilities(
     if len(heads):
         colours = _distinct_colours(heads)
         overlay[..., :3] = colours[heads.argmax(axis=0)]
-        overlay[..., 3] = heads.max(axis=0).clip(0, 1)
+        overlay[..., 3] = 0.75 * heads.max(axis=0).clip(0, 1)
     figure, axes = _photo_panels(crop, ["crop", f"responsibilities of {len(heads)} annotations"])
     _show(axes[0], crop)
     _show(axes[1], _faded(crop))
@@ -232,9 +232,9 @@ def contact_sheet(
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, image, caption in zip(axes, images, wrapped, strict=False):
         _show(axis, image)
-        axis.set_title(caption, fontsize=_TEXT, y=-0.02, va="top")
+        axis.set_xlabel(caption, fontsize=_TEXT, labelpad=3)
     for axis in axes:
-        axis.set_axis_off()
+        axis.set(xticks=[], yticks=[], frame_on=False)
     write_figure(path, figure)
 
 

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         test_images=arguments.test_images,
         size=(arguments.width, arguments.height),
     )
-    print(f"{arguments.root}: {arguments.images} training photos, domain {arguments.domain}")
+    print(f"{arguments.root} holds synthetic photos of domain {arguments.domain}")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def render_scene(
     background = draw_background(streams["background"], looks, camera)
     props = place_props(streams["props"], looks, camera)
     crowd = _draw_crowd(streams["people"], looks, camera) if people else []
-    return _compose(streams["sensor"], looks, camera, background, props, crowd)
+    return compose_scene(streams["sensor"], looks, camera, background, props, crowd)
 
 
 def _draw_crowd(rng, domain: Domain, camera: Camera) -> list[tuple[Person, float, float]]:
@@ -82,7 +82,18 @@ def _draw_crowd(rng, domain: Domain, camera: Camera) -> list[tuple[Person, float
     return crowd
 
 
-def _compose(rng, domain, camera, background, props, crowd) -> Scene:
+def compose_scene(
+    rng: np.random.Generator,
+    domain: Domain,
+    camera: Camera,
+    background: Background,
+    props: list[Prop],
+    crowd: list[tuple[Person, float, float]],
+) -> Scene:
+    """Lay people (looks, x, z) and props over a background from far to near, and take the photo.
+
+    Heads are numbered from 1 in the order in which they are drawn, the farthest first.
+    """
     sun = _draw_sun(rng, domain)
     light = np.array(domain.light[int(rng.integers(len(domain.light)))], np.float32)
     planes = background.planes * light[:, None, None]
@@ -108,11 +119,12 @@ def _compose(rng, domain, camera, background, props, crowd) -> Scene:
         heads.append((u, v, scale * item.size * HEAD_DIAMETER, (head.pixels[3] > 0.5).sum()))
     table = np.array(heads, dtype=np.float64).reshape(-1, 4)
     seen = np.bincount(head_map.ravel(), minlength=len(heads) + 1)[1:]
-    inside = (table[:, :2] > 0).all(1) & (table[:, :2] < [camera.width, camera.height]).all(1)
+    points = table[:, :2].astype(np.float32)
+    inside = ((points > 0) & (points < [camera.width, camera.height])).all(axis=1)
     visible = inside & (seen >= VISIBLE_SHARE * table[:, 3])
     return Scene(
         image=_expose(rng, domain, planes),
-        points=table[visible, :2].astype(np.float32),
+        points=points[visible],
         diameters=table[visible, 2].astype(np.float32),
         owners=np.flatnonzero(visible).astype(np.int32) + 1,
         head_map=head_map,

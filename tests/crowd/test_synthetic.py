@@ -1,0 +1,333 @@
+import numpy as np
+import pytest
+
+from crowd.errors import InputError
+from crowd.images import read_image
+from crowd.synthetic import DOMAINS, LAYOUTS, VISIBLE_SHARE, make_dataset, render_scene, scene
+from crowd.synthetic.__main__ import main
+from crowd.synthetic.background import Background
+from crowd.synthetic.camera import Camera, draw_camera
+from crowd.synthetic.person import draw_appearance
+from crowd.synthetic.placement import draw_number, place_people
+
+SMALL = (200, 160)
+
+
+def photos_and_points(root, layout):
+    from crowd.annotations import find_photos, read_points
+
+    return {
+        split: [(read_image(photo), read_points(photo, layout)) for photo in photos]
+        for split, photos in find_photos(root, layout).items()
+    }
+
+
+def compose(crowd, camera):
+    """Scene of people on an empty plane, always with the same light and noise."""
+    planes = np.full((3, camera.height, camera.width), 0.5, np.float32)
+    depth = np.full(camera.height, 10.0, np.float32)
+    rng = np.random.default_rng(0)
+    return scene.compose_scene(rng, DOMAINS["a"], camera, Background(planes, depth, 0), [], crowd)
+
+
+def level_camera(width=240, height=200):
+    """Camera at the height of everyone's head, so that people in line hide each other."""
+    return Camera(width, height, focal=400.0, pitch=0.0, elevation=1.6)
+
+
+def grown_up(seed=0):
+    person = draw_appearance(np.random.default_rng(seed), DOMAINS["a"], 0.0)
+    return type(person)(**{**vars(person), "size": 1.0, "arms": (0.1, 0.1)})
+
+
+# -- geometry ---------------------------------------------------------------------------------
+
+
+def test_camera_intersect_is_the_inverse_of_project():
+    rng = np.random.default_rng(0)
+    for domain in DOMAINS.values():
+        camera = draw_camera(rng, domain, 680, 512)
+        x, z, up = rng.uniform(-5, 5, 50), rng.uniform(3, 30, 50), rng.uniform(0, 1.5, 50)
+        column, row, _ = camera.project(x, z, up)
+        back_x, back_z = camera.intersect(column, row, up)
+        np.testing.assert_allclose(back_x, x, atol=1e-9)
+        np.testing.assert_allclose(back_z, z, atol=1e-9)
+
+
+def test_nearest_heads_have_the_diameter_asked_for():
+    rng = np.random.default_rng(1)
+    for domain in DOMAINS.values():
+        camera = draw_camera(rng, domain, 680, 512)
+        _, z = camera.intersect(340.0, 512.0, 1.6)
+        diameter = 0.22 * camera.project(0.0, z, 1.6)[2]
+        assert domain.nearest_head[0] - 1e-6 <= diameter <= domain.nearest_head[1] + 1e-6
+        assert camera.head_row(diameter) == pytest.approx(512.0)
+
+
+def test_placed_people_keep_their_distance_and_stay_in_the_photo():
+    rng = np.random.default_rng(2)
+    domain = DOMAINS["b"]
+    camera = draw_camera(rng, domain, 680, 512)
+    positions, groups = place_people(rng, domain, camera, 200)
+    assert len(positions) == len(groups) > 100
+    apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    assert apart[np.triu_indices(len(positions), 1)].min() >= domain.spacing
+    column, row, scale = camera.project(*positions.T, 1.6)
+    assert (column > 0).all()
+    assert (column < 680).all()
+    assert (row < 512).all()
+    assert (0.22 * scale).min() >= domain.smallest_head - 1e-6
+
+
+def test_few_photos_have_no_one_or_two_heads():
+    rng = np.random.default_rng(3)
+    camera = draw_camera(rng, DOMAINS["b"], 680, 512)
+    numbers = np.array([draw_number(rng, DOMAINS["b"], camera) for _ in range(1500)])
+    for few in (0, 1, 2):
+        assert 0.01 < (numbers == few).mean() < 0.06
+    least, most = DOMAINS["b"].people
+    others = numbers[numbers > 2]
+    assert others.min() >= least
+    assert others.max() <= most
+    assert others.max() > 4 * others.min()
+
+
+# -- points and heads -------------------------------------------------------------------------
+
+
+def test_a_head_behind_another_gets_no_point():
+    camera = level_camera()
+    near = (grown_up(), 0.0, 4.0)
+    hidden = compose([near, (grown_up(1), 0.0, 8.0)], camera)
+    assert len(hidden.points) == 1
+    assert hidden.diameters[0] == pytest.approx(0.22 * 400 / 4)
+    apart = compose([near, (grown_up(1), 0.5, 8.0)], camera)
+    assert len(apart.points) == 2
+
+
+def test_points_are_the_heads_of_which_enough_is_left_in_the_composite():
+    rng = np.random.default_rng(4)
+    camera = level_camera()
+    crowd = [(grown_up(i), rng.uniform(-0.8, 0.8), rng.uniform(4.0, 9.0)) for i in range(14)]
+    crowd.sort(key=lambda entry: -entry[2])
+    together = compose(crowd, camera)
+    alone = np.array([(compose([one], camera).head_map == 1).sum() for one in crowd])
+    seen = np.array([(together.head_map == i + 1).sum() for i in range(len(crowd))])
+    expected = np.flatnonzero(seen >= VISIBLE_SHARE * alone) + 1
+    assert 2 < len(expected) < len(crowd)
+    np.testing.assert_array_equal(together.owners, expected)
+
+
+def test_a_point_is_the_centre_of_its_head():
+    camera = level_camera()
+    for x, z in ((0.013, 4.0), (-0.31, 5.3), (0.4, 8.7), (0.11, 14.0)):
+        alone = compose([(grown_up(), x, z)], camera)
+        rows, columns = np.nonzero(alone.head_map)
+        centroid = columns.mean() + 0.5, rows.mean() + 0.5
+        np.testing.assert_allclose(alone.points[0], centroid, atol=0.3)
+        area = np.pi / 4 * alone.diameters[0] ** 2
+        assert len(rows) == pytest.approx(area, rel=0.2)
+
+
+def test_a_head_whose_centre_is_outside_gets_no_point():
+    camera = level_camera()
+    edge = camera.width / 2 / 400 * 4.0
+    assert len(compose([(grown_up(), edge - 0.01, 4.0)], camera).points) == 1
+    outside = compose([(grown_up(), edge + 0.01, 4.0)], camera)
+    assert len(outside.points) == 0
+    assert outside.head_map.any()
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_points_lie_on_people(domain):
+    with_people = render_scene(5, domain, 1, size=(340, 256))
+    without = render_scene(5, domain, 1, size=(340, 256), people=False)
+    assert len(without.points) == 0
+    assert len(with_people.points) > 2
+    change = np.abs(with_people.image.astype(int) - without.image).max(axis=2)
+    columns, rows = with_people.points.astype(int).T
+    assert (change[rows, columns] > 4).mean() > 0.9
+    assert (with_people.head_map[rows, columns] > 0).mean() > 0.8
+
+
+def test_away_from_people_the_scene_is_the_same_without_them():
+    with_people = render_scene(5, "a", 3, size=(340, 256))
+    without = render_scene(5, "a", 3, size=(340, 256), people=False)
+    same = (with_people.image == without.image).all(axis=2)
+    assert same.mean() > 0.1
+    assert not same.all()
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_any_scene_is_a_photo_with_points_inside(domain):
+    sizes = []
+    for index in range(8):
+        made = render_scene(6, domain, index, size=(131, 97))
+        assert made.image.shape == (97, 131, 3)
+        assert made.image.dtype == np.uint8
+        assert made.image.std() > 2
+        assert len(made.points) == len(made.diameters) == len(made.owners)
+        assert ((made.points > 0) & (made.points < [131, 97])).all()
+        assert np.isin(made.owners, made.head_map).all()
+        sizes.extend(made.diameters)
+    assert min(sizes) > 3.5
+    assert max(sizes) < 60
+
+
+def test_heads_grow_towards_the_camera():
+    made = render_scene(7, "b", 2)
+    assert np.corrcoef(made.points[:, 1], made.diameters)[0, 1] > 0.8
+
+
+def test_the_domains_differ_in_light_contrast_size_and_number():
+    figures = {}
+    for domain in DOMAINS:
+        scenes = [render_scene(8, domain, index, size=(340, 256)) for index in range(8)]
+        figures[domain] = {
+            "brightness": np.mean([made.image.mean() for made in scenes]),
+            "contrast": np.mean([made.image.std() for made in scenes]),
+            "diameter": np.mean(np.concatenate([made.diameters for made in scenes])),
+            "number": np.mean([len(made.points) for made in scenes]),
+        }
+    a, b = figures["a"], figures["b"]
+    assert a["brightness"] > 1.15 * b["brightness"]
+    assert a["contrast"] > 1.5 * b["contrast"]
+    assert a["diameter"] > 1.5 * b["diameter"]
+    assert b["number"] > 1.5 * a["number"]
+
+
+# -- determinism ------------------------------------------------------------------------------
+
+
+def test_a_scene_depends_on_its_key_alone():
+    first = render_scene(9, "a", 4, size=SMALL)
+    again = render_scene(9, "a", 4, size=SMALL)
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.points, again.points)
+    for other in (
+        (10, "a", 4, "train"),
+        (9, "b", 4, "train"),
+        (9, "a", 5, "train"),
+        (9, "a", 4, "test"),
+    ):
+        assert not np.array_equal(first.image, render_scene(*other, size=SMALL).image)
+
+
+def test_a_larger_set_holds_the_smaller(tmp_path):
+    make_dataset(tmp_path / "two", "qnrf", 2, 0, "a", size=SMALL)
+    make_dataset(tmp_path / "three", "qnrf", 3, 0, "a", size=SMALL)
+    two = photos_and_points(tmp_path / "two", "qnrf")
+    three = photos_and_points(tmp_path / "three", "qnrf")
+    assert [len(two["train"]), len(two["test"])] == [2, 1]
+    assert [len(three["train"]), len(three["test"])] == [3, 2]
+    for split in two:
+        for (image, points), (other_image, other_points) in zip(
+            two[split], three[split], strict=False
+        ):
+            np.testing.assert_array_equal(image, other_image)
+            np.testing.assert_array_equal(points, other_points)
+
+
+# -- on disk ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_points_are_read_back_exactly(tmp_path, layout):
+    make_dataset(tmp_path, layout, 2, 1, "b", test_images=1, size=SMALL)
+    for split, photos in photos_and_points(tmp_path, layout).items():
+        for index, (image, points) in enumerate(photos):
+            made = render_scene(1, "b", index, split, SMALL)
+            assert points.dtype == np.float32
+            np.testing.assert_array_equal(points, made.points)
+            # JPEG changes pixels a little, never the picture.
+            assert np.abs(image.astype(int) - made.image).mean() < 12
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_photo_without_heads_is_read_back(tmp_path, monkeypatch, layout):
+    monkeypatch.setattr(scene, "draw_number", lambda *_: 0)
+    make_dataset(tmp_path, layout, 1, 0, "a", test_images=0, size=SMALL)
+    ((_, points),) = photos_and_points(tmp_path, layout)["train"]
+    assert points.shape == (0, 2)
+
+
+def test_a_second_call_writes_nothing_and_an_interrupted_one_is_completed(tmp_path):
+    make_dataset(tmp_path, "qnrf", 2, 0, "a", size=SMALL)
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    before = {path: path.stat().st_mtime_ns for path in files}
+    gone = tmp_path / "Train" / "img_0002_ann.mat"
+    points = photos_and_points(tmp_path, "qnrf")["train"][1][1]
+    make_dataset(tmp_path, "qnrf", 2, 0, "a", size=SMALL)
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+    gone.unlink()
+    make_dataset(tmp_path, "qnrf", 2, 0, "a", size=SMALL)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == files
+    np.testing.assert_array_equal(photos_and_points(tmp_path, "qnrf")["train"][1][1], points)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "another synthetic set"),
+        ({"domain": "b"}, "another synthetic set"),
+        ({"layout": "sht"}, "another synthetic set"),
+        ({"size": (160, 200)}, "another synthetic set"),
+        ({"images": 1}, "already holds 2"),
+    ],
+)
+def test_a_folder_holds_one_set(tmp_path, change, message):
+    arguments = {"layout": "qnrf", "images": 2, "seed": 0, "domain": "a", "size": SMALL}
+    make_dataset(tmp_path, **arguments)
+    with pytest.raises(InputError, match=message):
+        make_dataset(tmp_path, **(arguments | change))
+
+
+def test_real_photos_are_left_alone(tmp_path):
+    (tmp_path / "Train").mkdir()
+    (tmp_path / "Train" / "img_0001.jpg").write_bytes(b"mine")
+    with pytest.raises(InputError, match="not synthetic"):
+        make_dataset(tmp_path, "qnrf", 1, 0, "a")
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["img_0001.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"layout": "voc"}, "qnrf, sht"),
+        ({"domain": "c"}, "a, b"),
+        ({"images": -1}, "negative"),
+        ({"seed": -1}, "negative"),
+        ({"size": (10, 10)}, "too small"),
+    ],
+)
+def test_bad_arguments_are_named_before_anything_is_written(tmp_path, change, word):
+    arguments = {"layout": "qnrf", "images": 1, "seed": 0, "domain": "a", **change}
+    with pytest.raises(InputError, match=word):
+        make_dataset(tmp_path / "new", **arguments)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_command_writes_a_set(tmp_path):
+    root = tmp_path / "set"
+    main(
+        f"--root {root} --layout sht --images 1 --test-images 0 --seed 2 --domain b"
+        " --width 200 --height 160".split()
+    )
+    ((image, points),) = photos_and_points(root, "sht")["train"]
+    assert image.shape == (160, 200, 3)
+    np.testing.assert_array_equal(points, render_scene(2, "b", 0, "train", SMALL).points)
+
+
+def test_the_command_fails_with_one_sentence(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.touch()
+    for arguments, word in (
+        (f"--root {tmp_path} --domain c", "domain 'c'"),
+        (f"--root {file}/set --images 1", "cannot write"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments.split())
+        assert stop.value.code == 2
+        error = capsys.readouterr().err
+        assert word in error
+        assert error.count("\n") == 1

@@ -1,0 +1,88 @@
+"""Arguments of train_gs.py, with the paper's values as defaults."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ActionYesNo, Namespace
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from crowd.configuration import ArgumentParser
+from crowd.errors import InputError
+from gst.models import MODELS
+
+CONFIGS = Path(__file__).parent / "configs"
+DATASETS = ("qnrf", "jhu", "nwpu", "sha", "shb", "brt", "ucf_cc_50", "synthetic")
+KERNEL = ("background_ratio", "cut_off", "post_min", "post_max", "scale_ratio", "use_background")
+
+
+def preset(arguments: dict) -> Path | None:
+    """Return the YAML file of `--dataset`, which sets the defaults."""
+    known = arguments["dataset"] in DATASETS
+    return CONFIGS / f"{arguments['dataset']}.yml" if known else None
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser; `--dataset` sets defaults that `--config` and the command line replace."""
+    parser = ArgumentParser(description="Train a counter with the transport kernel.", preset=preset)
+    add = parser.add_argument
+    add("--model-name", choices=tuple(MODELS), default="vgg", help="network")
+    add("--model-options", type=dict, default={}, help="options of its class, as JSON")
+    add("--dataset", choices=DATASETS, help="sets folder and crop size from gst/configs")
+    add("--data-dir", type=str, required=True, help="processed set with train/ and val/")
+    add("--save-dir", type=str, help="run folder (default runs/gst_<dataset>_<model>)")
+    add("--resume", action="store_true", help="continue from last.pth if there is one")
+    add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")
+    add("--pretrained", type=str, default="none", help="none, imagenet or a file of weights")
+    add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
+    add("--cache-gib", type=NonNegativeFloat, default=2.0, help="memory for decoded photos, GiB")
+    _add_training(parser.add_argument_group("training"))
+    _add_kernel(parser.add_argument_group("transport kernel"))
+    return parser
+
+
+def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
+    """Read the arguments, name the run folder, and make every value one that a file can hold."""
+    arguments = build_parser().read(argv)
+    known = list(inspect.signature(MODELS[arguments.model_name]).parameters)
+    for name in arguments.model_options:
+        if name not in known:
+            raise InputError(
+                f"{arguments.model_name} has no option '{name}'; known: {known}"
+            )
+    arguments.save_dir = arguments.save_dir or (
+        f"runs/gst_{arguments.dataset or Path(arguments.data_dir).name}_{arguments.model_name}"
+    )
+    for name, value in vars(arguments).items():
+        for plain in (int, float):
+            # The parser's PositiveInt and the like are classes of its own.
+            if isinstance(value, plain) and not isinstance(value, bool):
+                arguments[name] = plain(value)
+    return arguments
+
+
+def _add_training(group) -> None:
+    add = group.add_argument
+    add("--seed", type=NonNegativeInt, default=4073, help="of weights, crops and dropout")
+    add("--crop-size", type=PositiveInt, default=512, help="side of a training crop, px")
+    add("--epochs", type=PositiveInt, default=1200)
+    add("--validate-from", type=PositiveInt, default=600, help="first epoch to validate")
+    add("--validate-every", type=PositiveInt, default=5, help="epochs; the last one always is")
+    add("--batch-size", type=PositiveInt, default=1)
+    add("--lr", type=PositiveFloat, default=5e-6, help="learning rate of Adam")
+    add("--lr-schedule", choices=("constant", "cosine"), default="constant")
+    add("--weight-decay", type=NonNegativeFloat, default=1e-5)
+    add("--ema", type=NonNegativeFloat, default=0.0, help="decay of averaged weights; 0: none")
+    add("--precision", choices=("auto", "float32"), default="auto", help="auto: bfloat16 on a GPU")
+
+
+def _add_kernel(group) -> None:
+    add = group.add_argument
+    add("--background-ratio", type=PositiveFloat, default=0.015, help="weight of the background")
+    add("--cut-off", type=PositiveFloat, default=3.0, help="background's distance, deviations")
+    add("--post-min", type=PositiveFloat, default=1.0, help="smallest deviation is 8 / this, px")
+    add("--post-max", type=PositiveFloat, default=20.0, help="largest deviation, px")
+    add("--scale-ratio", type=PositiveFloat, default=1.0, help="factor on all deviations")
+    add("--use-background", action=ActionYesNo(no_prefix="no-"), default=True)

@@ -1,0 +1,163 @@
+"""Augmentation of a photo together with its Gaussians: grey, scale, crop, flip.
+
+Every function takes and returns a `Sample`; randomness comes from a NumPy generator alone, so that
+a crop can be drawn again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from PIL import Image
+
+GREY_PROBABILITY = 0.12
+SCALE_RANGE = (0.75, 1.25)
+FLIP_PROBABILITY = 0.5
+SMALLEST_SHARE = 0.3
+BOX_SIDES = (4.0, 128.0)
+# ImageNet's mean colour: zero after normalisation, what the network's own padding shows.
+PADDING_COLOR = (124, 116, 104)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A photo (or a crop of it) and one Gaussian per head, in pixels of that picture.
+
+    Attributes:
+        image: RGB, uint8 [H, W, 3].
+        points: centres (x, y), float32 [N, 2]; a head at the border of a crop may lie outside it.
+        scales: standard deviations along the two axes, float32 [N, 2].
+        rotations: angle of the first axis, radians, float32 [N].
+        sides: side of the square box that stands for the head, float32 [N].
+    """
+
+    image: np.ndarray
+    points: np.ndarray
+    scales: np.ndarray
+    rotations: np.ndarray
+    sides: np.ndarray
+
+    def select(self, keep: np.ndarray) -> Sample:
+        """Return the sample with only the heads that `keep` (mask or indices) names."""
+        return Sample(
+            self.image, self.points[keep], self.scales[keep], self.rotations[keep], self.sides[keep]
+        )
+
+
+def box_sides(distances: np.ndarray) -> np.ndarray:
+    """Return the side of each head's box: the mean neighbour distance, clamped to [4, 128] px."""
+    return np.clip(np.asarray(distances, dtype=np.float32), *BOX_SIDES)
+
+
+def to_grey(sample: Sample) -> Sample:
+    """Replace the colours by their luma (ITU-R 601), three equal channels."""
+    grey = Image.fromarray(sample.image).convert("L").convert("RGB")
+    return dataclasses.replace(sample, image=np.asarray(grey))
+
+
+def flip(sample: Sample) -> Sample:
+    """Mirror left and right: x becomes W - x, and the angle of every Gaussian its negative."""
+    width = sample.image.shape[1]
+    points = sample.points.copy()
+    points[:, 0] = width - points[:, 0]
+    return dataclasses.replace(
+        sample,
+        image=np.ascontiguousarray(sample.image[:, ::-1]),
+        points=points,
+        rotations=-sample.rotations,
+    )
+
+
+def scaled_size(width: int, height: int, factor: float) -> tuple[int, int]:
+    """Return (width, height) of a photo scaled by `factor`, rounded to whole pixels."""
+    return max(round(width * factor), 1), max(round(height * factor), 1)
+
+
+def scale_and_crop(sample: Sample, factor: float, left: int, top: int, size: int) -> Sample:
+    """Scale a photo by `factor` (bilinear) and cut the size × size window at (left, top) out of it.
+
+    Only the window is resampled, with the same result as resampling the whole photo. What the
+    window reaches beyond the scaled photo, right or below, is filled with the mean colour. All
+    heads are kept, in the window's coordinates; the points follow the rounded sides exactly,
+    scales and boxes follow `factor`.
+    """
+    height, width = sample.image.shape[:2]
+    scaled_width, scaled_height = scaled_size(width, height, factor)
+    stretch = np.array([scaled_width / width, scaled_height / height])
+    right, bottom = min(left + size, scaled_width), min(top + size, scaled_height)
+    if factor == 1.0:
+        inside = sample.image[top:bottom, left:right]
+    else:
+        box = np.array([left, top, right, bottom]) / np.tile(stretch, 2)
+        inside = _resample(sample.image, box, (right - left, bottom - top))
+    window = np.empty((size, size, 3), np.uint8)
+    window[:] = PADDING_COLOR
+    window[: bottom - top, : right - left] = inside
+    return Sample(
+        image=window,
+        points=(sample.points * stretch - (left, top)).astype(np.float32),
+        scales=(sample.scales * factor).astype(np.float32),
+        rotations=sample.rotations,
+        sides=(sample.sides * factor).astype(np.float32),
+    )
+
+
+def _resample(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """Resample `box` (left, top, right, bottom; fractions of pixels) of `image` to `size`.
+
+    Pillow copies what it is given, so it is given the box and the two pixels around it that the
+    bilinear filter can reach.
+    """
+    left, top = np.maximum(np.floor(box[:2]).astype(int) - 2, 0)
+    right, bottom = np.ceil(box[2:]).astype(int) + 2
+    part = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
+    low = box[:2] - (left, top)
+    high = np.minimum(box[2:] - (left, top), part.size)
+    return part.resize(size, Image.Resampling.BILINEAR, box=(*low.tolist(), *high.tolist()))
+
+
+def box_shares(points: np.ndarray, sides: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return which share of each head's box lies inside a width × height window, float32 [N].
+
+    Over windows that partition a photo the shares of a box inside the photo sum to 1, so that no
+    head is counted twice (released code; the rule of the Bayesian loss).
+    """
+    half = sides[:, None] / 2
+    low = np.maximum(points - half, 0)
+    high = np.minimum(points + half, (width, height))
+    return (np.clip(high - low, 0, None).prod(axis=1) / sides**2).astype(np.float32)
+
+
+def augment(sample: Sample, crop_size: int, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
+    """Draw one training crop.
+
+    Grey with probability 0.12; scaled by 0.75 to 1.25 where the short side stays at least
+    `crop_size`; cropped at random; flipped with probability 0.5. A photo smaller than the crop is
+    padded, not enlarged: heads keep the size that they have when the photo is tested.
+
+    Args:
+        sample: a whole photo with all its heads.
+        crop_size: side of the crop, pixels.
+        rng: source of every random number; always asked for the same five.
+
+    Returns:
+        the crop with the heads whose box lies in it to 30 % or more, and their shares, the targets
+        t_n of the loss, float32 [n].
+    """
+    grey, position_x, position_y, mirror = rng.random(4)
+    factor = rng.uniform(*SCALE_RANGE)
+    height, width = sample.image.shape[:2]
+    if factor * min(height, width) < crop_size:
+        factor = 1.0
+    scaled_width, scaled_height = scaled_size(width, height, factor)
+    left = int(position_x * (max(scaled_width - crop_size, 0) + 1))
+    top = int(position_y * (max(scaled_height - crop_size, 0) + 1))
+    crop = scale_and_crop(sample, factor, left, top, crop_size)
+    shares = box_shares(crop.points, crop.sides, crop_size, crop_size)
+    crop, shares = crop.select(shares >= SMALLEST_SHARE), shares[shares >= SMALLEST_SHARE]
+    if grey < GREY_PROBABILITY:
+        crop = to_grey(crop)
+    if mirror < FLIP_PROBABILITY:
+        crop = flip(crop)
+    return crop, shares

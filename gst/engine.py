@@ -1,0 +1,119 @@
+"""One epoch of training: named losses, summed, stepped, averaged."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from crowd.errors import InputError
+from crowd.progress import progress
+from gst.dataset import Batch
+from gst.kernel import transport_kernel
+from gst.loss import transport_loss
+from gst.models.vgg_trans import attention_variance
+
+STRIDE = 8
+ATTENTION_WEIGHT = 0.1
+
+
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Seed torch (dropout) from (seed, epoch), so that a resumed epoch repeats the lost one."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+
+
+def batch_kernels(batch: Batch, device: torch.device, **options) -> list[Tensor | None]:
+    """Transport kernels [n + 1, cells] of a batch's crops on `device`; None without heads.
+
+    `options` are those of `gst.kernel.transport_kernel`. They are made where they are used: a
+    kernel is thousands of times larger than the Gaussians it comes from.
+    """
+    crop_size = batch.images.shape[-1]
+    with torch.no_grad():
+        return [
+            transport_kernel(
+                *(array.to(device, non_blocking=True) for array in heads[:3]),
+                crop_size,
+                STRIDE,
+                **options,
+            )
+            if len(heads.points)
+            else None
+            for heads in batch.heads
+        ]
+
+
+def batch_losses(model: nn.Module, batch: Batch, device: torch.device, amp: bool, **options):
+    """Run the model on a batch and return its named, weighted losses, a dict of scalars.
+
+    `transport` is there for every model, `attention_variance` for those with attention.
+    `options` are those of `gst.kernel.transport_kernel`; with `amp` the model runs in bfloat16,
+    the losses are always float32.
+    """
+    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    images = batch.images.to(device, non_blocking=True).contiguous(memory_format=layout)
+    with torch.autocast("cuda", torch.bfloat16) if amp else contextlib.nullcontext():
+        if model.has_attention:
+            density, attention = model(images, with_attention=True)
+        else:
+            density, attention = model(images), []
+    targets = [heads.targets.to(device, non_blocking=True) for heads in batch.heads]
+    kernels = batch_kernels(batch, device, **options)
+    losses = {"transport": transport_loss(kernels, targets, density.float())}
+    if attention:
+        losses["attention_variance"] = ATTENTION_WEIGHT * attention_variance(attention)
+    return losses
+
+
+def train_one_epoch(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    epoch: int,
+    average: AveragedModel | None = None,
+    amp: bool = False,
+    **kernel_options,
+) -> dict[str, float]:
+    """Train on every batch once and return the mean of each loss over the photos.
+
+    Args:
+        model: [B, 3, S, S] -> density [B, 1, S/8, S/8], on `device`.
+        batches: of `gst.dataset.crop_batches`.
+        optimizer: of the model's parameters.
+        device: where to compute.
+        epoch: for the progress bar and messages.
+        average: moving average of the weights, updated after every step.
+        amp: run the model in bfloat16 (CUDA only).
+        **kernel_options: of `gst.kernel.transport_kernel`.
+
+    Raises:
+        InputError: a loss is not finite; names the photos, and the weights are not stepped.
+    """
+    model.train()
+    sums: dict[str, float] = defaultdict(float)
+    photos = 0
+    for batch in progress(batches, f"epoch {epoch}", unit="batch", leave=False):
+        losses = batch_losses(model, batch, device, amp, **kernel_options)
+        loss = torch.stack(list(losses.values())).sum()
+        values = {name: value.item() for name, value in losses.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise InputError(
+                f"the loss of {', '.join(batch.names)} is {values} in epoch {epoch}: check the "
+                "annotation and Gaussians of the photo or lower --lr, then add --resume"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if average is not None:
+            average.update_parameters(model)
+        for name, value in values.items():
+            sums[name] += value * len(batch.names)
+        photos += len(batch.names)
+    return {name: value / photos for name, value in sums.items()}

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gst.augment import (
+    PADDING_COLOR,
+    SMALLEST_SHARE,
+    Sample,
+    augment,
+    box_shares,
+    box_sides,
+    flip,
+    scale_and_crop,
+    scaled_size,
+    to_grey,
+)
+from gst.kernel import transport_kernel
+
+
+def make_sample(heads, width=96, height=80, seed=0):
+    rng = np.random.default_rng(seed)
+    return Sample(
+        image=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        points=rng.uniform((0, 0), (width, height), (heads, 2)).astype(np.float32),
+        scales=rng.uniform(2, 12, (heads, 2)).astype(np.float32),
+        rotations=rng.uniform(0, np.pi, heads).astype(np.float32),
+        sides=rng.uniform(4, 40, heads).astype(np.float32),
+    )
+
+
+def kernel_of(sample):
+    size = sample.image.shape[:2]
+    return transport_kernel(sample.points, sample.scales, sample.rotations, size)
+
+
+def test_shares_over_a_partition_sum_to_one_inside_the_photo():
+    rng = np.random.default_rng(1)
+    sides = rng.uniform(4, 60, 200).astype(np.float32)
+    points = rng.uniform(sides[:, None] / 2, 192 - sides[:, None] / 2, (200, 2)).astype(np.float32)
+    shares = sum(
+        box_shares(points - (left, top), sides, 64, 64)
+        for left in (0, 64, 128)
+        for top in (0, 64, 128)
+    )
+    np.testing.assert_allclose(shares, 1, atol=1e-5)
+
+
+def test_share_of_a_box_across_the_corner():
+    shares = box_shares(np.array([[0.0, 0.0], [5, 5], [-9, 5]]), np.array([8.0, 8, 8]), 64, 64)
+    np.testing.assert_allclose(shares, [0.25, 1, 0])
+
+
+def test_box_sides_are_clamped():
+    np.testing.assert_array_equal(box_sides([0, 3, 4, 50, 128, 1000]), [4, 4, 4, 50, 128, 128])
+
+
+def test_flip_twice_is_the_identity():
+    sample = make_sample(7)
+    again = flip(flip(sample))
+    np.testing.assert_array_equal(again.image, sample.image)
+    np.testing.assert_allclose(again.points, sample.points, atol=1e-5)
+    for name in ("scales", "rotations", "sides"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(sample, name))
+
+
+def test_flip_keeps_each_point_on_its_pixel():
+    sample = make_sample(20)
+    sample.points[:] = np.floor(sample.points) + 0.5
+    for before, after in zip(sample.points, flip(sample).points, strict=True):
+        (x0, y0), (x1, y1) = before.astype(int), after.astype(int)
+        np.testing.assert_array_equal(flip(sample).image[y1, x1], sample.image[y0, x0])
+
+
+def test_kernel_of_the_flipped_crop_is_the_flipped_kernel():
+    sample = make_sample(9)
+    kernel = kernel_of(sample).reshape(10, 10, 12)
+    flipped = kernel_of(flip(sample)).reshape(10, 10, 12)
+    torch.testing.assert_close(flipped, kernel.flip(2), rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(flipped, kernel, atol=0.05)
+
+
+def test_scaling_moves_photo_and_gaussians_together():
+    """Twice the photo on cells of twice the side has the same kernel."""
+    sample = make_sample(6)
+    twice = scale_and_crop(sample, 2.0, 0, 0, 160)
+    np.testing.assert_allclose(twice.points, 2 * sample.points, rtol=1e-6)
+    np.testing.assert_array_equal(twice.sides, 2 * sample.sides)
+    # The background's weight depends on areas in pixels; the Gaussians' shares do not.
+    options = {"post_min": 1e3, "post_max": 1e3, "use_background": False}
+    before = transport_kernel(
+        sample.points, sample.scales, sample.rotations, 80, stride=8, **options
+    )
+    after = transport_kernel(twice.points, twice.scales, twice.rotations, 160, stride=16, **options)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.75, 0.83, 1.0, 1.13, 1.25])
+def test_window_equals_cutting_it_from_the_whole_scaled_photo(factor):
+    sample = make_sample(5, 211, 173)
+    width, height = scaled_size(211, 173, factor)
+    whole = np.asarray(Image.fromarray(sample.image).resize((width, height), Image.BILINEAR))
+    for left, top in ((0, 0), (width - 64, height - 64), (37, 21)):
+        window = scale_and_crop(sample, factor, left, top, 64)
+        expected = whole[top : top + 64, left : left + 64].astype(int)
+        # Pillow's fixed-point weights may round a half to either side.
+        assert np.abs(window.image - expected).max() <= 2
+        assert np.abs(window.image - expected).mean() < 0.2
+        expected = sample.points * (width / 211, height / 173) - (left, top)
+        np.testing.assert_allclose(window.points, expected, atol=1e-3)
+
+
+def test_grey_has_three_equal_channels_and_nothing_else_changes():
+    sample = make_sample(3)
+    grey = to_grey(sample)
+    np.testing.assert_array_equal(grey.image.min(axis=2), grey.image.max(axis=2))
+    luma = sample.image @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(grey.image[..., 0] - luma).max() <= 1
+    assert grey.points is sample.points
+
+
+def test_a_photo_smaller_than_the_crop_is_padded_and_keeps_its_heads():
+    sample = make_sample(4, 40, 100)
+    window = scale_and_crop(sample, 1.0, 0, 12, 64)
+    np.testing.assert_array_equal(window.image[:, :40], sample.image[12:76])
+    assert (window.image[:, 40:] == PADDING_COLOR).all()
+    for seed in range(20):
+        crop, _ = augment(sample, 64, np.random.default_rng(seed))
+        assert crop.image.shape == (64, 64, 3)
+        assert set(crop.sides) <= set(sample.sides)
+
+
+@pytest.mark.parametrize("heads", [0, 1, 2, 3])
+def test_few_heads_pass_through(heads):
+    for seed in range(10):
+        crop, targets = augment(make_sample(heads), 64, np.random.default_rng(seed))
+        assert crop.points.shape == (len(targets), 2) == crop.scales.shape
+        assert crop.rotations.shape == crop.sides.shape == targets.shape
+        assert np.isfinite(crop.points).all()
+
+
+def test_targets_are_the_shares_of_the_kept_heads():
+    sample = make_sample(60)
+    dropped = 0
+    for seed in range(20):
+        crop, targets = augment(sample, 64, np.random.default_rng(seed))
+        shares = box_shares(crop.points, crop.sides, 64, 64)
+        np.testing.assert_allclose(targets, shares, atol=1e-5)
+        assert (targets >= SMALLEST_SHARE).all()
+        dropped += 60 - len(targets)
+    assert dropped > 0
+
+
+def test_the_short_side_never_falls_below_the_crop():
+    """A photo barely larger than the crop may only grow; nothing of a crop is padding then."""
+    sample = make_sample(0, 66, 70)
+    sample.image[:] = 7
+    for seed in range(40):
+        crop, _ = augment(sample, 64, np.random.default_rng(seed))
+        assert (crop.image == 7).all()
+
+
+def test_frequencies_and_scales_are_those_of_the_paper():
+    sample = make_sample(1, 64, 64)
+    sample.image[:] = 0
+    sample.image[..., 0] = np.arange(100, 228, 2)
+    crops = [augment(sample, 32, np.random.default_rng(seed))[0] for seed in range(600)]
+    grey = [(crop.image[..., 0] == crop.image[..., 1]).all() for crop in crops]
+    flipped = [crop.image[0, 0, 0] > crop.image[0, -1, 0] for crop in crops]
+    factors = [crop.sides[0] / sample.sides[0] for crop in crops if crop.sides.size]
+    assert 0.08 < np.mean(grey) < 0.16
+    assert 0.43 < np.mean(flipped) < 0.57
+    assert 0.75 <= min(factors) < 0.78
+    assert 1.22 < max(factors) <= 1.25
+
+
+def test_the_same_generator_gives_the_same_crop():
+    sample = make_sample(30)
+    (first, a), (second, b) = (augment(sample, 64, np.random.default_rng(5)) for _ in range(2))
+    other, _ = augment(sample, 64, np.random.default_rng(6))
+    np.testing.assert_array_equal(first.image, second.image)
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(first.image, other.image)

@@ -1,0 +1,252 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from crowd.errors import InputError
+from gst.dataset import Batch, CrowdCrops, Heads, collate
+from gst.engine import batch_kernels, batch_losses, seed_epoch, train_one_epoch
+from gst.evaluation import (
+    PhotoCount,
+    errors_of,
+    errors_table,
+    evaluate,
+    guessing_errors,
+    predict_density,
+    tile_edges,
+)
+from gst.models import build_model
+from gst.photos import Preprocessing, read_preprocessing
+from gst.training import Recipe, Training, learning_rate_factor, validates
+
+CPU = torch.device("cpu")
+
+
+class Local(nn.Module):
+    """A counter in which each cell sees its own 8 × 8 pixels only."""
+
+    has_attention = False
+
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Dropout(dropout), nn.Conv2d(4, 1, 1)
+        )
+
+    def forward(self, images):
+        return self.layers(images).abs()
+
+
+class PixelSum(nn.Module):
+    """Counts what it is shown, whatever the size."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, images):
+        return (self.weight * images[:, :1]).sum(dim=(2, 3), keepdim=True)
+
+
+def open_crops(root):
+    return CrowdCrops(root, 64, 1, read_preprocessing(root))
+
+
+def one_batch(root, indices=(0, 3)):
+    crops = open_crops(root)
+    return collate([crops[0, index] for index in indices])
+
+
+def recipe(**settings):
+    return Recipe("vgg_small", {}, dataclasses.asdict(Preprocessing()), 3.0, settings)
+
+
+def test_loss_falls_when_one_batch_is_repeated(write_set):
+    batch = one_batch(write_set())
+    torch.manual_seed(0)
+    model = build_model("vgg_small")
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = [train_one_epoch(model, [batch] * 5, optimizer, CPU, e)["transport"] for e in range(8)]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_kernels_belong_to_their_photos(write_set):
+    batch = one_batch(write_set(), indices=(0, 2, 1))
+    kernels = batch_kernels(batch, CPU)
+    assert kernels[1] is None
+    for kernel, heads in zip(kernels, batch.heads, strict=True):
+        if kernel is not None:
+            assert kernel.shape == (len(heads.points) + 1, 64)
+            torch.testing.assert_close(kernel.sum(0), torch.ones(64))
+    without = batch_kernels(batch, CPU, use_background=False)
+    assert len(without[0]) == len(kernels[0]) - 1
+
+
+def test_a_batch_costs_the_mean_of_its_photos(write_set):
+    crops = open_crops(write_set())
+    items = [crops[0, index] for index in range(4)]
+    model = Local()
+    together = batch_losses(model, collate(items), CPU, amp=False)["transport"]
+    alone = [batch_losses(model, collate([item]), CPU, amp=False)["transport"] for item in items]
+    torch.testing.assert_close(together, torch.stack(alone).mean())
+
+
+def test_the_epoch_reports_the_mean_over_photos(write_set):
+    crops = open_crops(write_set())
+    items = [crops[0, index] for index in range(3)]
+    model = Local()
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    uneven = [collate(items[:2]), collate(items[2:])]
+    figures = train_one_epoch(model, uneven, still, CPU, 0)
+    whole = batch_losses(model, collate(items), CPU, amp=False)
+    assert figures["transport"] == pytest.approx(whole["transport"].item(), rel=1e-5)
+
+
+def test_attention_variance_is_a_loss_of_its_own_and_epochs_repeat_with_dropout(write_set):
+    batch = one_batch(write_set(), indices=(0,))
+    model = build_model("vgg_trans").train()
+
+    def losses(epoch):
+        seed_epoch(7, epoch)
+        return {name: v.item() for name, v in batch_losses(model, batch, CPU, amp=False).items()}
+
+    first = losses(0)
+    assert set(first) == {"transport", "attention_variance"}
+    assert first["attention_variance"] > 0
+    assert first == losses(0)
+    assert first != losses(1)
+
+
+@pytest.mark.parametrize("bad", ["image", "weights"])
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_photo(write_set, bad):
+    batch = one_batch(write_set())
+    model = Local()
+    if bad == "image":
+        batch.images[1, 0, 3, 3] = torch.nan
+    else:
+        nn.init.constant_(model.layers[0].weight, torch.inf)
+    before = [parameter.clone() for parameter in model.parameters()]
+    with pytest.raises(InputError, match=r"photo0\.png, photo3\.png.*epoch 12"):
+        train_one_epoch(model, [batch], torch.optim.Adam(model.parameters()), CPU, 12)
+    for parameter, value in zip(model.parameters(), before, strict=True):
+        assert torch.equal(parameter, value)
+
+
+def test_photos_without_heads_train():
+    empty = Heads(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0), torch.zeros(0))
+    batch = Batch(torch.rand(2, 3, 64, 64), [empty, empty], ["a", "b"])
+    model = Local()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    losses = [train_one_epoch(model, [batch] * 5, optimizer, CPU, e)["transport"] for e in range(6)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("side", [1, 96, 511, 512, 513, 1000, 1024, 1025, 2048, 5000])
+def test_tiles_cover_each_pixel_once(side):
+    edges = tile_edges(side)
+    covered = np.zeros(side, int)
+    for start, end in edges:
+        covered[start:end] += 1
+    assert (covered == 1).all()
+    assert len(edges) == -(-side // 512)
+    assert all(end - start == side // len(edges) for start, end in edges[:-1])
+
+
+@pytest.mark.parametrize("size", [(96, 64), (200, 130), (131, 67), (64, 257)])
+def test_a_photo_in_tiles_counts_each_pixel_once(size):
+    image = torch.rand(3, *size)
+    density = predict_density(PixelSum(), image, tile=64)
+    assert density.shape == tuple(-(-side // 64) for side in size)
+    assert density.sum().item() == pytest.approx(image[0].sum().item(), rel=1e-5)
+
+
+def test_tiles_of_a_local_counter_join_to_the_map_of_the_whole_photo():
+    model, image = Local().eval(), torch.rand(3, 192, 128)
+    whole = predict_density(model, image, tile=1000)
+    torch.testing.assert_close(predict_density(model, image, tile=64), whole)
+    assert whole.shape == (24, 16)
+
+
+def test_sides_that_are_no_multiples_of_the_stride_keep_a_map_for_every_tile():
+    model = build_model("vgg_small").eval()
+    density = predict_density(model, torch.rand(3, 150, 101), tile=64)
+    # Tiles of 50, 50, 50 rows and 50, 51 columns, of 8-pixel cells.
+    assert density.shape == (18, 12)
+
+
+def test_evaluation_uses_running_statistics_and_leaves_the_model_as_it_was():
+    model = build_model("vgg_small").train()
+    photos = [(torch.rand(3, 64, 64), 3, "a"), (torch.rand(3, 64, 80), 5, "b")]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    first = evaluate(model, photos)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert first == evaluate(model, photos)
+    assert [(count.name, count.actual) for count in first] == [("a", 3), ("b", 5)]
+
+
+def test_a_count_that_is_not_finite_names_the_photo():
+    with pytest.raises(InputError, match="beach"):
+        evaluate(PixelSum(), [(torch.full((3, 64, 64), torch.nan), 3, "beach")])
+
+
+def test_errors_beside_those_of_guessing():
+    counts = [PhotoCount("a", 10, 12.0), PhotoCount("b", 20, 16.0)]
+    errors = errors_of(counts)
+    assert errors == pytest.approx({"mae": 3.0, "rmse": np.sqrt(10), "nae": 0.2})
+    assert guessing_errors(counts, 15.0)["mae"] == 5.0
+    table = errors_table({"model": errors, "guess": guessing_errors(counts, 15.0)})
+    assert "RMSE" in table
+    assert "MSE in the papers" in table
+
+
+def test_validation_falls_on_its_epochs_and_on_the_last():
+    chosen = [epoch for epoch in range(12) if validates(epoch, epochs=12, first=3, every=4)]
+    assert chosen == [2, 6, 10, 11]
+
+
+def test_schedules():
+    assert {learning_rate_factor("constant", epoch, 50) for epoch in range(50)} == {1.0}
+    cosine = [learning_rate_factor("cosine", epoch, 200) for epoch in range(200)]
+    assert np.all(np.diff(cosine[:5]) > 0)
+    assert np.all(np.diff(cosine[5:]) < 0)
+    assert max(cosine) == 1.0
+    assert 0 < cosine[-1] < 1e-3
+
+
+def test_best_is_the_lowest_twice_rmse_plus_mae(tmp_path):
+    training = Training(Local(), recipe(), lr=1e-3, weight_decay=0, epochs=9)
+    kept = []
+    for mae, rmse in ((5, 6), (9, 4.5), (3, 5.5), (2, 6), (float("nan"), 1), (3, 5.5)):
+        training.epoch += 1
+        if training.keep_best(tmp_path, {"mae": mae, "rmse": rmse, "nae": 0.1}):
+            kept.append(training.epoch)
+    assert kept == [1, 3]
+    assert training.best["epoch"] == 3
+
+
+def test_the_moving_average_follows_slowly_and_is_what_is_evaluated(write_set):
+    batch = one_batch(write_set())
+    model = build_model("vgg_small")
+    training = Training(model, recipe(), lr=1e-2, weight_decay=0, epochs=9, ema=0.75)
+    expected = None
+    for _ in range(4):
+        train_one_epoch(model, [batch], training.optimizer, CPU, 0, training.average)
+        weight = model.features[0].weight.detach().clone()
+        expected = weight if expected is None else 0.75 * expected + 0.25 * weight
+    torch.testing.assert_close(training.evaluated.features[0].weight, expected)
+    assert not torch.allclose(expected, model.features[0].weight)
+
+
+def test_another_recipe_cannot_be_continued(tmp_path):
+    def make(**settings):
+        return Training(Local(), recipe(**settings), lr=1e-3, weight_decay=0, epochs=9)
+
+    training = make(crop_size=64)
+    training.optimizer.step()
+    training.finish_epoch(tmp_path)
+    make(crop_size=64).resume(tmp_path)
+    with pytest.raises(InputError, match="crop_size 64 became 96"):
+        make(crop_size=96).resume(tmp_path)

@@ -1,0 +1,79 @@
+"""GST 4: train a counter with the transport kernel.
+
+python train_gs.py --model-name vgg --dataset qnrf --pretrained imagenet
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from crowd.configuration import save_arguments
+from crowd.devices import pick_device, place
+from crowd.errors import command
+from crowd.runs import Run
+from gst.arguments import KERNEL, read_arguments
+from gst.dataset import CountedPhotos, CrowdCrops, crop_batches, photo_loader
+from gst.engine import seed_epoch, train_one_epoch
+from gst.evaluation import errors_of, evaluate
+from gst.models import build_model
+from gst.photos import read_preprocessing
+from gst.training import Training, describe, open_folder, validates
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Train, validate, keep the best."""
+    arguments = read_arguments(argv)
+    folder = Path(arguments.save_dir)
+    device = pick_device(arguments.device)
+    resume = open_folder(folder, arguments.resume)
+    on_gpu = device.type == "cuda"
+
+    preprocessing = read_preprocessing(arguments.data_dir)
+    val = CountedPhotos(arguments.data_dir, "val", preprocessing)
+    crops = CrowdCrops(
+        arguments.data_dir, arguments.crop_size, arguments.seed, preprocessing, arguments.cache_gib
+    )
+    batches = crop_batches(crops, arguments.batch_size, arguments.workers, pin_memory=on_gpu)
+    photos = photo_loader(val, arguments.workers)
+
+    torch.manual_seed(arguments.seed)
+    pretrained = "none" if resume else arguments.pretrained
+    model = build_model(arguments.model_name, pretrained, **arguments.model_options)
+    training = Training(
+        place(model, device),
+        describe(arguments, preprocessing, crops.counts()),
+        lr=arguments.lr,
+        weight_decay=arguments.weight_decay,
+        epochs=arguments.epochs,
+        lr_schedule=arguments.lr_schedule,
+        ema=arguments.ema,
+    )
+    if resume:
+        training.resume(folder)
+
+    kernel = {name: arguments[name] for name in KERNEL}
+    amp = on_gpu and arguments.precision == "auto"
+    run = Run(folder, save_arguments(arguments), training.epoch)
+    print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {device}")
+    for epoch in range(training.epoch, arguments.epochs):
+        batches.sampler.epoch = epoch
+        seed_epoch(arguments.seed, epoch)
+        figures = train_one_epoch(
+            model, batches, training.optimizer, device, epoch, training.average, amp, **kernel
+        )
+        figures["lr"] = training.scheduler.get_last_lr()[0]
+        if validates(epoch, arguments.epochs, arguments.validate_from, arguments.validate_every):
+            errors = errors_of(evaluate(training.evaluated, photos, preprocessing.tile, "val"))
+            figures |= {f"val_{name}": value for name, value in errors.items() if value == value}
+            training.keep_best(folder, errors)
+        run.log(epoch, **figures)
+        training.finish_epoch(folder)
+        print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in figures.items()))
+    run.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -173,7 +173,7 @@ def test_small_model_options():
     assert size(half) < 0.3 * size(whole)
 
 
-def test_small_model_learns_to_count(monkeypatch):
+def test_small_model_learns_to_count():
     torch.manual_seed(0)
     model = build_model("vgg_small", width=0.25)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
@@ -194,8 +194,10 @@ def test_small_model_learns_to_count(monkeypatch):
     assert float(error().detach()) < 0.5 * before
 
 
-def test_weights_of_a_whole_model_load(vgg, tmp_path):
-    save_checkpoint(tmp_path / "w.pth", **{f"module.{k}": v for k, v in vgg.state_dict().items()})
+@pytest.mark.parametrize("inside", [None, "model", "model_state_dict"])
+def test_weights_of_a_whole_model_load(vgg, tmp_path, inside):
+    weights = {f"module.{name}": value for name, value in vgg.state_dict().items()}
+    save_checkpoint(tmp_path / "w.pth", **({inside: weights, "epoch": 3} if inside else weights))
     loaded = build_model("vgg", pretrained=str(tmp_path / "w.pth"))
     for name, value in vgg.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name])

@@ -1,0 +1,183 @@
+"""Matching target to source by optimal transport: clusters, patches, and DAOT's patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crowd.errors import InputError
+from mgot.arrays import PATCH_SIDE, to_numpy
+from mgot.ssim_cost import ssim_cost
+from mgot.transport import Transport, entropic_partial, sinkhorn
+
+CLUSTER_ITERATIONS = 2000
+PATCH_ITERATIONS = 1000
+PATCH_TOLERANCE = 1e-10
+# With mass < 1, a target patch of which less than this share moved has no counterpart.
+LEAST_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The source partner of every target row.
+
+    Attributes:
+        index: int64 `[n]`, the chosen source column; −1 where a row chose none.
+        weight: float64 `[n]`, the training weight of the chosen patch; 0 where none was chosen.
+        transport: the plan behind the choice, with its residual.
+    """
+
+    index: np.ndarray
+    weight: np.ndarray
+    transport: Transport
+
+
+def match_clusters(
+    target_centers,
+    source_centers,
+    reg: float = 1e-3,
+    target_sizes=None,
+    source_sizes=None,
+    variant: str = "official",
+) -> np.ndarray:
+    """Match cluster centres (coarse granularity) by balanced transport under the SSIM cost.
+
+    Args:
+        target_centers: `[k, 224, 224]` (or `[k, 50176]`).
+        source_centers: `[l, 224, 224]`.
+        reg: weight of the entropy.
+        target_sizes: patches per target cluster `[k]`, for marginals by size; uniform when None,
+            as in the released code.
+        source_sizes: patches per source cluster `[l]`; uniform when None.
+        variant: of `ssim_cost`.
+
+    Returns:
+        int64 `[k]`: the source cluster that receives most of each target cluster.
+
+    Raises:
+        InputError: an empty side, or centres that are not finite.
+    """
+    cost = ssim_cost(target_centers, source_centers, variant)
+    return match_clusters_by_cost(cost, reg, target_sizes, source_sizes).index
+
+
+def match_clusters_by_cost(
+    cost, reg: float = 1e-3, target_sizes=None, source_sizes=None
+) -> Matching:
+    """As `match_clusters`, from a cost `[k, l]`; all weights are 1."""
+    masses = [_shares(sizes) for sizes in (target_sizes, source_sizes)]
+    transport = sinkhorn(cost, *masses, reg, max_iterations=CLUSTER_ITERATIONS)
+    return Matching(transport.plan.argmax(axis=1), np.ones(len(transport.plan)), transport)
+
+
+def match_patches(
+    target, source, reg: float = 1e-3, mass: float | None = None, variant: str = "official"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match the patches of two matched clusters (fine granularity) by partial transport.
+
+    Args:
+        target: patch distributions of the target cluster, `[n, 224, 224]`.
+        source: patch distributions of the source cluster, `[m, 224, 224]`.
+        reg: weight of the entropy.
+        mass: share of the mass to move, in (0, 1]. None moves all of it, as the released code
+            does: then every column sum is the fixed marginal and every weight is 1. Below 1, rows
+            that move less than 1 % of their mass choose no patch: index −1 and weight 0.
+        variant: of `ssim_cost`.
+
+    Returns:
+        int64 `[n]`, the source patch chosen by each target patch, and float64 `[n]`, its weight.
+
+    Raises:
+        InputError: an empty side, values that are not finite, or a mass outside (0, 1].
+    """
+    matching = match_patches_by_cost(ssim_cost(target, source, variant), reg, mass)
+    return matching.index, matching.weight
+
+
+def match_patches_by_cost(cost, reg: float = 1e-3, mass: float | None = None) -> Matching:
+    """As `match_patches`, from a cost `[n, m]`; the matching carries the plan and its residual.
+
+    The value of a chosen source patch is its column sum. A patch above the mean of the chosen
+    values (one per target row that chose, repeats included) is weighted by value / mean, any other
+    by 1: the released form of the paper's re-weighting.
+    """
+    transport = entropic_partial(
+        cost, mass=mass, reg=reg, max_iterations=PATCH_ITERATIONS, tolerance=PATCH_TOLERANCE
+    )
+    plan = transport.plan
+    moved = plan.sum(axis=1) >= LEAST_SHARE / len(plan)
+    index = np.where(moved, plan.argmax(axis=1), -1)
+    weight = np.zeros(len(plan))
+    values = plan.sum(axis=0)[index[moved]]
+    if len(values):
+        mean = values.mean()
+        weight[moved] = np.where(values > mean, values / mean, 1.0)
+    return Matching(index, weight, transport)
+
+
+def match_daot(
+    target, source, reg: float = 1e-3, released: bool = False, variant: str = "official"
+) -> np.ndarray:
+    """Match patches without clusters, with a dustbin on both sides (DAOT, arXiv 2308.05311).
+
+    A patch costs 1 − SSIM(patch, map of ones) to throw away, and the two dustbins
+    1 − SSIM(ones, zeros) to pair.
+
+    Args:
+        target: patch distributions `[n, 224, 224]`.
+        source: patch distributions `[m, 224, 224]`.
+        reg: weight of the entropy.
+        released: as in the released code, see `match_daot_by_cost`.
+        variant: of `ssim_cost`.
+
+    Returns:
+        int64 `[n]`: the source patch that receives most of each target patch, dustbin aside.
+
+    Raises:
+        InputError: an empty side, or values that are not finite.
+    """
+    ones = np.ones((1, PATCH_SIDE, PATCH_SIDE), np.float32)
+    return match_daot_by_cost(
+        ssim_cost(target, source, variant),
+        ssim_cost(target, ones, variant)[:, 0],
+        ssim_cost(source, ones, variant)[:, 0],
+        float(ssim_cost(ones, 0.0 * ones, variant)[0, 0]),
+        reg,
+        released,
+    ).index
+
+
+def match_daot_by_cost(
+    cost, target_dustbin, source_dustbin, corner: float, reg: float = 1e-3, released: bool = False
+) -> Matching:
+    """As `match_daot`, from a cost `[n, m]` and the costs of the dustbins `[n]`, `[m]` and corner.
+
+    Rows (then columns) whose every entry costs more than their dustbin have all entries set to the
+    dustbin's cost, so that throwing them away is never dearer than a match. The released code sets
+    them to 0, which makes the worst patches the cheapest; `released` repeats that. Masses are
+    uniform over rows and columns including the dustbins. All weights are 1.
+    """
+    cost = to_numpy(cost).astype(np.float64)
+    rows, columns = (to_numpy(d).astype(np.float64) for d in (target_dustbin, source_dustbin))
+    if not cost.size or cost.shape != (len(rows), len(columns)):
+        raise InputError(
+            f"the cost is {list(cost.shape)} for {len(rows)} target and {len(columns)} source "
+            "patches: pass patches of both domains"
+        )
+    far_rows = cost.min(axis=1) > rows
+    far_columns = cost.min(axis=0) > columns
+    inner = cost.copy()
+    inner[far_rows] = 0.0 if released else rows[far_rows, None]
+    inner[:, far_columns] = 0.0 if released else columns[far_columns]
+    extended = np.block([[inner, rows[:, None]], [columns[None, :], np.full((1, 1), corner)]])
+    transport = sinkhorn(extended, reg=reg, max_iterations=PATCH_ITERATIONS)
+    index = transport.plan[:-1, :-1].argmax(axis=1)
+    return Matching(index, np.ones(len(index)), transport)
+
+
+def _shares(sizes) -> np.ndarray | None:
+    if sizes is None:
+        return None
+    sizes = to_numpy(sizes).astype(np.float64)
+    return sizes / sizes.sum()

@@ -1,0 +1,46 @@
+"""Arrays from wherever they come: numpy, torch or an h5 dataset."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from crowd.errors import InputError
+
+PATCH_SIDE = 224
+LARGEST_VALUE = 100.0
+
+
+def to_numpy(array) -> np.ndarray:
+    """Return a numpy view (or copy) of a numpy, torch or h5 array, or of nested lists."""
+    if isinstance(array, torch.Tensor):
+        return array.detach().cpu().numpy()
+    return np.asarray(array)
+
+
+def check_patches(patches, name: str) -> None:
+    """Raise `InputError` unless `patches` is `[n, ...]` with 224×224 values a patch."""
+    shape = tuple(getattr(patches, "shape", np.shape(patches)))
+    if not shape or int(np.prod(shape[1:])) != PATCH_SIDE**2:
+        raise InputError(
+            f"{name} has shape {list(shape)}, not [n, {PATCH_SIDE}, {PATCH_SIDE}]: pass patch "
+            "distributions as the model puts them out"
+        )
+
+
+def read_patches(patches, first: int, last: int, name: str) -> np.ndarray:
+    """Return patches `first … last − 1` as float32 `[last − first, 224, 224]`.
+
+    Reads only that block of an h5 dataset. Raises `InputError` for values that are not finite or
+    far outside a FIDT map's range [0, 1], where SSIM with its constants means nothing.
+    """
+    block = to_numpy(patches[first:last]).astype(np.float32, copy=False)
+    block = np.ascontiguousarray(block.reshape(-1, PATCH_SIDE, PATCH_SIDE))
+    # Written so that NaN, for which every comparison is false, is refused too.
+    within = np.abs(block).max(axis=(1, 2), initial=0) <= LARGEST_VALUE
+    if not within.all():
+        raise InputError(
+            f"patch {first + int(np.argmin(within))} of {name} holds NaN or values beyond "
+            f"±{LARGEST_VALUE:.0f}: extract the features again with a model that has not diverged"
+        )
+    return block

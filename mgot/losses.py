@@ -36,7 +36,13 @@ def fidt_loss(
     Returns:
         `mse` and `issim`, both weighted by sample and summed, and
         `total` = mse + ssim_weight * issim, to be minimised.
+
+    Raises:
+        ValueError: prediction and target differ in shape.
     """
+    if prediction.shape != target.shape:
+        shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+        raise ValueError(f"prediction and target must have one shape, not {shapes}")
     if weights is None:
         weights = prediction.new_ones(len(prediction))
     squared = F.mse_loss(prediction, target, reduction="none").flatten(1).sum(1)

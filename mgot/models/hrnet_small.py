@@ -42,6 +42,9 @@ class SmallHRNet(nn.Module):
             Stage(widths[: number + 1], blocks) for number in range(len(widths))
         )
         self.last_layer = fidt_head(sum(widths), hidden, norm=group_norm, bias=False)
+        # A FIDT map is almost everywhere near 0: start there, not at noise that must be unlearned.
+        nn.init.normal_(self.last_layer[-1].weight, std=0.01)
+        nn.init.zeros_(self.last_layer[-1].bias)
         # Convolutions on CPU and on tensor cores are up to twice as fast in this layout, which
         # spreads from the weights to everything computed with them.
         self.to(memory_format=torch.channels_last)

@@ -1,0 +1,154 @@
+"""FIDT's losses against their readable twins, and against what they must be by definition."""
+
+import pytest
+import torch
+
+from mgot.losses import C1, C2, fidt_loss, instance_ssim, instance_ssim_reference
+
+IMPLEMENTATIONS = [instance_ssim, instance_ssim_reference]
+
+
+def random_maps(batch, height, width, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.rand(2, batch, 1, height, width, generator=generator, dtype=dtype)
+    return maps[0].requires_grad_(), maps[1].requires_grad_()
+
+
+def heads_of(*samples):
+    return [torch.tensor(sample, dtype=torch.float32).reshape(-1, 2) for sample in samples]
+
+
+MIXED = heads_of(
+    [(30.0, 25.5), (31.9, 25.0), (0.0, 0.0), (69.99, 49.99)],
+    [],
+    [(0.2, 49.3)],
+    [(69.5, 0.5), (35.0, 14.9), (14.9, 35.0), (-0.5, 20.0), (70.0, 20.0), (20.0, 50.0)],
+)
+
+
+def test_fast_ssim_has_the_values_and_gradients_of_the_loop():
+    prediction, target = random_maps(4, 50, 70)
+    cotangent = torch.rand(4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    outcomes = []
+    for implementation in IMPLEMENTATIONS:
+        values = implementation(prediction, target, MIXED)
+        outcomes.append((values, *torch.autograd.grad(values @ cotangent, (prediction, target))))
+    for fast, slow in zip(*outcomes, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-14)
+
+
+def test_fast_ssim_agrees_in_single_precision_on_maps_smaller_than_a_window():
+    prediction, target = random_maps(2, 11, 17, dtype=torch.float32)
+    heads = heads_of([(3.0, 3.0), (16.5, 10.5)], [(8.0, 5.0)])
+    fast, slow = (implementation(prediction, target, heads) for implementation in IMPLEMENTATIONS)
+    torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
+def test_the_gradient_is_the_derivative(ssim):
+    prediction, target = random_maps(2, 5, 4)
+    heads = heads_of([(2.0, 3.0), (3.0, 0.0)], [(1.0, 4.0)])
+    assert torch.autograd.gradcheck(lambda p, t: ssim(p, t, heads), (prediction, target))
+
+
+@pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
+def test_a_window_is_rows_and_columns_from_minus_15_to_plus_14(ssim):
+    prediction, target = random_maps(1, 64, 80)
+    gradient = torch.autograd.grad(
+        ssim(prediction, target, heads_of([(40.7, 20.2)]))[0], prediction
+    )
+    touched = (gradient[0][0, 0] != 0).nonzero()
+    assert touched.amin(0).tolist() == [5, 25]
+    assert touched.amax(0).tolist() == [34, 54]
+    assert len(touched) == 30 * 30
+
+
+@pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
+def test_windows_at_the_corners_are_clipped(ssim):
+    prediction, target = random_maps(1, 64, 80)
+    expected = {(0, 0): (15, 15), (79, 0): (15, 16), (0, 63): (16, 15), (79, 63): (16, 16)}
+    for (x, y), (rows, columns) in expected.items():
+        value = ssim(prediction, target, heads_of([(x, y)]))
+        (gradient,) = torch.autograd.grad(value.sum(), prediction)
+        assert int((gradient != 0).sum()) == rows * columns, (x, y)
+
+
+@pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
+def test_constant_windows_have_the_luminance_term_alone(ssim):
+    prediction = torch.full((1, 1, 40, 40), 0.3, dtype=torch.float64)
+    target = torch.full((1, 1, 40, 40), 0.5, dtype=torch.float64)
+    expected = 1 - (2 * 0.3 * 0.5 + C1) / (0.3**2 + 0.5**2 + C1)
+    assert ssim(prediction, target, heads_of([(20, 20)])).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
+def test_variances_are_divided_by_the_number_of_pixels(ssim):
+    # Two pixels, +a and -a against +b and -b: means 0, variances a^2 and b^2, covariance a b.
+    a, b = 0.05, 0.02
+    prediction = torch.tensor([[[[a, -a]]]], dtype=torch.float64)
+    target = torch.tensor([[[[b, -b]]]], dtype=torch.float64)
+    expected = 1 - (2 * a * b + C2) / (a**2 + b**2 + C2)
+    assert ssim(prediction, target, heads_of([(0, 0)])).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
+def test_identical_maps_cost_nothing_and_pull_nowhere(ssim):
+    prediction, target = random_maps(4, 50, 70)
+    values = ssim(prediction, prediction.detach(), MIXED)
+    (gradient,) = torch.autograd.grad(values.sum(), prediction)
+    assert values.abs().max() < 1e-12
+    assert gradient.abs().max() < 1e-12
+    assert ssim(prediction, target, MIXED)[0] > 0.5
+
+
+@pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
+def test_samples_do_not_mix(ssim):
+    prediction, target = random_maps(4, 50, 70)
+    together = ssim(prediction, target, MIXED)
+    alone = [ssim(prediction[i : i + 1], target[i : i + 1], MIXED[i : i + 1])[0] for i in range(4)]
+    torch.testing.assert_close(together, torch.stack(alone))
+    assert together[1] == 0
+
+
+@pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
+def test_a_batch_without_heads_costs_nothing_and_can_be_differentiated(ssim):
+    prediction, target = random_maps(2, 20, 20)
+    values = ssim(prediction, target, heads_of([], []))
+    (gradient,) = torch.autograd.grad(values.sum(), prediction)
+    assert values.tolist() == [0, 0]
+    assert not gradient.any()
+
+
+def test_without_weights_and_ssim_the_loss_is_the_released_one():
+    prediction, target = random_maps(4, 50, 70)
+    losses = fidt_loss(prediction, target, MIXED, ssim_weight=0)
+    released = torch.nn.MSELoss(reduction="sum")(prediction, target)
+    torch.testing.assert_close(losses["mse"], released)
+    torch.testing.assert_close(losses["total"], released)
+    torch.testing.assert_close(losses["issim"], instance_ssim(prediction, target, MIXED).sum())
+    fidt, expected = (
+        torch.autograd.grad(loss, prediction)[0] for loss in (losses["total"], released)
+    )
+    torch.testing.assert_close(fidt, expected)
+
+
+def test_weights_multiply_each_samples_own_loss():
+    prediction, target = random_maps(4, 50, 70)
+    weights = torch.tensor([1.0, 0.0, 2.5, 0.5], dtype=torch.float64)
+    whole = fidt_loss(prediction, target, MIXED, ssim_weight=40.0, weights=weights)
+    single = [
+        fidt_loss(prediction[i : i + 1], target[i : i + 1], MIXED[i : i + 1], ssim_weight=40.0)
+        for i in range(4)
+    ]
+    for name in ("mse", "issim", "total"):
+        expected = sum(w * loss[name] for w, loss in zip(weights, single, strict=True))
+        torch.testing.assert_close(whole[name], expected)
+    torch.testing.assert_close(whole["total"], whole["mse"] + 40.0 * whole["issim"])
+    (gradient,) = torch.autograd.grad(whole["total"], prediction)
+    assert not gradient[1].any()
+    assert all(gradient[i].any() for i in (0, 2, 3))
+
+
+def test_maps_of_different_shapes_are_not_broadcast():
+    with pytest.raises(ValueError, match="shape"):
+        fidt_loss(torch.zeros(2, 1, 8, 8), torch.zeros(2, 8, 8), heads_of([], []), ssim_weight=0)

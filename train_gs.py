@@ -13,7 +13,7 @@ from crowd.configuration import save_arguments
 from crowd.devices import pick_device, place
 from crowd.errors import command
 from crowd.runs import Run
-from gst.arguments import KERNEL, read_arguments
+from gst.arguments import KERNEL, build_parser, read_arguments
 from gst.dataset import CountedPhotos, CrowdCrops, crop_batches, photo_loader
 from gst.engine import seed_epoch, train_one_epoch
 from gst.evaluation import errors_of, evaluate
@@ -25,7 +25,7 @@ from gst.training import Training, describe, open_folder, validates
 @command
 def main(argv: list[str] | None = None) -> None:
     """Train, validate, keep the best."""
-    arguments = read_arguments(argv)
+    arguments = read_arguments(build_parser(), argv)
     folder = Path(arguments.save_dir)
     device = pick_device(arguments.device)
     resume = open_folder(folder, arguments.resume)

@@ -43,15 +43,16 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
-    """Read the arguments, name the run folder, and make every value one that a file can hold."""
-    arguments = build_parser().read(argv)
+def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) -> Namespace:
+    """Read the arguments, name the run folder, and make every value one that a file can hold.
+
+    Raises `InputError` as the parser does, and for an option that the model does not have.
+    """
+    arguments = parser.read(argv)
     known = list(inspect.signature(MODELS[arguments.model_name]).parameters)
     for name in arguments.model_options:
         if name not in known:
-            raise InputError(
-                f"{arguments.model_name} has no option '{name}'; known: {known}"
-            )
+            raise InputError(f"{arguments.model_name} has no option '{name}'; known: {known}")
     arguments.save_dir = arguments.save_dir or (
         f"runs/gst_{arguments.dataset or Path(arguments.data_dir).name}_{arguments.model_name}"
     )

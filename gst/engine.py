@@ -19,7 +19,6 @@ from gst.kernel import transport_kernel
 from gst.loss import transport_loss
 from gst.models.vgg_trans import attention_variance
 
-STRIDE = 8
 ATTENTION_WEIGHT = 0.1
 
 
@@ -40,7 +39,6 @@ def batch_kernels(batch: Batch, device: torch.device, **options) -> list[Tensor 
             transport_kernel(
                 *(array.to(device, non_blocking=True) for array in heads[:3]),
                 crop_size,
-                STRIDE,
                 **options,
             )
             if len(heads.points)

@@ -18,6 +18,8 @@ from crowd.files import atomic_path, write_text
 from crowd.metrics import counting_errors
 from crowd.progress import progress
 
+STRIDE = 8
+
 
 class PhotoCount(NamedTuple):
     """What is reported of one photo."""
@@ -47,28 +49,45 @@ def tile_edges(side: int, tile: int = 512) -> list[tuple[int, int]]:
 def predict_density(model: nn.Module, image: Tensor, tile: int = 512) -> Tensor:
     """Predict the density map of a photo tile by tile; its sum is the count.
 
-    Tiles are neither padded nor overlapped (released code). A tile whose sides are no multiples of
-    the model's stride gets the cells that the model gives it, each then a little larger than
-    8 × 8 pixels; the tiles' maps are joined as they come, so that the sum stays the count.
+    Tiles are neither padded nor overlapped (released code). Where a tile does not begin on a
+    multiple of 8 pixels, its cells are shared out among those of the photo's grid that they lie
+    on; the sum stays the same.
 
     Args:
-        model: in evaluation mode, [B, 3, h, w] -> [B, 1, h/8, w/8].
+        model: in evaluation mode, [B, 3, h, w] -> [B, 1, h // 8, w // 8].
         image: normalised photo [3, H, W] on any device.
         tile: side above which a photo is cut, pixels.
 
     Returns:
-        Density map on the CPU, float32, about [H/8, W/8].
+        Density map on the CPU, float32 [ceil(H / 8), ceil(W / 8)].
     """
     device = next(model.parameters()).device
     image = image.to(device)[None]
     if device.type == "cuda":
         image = image.contiguous(memory_format=torch.channels_last)
-    columns = tile_edges(image.shape[3], tile)
-    rows = [
-        torch.cat([model(image[:, :, top:bottom, left:right])[0, 0] for left, right in columns], 1)
-        for top, bottom in tile_edges(image.shape[2], tile)
-    ]
-    return torch.cat(rows).float().cpu()
+    height, width = image.shape[2:]
+    density = torch.zeros(math.ceil(height / STRIDE), math.ceil(width / STRIDE))
+    for top, bottom in tile_edges(height, tile):
+        for left, right in tile_edges(width, tile):
+            cells = model(image[:, :, top:bottom, left:right])[0, 0].float().cpu()
+            rows = _sharing(top, cells.shape[0], density.shape[0])
+            columns = _sharing(left, cells.shape[1], density.shape[1])
+            density += rows @ cells @ columns.T
+    return density
+
+
+def _sharing(start: int, cells: int, length: int) -> Tensor:
+    """Which share of each of `cells` cells from pixel `start` on lies in each grid cell.
+
+    Returns [length, cells] whose columns sum to 1.
+    """
+    first, rest = divmod(start, STRIDE)
+    index = torch.arange(cells)
+    shares = torch.zeros(length, cells)
+    shares[first + index, index] = 1 - rest / STRIDE
+    if rest:
+        shares[first + index + 1, index] = rest / STRIDE
+    return shares
 
 
 def evaluate(

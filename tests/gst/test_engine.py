@@ -50,6 +50,17 @@ class PixelSum(nn.Module):
         return (self.weight * images[:, :1]).sum(dim=(2, 3), keepdim=True)
 
 
+class AveragePool(nn.Module):
+    """The photo's brightness in cells of 8 × 8 pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, images):
+        return nn.functional.avg_pool2d(self.weight * images[:, :1], 8)
+
+
 def open_crops(root):
     return CrowdCrops(root, 64, 1, read_preprocessing(root))
 
@@ -158,7 +169,7 @@ def test_tiles_cover_each_pixel_once(side):
 def test_a_photo_in_tiles_counts_each_pixel_once(size):
     image = torch.rand(3, *size)
     density = predict_density(PixelSum(), image, tile=64)
-    assert density.shape == tuple(-(-side // 64) for side in size)
+    assert density.shape == tuple(-(-side // 8) for side in size)
     assert density.sum().item() == pytest.approx(image[0].sum().item(), rel=1e-5)
 
 
@@ -169,11 +180,17 @@ def test_tiles_of_a_local_counter_join_to_the_map_of_the_whole_photo():
     assert whole.shape == (24, 16)
 
 
-def test_sides_that_are_no_multiples_of_the_stride_keep_a_map_for_every_tile():
-    model = build_model("vgg_small").eval()
-    density = predict_density(model, torch.rand(3, 150, 101), tile=64)
-    # Tiles of 50, 50, 50 rows and 50, 51 columns, of 8-pixel cells.
-    assert density.shape == (18, 12)
+@pytest.mark.parametrize("start", [0, 45, 64])
+def test_the_map_stays_in_place_where_tiles_begin_between_cells(start):
+    """A bright spot is found at its place, on the photo's grid, in tiles of 53 and 54 pixels."""
+    photo = torch.zeros(3, 214, 159)
+    photo[:, start + 40 : start + 48, 120:128] = 1
+    density = predict_density(AveragePool(), photo, tile=64)
+    assert density.shape == (27, 20)
+    y, x = (torch.arange(side) * 8.0 + 4 for side in density.shape)
+    total = density.sum()
+    assert (density.sum(1) @ y / total).item() == pytest.approx(start + 44, abs=4)
+    assert (density.sum(0) @ x / total).item() == pytest.approx(124, abs=4)
 
 
 def test_evaluation_uses_running_statistics_and_leaves_the_model_as_it_was():

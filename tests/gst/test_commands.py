@@ -1,0 +1,265 @@
+import csv
+import importlib.util
+import json
+import re
+import shlex
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from crowd.checkpoints import load_checkpoint, save_checkpoint
+from crowd.runs import read_log
+from gst.arguments import CONFIGS, DATASETS, build_parser, read_arguments
+from gst.models import build_model
+
+SCRIPTS = (
+    "preprocess_dataset_ucf.py",
+    "2dgs_counting_1gs_gsplat.py",
+    "GS2D/process_gaussians.py",
+    "train_gs.py",
+    "test.py",
+)
+SETTINGS = (
+    "--model-name vgg_small --model-options '{\"width\": 0.25}' --device cpu "
+    "--crop-size 64 --lr 0.003 --epochs 4"
+)
+
+
+class Dropping(nn.Module):
+    """A counter of a few weights whose training is random beyond its crops."""
+
+    has_attention = False
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(4, 1, 1)
+        )
+
+    def forward(self, images):
+        return self.layers(images).abs()
+
+
+@pytest.fixture
+def script(root):
+    def load(name):
+        spec = importlib.util.spec_from_file_location(f"script_{len(name)}", root / name)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def train(script, tmp_path):
+    """Run train_gs.py on a small set with small settings; the last option given wins."""
+
+    def run(data, folder="run", *options, model=None, stop_in_epoch=None):
+        module = script("train_gs.py")
+        if model:
+            module.build_model = lambda name, pretrained, **kwargs: model()
+        if stop_in_epoch is not None:
+            one_epoch = module.train_one_epoch
+
+            def interrupted(*args, **kwargs):
+                if args[4] == stop_in_epoch:
+                    raise KeyboardInterrupt
+                return one_epoch(*args, **kwargs)
+
+            module.train_one_epoch = interrupted
+        paths = ["--data-dir", str(data), "--save-dir", str(tmp_path / folder)]
+        module.main([*shlex.split(SETTINGS), *paths, *options])
+        return tmp_path / folder
+
+    return run
+
+
+def failure(function, capsys, *args):
+    """Exit code and the one line on stderr of a command that must fail."""
+    with pytest.raises(SystemExit) as stop:
+        function(*args)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2, lines
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def assert_same_checkpoint(first, second):
+    for part in ("model", "optimizer", "scheduler", "average"):
+        torch.testing.assert_close(first[part], second[part], rtol=0, atol=0)
+    assert first["epoch"] == second["epoch"]
+    assert first["best"] == second["best"]
+
+
+@pytest.mark.parametrize("model", [None, Dropping])
+def test_a_killed_training_continues_to_the_same_figures(write_set, train, model):
+    options = shlex.split("--lr-schedule cosine --ema 0.5 --validate-from 1 --validate-every 2")
+    data = write_set()
+    whole = train(data, "whole", *options, model=model)
+    with pytest.raises(SystemExit):
+        train(data, "parts", *options, model=model, stop_in_epoch=2)
+    assert load_checkpoint(whole.parent / "parts/last.pth")["epoch"] == 2
+    parts = train(data, "parts", "--resume", *options, model=model)
+    assert read_log(parts / "log.jsonl") == read_log(whole / "log.jsonl")
+    assert len(read_log(parts / "log.jsonl")) == 4
+    first, second = (load_checkpoint(folder / "last.pth") for folder in (whole, parts))
+    assert_same_checkpoint(first, second)
+
+
+def test_more_epochs_continue_a_finished_training(write_set, train):
+    data = write_set()
+    whole = train(data, "whole")
+    train(data, "parts", "--epochs", "2")
+    parts = train(data, "parts", "--resume")
+    figures = [
+        [line["transport"] for line in read_log(folder / "log.jsonl")] for folder in (whole, parts)
+    ]
+    assert figures[0] == figures[1]
+    assert len(figures[0]) == 4
+
+
+def test_seed_decides_the_figures(write_set, train):
+    data = write_set()
+    logs = [
+        read_log(train(data, folder, "--epochs", "1", "--seed", seed) / "log.jsonl")
+        for folder, seed in (("a", "1"), ("b", "1"), ("c", "2"))
+    ]
+    assert logs[0] == logs[1]
+    assert logs[0] != logs[2]
+
+
+def test_best_is_chosen_on_val_and_rebuilds_from_the_checkpoint_alone(write_set, train):
+    data = write_set(test=())
+    folder = train(data, "run", "--validate-from", "1", "--validate-every", "1")
+    log = read_log(folder / "log.jsonl")
+    scores = [2 * line["val_rmse"] + line["val_mae"] for line in log]
+    best = load_checkpoint(folder / "best.pth")
+    assert best["best"]["epoch"] == log[scores.index(min(scores))]["epoch"]
+    assert best["best"]["score"] == min(scores)
+    assert best["recipe"]["model_name"] == "vgg_small"
+    assert best["recipe"]["train_median"] == 2
+    assert best["recipe"]["preprocessing"]["min_size"] == 96
+    assert yaml.safe_load((folder / "config.yml").read_text())["crop_size"] == 64
+
+
+def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, script, capsys):
+    data = write_set()
+    folder = train(data, "run", "--epochs", "1", "--model-options", '{"width": 0.5}')
+    test = script("test.py")
+    capsys.readouterr()
+    checkpoint = str(folder / "best.pth")
+    test.main(["--save-path", checkpoint, "--data-dir", str(data), "--device", "cpu"])
+    printed = capsys.readouterr().out
+    with open(folder / "test/predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["actual"] for row in rows] == ["3", "0", "6"]
+    mae = sum(abs(float(row["predicted"]) - float(row["actual"])) for row in rows) / 3
+    metrics = json.loads((folder / "test/metrics.json").read_text())
+    model, guess = metrics.values()
+    assert model["mae"] == pytest.approx(mae, abs=1e-3)
+    assert guess["mae"] == pytest.approx((1 + 2 + 4) / 3)
+    assert f"{mae:.2f}" in printed
+    assert "training median" in printed
+
+    photo = data / "test/photo2.png"
+    test.main(["--save-path", checkpoint, "--image", str(photo), "--device", "cpu"])
+    assert capsys.readouterr().out.startswith(f"{float(rows[2]['predicted']):.1f} people in")
+    assert (folder / "test/photo2_density.jpg").stat().st_size < 300_000
+
+
+def test_plain_weights_are_tested_under_their_model_s_name(write_set, script, tmp_path, capsys):
+    data, path = write_set(), tmp_path / "weights.pth"
+    weights = build_model("vgg_small").state_dict()
+    save_checkpoint(path, **{f"module.{name}": value for name, value in weights.items()})
+    main = script("test.py").main
+    arguments = ["--save-path", str(path), "--data-dir", str(data), "--device", "cpu"]
+    assert "--model-name" in failure(main, capsys, arguments)
+    assert "missing: " in failure(main, capsys, [*arguments, "--model-name", "vgg"])
+    main([*arguments, "--model-name", "vgg_small"])
+    assert "guessing 2, the training median" in capsys.readouterr().out
+
+
+def test_bad_input_is_one_sentence_that_names_it(write_set, train, script, tmp_path, capsys):
+    data = write_set()
+    folder = train(data, "run", "--epochs", "1")
+    other = tmp_path / "other.pth"
+    save_checkpoint(other, recipe={"model_name": "hrnet_w48"}, model={})
+    (tmp_path / "empty/test").mkdir(parents=True)
+    capsys.readouterr()
+    test, good = script("test.py").main, ["--save-path", str(folder / "best.pth")]
+    for options, words in (
+        ([*good, "--data-dir", str(tmp_path / "nowhere")], "nowhere"),
+        ([*good, "--data-dir", str(tmp_path / "empty")], "no photos"),
+        ([*good, "--data-dir", str(data), "--device", "99"], "--device 99"),
+        ([*good, "--data-dir", str(data), "--device", "tpu"], "--device tpu"),
+        ([*good, "--data-dir", str(data), "--model-name", "vgg"], "vgg_small, not vgg"),
+        ([*good, "--image", str(tmp_path / "no.jpg")], "no.jpg"),
+        (good, "--image"),
+        (["--save-path", str(other), "--data-dir", str(data)], "hrnet_w48"),
+        (["--save-path", str(data / "preprocess.yml"), "--data-dir", str(data)], "preprocess.yml"),
+    ):
+        assert words in failure(test, capsys, options)
+    assert "add --resume" in failure(train, capsys, data, "run")
+    options = ("--resume", "--crop-size", "32")
+    assert "crop_size 64 became 32" in failure(train, capsys, data, "run", *options)
+    assert "width" in failure(train, capsys, data, "new", "--model-options", '{"widht": 2}')
+    (data / "train/gs_params/photo0_gs_params.h5").unlink()
+    assert "photo0" in failure(train, capsys, data, "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_presets_set_the_crop_of_the_data_and_the_command_line_wins(dataset):
+    crops = {"qnrf": 512, "jhu": 512, "nwpu": 384, "sha": 256, "shb": 512}
+    arguments = read_arguments(build_parser(), ["--dataset", dataset])
+    assert arguments.crop_size == crops.get(dataset, 256)
+    assert arguments.data_dir == f"data/{dataset}_processed"
+    assert arguments.save_dir == f"runs/gst_{dataset}_vgg"
+    assert arguments.validate_every == (50 if dataset == "nwpu" else 5)
+    arguments = read_arguments(build_parser(), ["--dataset", dataset, "--crop-size", "128"])
+    assert arguments.crop_size == 128
+
+
+def test_every_preset_belongs_to_a_data_set():
+    assert {path.stem for path in CONFIGS.glob("*.yml")} == set(DATASETS)
+
+
+def readme_commands(text):
+    """Commands of our scripts in the code blocks, as (script, arguments)."""
+    found = []
+    for block in re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if len(words) > 1 and words[0] in ("python", "python3") and words[1] in SCRIPTS:
+                found.append((words[1], words[2:]))
+    return found
+
+
+def test_readme_commands_are_found_across_lines_and_others_skipped():
+    text = (
+        "python test.py --no\n```bash\nmake\n$ python test.py --a 1 \\\n  --b 'c d'  # why\n```\n"
+    )
+    assert readme_commands(text) == [("test.py", ["--a", "1", "--b", "c d"])]
+
+
+@pytest.mark.parametrize("name", ["train_gs.py", "test.py"])
+def test_commands_in_a_script_s_own_description_are_accepted(script, name):
+    module = script(name)
+    commands = readme_commands(f"```\n{module.__doc__}\n```")
+    assert {name for name, _ in commands} == {name}
+    for _, arguments in commands:
+        module.build_parser().read(arguments)
+
+
+def test_every_command_of_the_readme_is_accepted(root, script, monkeypatch):
+    readme = root / "README.md"
+    if not readme.exists():
+        pytest.skip("there is no README yet")
+    monkeypatch.chdir(root)
+    commands = readme_commands(readme.read_text(encoding="utf-8"))
+    assert {name for name, _ in commands} == set(SCRIPTS)
+    for name, arguments in commands:
+        script(name).build_parser().read(arguments)

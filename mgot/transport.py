@@ -63,8 +63,8 @@ def sinkhorn(
     cost, a, b = _checked(cost, a, b, reg)
     if not np.isclose(a.sum(), b.sum(), rtol=1e-9, atol=0.0):
         raise InputError(
-            f"rows hold {a.sum():g} and columns {b.sum():g} of mass: make the totals equal, or move "
-            "a part with entropic_partial"
+            f"rows hold {a.sum():g} and columns {b.sum():g} of mass: make the totals equal, or "
+            "move a part with entropic_partial"
         )
     return _scale(cost, a, b, reg, _saturate, max_iterations, tolerance)
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from crowd.synthetic import DOMAINS, LAYOUTS, VISIBLE_SHARE, make_dataset, rende
 from crowd.synthetic.__main__ import main
 from crowd.synthetic.background import Background
 from crowd.synthetic.camera import Camera, draw_camera
-from crowd.synthetic.person import draw_appearance
+from crowd.synthetic.person import draw_appearance, draw_body
 from crowd.synthetic.placement import draw_number, place_people
 
 SMALL = (200, 160)
@@ -35,9 +37,9 @@ def level_camera(width=240, height=200):
     return Camera(width, height, focal=400.0, pitch=0.0, elevation=1.6)
 
 
-def grown_up(seed=0):
+def someone(seed=0, size=1.0):
     person = draw_appearance(np.random.default_rng(seed), DOMAINS["a"], 0.0)
-    return type(person)(**{**vars(person), "size": 1.0, "arms": (0.1, 0.1)})
+    return replace(person, size=size, arms=(0.1, 0.1), stride=0.0)
 
 
 # -- geometry ---------------------------------------------------------------------------------
@@ -97,18 +99,38 @@ def test_few_photos_have_no_one_or_two_heads():
 
 def test_a_head_behind_another_gets_no_point():
     camera = level_camera()
-    near = (grown_up(), 0.0, 4.0)
-    hidden = compose([near, (grown_up(1), 0.0, 8.0)], camera)
+    near = (someone(), 0.0, 4.0)
+    hidden = compose([near, (someone(1), 0.0, 8.0)], camera)
     assert len(hidden.points) == 1
     assert hidden.diameters[0] == pytest.approx(0.22 * 400 / 4)
-    apart = compose([near, (grown_up(1), 0.5, 8.0)], camera)
+    apart = compose([near, (someone(1), 0.5, 8.0)], camera)
     assert len(apart.points) == 2
+
+
+def test_a_head_behind_a_body_gets_no_point():
+    camera = Camera(240, 400, focal=400.0, pitch=0.0, elevation=3.0)
+    child = (someone(1, size=0.7), 0.0, 4.6)
+    assert len(compose([child], camera).points) == 1
+    assert len(compose([child, (someone(), 0.0, 4.0)], camera).points) == 1
+    assert len(compose([child, (someone(), 1.0, 4.0)], camera).points) == 2
+
+
+def test_the_body_hangs_below_its_head():
+    centre, scale = (60.3, 30.0), 50.0
+    patch = draw_body(someone(), centre, scale, 0.2, (0.0, -0.6, 0.8), (120, 120))
+    columns = np.arange(patch.pixels.shape[2]) + patch.left + 0.5
+    for below in (0.3, 0.6, 1.0):
+        coverage = patch.pixels[3, int(centre[1] + below * scale) - patch.top]
+        assert coverage.max() == pytest.approx(1.0)
+        assert abs((coverage * columns).sum() / coverage.sum() - centre[0]) < 0.5
+    assert patch.pixels.min() >= 0
+    assert (patch.pixels[:3] <= patch.pixels[3] + 1e-6).all()
 
 
 def test_points_are_the_heads_of_which_enough_is_left_in_the_composite():
     rng = np.random.default_rng(4)
     camera = level_camera()
-    crowd = [(grown_up(i), rng.uniform(-0.8, 0.8), rng.uniform(4.0, 9.0)) for i in range(14)]
+    crowd = [(someone(i), rng.uniform(-0.8, 0.8), rng.uniform(4.0, 9.0)) for i in range(14)]
     crowd.sort(key=lambda entry: -entry[2])
     together = compose(crowd, camera)
     alone = np.array([(compose([one], camera).head_map == 1).sum() for one in crowd])
@@ -121,7 +143,7 @@ def test_points_are_the_heads_of_which_enough_is_left_in_the_composite():
 def test_a_point_is_the_centre_of_its_head():
     camera = level_camera()
     for x, z in ((0.013, 4.0), (-0.31, 5.3), (0.4, 8.7), (0.11, 14.0)):
-        alone = compose([(grown_up(), x, z)], camera)
+        alone = compose([(someone(), x, z)], camera)
         rows, columns = np.nonzero(alone.head_map)
         centroid = columns.mean() + 0.5, rows.mean() + 0.5
         np.testing.assert_allclose(alone.points[0], centroid, atol=0.3)
@@ -132,8 +154,8 @@ def test_a_point_is_the_centre_of_its_head():
 def test_a_head_whose_centre_is_outside_gets_no_point():
     camera = level_camera()
     edge = camera.width / 2 / 400 * 4.0
-    assert len(compose([(grown_up(), edge - 0.01, 4.0)], camera).points) == 1
-    outside = compose([(grown_up(), edge + 0.01, 4.0)], camera)
+    assert len(compose([(someone(), edge - 0.01, 4.0)], camera).points) == 1
+    outside = compose([(someone(), edge + 0.01, 4.0)], camera)
     assert len(outside.points) == 0
     assert outside.head_map.any()
 

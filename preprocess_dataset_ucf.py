@@ -9,6 +9,7 @@ the mean distance to its three nearest. Run again, it goes on where it stopped.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,15 +90,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     output = Path(arguments.output_dataset_path)
     settings = ("layout", "min_size", "max_size", "interpolation", "skip_bad")
-    options = {name: arguments[name] for name in settings}
-    make_jobs(splits, output, **options)
-    options["not_before"] = keep_settings(output, arguments)
+    jobs = make_jobs(splits, output, **{name: arguments[name] for name in settings})
+    since = keep_settings(output, arguments)
     if note:
         print(note)
         for split in ("train", "val"):
             names = "".join(f"{photo.name}\n" for photo in splits[split])
             write_text(output / f"{split}.txt", names)
-    outcomes = run_jobs(make_jobs(splits, output, **options), arguments.workers)
+    jobs = [dataclasses.replace(job, not_before=since) for job in jobs]
+    outcomes = run_jobs(jobs, arguments.workers)
     faults = [outcome.fault for outcome in outcomes if outcome.fault]
     if arguments.skip_bad:
         write_text(output / "skipped.txt", "".join(f"{fault}\n" for fault in faults))

@@ -149,10 +149,11 @@ def test_counts_are_in_the_title(monkeypatch):
 
 def test_a_cell_has_the_colour_of_its_annotation(monkeypatch):
     figures = captured_figure(monkeypatch)
-    kernel = np.zeros((3, 12 * 16))
+    kernel = np.zeros((4, 12 * 16))
     kernel[-1] = 1.0
-    kernel[:, 0] = [1.0, 0.0, 0.0]
-    kernel[:, 17] = [0.2, 0.5, 0.3]
+    kernel[:, 0] = [1.0, 0.0, 0.0, 0.0]
+    kernel[:, 17] = [0.2, 0.5, 0.1, 0.2]
+    kernel[:, 30] = [0.0, 0.1, 0.8, 0.1]
     points = np.array([[24.0, 14.0], [5.0, 5.0]])
     pictures.draw_responsibilities(
         "unused", plain_photo(), kernel, (20, 10), (96, 128), 8, points=points
@@ -162,9 +163,9 @@ def test_a_cell_has_the_colour_of_its_annotation(monkeypatch):
     assert cells.get_extent() == [0, 128, 96, 0]
     overlay = np.asarray(cells.get_array())
     assert overlay.shape == (12, 16, 4)
-    assert np.count_nonzero(overlay[..., 3]) == 2
+    assert np.count_nonzero(overlay[..., 3]) == 3
     assert overlay[1, 1, 3] == pytest.approx(0.5 * overlay[0, 0, 3])
-    assert not np.allclose(overlay[0, 0, :3], overlay[1, 1, :3])
+    assert len(np.unique(overlay[[0, 1, 1], [0, 1, 14], :3], axis=0)) == 3
     marked = figures[0].axes[1].lines[0].get_xydata()
     np.testing.assert_allclose(marked, [[4.0, 4.0]])
 

@@ -85,7 +85,7 @@ def _ssim(x: torch.Tensor, y: torch.Tensor, pool) -> torch.Tensor:
 
 def _official_cost(target, source, symmetric: bool) -> np.ndarray:
     # Imported here: numba takes a second, and the command lines that only count need none of it.
-    from mgot.ssim_kernel import POSITIONS, ssim_sums
+    from mgot.ssim_kernel import POSITIONS, distance_sums
 
     n, m = len(target), len(source)
     cost = np.zeros((n, m), np.float32)
@@ -103,8 +103,8 @@ def _official_cost(target, source, symmetric: bool) -> np.ndarray:
                 if start < last:
                     sums = np.empty((rows[1] - rows[0], last - start))
                     group = _statistics(target, *rows, "target")
-                    ssim_sums(group, statistics[:, start - first :], sums)
-                    cost[rows[0] : rows[1], start:last] = 1.0 - sums / (PATCH_SIDE * POSITIONS)
+                    distance_sums(group, statistics[:, start - first :], sums)
+                    cost[rows[0] : rows[1], start:last] = sums / (PATCH_SIDE * POSITIONS)
                 return (rows[1] - rows[0]) * (last - first)
 
             for done in pool.map(fill, list(_blocks(n, TARGET_GROUP))):

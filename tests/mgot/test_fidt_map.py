@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+
+from crowd.errors import InputError
+from mgot.fidt_map import fidt_map, head_pixels
+
+
+def brute_force(heads, height, width):
+    """The definition, distance by distance."""
+    rows, columns = np.mgrid[:height, :width]
+    distance = np.min([np.hypot(columns - x, rows - y) for x, y in heads], axis=0)
+    values = 1 / (1 + distance ** (0.02 * distance + 0.75))
+    return np.where(values < 0.01, 0, values)
+
+
+def test_agrees_with_the_released_map_and_marks(golden):
+    figures = np.load(golden / "mgot_fidt.npz")
+    height, width = figures["shape"]
+    np.testing.assert_allclose(
+        fidt_map(figures["points"], height, width), figures["fidt_map"], rtol=1e-4, atol=1e-6
+    )
+    marks = head_pixels(figures["points"], height, width)
+    assert marks.dtype == np.uint8
+    np.testing.assert_array_equal(marks, figures["kpoint"])
+
+
+def test_equals_the_definition():
+    heads = np.random.default_rng(0).integers(1, 60, (7, 2))
+    values = fidt_map(heads + 0.7, 64, 80)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, brute_force(heads, 64, 80), rtol=1e-5, atol=1e-7)
+    assert (values == 0).any()
+
+
+def test_of_several_heads_is_the_maximum_of_their_maps():
+    heads = np.random.default_rng(1).uniform(1, 50, (9, 2))
+    alone = [fidt_map(head[None], 50, 50) for head in heads]
+    np.testing.assert_allclose(fidt_map(heads, 50, 50), np.max(alone, axis=0), rtol=1e-5)
+
+
+def test_two_heads_on_one_pixel_are_one_peak():
+    both = np.array([[20.1, 10.2], [20.8, 10.9]])
+    values = fidt_map(both, 30, 40)
+    np.testing.assert_array_equal(values, fidt_map(both[:1], 30, 40))
+    assert np.argwhere(values == 1).tolist() == [[10, 20]]
+    assert head_pixels(both, 30, 40).sum() == 1
+
+
+def test_no_head_gives_an_empty_map():
+    for points in ([], np.zeros((0, 2)), torch.zeros(0, 3)):
+        assert fidt_map(points, 5, 7).shape == (5, 7)
+        assert not fidt_map(points, 5, 7).any()
+        assert not head_pixels(points, 5, 7).any()
+
+
+def test_heads_outside_are_skipped():
+    inside = np.array([[3.0, 4.0]])
+    outside = np.array([[-0.5, 4.0], [3.0, -9.0], [12.0, 4.0], [3.0, 10.0], [99.0, 99.0]])
+    both = np.concatenate([inside, outside])
+    np.testing.assert_array_equal(fidt_map(both, 10, 12), fidt_map(inside, 10, 12))
+    np.testing.assert_array_equal(head_pixels(both, 10, 12), head_pixels(inside, 10, 12))
+    assert not fidt_map(outside, 10, 12).any()
+
+
+def test_a_head_in_the_first_row_peaks_in_the_second_and_is_marked_where_it_is():
+    point = torch.tensor([[0.5, 0.5, 7.0]], requires_grad=True)
+    assert np.argwhere(fidt_map(point, 6, 6) == 1).tolist() == [[1, 1]]
+    assert np.argwhere(head_pixels(point, 6, 6)).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("points", [[[np.nan, 1.0]], [[1.0, np.inf]], [1.0, 2.0, 3.0]])
+def test_refuses_what_are_no_heads(points):
+    with pytest.raises(InputError, match="heads must be finite"):
+        fidt_map(points, 8, 8)

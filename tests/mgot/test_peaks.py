@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from crowd.errors import InputError
+from mgot.fidt_map import fidt_map
+from mgot.peaks import local_maxima
+
+
+def spikes(*values, side=30):
+    """A map of single pixels, 6 apart along row 10."""
+    prediction = np.zeros((side, side), np.float32)
+    for number, value in enumerate(values):
+        prediction[10, 4 + 6 * number] = value
+    return prediction
+
+
+def test_agrees_with_the_released_counts(golden):
+    figures = np.load(golden / "mgot_fidt.npz")
+    peaks = local_maxima(figures["prediction"])
+    assert len(peaks) == figures["lmds_count"]
+    np.testing.assert_array_equal(peaks, np.argwhere(figures["lmds_points"])[:, ::-1])
+    smoothed = local_maxima(figures["prediction"], smooth=True)
+    assert len(smoothed) == figures["lmds_count_qnrf"]
+    assert len(local_maxima(0.05 * figures["prediction"])) == figures["lmds_count_negative"]
+
+
+def test_finds_the_heads_of_a_fidt_map():
+    generator = np.random.default_rng(0)
+    columns, rows = np.meshgrid(np.arange(3, 90, 6), np.arange(3, 60, 6))
+    heads = np.stack([columns.ravel(), rows.ravel()], 1) + generator.integers(0, 3, (150, 2))
+    peaks = local_maxima(fidt_map(heads, 64, 96))
+    assert peaks.dtype == np.int64
+    assert sorted(map(tuple, peaks)) == sorted(map(tuple, heads))
+
+
+def test_transposed_maps_have_transposed_peaks():
+    prediction = np.random.default_rng(1).random((20, 33))
+    peaks = {tuple(peak) for peak in local_maxima(prediction)}
+    transposed = {tuple(peak[::-1]) for peak in local_maxima(prediction.T)}
+    assert peaks == transposed
+    assert len(peaks) > 10
+
+
+def test_a_peak_reaches_100_255ths_of_the_maximum():
+    lowest = 2.0 * 100 / 255
+    assert local_maxima(spikes(2.0, 1.01 * lowest, 0.99 * lowest)).tolist() == [[4, 10], [10, 10]]
+
+
+def test_a_low_map_has_no_peak():
+    assert local_maxima(spikes(0.099)).shape == (0, 2)
+    assert len(local_maxima(spikes(0.101))) == 1
+    assert len(local_maxima(np.zeros((4, 4)))) == 0
+
+
+def test_smoothing_lowers_values_but_not_the_thresholds():
+    prediction = spikes(0.9)
+    # The mean of a lone spike is a ninth of it, below the threshold from the spike itself.
+    assert len(local_maxima(prediction, smooth=True)) == 0
+    prediction[14:17, 20:23] = 0.9
+    assert local_maxima(prediction, smooth=True).tolist() == [[21, 15]]
+
+
+def test_smoothing_counts_the_zeros_beyond_the_border():
+    prediction = np.zeros((12, 12), np.float32)
+    prediction[:2, :2] = 0.5  # its mean is 4/9 · 0.5 at each of the four pixels, and 0.5 unpadded
+    prediction[6:9, 6:9] = 1.0
+    assert local_maxima(prediction, smooth=True).tolist() == [[7, 7]]
+
+
+def test_takes_torch_and_leading_dimensions():
+    prediction = np.random.default_rng(2).random((16, 16)).astype(np.float32)
+    batch = torch.tensor(prediction, requires_grad=True)[None, None]
+    np.testing.assert_array_equal(local_maxima(batch), local_maxima(prediction))
+
+
+@pytest.mark.parametrize("shape", [(16,), (2, 1, 4, 4)])
+def test_refuses_what_is_not_one_map(shape):
+    with pytest.raises(InputError, match="pass one map"):
+        local_maxima(np.ones(shape))
+
+
+def test_refuses_nan():
+    with pytest.raises(InputError, match="NaN"):
+        local_maxima(np.array([[0.5, np.nan], [0.1, 0.2]]))

@@ -1,0 +1,125 @@
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from crowd.errors import InputError
+from mgot import ssim_cost as exported
+from mgot.ssim_cost import ssim_cost, ssim_cost_reference
+
+
+def patches(count, seed, low=0.0, high=1.0, sparse=0.0):
+    generator = np.random.default_rng(seed)
+    values = generator.uniform(low, high, (count, 224, 224))
+    values[generator.random(values.shape) < sparse] = 0.0
+    return values.astype(np.float32)
+
+
+def test_agrees_with_the_released_cost(golden):
+    figures = np.load(golden / "mgot_alignment.npz")
+    target, source = (figures[name].astype(np.float32) for name in ("target", "source"))
+    cost = exported(target, source)
+    assert cost.dtype == np.float32
+    for i in (0, 1):
+        pairs = np.ix_(figures[f"target_cluster{i}"], figures[f"source_cluster{1 - i}"])
+        np.testing.assert_allclose(cost[pairs], figures[f"cost{i}"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["official", "global"])
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"sparse": 0.97}, {"low": -0.2, "high": 1.3}, {"high": 20.0}, {"high": 1e-3}],
+    ids=["dense", "sparse", "beyond [0, 1]", "large", "small"],
+)
+def test_agrees_with_its_slow_twin(variant, values):
+    target, source = patches(3, 0, **values), patches(1, 1, **values)
+    # A patch alike in part, for an SSIM far from both 0 and 1.
+    source[0, :, :150] = target[2, :, :150]
+    cost = ssim_cost(target, source, variant)
+    np.testing.assert_allclose(
+        cost, ssim_cost_reference(target, source, variant), rtol=0, atol=1e-6
+    )
+    assert cost.std() > 0
+
+
+def test_official_windows_are_those_of_the_definition():
+    x, y = patches(2, 3, sparse=0.5).astype(np.float64)
+    y[:, :90] = x[:, :90]
+    total = 0.0
+    for p in range(225):
+        window = slice(max(0, p - 128), min(223, p + 127) + 1)
+        a, b = x[:, window], y[:, window]
+        m, n = a.sum(1) / 65536, b.sum(1) / 65536
+        v = (a * a).sum(1) / 65536 - m * m
+        w = (b * b).sum(1) / 65536 - n * n
+        covariance = (a * b).sum(1) / 65536 - m * n
+        luminance = (2 * m * n + 1e-4) / (m * m + n * n + 1e-4)
+        total += (luminance * (2 * covariance + 9e-4) / (v + w + 9e-4)).sum()
+    expected = 1 - total / (224 * 225)
+    np.testing.assert_allclose(ssim_cost(x[None], y[None]), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["official", "global"])
+def test_is_0_between_equals_and_symmetric(variant):
+    x, y = patches(5, 4, sparse=0.8), patches(3, 5, sparse=0.8)
+    own = ssim_cost(x, x, variant)
+    np.testing.assert_allclose(np.diag(own), 0, atol=1e-6)
+    assert own[~np.eye(5, dtype=bool)].min() > 1e-3
+    np.testing.assert_allclose(own, ssim_cost(x, x.copy(), variant), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        ssim_cost(x, y, variant), ssim_cost(y, x, variant).T, rtol=0, atol=1e-6
+    )
+
+
+def test_official_cost_ignores_the_order_of_rows_and_a_common_mirror():
+    x, y = patches(2, 6, sparse=0.9), patches(3, 7, sparse=0.9)
+    y[0] = np.roll(x[0], 3, axis=1)
+    cost = ssim_cost(x, y)
+    rows = np.random.default_rng(8).permutation(224)
+    np.testing.assert_allclose(ssim_cost(x[:, rows], y[:, rows]), cost, rtol=0, atol=1e-6)
+    mirrored = ssim_cost(x[:, :, ::-1], y[:, :, ::-1])
+    np.testing.assert_allclose(mirrored, cost, rtol=0, atol=1e-6)
+    assert np.abs(ssim_cost(x[:, rows], y) - cost).max() > 1e-4
+
+
+@pytest.mark.parametrize("variant", ["official", "global"])
+def test_blocks_threads_and_sources_of_the_arrays_make_no_difference(
+    tmp_path, monkeypatch, variant
+):
+    x, y = patches(7, 9), patches(8, 10)
+    expected = ssim_cost(x, y, variant)
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file.create_dataset("features", data=x[:, None, None])
+    module = sys.modules["mgot.ssim_cost"]  # the attribute of `mgot` is the function
+    monkeypatch.setattr(module, "SOURCE_BLOCK", 3)
+    monkeypatch.setattr(module, "TARGET_GROUP", 2)
+    monkeypatch.setattr(module, "GLOBAL_BLOCK", 3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    with h5py.File(tmp_path / "features.h5") as file:
+        cost = ssim_cost(file["features"], torch.from_numpy(y.reshape(8, -1)), variant)
+        own = ssim_cost(file["features"], file["features"], variant)
+    np.testing.assert_allclose(cost, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(own, ssim_cost(x, x, variant), rtol=0, atol=1e-6)
+
+
+def test_no_patch_gives_an_empty_cost():
+    assert ssim_cost(patches(0, 0), patches(3, 0)).shape == (0, 3)
+    assert ssim_cost(patches(3, 0), patches(0, 0)).shape == (3, 0)
+
+
+@pytest.mark.parametrize("variant", ["official", "global"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 255.0])
+def test_names_the_patch_that_is_not_a_map(value, variant):
+    source = patches(3, 0)
+    source[1, 5, 6] = value
+    with pytest.raises(InputError, match="patch 1 of source"):
+        ssim_cost(patches(1, 1), source, variant)
+
+
+def test_refuses_other_shapes_and_variants():
+    with pytest.raises(InputError, match=r"target has shape \[2, 100, 100\]"):
+        ssim_cost(np.zeros((2, 100, 100)), patches(1, 0))
+    with pytest.raises(InputError, match="official or global"):
+        ssim_cost(patches(1, 0), patches(1, 0), "local")

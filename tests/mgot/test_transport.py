@@ -1,0 +1,166 @@
+import numpy as np
+import ot
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from crowd.errors import InputError
+from mgot.transport import entropic_partial, sinkhorn
+
+
+def problem(n, m, seed=0):
+    generator = np.random.default_rng(seed)
+    a, b = generator.random(n) + 0.1, generator.random(m) + 0.1
+    return generator.random((n, m)), a / a.sum(), b / b.sum()
+
+
+@pytest.mark.parametrize(("n", "m", "reg"), [(5, 7, 0.1), (40, 30, 0.02), (1, 6, 0.05)])
+def test_balanced_plan_is_pots(n, m, reg):
+    cost, a, b = problem(n, m)
+    result = sinkhorn(cost, a, b, reg, max_iterations=50000, tolerance=1e-12)
+    expected = ot.bregman.sinkhorn(
+        a, b, cost, reg, method="sinkhorn_log", numItermax=50000, stopThr=1e-13
+    )
+    np.testing.assert_allclose(result.plan, expected, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(result.plan.sum(1), a, atol=1e-11)
+    np.testing.assert_allclose(result.plan.sum(0), b, atol=1e-11)
+    assert result.converged
+
+
+@pytest.mark.parametrize("mass", [0.05, 0.4, 0.9])
+def test_partial_plan_is_pots(mass):
+    cost, a, b = problem(25, 18)
+    result = entropic_partial(cost, a, b, mass, 0.05, max_iterations=50000, tolerance=1e-13)
+    expected = ot.partial.entropic_partial_wasserstein(
+        a, b, cost, 0.05, m=mass, numItermax=50000, stopThr=1e-14
+    )
+    np.testing.assert_allclose(result.plan, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("mass", [1e-6, 0.2, 0.75, 0.999])
+def test_partial_plan_moves_its_mass_and_keeps_within_the_marginals(mass):
+    cost, a, b = problem(30, 40, seed=1)
+    result = entropic_partial(cost, a, b, mass, 0.01, max_iterations=20000)
+    assert result.plan.sum() == pytest.approx(mass, rel=1e-12)
+    assert (result.plan.sum(1) <= a + 1e-9).all()
+    assert (result.plan.sum(0) <= b + 1e-9).all()
+    assert result.converged
+
+
+def test_partial_plan_is_balanced_when_all_mass_moves():
+    cost, a, b = problem(20, 15)
+    balanced = sinkhorn(cost, a, b, 0.02, 1000, 1e-12).plan
+    for mass in (None, 1.0):
+        partial = entropic_partial(cost, a, b, mass, 0.02, 1000, 1e-12).plan
+        np.testing.assert_allclose(partial, balanced, rtol=0, atol=1e-12)
+
+
+def test_partial_plan_with_the_smaller_side_full_saturates_it():
+    cost, a, b = problem(12, 9)
+    result = entropic_partial(cost, 0.5 * a, b, None, 0.05, max_iterations=20000, tolerance=1e-12)
+    np.testing.assert_allclose(result.plan.sum(1), 0.5 * a, atol=1e-10)
+    assert (result.plan.sum(0) <= b + 1e-10).all()
+    assert (result.plan.sum(0) < b - 1e-6).any()
+
+
+def test_two_by_two_has_its_closed_form():
+    # By symmetry P11 = P22 = p, P12 = P21 = 1/2 − p with p / (1/2 − p) = e^(c / reg).
+    c, reg = 0.3, 0.2
+    plan = sinkhorn([[0.0, c], [c, 0.0]], reg=reg, tolerance=1e-14).plan
+    p = 0.5 / (1 + np.exp(-c / reg))
+    np.testing.assert_allclose(plan, [[p, 0.5 - p], [0.5 - p, p]], atol=1e-13)
+
+
+def test_strong_regularisation_spreads_and_weak_finds_the_best_assignment():
+    cost, a, b = problem(12, 12)
+    spread = sinkhorn(cost, a, b, reg=1e5).plan
+    np.testing.assert_allclose(spread, np.outer(a, b), atol=1e-6)
+    plan = sinkhorn(cost, reg=1e-3, max_iterations=20000).plan
+    np.testing.assert_array_equal(plan.argmax(1), linear_sum_assignment(cost)[1])
+
+
+def test_constants_per_row_and_column_change_no_balanced_plan():
+    cost, a, b = problem(10, 13)
+    shifts = np.random.default_rng(2).normal(0, 3, 23)
+    shifted = cost + shifts[:10, None] + shifts[10:]
+    plan = sinkhorn(cost, a, b, 0.05, 20000, 1e-13).plan
+    np.testing.assert_allclose(sinkhorn(shifted, a, b, 0.05, 20000, 1e-13).plan, plan, atol=1e-11)
+
+
+@pytest.mark.parametrize("mass", [0.6, None])
+def test_permuted_problems_have_permuted_plans(mass):
+    cost, a, b = problem(10, 13)
+    rows, columns = (
+        np.random.default_rng(3).permutation(10),
+        np.random.default_rng(4).permutation(13),
+    )
+    plan = entropic_partial(cost, a, b, mass, 0.02, 5000, 1e-12).plan
+    permuted = entropic_partial(
+        cost[np.ix_(rows, columns)], a[rows], b[columns], mass, 0.02, 5000, 1e-12
+    ).plan
+    np.testing.assert_allclose(permuted, plan[np.ix_(rows, columns)], atol=1e-10)
+
+
+@pytest.mark.parametrize("reg", [1e-4, 1e-3, 1e-2, 1.0])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+@pytest.mark.parametrize("mass", [1e-6, 0.3, None])
+def test_is_finite_whatever_the_scale(reg, scale, mass):
+    cost = scale * np.random.default_rng(5).random((15, 11))
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        result = entropic_partial(cost, mass=mass, reg=reg, max_iterations=100)
+    assert np.isfinite(result.plan).all()
+    assert np.isfinite(result.residual)
+    assert result.plan.sum() == pytest.approx(mass or 1.0, rel=1e-6)
+    assert (result.plan >= 0).all()
+
+
+def test_equal_costs_spread_evenly():
+    plan = sinkhorn(np.full((4, 5), 7.0), reg=1e-4).plan
+    np.testing.assert_allclose(plan, 0.05, rtol=1e-9)
+
+
+def test_says_how_far_from_the_marginals_it_stopped():
+    cost, a, b = problem(30, 30)
+    result = sinkhorn(cost, a, b, reg=1e-3, max_iterations=5)
+    error = np.abs(result.plan.sum(1) - a).sum()
+    assert error > 1e-3
+    assert result.residual == pytest.approx(error, rel=1e-6)
+    assert result.iterations == 5
+    assert not result.converged
+    np.testing.assert_allclose(result.plan.sum(0), b, atol=1e-12)
+
+
+def test_rows_and_columns_without_mass_move_nothing():
+    cost, a, b = problem(6, 5)
+    a[2], b[1] = 0.0, 0.0
+    a, b = a / a.sum(), b / b.sum()
+    for mass in (None, 0.5):
+        plan = entropic_partial(torch.tensor(cost), a, b, mass, 0.05).plan
+        assert not plan[2].any()
+        assert not plan[:, 1].any()
+    kept = np.ix_([0, 1, 3, 4, 5], [0, 2, 3, 4])
+    smaller = entropic_partial(cost[kept], a[a > 0], b[b > 0], 0.5, 0.05).plan
+    np.testing.assert_allclose(plan[kept], smaller, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cost": np.zeros((0, 3))}, "empty side"),
+        ({"cost": np.zeros((3, 0))}, "empty side"),
+        ({"cost": [[np.nan, 1.0]]}, "NaN or infinite"),
+        ({"cost": [[1.0]], "reg": 0.0}, "above 0"),
+        ({"cost": [[1.0, 2.0]], "b": [0.5, -0.5]}, "column masses"),
+        ({"cost": [[1.0, 2.0]], "a": [0.0]}, "all row masses are 0"),
+        ({"cost": [[1.0, 2.0]], "mass": 1.5}, r"lie in \(0, 1\]"),
+        ({"cost": [[1.0, 2.0]], "mass": 0.0}, r"lie in \(0, 1\]"),
+    ],
+)
+def test_refuses_what_has_no_plan(arguments, message):
+    with pytest.raises(InputError, match=message):
+        entropic_partial(**arguments)
+
+
+def test_balanced_transport_needs_equal_totals():
+    with pytest.raises(InputError, match="totals equal"):
+        sinkhorn([[1.0, 2.0]], [1.0], [1.0, 1.0])

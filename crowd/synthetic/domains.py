@@ -23,8 +23,8 @@ class Domain:
         focal: Focal length in photo widths.
         spacing: Least distance between two people.
         clustered: Share of the people that stand in clusters.
-        grounds: Kinds of ground, see `crowd.synthetic.background`.
-        backdrops: Kinds of backdrop behind the ground.
+        grounds: Kinds of ground, see `crowd.synthetic.textures`.
+        backdrops: Kinds of backdrop behind the ground, see `crowd.synthetic.backdrops`.
         clothes: Colours of clothes.
         sun: Strength of cast shadows.
         shadow_length: Length of a cast shadow in body heights.

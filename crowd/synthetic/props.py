@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crowd.synthetic.background import noise
 from crowd.synthetic.camera import Camera
 from crowd.synthetic.domains import Domain
+from crowd.synthetic.noise import noise
 from crowd.synthetic.person import Canvas, Patch
 
 KINDS = ("lamp", "bush", "bollard", "bin", "bush")

@@ -11,6 +11,7 @@ from crowd.synthetic.background import Background, draw_background
 from crowd.synthetic.camera import HEAD_DIAMETER, Camera, draw_camera
 from crowd.synthetic.domains import Domain, find_domain
 from crowd.synthetic.head import draw_head
+from crowd.synthetic.noise import white_noise
 from crowd.synthetic.person import Patch, Person, draw_appearance, draw_body
 from crowd.synthetic.placement import draw_number, place_people
 from crowd.synthetic.props import Prop, draw_prop, place_props
@@ -225,7 +226,7 @@ def _expose(rng, domain: Domain, planes: np.ndarray) -> np.ndarray:
     planes *= np.float32(contrast)
     planes += np.float32(0.5 - 0.5 * contrast)
     planes *= (255 * gain * corner).astype(np.float32)
-    grain = rng.standard_normal(planes.shape, dtype=np.float32)
+    grain = white_noise(rng, planes.shape)
     grain *= np.float32(255 * rng.uniform(*domain.noise))
     planes += grain
     # OpenCV rounds and clips to whole bytes in one pass.

@@ -91,6 +91,13 @@ def test_time_split_without_pauses_takes_one_block():
     assert gap == 20
 
 
+def test_time_split_prefers_a_block_with_both_ends_quiet():
+    photos = series("1", [10, 4, 20, 16], gap=100)
+    train, val, gap = split_by_time(photos, 0.08, seed=0)
+    assert val == photos[10:14]
+    assert gap == least_time(train, val) == 120
+
+
 @pytest.mark.parametrize("name", ["IMG_1.jpg", "1-20171340000000.jpg", "1-2017.jpg"])
 def test_time_split_needs_times(name):
     with pytest.raises(InputError, match=r"is not named CAMERA-YYYYMMDDhhmmss"):

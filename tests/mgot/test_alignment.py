@@ -1,0 +1,147 @@
+import h5py
+import numpy as np
+import pytest
+
+import mgot
+from crowd.errors import InputError
+from mgot.alignment import (
+    match_clusters_by_cost,
+    match_daot,
+    match_daot_by_cost,
+    match_patches_by_cost,
+)
+
+
+def maps(count, seed):
+    """Distinct patches: the FIDT maps of a few random heads each."""
+    generator = np.random.default_rng(seed)
+    heads = [generator.uniform(0, 224, (generator.integers(2, 9), 2)) for _ in range(count)]
+    return np.stack([mgot.fidt_map(points, 224, 224) for points in heads])
+
+
+def test_matches_as_the_released_code(golden):
+    figures = np.load(golden / "mgot_alignment.npz")
+    clusters = match_clusters_by_cost(figures["inter_cost"])
+    np.testing.assert_array_equal(clusters.index, figures["inter_mapping"])
+    for i in (0, 1):
+        matching = match_patches_by_cost(figures[f"cost{i}"])
+        np.testing.assert_array_equal(matching.index, figures[f"mapping{i}"])
+        np.testing.assert_allclose(matching.weight, figures[f"weight{i}"], rtol=1e-4)
+    target = figures["target"][figures["target_cluster0"]]
+    source = figures["source"][figures["source_cluster1"]]
+    index, weight = mgot.match_patches(target, source)
+    np.testing.assert_array_equal(index, figures["mapping0"])
+    np.testing.assert_allclose(weight, figures["weight0"], rtol=1e-4)
+
+
+def test_matches_the_released_centers(golden, root):
+    released = [root.parent / "shared/golden" / name for name in ("B_T_A2B_256_4", "A_S_256_4")]
+    released = [path.with_suffix(".h5") for path in released]
+    if not all(path.is_file() for path in released):
+        pytest.skip("the authors' cluster files are not here")
+    figures = np.load(golden / "mgot_released_centers.npz")
+    with h5py.File(released[0]) as target, h5py.File(released[1]) as source:
+        centers = target["cluster_center"], source["cluster_center"]
+        np.testing.assert_allclose(mgot.ssim_cost(*centers), figures["cost"], rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(mgot.match_clusters(*centers), figures["mapping"])
+
+
+@pytest.mark.parametrize("variant", ["official", "global"])
+def test_a_shuffled_copy_finds_every_original(variant):
+    source = maps(9, 0)
+    order = np.random.default_rng(1).permutation(9)
+    index, weight = mgot.match_patches(source[order], source, variant=variant)
+    np.testing.assert_array_equal(index, order)
+    np.testing.assert_allclose(weight, 1, rtol=1e-6)
+    clusters = mgot.match_clusters(source[order][:4], source[order][:4], variant=variant)
+    np.testing.assert_array_equal(clusters, np.arange(4))
+    np.testing.assert_array_equal(match_daot(source[order], source, variant=variant), order)
+
+
+def test_cluster_sizes_set_the_marginals():
+    cost = np.array([[0.00, 0.02], [0.01, 0.00]])
+    np.testing.assert_array_equal(match_clusters_by_cost(cost).index, [0, 1])
+    # A source cluster that holds nearly all patches takes nearly all of both targets.
+    matching = match_clusters_by_cost(cost, target_sizes=[30, 10], source_sizes=[1, 99])
+    np.testing.assert_array_equal(matching.index, [1, 1])
+    np.testing.assert_allclose(matching.transport.plan.sum(1), [0.75, 0.25], atol=1e-8)
+    np.testing.assert_allclose(matching.transport.plan.sum(0), [0.01, 0.99], atol=1e-8)
+
+
+def test_all_mass_gives_weights_of_1_and_less_mass_tells_patches_apart():
+    cost = np.random.default_rng(2).random((12, 8)) * 0.1
+    np.testing.assert_allclose(match_patches_by_cost(cost).weight, 1, rtol=1e-6)
+    matching = match_patches_by_cost(cost, mass=0.5)
+    moved = matching.index >= 0
+    values = matching.transport.plan.sum(0)[matching.index[moved]]
+    expected = np.maximum(values / values.mean(), 1.0)
+    np.testing.assert_allclose(matching.weight[moved], expected)
+    assert matching.weight.max() > 1.05
+    assert matching.transport.plan.sum() == pytest.approx(0.5)
+
+
+def test_rows_that_hardly_move_choose_nothing():
+    cost = np.random.default_rng(3).random((10, 10)) * 0.01
+    cost[[2, 7]] += 1.0
+    matching = match_patches_by_cost(cost, mass=0.7)
+    np.testing.assert_array_equal(np.flatnonzero(matching.index < 0), [2, 7])
+    np.testing.assert_array_equal(matching.weight == 0, matching.index < 0)
+    assert (matching.weight[matching.index >= 0] >= 1).all()
+    assert (match_patches_by_cost(cost).index >= 0).all()
+
+
+def test_few_patches_are_matched():
+    one = match_patches_by_cost([[0.3]])
+    assert (one.index.tolist(), one.weight.tolist()) == ([0], [1.0])
+    # All mass of a lone target fills every source alike; only part of it has a preference.
+    np.testing.assert_allclose(match_patches_by_cost([[0.3, 0.1, 0.2]]).transport.plan, 1 / 3)
+    assert match_patches_by_cost([[0.3, 0.1, 0.2]], mass=0.3).index.tolist() == [1]
+    assert match_patches_by_cost([[0.3], [0.1]], mass=0.4).index.tolist() == [-1, 0]
+
+
+def test_permuted_patches_have_permuted_partners():
+    cost = np.random.default_rng(4).random((14, 11)) * 0.2
+    rows, columns = (
+        np.random.default_rng(5).permutation(14),
+        np.random.default_rng(6).permutation(11),
+    )
+    matching = match_patches_by_cost(cost, mass=0.6)
+    permuted = match_patches_by_cost(cost[np.ix_(rows, columns)], mass=0.6)
+    chosen = permuted.index >= 0
+    np.testing.assert_array_equal(chosen, matching.index[rows] >= 0)
+    np.testing.assert_array_equal(columns[permuted.index[chosen]], matching.index[rows][chosen])
+    np.testing.assert_allclose(permuted.weight, matching.weight[rows], rtol=1e-6)
+
+
+def test_dustbin_takes_far_patches_and_the_release_reads_inverted():
+    cost = np.array([[0.01, 0.20, 0.30], [0.20, 0.02, 0.30], [0.40, 0.50, 0.60]])
+    arguments = (cost, [0.1, 0.1, 0.15], [0.5, 0.5, 0.5], 0.6)
+    ours, released = match_daot_by_cost(*arguments), match_daot_by_cost(*arguments, released=True)
+    assert ours.index[:2].tolist() == [0, 1]
+    # The far target and the far source meet the dustbins at 0.15 + 0.5, below 0.15 + 0.6 for each
+    # other with the dustbins paired; at cost 0 for each other they are matched.
+    assert ours.transport.plan[2, -1] > 0.99 * ours.transport.plan[2].sum()
+    assert released.transport.plan[2, -1] < 0.01 * released.transport.plan[2].sum()
+    np.testing.assert_allclose(ours.transport.plan.sum(), 1)
+
+
+def test_dustbin_of_an_empty_map_is_dear_and_of_a_full_one_free():
+    ones, zeros = np.ones((1, 224, 224)), np.zeros((1, 224, 224))
+    assert mgot.ssim_cost(ones, zeros)[0, 0] > 0.5
+    index = match_daot(np.concatenate([ones, zeros]), np.concatenate([zeros, ones]))
+    np.testing.assert_array_equal(index, [1, 0])
+
+
+def test_an_empty_side_is_an_input_error():
+    with pytest.raises(InputError, match="empty side"):
+        mgot.match_patches(np.zeros((0, 224, 224)), np.zeros((2, 224, 224)))
+    with pytest.raises(InputError, match="empty side"):
+        mgot.match_clusters(np.zeros((2, 224, 224)), np.zeros((0, 224, 224)))
+    with pytest.raises(InputError, match="both domains"):
+        match_daot_by_cost(np.zeros((0, 2)), [], [0.0, 0.0], 0.1)
+
+
+def test_the_package_lends_its_names():
+    assert all(callable(getattr(mgot, name)) for name in mgot.__all__)
+    with pytest.raises(AttributeError):
+        mgot.no_such_name  # noqa: B018

@@ -1,0 +1,117 @@
+import itertools
+
+import h5py
+import numpy as np
+import pytest
+
+from crowd.errors import InputError
+from mgot.clustering import elbow, kmeans, pca_projection
+
+
+def blobs(sizes=(20, 31, 25), dimensions=300, spread=0.3, seed=0):
+    generator = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    middles = generator.normal(0, 1, (len(sizes), dimensions))
+    order = generator.permutation(len(truth))
+    samples = middles[truth] + generator.normal(0, spread, (len(truth), dimensions))
+    return samples[order].astype(np.float32), truth[order]
+
+
+@pytest.mark.parametrize("dimensions", [300, 3], ids=["fewer samples", "more samples"])
+def test_recovers_separate_groups(dimensions):
+    samples, truth = blobs(dimensions=dimensions, spread=0.05)
+    result = kmeans(samples, 3)
+    together = result.labels[:, None] == result.labels
+    np.testing.assert_array_equal(together, truth[:, None] == truth)
+    for k, members in enumerate(result.index_lists):
+        np.testing.assert_allclose(result.centers[k], samples[members].mean(0), atol=1e-5)
+    assert sorted(i for members in result.index_lists for i in members) == list(range(76))
+
+
+def test_inertia_and_optimality_hold_in_feature_space():
+    samples = np.random.default_rng(1).random((40, 500)).astype(np.float32)
+    result = kmeans(samples, 4, restarts=3)
+    distances = ((samples[:, None] - result.centers) ** 2).sum(-1)
+    np.testing.assert_array_equal(result.labels, distances.argmin(1))
+    assert result.inertia == pytest.approx(distances.min(1).sum(), rel=1e-5)
+
+
+def test_small_differences_of_large_values_are_kept():
+    samples, truth = blobs(spread=0.05)
+    shifted = (0.01 * samples).astype(np.float64) + 1e5
+    labels = kmeans(shifted, 3).labels
+    np.testing.assert_array_equal(labels[:, None] == labels, truth[:, None] == truth)
+
+
+def test_reads_h5_features_and_repeats_itself(tmp_path):
+    samples, _ = blobs(dimensions=64)
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file.create_dataset("features", data=samples.reshape(-1, 1, 1, 8, 8))
+        from_file = kmeans(file["features"], 3, seed=5)
+    np.testing.assert_array_equal(from_file.labels, kmeans(samples, 3, seed=5).labels)
+
+
+def test_a_better_start_is_used():
+    samples = np.random.default_rng(2).random((60, 80)).astype(np.float32)
+    best = kmeans(samples, 6, restarts=30)
+    started = [kmeans(samples, 6, seed, restarts=1, start=best.labels).inertia for seed in range(4)]
+    alone = [kmeans(samples, 6, seed, restarts=1).inertia for seed in range(4)]
+    assert max(alone) > best.inertia * 1.001
+    assert max(started) <= best.inertia * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("ks", [range(2, 11), [2, 5, 9]])
+def test_inertia_never_rises_along_the_elbow(ks):
+    samples = np.random.default_rng(3).random((30, 60)).astype(np.float32)
+    # One bad start a k: without the solution before, k-means often ends higher.
+    for seed in range(5):
+        solutions = elbow(samples, ks, seed=seed, restarts=1)
+        assert [len(solution.centers) for solution in solutions] == list(ks)
+        inertia = [solution.inertia for solution in solutions]
+        assert all(later < earlier for earlier, later in itertools.pairwise(inertia))
+
+
+def test_as_many_clusters_as_samples_leave_no_inertia():
+    samples, _ = blobs(sizes=(3, 2))
+    result = kmeans(samples, 5)
+    assert sorted(result.labels) == list(range(5))
+    assert result.inertia == pytest.approx(0, abs=1e-6)
+
+
+def test_samples_and_centers_share_one_projection():
+    samples, _ = blobs(spread=0.05)
+    result = kmeans(samples, 3)
+    points, centers = pca_projection(samples, result.centers)
+    assert points.shape == (76, 2)
+    for k in range(3):
+        np.testing.assert_allclose(centers[k], points[result.labels == k].mean(0), atol=1e-4)
+    # Three groups span a plane, so that two axes keep nearly all that varies.
+    total = ((samples - samples.mean(0)) ** 2).sum()
+    assert (points**2).sum() > 0.95 * total
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((0, 4)), "no samples"),
+        (np.random.default_rng(0).random((2, 4)), "2 samples cannot form 3 clusters"),
+        (np.ones((9, 4)), "only 1 of 9 samples are distinct"),
+        (np.repeat(np.random.default_rng(0).random((2, 40)), 6, axis=0), "only 2 of 12"),
+        (np.array([[1.0, 2.0], [3.0, np.nan], [0.0, 0.0]]), "sample 1 holds NaN"),
+    ],
+)
+def test_says_why_samples_cannot_be_clustered(samples, message):
+    with pytest.raises(InputError, match=message):
+        kmeans(samples, 3)
+    with pytest.raises(InputError, match=message):
+        elbow(samples, [1, 3])
+
+
+def test_refuses_senseless_arguments():
+    samples, _ = blobs(sizes=(4, 4))
+    with pytest.raises(InputError, match="at least 1"):
+        kmeans(samples, 0)
+    with pytest.raises(InputError, match="a start must give"):
+        kmeans(samples, 2, start=np.zeros(8, int))
+    with pytest.raises(InputError, match="a projection needs"):
+        pca_projection(samples[:1], samples[:1])

@@ -61,10 +61,14 @@ def count_set(counter: Counter, data_dir: str, split: str, output: Path) -> None
     median = counter.train_median
     if median is None:
         median = median_count(data_dir, "train")
-    rows = {f"{counter.name}, {len(counts)} photos of {split}": errors_of(counts)}
+    errors = errors_of(counts)
+    rows = {f"{counter.name}, {len(counts)} photos of {split}": errors}
+    metrics = {"model": counter.name, "split": split, "photos": len(counts), **errors}
     if median is not None:
-        rows[f"guessing {median:g}, the training median"] = guessing_errors(counts, median)
-    write_results(output, counts, rows)
+        guessing = guessing_errors(counts, median)
+        rows[f"guessing {median:g}, the training median"] = guessing
+        metrics["guessing"] = {"count": median, **guessing}
+    write_results(output, counts, metrics)
     print(errors_table(rows))
     print(f"every photo's count: {output / 'predictions.csv'}")
 

@@ -33,8 +33,10 @@ def main(argv: list[str] | None = None) -> None:
 
     preprocessing = read_preprocessing(arguments.data_dir)
     val = CountedPhotos(arguments.data_dir, "val", preprocessing)
+    # Every process that reads photos keeps its own.
+    cache_gib = arguments.cache_gib / max(arguments.workers, 1)
     crops = CrowdCrops(
-        arguments.data_dir, arguments.crop_size, arguments.seed, preprocessing, arguments.cache_gib
+        arguments.data_dir, arguments.crop_size, arguments.seed, preprocessing, cache_gib
     )
     batches = crop_batches(crops, arguments.batch_size, arguments.workers, pin_memory=on_gpu)
     photos = photo_loader(val, arguments.workers)
@@ -55,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         training.resume(folder)
 
     kernel = {name: arguments[name] for name in KERNEL}
-    amp = on_gpu and arguments.precision == "auto"
+    amp = on_gpu and arguments.precision == "auto" and torch.cuda.is_bf16_supported()
     run = Run(folder, save_arguments(arguments), training.epoch)
     print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {device}")
     for epoch in range(training.epoch, arguments.epochs):

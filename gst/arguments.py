@@ -76,7 +76,7 @@ def _add_training(group) -> None:
     add("--lr-schedule", choices=("constant", "cosine"), default="constant")
     add("--weight-decay", type=NonNegativeFloat, default=1e-5)
     add("--ema", type=NonNegativeFloat, default=0.0, help="decay of averaged weights; 0: none")
-    add("--precision", choices=("auto", "float32"), default="auto", help="auto: bfloat16 on a GPU")
+    add("--precision", choices=("auto", "float32"), default="auto", help="auto: bfloat16 on GPUs")
 
 
 def _add_kernel(group) -> None:

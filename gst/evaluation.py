@@ -139,13 +139,10 @@ def errors_table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join([*lines, "* printed as MSE in the papers"])
 
 
-def write_results(
-    folder: Path, counts: Sequence[PhotoCount], rows: dict[str, dict[str, float]]
-) -> None:
+def write_results(folder: Path, counts: Sequence[PhotoCount], metrics: dict) -> None:
     """Write `predictions.csv` (name, actual, predicted) and `metrics.json`, each whole or not.
 
-    `metrics.json` holds the rows of the printed table by name; NAE is null where no photo has
-    heads.
+    A metric that is not a number, such as NAE where no photo has heads, becomes null.
     """
     with (
         atomic_path(folder / "predictions.csv") as part,
@@ -154,8 +151,13 @@ def write_results(
         writer = csv.writer(file)
         writer.writerow(PhotoCount._fields)
         writer.writerows((count.name, count.actual, f"{count.predicted:.4f}") for count in counts)
-    finite = {
-        name: {key: value if math.isfinite(value) else None for key, value in errors.items()}
-        for name, errors in rows.items()
+    write_text(folder / "metrics.json", json.dumps(_without_nan(metrics), indent=2) + "\n")
+
+
+def _without_nan(metrics: dict) -> dict:
+    return {
+        name: _without_nan(value)
+        if isinstance(value, dict)
+        else (None if isinstance(value, float) and math.isnan(value) else value)
+        for name, value in metrics.items()
     }
-    write_text(folder / "metrics.json", json.dumps(finite, indent=2, allow_nan=False) + "\n")

@@ -69,7 +69,9 @@ def read_photo(path: str | os.PathLike, preprocessing: Preprocessing) -> np.ndar
 
 def photo_tensor(image: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
     """Turn a photo or crop, uint8 [H, W, 3], into the network's input, float32 [3, H, W]."""
-    mean = np.asarray(preprocessing.mean, dtype=np.float32)
-    std = np.asarray(preprocessing.std, dtype=np.float32)
-    values = (image.astype(np.float32) / 255.0 - mean) / std
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+    values = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
+    mean, std = (
+        255 * torch.tensor(values)[:, None, None]
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    return values.sub_(mean).div_(std)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from crowd.progress import progress
-from GS2D.parameters import SHAPE_WEIGHT, activate, shape_loss
+from GS2D.parameters import SHAPE_WEIGHT, activate, in_unit_range, shape_loss
 from GS2D.rasterizer import rasterize
 
 
@@ -25,7 +25,7 @@ def fit(
     Args:
         raw: Start of the raw parameters, float32 [N, 6] (see `GS2D.parameters`).
         points: [N, 2] x, y in pixels.
-        target: [H, W, 3], black where the photo is copied.
+        target: [H, W, 3] uint8 or float in [0, 1], black where the photo is copied.
         fitted_pixels: Number of pixels that are not copied.
         iterations: Steps of Adam.
         lr: Learning rate.
@@ -37,7 +37,10 @@ def fit(
     """
     device = "cuda" if backend == "gsplat" and torch.cuda.is_available() else "cpu"
     raw = torch.tensor(raw, device=device, requires_grad=True)
-    points, target = torch.as_tensor(points).to(device), torch.as_tensor(target).to(device)
+    points, target = (
+        torch.as_tensor(points).to(device),
+        torch.as_tensor(in_unit_range(target)).to(device),
+    )
     adam = torch.optim.Adam([raw], lr=lr)
     for _ in progress(range(iterations), "fitting", disable=quiet):
         adam.zero_grad()

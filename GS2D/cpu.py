@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+from concurrent.futures import ThreadPoolExecutor
+
 import numba
 import numpy as np
 import torch
 
-from GS2D import kernels
+from GS2D import geometry, kernels
 
 
-def threads() -> int:
-    """Number of threads to use: torch's setting, within what NUMBA_NUM_THREADS allows."""
-    number = max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-    numba.set_num_threads(number)
-    return number
+def _share_out(kernel, *arguments) -> None:
+    """Run `kernel(worker, workers, *arguments)` in threads; the kernels release the interpreter.
+
+    As many as torch uses, within what NUMBA_NUM_THREADS allows.
+    """
+    workers = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    others = [_pool(workers).submit(kernel, n, workers, *arguments) for n in range(1, workers)]
+    kernel(0, workers, *arguments)
+    for other in others:
+        other.result()
+
+
+@functools.cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers)
 
 
 def render(means, scales, rotations, colors, opacities, width: int, height: int):
@@ -23,21 +36,60 @@ def render(means, scales, rotations, colors, opacities, width: int, height: int)
     return image.to(means.device), alpha.to(means.device)
 
 
+def l1_gradients(means, scales, rotations, colors, opacities, target, weight):
+    """Fused forward, loss and backward of weight * sum |render - target|, float32 arrays.
+
+    Args:
+        means: [N, 2]; with scales [N, 2], rotations [N], colors [N, 3] and opacities [N] as in
+            `GS2D.rasterize`.
+        scales: See means.
+        rotations: See means.
+        colors: See means.
+        opacities: See means.
+        target: Colour planes [3, H, W], float32 in [0, 1] or uint8 in 0..255: a quarter of the
+            memory traffic, which is what a sparse photo spends its time on.
+        weight: float32.
+
+    Returns:
+        The loss minus that of a black render, and the gradient float64 [N, 9] = dL/d(mean x,
+        mean y, scale 0, scale 1, rotation, opacity, colour).
+    """
+    unit = np.float32(1.0 / 255.0 if target.dtype == np.uint8 else 1.0)
+    height, width = target.shape[1:]
+    form, tiles = _lay_out(means, scales, rotations, opacities, width, height)
+    partial, loss = np.empty((tiles[1].size, 9), np.float32), np.zeros(tiles[0].size - 1)
+    arguments = (*tiles, form, colors, target, unit, weight, partial, loss)
+    _share_out(kernels.l1_gradients, *arguments)
+    return weight * loss.sum(), geometry.sum_tiles(tiles[1], partial, scales, rotations, opacities)
+
+
+def _lay_out(means, scales, rotations, opacities, width, height):
+    """Row forms, and the lists of the kernels' tiles."""
+    form, box = geometry.row_forms(means, scales, rotations, opacities, width, height)
+    size = kernels.TILE_WIDTH, kernels.TILE_HEIGHT
+    return form, geometry.tile_lists(box, width, height, *size)
+
+
 class _Render(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means, scales, rotations, colors, opacities, width, height):
         arrays = [
-            tensor.detach().contiguous().numpy()
+            np.ascontiguousarray(tensor.detach().numpy())
             for tensor in (means, scales, rotations, colors, opacities)
         ]
-        ctx.arrays = arrays
-        planes = kernels.render(*arrays, width, height, threads())
-        return torch.from_numpy(planes[1:]).permute(1, 2, 0), torch.from_numpy(1.0 - planes[0])
+        form, tiles = _lay_out(*arrays[:3], arrays[4], width, height)
+        planes = np.zeros((4, height, width), np.float32)
+        _share_out(kernels.render, *tiles, form, arrays[3], planes)
+        ctx.arrays, ctx.form, ctx.tiles = arrays, form, tiles
+        return torch.from_numpy(planes[1:]).permute(1, 2, 0), torch.from_numpy(planes[0])
 
     @staticmethod
     def backward(ctx, v_image, v_alpha):
-        cotangent = np.concatenate([v_alpha[None].numpy(), v_image.permute(2, 0, 1).numpy()])
-        gradient = kernels.gradients(*ctx.arrays, cotangent.astype(np.float32), threads())
+        _, scales, rotations, colors, opacities = ctx.arrays
+        cotangent = torch.cat([v_alpha[None], v_image.permute(2, 0, 1)]).contiguous().numpy()
+        partial = np.empty((ctx.tiles[1].size, 9), np.float32)
+        _share_out(kernels.gradients, *ctx.tiles, ctx.form, colors, cotangent, partial)
+        gradient = geometry.sum_tiles(ctx.tiles[1], partial, scales, rotations, opacities)
         gradient = torch.from_numpy(gradient.astype(np.float32))
         means, scales, rotations, opacities, colors = gradient.split([2, 2, 1, 1, 3], dim=1)
         return means, scales, rotations[:, 0], colors, opacities[:, 0], None, None

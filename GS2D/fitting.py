@@ -49,12 +49,12 @@ def fit_gaussians(
     background_mask: bool = True,
     quiet: bool = False,
 ) -> Gaussians:
-    """Fit one Gaussian of opacity 1 per point; centres stay, scales, rotations and colours are learned.
+    """Fit one Gaussian of opacity 1 per point: scale, rotation and colour, the centre stays.
 
-    Minimises mean |output - image| * H W / (pixels not copied) + 0.2 max_i relu(ratio_i - 1.5), where
-    output = render + image * mask, the mask marks the pixels that no Gaussian of the background mask
-    reaches, and ratio is the larger over the smaller raw scale. Adam, one learning rate; scale =
-    relu(raw) + 1, rotation = pi sigmoid(raw), colour = sigmoid(raw) (released code).
+    Minimises mean |output - image| * H W / (pixels not copied) + 0.2 max_i relu(ratio_i - 1.5),
+    where output = render + image * mask, the mask marks the pixels that no Gaussian of the
+    background mask reaches, and ratio is the larger over the smaller raw scale. Adam, one learning
+    rate; scale = relu(raw) + 1, rotation = pi sigmoid(raw), colour = sigmoid(raw) (released code).
 
     Args:
         image: [H, W, 3] RGB, uint8 or float in [0, 1].
@@ -72,7 +72,8 @@ def fit_gaussians(
     Raises:
         ValueError: `image` or `points` has another shape, or holds values that are not finite.
     """
-    image, points = _checked(image, points)
+    image, points = np.asarray(image), np.asarray(points, dtype=np.float32)
+    _check(image, points)
     backend = choose_backend(backend, on_cuda=torch.cuda.is_available())
     if len(points) == 0:
         pairs = np.zeros((0, 2), np.float32)
@@ -92,16 +93,13 @@ def fit_gaussians(
     return Gaussians(points, scales, rotations, colors, render_loss, shape_loss)
 
 
-def _checked(image, points) -> tuple[np.ndarray, np.ndarray]:
-    """Bring image to float32 [H, W, 3] in [0, 1] and points to float32 [N, 2]."""
-    image, points = np.asarray(image), np.asarray(points, dtype=np.float32)
-    if image.ndim != 3 or image.shape[2] != 3:
+def _check(image: np.ndarray, points: np.ndarray) -> None:
+    """Raise `ValueError` with what is wrong, if anything."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"expected an RGB image [H, W, 3], got {list(image.shape)}")
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"expected points [N, 2], got {list(points.shape)}")
-    image = image.astype(np.float32) / (255.0 if image.dtype == np.uint8 else 1.0)
-    if not (np.isfinite(image).all() and np.isfinite(points).all()):
-        raise ValueError("image or points hold values that are not finite")
-    if image.min() < 0.0 or image.max() > 1.0:
-        raise ValueError("a floating point image must lie in [0, 1]")
-    return image, points
+    if not np.isfinite(points).all():
+        raise ValueError("points hold values that are not finite")
+    if image.dtype != np.uint8 and not (image.min() >= 0.0 and image.max() <= 1.0):
+        raise ValueError("an image is uint8, or floating point in [0, 1]")

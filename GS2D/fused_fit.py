@@ -9,9 +9,8 @@ import torch
 from numba import njit
 
 from crowd.progress import progress
-from GS2D import kernels
-from GS2D.cpu import threads
-from GS2D.parameters import RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR, shape_loss
+from GS2D.cpu import l1_gradients
+from GS2D.parameters import RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR, in_unit_range, shape_loss
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch's defaults
 
@@ -29,22 +28,25 @@ def fit(
     """As `GS2D.autograd_fit.fit`, for the backend "cpu" alone."""
     if backend != "cpu":
         raise ValueError(f"the fused fit runs on the backend 'cpu', not '{backend}'")
-    workers = threads()
     raw, points = raw.astype(np.float32), np.ascontiguousarray(points, np.float32)
-    planes = np.ascontiguousarray(target.transpose(2, 0, 1), np.float32)
+    planes = np.ascontiguousarray(target.transpose(2, 0, 1))
+    if planes.dtype != np.uint8:
+        planes = planes.astype(np.float32)
     weight = np.float32(1.0 / (3 * fitted_pixels))
     opacities = np.ones(len(raw), np.float32)
     first_moment, second_moment = np.zeros_like(raw), np.zeros_like(raw)
 
     def render_gradient():
-        return kernels.l1_gradients(points, *_activate(raw), opacities, planes, weight, workers)
+        return l1_gradients(points, *_activate(raw), opacities, planes, weight)
 
     for step in progress(range(1, iterations + 1), "fitting", disable=quiet):
         gradient = render_gradient()[1]
         step_size, root = lr / (1.0 - BETA1**step), math.sqrt(1.0 - BETA2**step)
-        _adam_step(raw, gradient, first_moment, second_moment, step_size, root)
+        slope = _to_raw(raw, gradient)
+        _add_shape_gradient(raw, slope, RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR)
+        _adam_step(raw, slope, first_moment, second_moment, step_size, root)
     # A render loss is counted from a black render, which costs the sum of the target.
-    rendering = weight * np.abs(planes).sum(dtype=np.float64) + render_gradient()[0]
+    rendering = weight * in_unit_range(planes).sum(dtype=np.float64) + render_gradient()[0]
     return raw, float(rendering), shape_loss(torch.from_numpy(raw)).item()
 
 
@@ -64,47 +66,52 @@ def _activate(raw):
 
 
 @njit(cache=True)
-def _add_shape_gradient(raw, slope):
-    """Add 0.2 times the gradient of `GS2D.parameters.shape_loss` to `slope` [N, 6]."""
-    worst, worst_ratio, worst_above = -1, RATIO_LIMIT, 0
-    for i in range(raw.shape[0]):
-        for above in range(2):
-            ratio = raw[i, above] / _divisor(raw[i, 1 - above])
-            if ratio > worst_ratio:
-                worst, worst_ratio, worst_above = i, ratio, above
-    if worst >= 0:
-        above, below = raw[worst, worst_above], raw[worst, 1 - worst_above]
-        divisor = _divisor(below)
-        slope[worst, worst_above] += SHAPE_WEIGHT / divisor
-        if divisor == below:
-            slope[worst, 1 - worst_above] -= SHAPE_WEIGHT * above / (divisor * divisor)
-
-
-@njit(cache=True)
-def _divisor(scale):
-    if abs(scale) >= SMALLEST_DIVISOR:
-        return np.float64(scale)
-    return np.copysign(SMALLEST_DIVISOR, np.float64(scale))
-
-
-@njit(cache=True)
-def _adam_step(raw, gradient, first_moment, second_moment, step_size, root):
-    """Lead the render's gradient to the raw parameters, add the shape term's, and step."""
+def _to_raw(raw, gradient):
+    """Gradient [N, 6] of the raw parameters, from [N, 9] of the activated ones."""
     slope = np.empty_like(raw)
     for i in range(raw.shape[0]):
         for axis in range(2):
-            slope[i, axis] = gradient[i, 2 + axis] if raw[i, axis] > 0 else 0.0
+            slope[i, axis] = gradient[i, 2 + axis] if raw[i, axis] > 0.0 else 0.0
         turn = 1.0 / (1.0 + np.exp(-raw[i, 2]))
         slope[i, 2] = gradient[i, 4] * np.pi * turn * (1.0 - turn)
         for channel in range(3):
             color = 1.0 / (1.0 + np.exp(-raw[i, 3 + channel]))
             slope[i, 3 + channel] = gradient[i, 6 + channel] * color * (1.0 - color)
-    _add_shape_gradient(raw, slope)
+    return slope
+
+
+@njit(cache=True)
+def _add_shape_gradient(raw, slope, limit, weight, smallest):
+    """Add `weight` times the gradient of `GS2D.parameters.shape_loss` to `slope` [N, 6].
+
+    The constants come as arguments, because compiled code is cached with the globals it saw.
+    """
+    worst, worst_above, worst_ratio = -1, 0, limit
+    for i in range(raw.shape[0]):
+        for above in range(2):
+            ratio = raw[i, above] / _divisor(raw[i, 1 - above], smallest)
+            if ratio > worst_ratio:
+                worst, worst_above, worst_ratio = i, above, ratio
+    if worst >= 0:
+        above, below = worst_above, 1 - worst_above
+        divisor = _divisor(raw[worst, below], smallest)
+        slope[worst, above] += weight / divisor
+        if divisor == raw[worst, below]:
+            slope[worst, below] -= weight * raw[worst, above] / (divisor * divisor)
+
+
+@njit(cache=True)
+def _divisor(scale, smallest):
+    return np.float64(scale) if abs(scale) >= smallest else np.copysign(smallest, scale)
+
+
+@njit(cache=True)
+def _adam_step(raw, slope, first_moment, second_moment, step_size, root):
+    """One step of Adam (Kingma & Ba, 2015), both bias corrections folded into the last two."""
     for i in range(raw.shape[0]):
         for j in range(raw.shape[1]):
-            g = slope[i, j]
-            first_moment[i, j] += (1.0 - BETA1) * (g - first_moment[i, j])
-            second_moment[i, j] = BETA2 * second_moment[i, j] + (1.0 - BETA2) * g * g
-            raw[i, j] -= (
-                step_size * first_moment[i, j] / (np.sqrt(second_moment[i, j]) / root + EPSILON)
-            )
+            first_moment[i, j] += (1.0 - BETA1) * (slope[i, j] - first_moment[i, j])
+            second_moment[i, j] *= BETA2
+            second_moment[i, j] += (1.0 - BETA2) * slope[i, j] * slope[i, j]
+            scale = np.sqrt(second_moment[i, j]) / root + EPSILON
+            raw[i, j] -= step_size * first_moment[i, j] / scale

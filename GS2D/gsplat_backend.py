@@ -22,7 +22,7 @@ def why_unusable() -> str | None:
     """
     instead = "or use the backend 'cpu'"
     if not torch.cuda.is_available():
-        return f"the backend 'gsplat' needs a CUDA GPU and a CUDA build of torch: install them {instead}"
+        return f"the backend 'gsplat' needs CUDA: use a machine and a torch that have it {instead}"
     try:
         version = importlib.metadata.version("gsplat")
     except importlib.metadata.PackageNotFoundError:
@@ -69,7 +69,6 @@ def _render_on_gpu(means, scales, rotations, colors, opacities, width, height):
         depths = torch.ones_like(opacities)
         _, ids, order = isect_tiles(means[None], radii[None], depths[None], TILE, across, down)
         offsets = isect_offset_encode(ids, 1, across, down)
-    image, alpha = rasterize_to_pixels(
-        means[None], conics[None], colors[None], opacities[None], width, height, TILE, offsets, order
-    )  # fmt: skip
+    batch = means[None], conics[None], colors[None], opacities[None]
+    image, alpha = rasterize_to_pixels(*batch, width, height, TILE, offsets, order)
     return image[0], alpha[0, ..., 0]

@@ -22,6 +22,11 @@ SHAPE_WEIGHT = 0.2
 SMALLEST_DIVISOR = 1e-3
 
 
+def in_unit_range(image: np.ndarray) -> np.ndarray:
+    """Colours as float32 in [0, 1], from uint8 or from such floats."""
+    return image.astype(np.float32) / np.float32(255.0 if image.dtype == np.uint8 else 1.0)
+
+
 def neighbour_distances(points: np.ndarray) -> np.ndarray:
     """Root mean square distance [N] to the 3 nearest other heads, or to those there are."""
     if len(points) == 1:
@@ -42,7 +47,7 @@ def initial_parameters(
     height, width = image.shape[:2]
     column = np.clip(np.floor(points[:, 0]).astype(int), 0, width - 1)
     row = np.clip(np.floor(points[:, 1]).astype(int), 0, height - 1)
-    colors = np.clip(image[row, column], COLOR_MARGIN, 1.0 - COLOR_MARGIN)
+    colors = np.clip(in_unit_range(image[row, column]), COLOR_MARGIN, 1.0 - COLOR_MARGIN)
     turn = np.random.default_rng(seed).uniform(1e-6, 1.0 - 1e-6, (len(points), 1))
     # log of a distance below 1 px is negative, of 0 minus infinity: the maximum ends both.
     scale = np.log(np.maximum(distances, np.exp(SMALLEST_START)))[:, None]
@@ -55,7 +60,7 @@ def _logit(probability: np.ndarray) -> np.ndarray:
 
 
 def activate(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Scales relu(raw) + 1 in pixels [N, 2], rotations pi sigmoid(raw) [N], colours sigmoid(raw)."""
+    """Scales relu(raw) + 1 in pixels [N, 2], rotations pi sigmoid(raw) [N], colours [N, 3]."""
     return (
         torch.relu(raw[:, :2]) + 1.0,
         torch.pi * torch.sigmoid(raw[:, 2]),
@@ -77,7 +82,7 @@ def shape_loss(raw: torch.Tensor) -> torch.Tensor:
 
 
 def fitted_pixels(points: np.ndarray, distances: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pixels bool [H, W] that the background mask's Gaussians reach; the rest of the photo is copied.
+    """Pixels bool [H, W] that the background mask's Gaussians reach; the others are copied.
 
     They are isotropic, of scale clamp(distance / 6, 2, 0.015 max(W, H)), and reach as far as
     alpha >= 1/255.

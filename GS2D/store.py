@@ -1,8 +1,8 @@
 """Stored Gaussians: `gs_params/NAME_gs_params.h5` beside the photos.
 
 The dataset `params`, float32 [N, 8], holds x, y, s0, s1, theta, r, g, b of every head: centre and
-standard deviations in pixels of the photo, angle of the first axis in radians, colour in [0, 1]. Row
-i belongs to row i of the annotation.
+standard deviations in pixels of the photo, angle of the first axis in radians, colour in [0, 1].
+Row i belongs to row i of the annotation.
 """
 
 from __future__ import annotations

@@ -132,12 +132,13 @@ def draw_density(
     Args:
         path: Picture to write.
         image: Photo, uint8 [H, W, 3] or float in 0-1.
-        density: People per cell [h, w]; cells are squares of W // w pixels from the corner on.
+        density: People per cell [h, w]; cells are squares from the corner on, whose side is the
+            power of two nearest to W / w, so that a last column may be cut or missing.
         predicted: Predicted count.
         actual: Annotated count, where it is known.
     """
     density = np.squeeze(np.asarray(density, dtype=np.float64))
-    stride = max(np.shape(image)[1] // density.shape[1], 1)
+    stride = 2 ** max(round(np.log2(np.shape(image)[1] / density.shape[1])), 0)
     top = density.max(initial=0.0)
     share = (density / top if top > 0 else density).clip(0, 1)
     overlay = colormaps[_DENSITY_COLOURS](share)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gst.models.vgg import density_size
 
@@ -17,7 +18,8 @@ class VGGSmall(nn.Module):
 
     The first convolution has stride 2: at full resolution it would cost as much as all others.
     Batch normalisation uses running statistics in evaluation, which hold for any size of photo;
-    group normalisation would see other statistics in a whole photo than in a crop.
+    group normalisation would see other statistics in a whole photo than in a crop. Without any
+    normalisation, and with abs in place of softplus at the end, it learns more slowly.
     """
 
     takes_imagenet_weights = False
@@ -40,7 +42,7 @@ class VGGSmall(nn.Module):
         )
         self.reg_layer = nn.Conv2d(last, 1, 1)
         nn.init.normal_(self.reg_layer.weight, std=last**-0.5)
-        nn.init.zeros_(self.reg_layer.bias)
+        nn.init.constant_(self.reg_layer.bias, -1.0)
         # Saves a quarter of a step's time on a CPU.
         self.to(memory_format=torch.channels_last)
 
@@ -49,7 +51,7 @@ class VGGSmall(nn.Module):
         height, width = density_size(images)
         # A side that is no multiple of 8 would round up at the strided convolution.
         features = self.features(images[..., : height * 8, : width * 8])
-        return self.reg_layer(features).abs() / PIXELS
+        return functional.softplus(self.reg_layer(features)) / PIXELS
 
 
 def convolution(channels: int, width: int, stride: int = 1, dilation: int = 1) -> list[nn.Module]:

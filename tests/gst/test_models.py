@@ -176,7 +176,7 @@ def test_small_model_options():
 def test_small_model_learns_to_count():
     torch.manual_seed(0)
     model = build_model("vgg_small", width=0.25)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     dots = torch.zeros(4, 3, 64, 64)
     for count in range(4):
         for dot in range(count):
@@ -187,11 +187,11 @@ def test_small_model_learns_to_count():
         return (model(dots).sum((1, 2, 3)) - wanted).abs().mean()
 
     before = float(error().detach())
-    for _ in range(60):
+    for _ in range(40):
         optimizer.zero_grad()
         error().backward()
         optimizer.step()
-    assert float(error().detach()) < 0.5 * before
+    assert float(error().detach()) < 0.2 * before
 
 
 @pytest.mark.parametrize("inside", [None, "model", "model_state_dict"])

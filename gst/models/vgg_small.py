@@ -16,7 +16,7 @@ which random weights give, mean a plausible crowd."""
 class VGGSmall(nn.Module):
     """3×3 convolutions with batch normalisation, stride 8, a cell sees 109 × 109 pixels.
 
-    The first convolution has stride 2: at full resolution it would cost as much as all others.
+    The first convolution has stride 2, since layers at full resolution take most of a step's time.
     Batch normalisation uses running statistics in evaluation, which hold for any size of photo;
     group normalisation would see other statistics in a whole photo than in a crop. Without any
     normalisation, and with abs in place of softplus at the end, it learns more slowly.

@@ -115,6 +115,14 @@ def test_the_epoch_reports_the_mean_over_photos(write_set):
     assert figures["transport"] == pytest.approx(whole["transport"].item(), rel=1e-5)
 
 
+def test_an_epoch_trains_in_training_mode_whatever_came_before(write_set):
+    model = build_model("vgg_small", width=0.25).eval()
+    before = model.features[1].running_mean.clone()
+    optimizer = torch.optim.Adam(model.parameters())
+    train_one_epoch(model, [one_batch(write_set())], optimizer, CPU, 0)
+    assert not torch.equal(model.features[1].running_mean, before)
+
+
 def test_attention_variance_is_a_loss_of_its_own_and_epochs_repeat_with_dropout(write_set):
     batch = one_batch(write_set(), indices=(0,))
     model = build_model("vgg_trans").train()

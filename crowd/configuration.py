@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 from collections.abc import Callable, Sequence
@@ -35,9 +36,8 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         first = _first_look(argv, self)
         files = [self.preset(first)] if self.preset else []
         files = [Path(file) for file in [*files, first.get("config")] if file]
-        for file in files:
-            self._check_keys(file)
-        self.default_config_files = [str(file) for file in files]
+        # jsonargparse takes no file without a key.
+        self.default_config_files = [str(file) for file in files if self._check_keys(file)]
         arguments = self.parse_args(argv)
         return arguments.clone(with_meta=False)
 
@@ -45,7 +45,8 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         """Names that a YAML file may set."""
         return [action.dest for action in self._actions if action.dest != "help"]
 
-    def _check_keys(self, file: Path) -> None:
+    def _check_keys(self, file: Path) -> bool:
+        """Return whether a YAML file sets anything; raise `InputError` for what it may not set."""
         require_file(file, "name an existing YAML file with --config")
         try:
             values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
@@ -61,6 +62,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
                 self.parse_object({dest: value}, defaults=False, _skip_required=True)
             except InputError as error:
                 raise InputError(f"{file}: {error}") from None
+        return bool(values)
 
     def _explain(self, message: str) -> str:
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
@@ -81,8 +83,6 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 def _first_look(argv: Sequence[str] | None, parser: ArgumentParser) -> dict:
     """Read only what chooses the YAML files, leaving all checks to the full parse."""
-    import argparse
-
     look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for action in parser._actions:
         if action.option_strings and action.dest != "help":

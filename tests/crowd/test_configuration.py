@@ -44,6 +44,12 @@ def test_defaults_preset_config_command_line(parser, tmp_path):
     assert parser.read([]).lr == 1e-5
 
 
+@pytest.mark.parametrize("text", ["", "# nothing is set here\n"])
+def test_empty_yaml_changes_nothing(parser, tmp_path, text):
+    read = parser.read(["--config", write(tmp_path / "mine.yml", text)])
+    assert vars(read) | {"config": None} == vars(parser.read([]))
+
+
 def test_resolved_arguments_read_back(parser, tmp_path):
     read = parser.read(["--lr", "0.00001", "--crop-size", "7", "--visual"])
     config = write(tmp_path / "saved.yml", save_arguments(read))

@@ -27,7 +27,7 @@ class SmallHRNet(nn.Module):
         hidden: channels between the transposed convolutions of the head.
     """
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 96), blocks: int = 1, hidden: int = 16):
+    def __init__(self, widths: Sequence[int] = (32, 48, 64), blocks: int = 1, hidden: int = 16):
         super().__init__()
         self.stride = 2 ** (len(widths) + 1)  # of the coarsest branch
         self.stem = nn.Sequential(

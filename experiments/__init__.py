@@ -1,0 +1,1 @@
+"""What uses everything: the demo, and later the tables and their report."""

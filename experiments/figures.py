@@ -1,0 +1,100 @@
+"""Pictures of a GST run: fitted Gaussians, the kernel, densities and the training curve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from crowd import pictures
+from crowd.images import read_image
+from crowd.runs import read_log
+from GS2D import rasterize
+from GS2D.store import gaussians_path, read_gaussians
+from gst import transport_kernel
+from gst.counter import Counter, load_counter
+from gst.evaluation import predict_density
+from gst.photos import photo_tensor, read_photo
+from gst.processed import read_annotation, split_photos
+
+DENSITIES = 3
+
+
+def draw_gst(processed: Path, run: Path, output: Path) -> list[Path]:
+    """Draw a run's pictures into `output` and return their paths.
+
+    Args:
+        processed: processed set with Gaussians in `train/gs_params`.
+        run: folder of train_gs.py.
+        output: folder for the pictures.
+    """
+    counter = load_counter(run / "best.pth", torch.device("cpu"))
+    photo = _busy_photo(split_photos(processed, "train"))
+    gaussians = output / "gaussians.jpg"
+    kernel = output / "kernel.jpg"
+    draw_fit(gaussians, photo)
+    draw_kernel(kernel, photo)
+    drawn = [gaussians, kernel]
+    for number, path in enumerate(_spread(split_photos(processed, "test"), DENSITIES), start=1):
+        drawn.append(output / f"density_{number}.jpg")
+        draw_count(drawn[-1], path, counter)
+    curve = output / "training.png"
+    log = read_log(run / "log.jsonl")
+    pictures.draw_curve(curve, log, ["transport", "val_mae", "val_rmse"], "Training")
+    return [*drawn, curve]
+
+
+def draw_fit(path: Path, photo: Path) -> None:
+    """Draw the fitted Gaussians of a photo, as ellipses and as they render."""
+    image = read_image(photo)
+    params = read_gaussians(gaussians_path(photo))
+    means, scales, rotations, colors = params[:, :2], params[:, 2:4], params[:, 4], params[:, 5:]
+    render, _ = rasterize(means, scales, rotations, colors, image.shape[1], image.shape[0])
+    pictures.draw_gaussians(path, image, means, scales, rotations, colors, render=render.numpy())
+
+
+def draw_kernel(path: Path, photo: Path) -> None:
+    """Draw which head each cell of a photo's densest square sends its density to."""
+    image = read_image(photo)
+    params = read_gaussians(gaussians_path(photo))
+    size = min(256, *(side // 8 * 8 for side in image.shape[:2]))
+    origin = _densest_crop(params[:, :2], image.shape[:2], size)
+    points = params[:, :2] - origin
+    inside = ((points >= 0) & (points < size)).all(axis=1)
+    kernel = transport_kernel(points[inside], params[inside, 2:4], params[inside, 4], size)
+    pictures.draw_responsibilities(
+        path, image, kernel.numpy(), origin, size, 8, points=params[inside, :2]
+    )
+
+
+def draw_count(path: Path, photo: Path, counter: Counter) -> None:
+    """Draw the predicted density over a photo with both counts."""
+    image = read_photo(photo, counter.preprocessing)
+    tensor = photo_tensor(image, counter.preprocessing)
+    density = predict_density(counter.model, tensor, counter.preprocessing.tile).numpy()
+    pictures.draw_density(path, image, density, density.sum(), len(read_annotation(photo)))
+
+
+def _busy_photo(photos: list[Path]) -> Path:
+    """Pick the photo with more heads than three quarters of the others."""
+    counts = [len(read_annotation(photo)) for photo in photos]
+    return photos[int(np.argsort(counts)[len(photos) * 3 // 4])]
+
+
+def _spread(photos: list[Path], number: int) -> list[Path]:
+    """Pick `number` photos evenly from few heads to many."""
+    order = np.argsort([len(read_annotation(photo)) for photo in photos])
+    picks = np.linspace(0.25, 0.95, min(number, len(photos))) * (len(photos) - 1)
+    return [photos[order[round(pick)]] for pick in picks]
+
+
+def _densest_crop(points: np.ndarray, shape: tuple[int, int], size: int) -> tuple[int, int]:
+    """Corner (x, y), multiples of 8, of the square of `size` that holds most points."""
+    best, corner = -1, (0, 0)
+    for y in range(0, shape[0] - size + 1, 32):
+        for x in range(0, shape[1] - size + 1, 32):
+            inside = ((points >= (x, y)) & (points < (x + size, y + size))).all(axis=1).sum()
+            if inside > best:
+                best, corner = inside, (x, y)
+    return corner

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from crowd.errors import InputError
@@ -18,7 +19,7 @@ from crowd.files import read_h5, write_h5
 FOLDER = "gs_params"
 SUFFIX = "_gs_params.h5"
 COLUMNS = ("x", "y", "s0", "s1", "theta", "r", "g", "b")
-_REMEDY = "remove it and fit again with 2dgs_counting_1gs_gsplat.py"
+_REMEDY = "remove it and run 2dgs_counting_1gs_gsplat.py again"
 
 
 def gaussians_path(image_path: str | os.PathLike) -> Path:
@@ -27,14 +28,31 @@ def gaussians_path(image_path: str | os.PathLike) -> Path:
     return image_path.parent / FOLDER / f"{image_path.stem}{SUFFIX}"
 
 
-def write_gaussians(path: str | os.PathLike, params: np.ndarray) -> None:
-    """Write `params` [N, 8] as float32, whole or not at all; raise `ValueError` unless finite."""
+def backup_path(path: str | os.PathLike) -> Path:
+    """Where deformity elimination keeps the Gaussians of `path` as they were fitted."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}_bk{path.suffix}")
+
+
+def write_gaussians(
+    path: str | os.PathLike, params: np.ndarray, losses: tuple[float, float] | None = None
+) -> None:
+    """Write Gaussians whole or not at all.
+
+    Args:
+        path: The h5 file.
+        params: [N, 8], written as float32; all finite, only the scales of a file from elsewhere may
+            be NaN.
+        losses: Render loss and shape loss of the fit, kept as a second dataset `losses`.
+
+    Raises:
+        ValueError: `params` has another shape, or is not finite.
+    """
     params = np.asarray(params, dtype=np.float32)
-    if params.ndim != 2 or params.shape[1] != len(COLUMNS):
-        raise ValueError(f"Gaussians are [N, {len(COLUMNS)}], not {list(params.shape)}")
-    if not np.isfinite(params).all():
-        raise ValueError(f"{path} would hold values that are not finite")
-    write_h5(path, params=params)
+    if (fault := _fault(params)) is not None:
+        raise ValueError(f"Gaussians for {path}: {fault}")
+    extra = {} if losses is None else {"losses": np.asarray(losses, dtype=np.float64)}
+    write_h5(path, params=params, **extra)
 
 
 def read_gaussians(path: str | os.PathLike) -> np.ndarray:
@@ -44,10 +62,24 @@ def read_gaussians(path: str | os.PathLike) -> np.ndarray:
     than a scale is not finite.
     """
     params = read_h5(path, "params", _REMEDY)
-    numeric = np.issubdtype(params.dtype, np.number)
-    if not numeric or params.ndim != 2 or params.shape[1] != len(COLUMNS):
-        raise InputError(f"{path} holds no [N, {len(COLUMNS)}] array of Gaussians: {_REMEDY}")
-    params = params.astype(np.float32)
-    if not np.isfinite(np.delete(params, [2, 3], axis=1)).all():
-        raise InputError(f"{path} holds values that are not finite: {_REMEDY}")
-    return params
+    if (fault := _fault(params)) is not None:
+        raise InputError(f"{path} holds {fault}: {_REMEDY}")
+    return params.astype(np.float32)
+
+
+def _fault(params: np.ndarray) -> str | None:
+    """What is wrong with an array of Gaussians, or None."""
+    if not np.issubdtype(params.dtype, np.number):
+        return "values that are not numbers"
+    if params.ndim != 2 or params.shape[1] != len(COLUMNS):
+        return f"an array {list(params.shape)} in place of [N, {len(COLUMNS)}]"
+    if not np.isfinite(np.delete(params, [2, 3], axis=1)).all() or np.isinf(params).any():
+        return "values that are not finite"
+    return None
+
+
+def read_losses(path: str | os.PathLike) -> tuple[float, float]:
+    """Read render loss and shape loss; NaN, NaN where the file does not tell (released files)."""
+    with h5py.File(path, "r") as file:
+        losses = file["losses"][()] if "losses" in file else (np.nan, np.nan)
+    return float(losses[0]), float(losses[1])

@@ -1,0 +1,60 @@
+"""GST 2: fit one 2D Gaussian per annotated head to every training photo.
+
+    python 2dgs_counting_1gs_gsplat.py --config GS2D/config_qnrf_gsplat.yml
+
+Writes `gs_params/NAME_gs_params.h5` beside the photos, and `gs_params/loss_results.csv`. Run again,
+it goes on where it stopped. Several GPUs: start it with torchrun, one process a GPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from crowd.errors import InputError, command
+from GS2D.arguments import UNUSED_RELEASE_KEYS, build_parser, photo_folder
+from GS2D.jobs import FitSettings, is_finished, keep_settings, photos_to_fit, write_loss_table
+from GS2D.workers import fit_photos, rank_and_size
+
+
+def check(arguments) -> None:
+    """Raise `InputError` for values that cannot be; say which keys have no effect."""
+    if arguments.root_path is None:
+        raise InputError("name the photos: --config GS2D/config_qnrf_gsplat.yml, or --root_path")
+    if arguments.bk_num != 0:
+        raise InputError(
+            f"bk_num {arguments.bk_num}: background Gaussians do not exist, set it to 0"
+        )
+    if not arguments.gt_points:
+        raise InputError("gt_points False: Gaussians stand on annotated heads, set it to True")
+    for name in ("num_epochs", "learning_rate", "downsample_ratio", "workers"):
+        if not arguments[name] > 0:
+            raise InputError(f"{name} {arguments[name]} must be positive")
+    unused = [key for key in UNUSED_RELEASE_KEYS if arguments[key] is not None]
+    if unused:
+        print(f"note: {', '.join(unused)} have no effect, in the released code as here")
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command with `argv` (default: the command line)."""
+    arguments = build_parser(__doc__.split("\n", 1)[0]).read(argv)
+    check(arguments)
+    names = [field.name for field in dataclasses.fields(FitSettings)]
+    settings = FitSettings(**{name: arguments[name] for name in names})
+    folder = photo_folder(arguments.root_path)
+    rank, size = rank_and_size()
+    photos = photos_to_fit(folder)[rank::size]
+    redo = arguments.overwrite
+    since = keep_settings(folder, settings, redo) if rank == 0 or not redo else 0
+    waiting = [photo for photo in photos if redo or not is_finished(photo, since)]
+    try:
+        if waiting:
+            fit_photos(waiting, settings, arguments.workers)
+    finally:
+        write_loss_table(folder)
+    print(f"{len(waiting)} photos fitted, {len(photos) - len(waiting)} were finished")
+
+
+if __name__ == "__main__":
+    main()

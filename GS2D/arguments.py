@@ -1,0 +1,48 @@
+"""Arguments that fitting and deformity elimination share: the keys of config_*_gsplat.yml."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionYesNo
+
+from crowd.configuration import ArgumentParser
+from crowd.files import require_folder
+
+# The released configurations hold these; nothing reads them, there or here.
+UNUSED_RELEASE_KEYS = (
+    "display_interval",
+    "gradient_threshold",
+    "gaussian_threshold",
+    "display_loss",
+)
+
+
+def build_parser(description: str) -> ArgumentParser:
+    """Return the parser; the keys are those of the released configurations, and a few more."""
+    parser = ArgumentParser(description=description)
+    add = parser.add_argument
+    add("--root_path", "--root-path", type=str, help="processed set, or folder of photos + npy")
+    add("--downsample_ratio", type=float, default=1, help="fit at 1/ratio of the photo's size")
+    add("--num_epochs", type=int, default=4000, help="iterations of the fit")
+    add("--learning_rate", type=float, default=0.01)
+    add("--bk_num", type=int, default=0, help="background Gaussians; only 0 is implemented")
+    copied = "copy the pixels that lie far from every head"
+    add("--use_bk_mask", action=ActionYesNo(no_prefix="no_"), default=True, help=copied)
+    centres = "centres at the heads; the only way there is"
+    add("--gt_points", action=ActionYesNo(no_prefix="no_"), default=True, help=centres)
+    add("--backend", default="auto", choices=("auto", "cpu", "gsplat", "reference"))
+    add("--seed", type=int, default=0, help="of the initial rotations")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes, one thread each")
+    add("--overwrite", action="store_true", help="fit photos again that are finished")
+    for key in UNUSED_RELEASE_KEYS:
+        add(f"--{key}", type=Any, help="accepted for the released configurations, without effect")
+    return parser
+
+
+def photo_folder(root_path: str | os.PathLike) -> Path:
+    """The folder of the photos: `root_path/train` where there is one, else `root_path`."""
+    root = require_folder(root_path, "set root_path to the processed set or a folder of photos")
+    return root / "train" if (root / "train").is_dir() else root

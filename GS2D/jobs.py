@@ -1,0 +1,161 @@
+"""The files of a fit: photos with annotations in, Gaussians and the table of losses out."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from crowd.errors import InputError
+from crowd.files import read_array, write_text
+from crowd.images import list_images, open_image, read_orientation
+from crowd.progress import progress
+from GS2D.fitting import fit_gaussians
+from GS2D.store import (
+    FOLDER,
+    SUFFIX,
+    backup_path,
+    gaussians_path,
+    read_gaussians,
+    read_losses,
+    write_gaussians,
+)
+
+LOSS_TABLE = "loss_results.csv"
+SETTINGS = "fit.yml"
+_REMEDY = "write the set again with preprocess_dataset_ucf.py"
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What the result of a fit depends on, beside photo and points: keys of the configuration."""
+
+    num_epochs: int = 4000
+    learning_rate: float = 0.01
+    use_bk_mask: bool = True
+    seed: int = 0
+    downsample_ratio: float = 1.0
+    backend: str = "auto"
+
+
+def photos_to_fit(folder: Path) -> list[Path]:
+    """All photos of `folder`, each with an annotation that fits it; raises `InputError` else."""
+    photos = list_images(folder)
+    if not photos:
+        raise InputError(f"{folder} holds no photos: set root_path to a folder that does")
+    names: dict[str, Path] = {}
+    for photo in progress(photos, "checking", "photo"):
+        if names.setdefault(photo.stem, photo) is not photo:
+            raise InputError(f"{names[photo.stem]} and {photo.name} share a name: rename one")
+        read_points(photo)
+    return photos
+
+
+def read_points(photo: Path) -> np.ndarray:
+    """Points float32 [N, 2] of `NAME.npy` beside the photo, [N, 2] or [N, 3], inside the photo."""
+    path = photo.with_suffix(".npy")
+    points = read_array(path, _REMEDY)
+    if not np.issubdtype(points.dtype, np.number) or points.ndim != 2 or points.shape[1] < 2:
+        raise InputError(f"{path} holds no [N, 2] or [N, 3] array of points: {_REMEDY}")
+    points = points[:, :2].astype(np.float32)
+    if not np.isfinite(points).all():
+        raise InputError(f"{path} holds points that are not finite: {_REMEDY}")
+    outside = ((points < 0) | (points > _photo_size(photo))).any(axis=1)
+    if outside.any():
+        x, y = points[outside][0]
+        raise InputError(
+            f"{path} has {outside.sum()} points outside {photo.name}, the first at "
+            f"({x:g}, {y:g}): {_REMEDY}"
+        )
+    return points
+
+
+def _photo_size(photo: Path) -> tuple[int, int]:
+    """Width and height of the upright photo, without decoding its pixels."""
+    orientation = read_orientation(photo)
+    with Image.open(photo) as image:
+        return image.size if orientation < 5 else image.size[::-1]
+
+
+def keep_settings(folder: Path, settings: FitSettings, overwrite: bool) -> int:
+    """Write `gs_params/fit.yml`; return since when it stands, in ns: what is older is unfinished.
+
+    The backend is no part of it: all of them compute the same. Raises `InputError` when Gaussians
+    were fitted with other settings, unless they are to be overwritten. Gaussians without such a
+    file, which come from elsewhere, count as finished.
+    """
+    path = folder / FOLDER / SETTINGS
+    values = dataclasses.asdict(settings)
+    del values["backend"]
+    present = any(path.parent.glob(f"*{SUFFIX}"))
+    old = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if old is None and present and not overwrite:
+        return 0
+    if old != values and present and not overwrite:
+        name = next(name for name in values if old.get(name) != values[name])
+        raise InputError(
+            f"{path.parent} was fitted with {name} {old.get(name)}, not {values[name]}: keep to "
+            "that, or fit all photos again with --overwrite"
+        )
+    if old != values or overwrite:
+        write_text(path, yaml.safe_dump(values, sort_keys=False))
+    return path.stat().st_mtime_ns
+
+
+def is_finished(photo: Path, since: int) -> bool:
+    """Whether the Gaussians are there, whole, and newer than settings, photo and annotation."""
+    path, sources = gaussians_path(photo), (photo, photo.with_suffix(".npy"))
+    try:
+        newest = max(since, *(source.stat().st_mtime_ns for source in sources))
+        if path.stat().st_mtime_ns < newest:
+            return False
+        return len(read_gaussians(path)) == len(read_points(photo))
+    except (FileNotFoundError, InputError):
+        return False
+
+
+def fit_photo(photo: Path, settings: FitSettings, quiet: bool = True) -> None:
+    """Fit one photo and write its Gaussians and losses; raises `InputError` for bad input."""
+    image, points = open_image(photo), read_points(photo)
+    ratio = settings.downsample_ratio
+    if ratio != 1:
+        image = image.resize([max(1, round(side / ratio)) for side in image.size], Image.BOX)
+    fitted = fit_gaussians(
+        np.asarray(image),
+        points / ratio,
+        settings.num_epochs,
+        settings.learning_rate,
+        settings.backend,
+        settings.seed,
+        settings.use_bk_mask,
+        quiet,
+    )
+    params = fitted.as_params()
+    params[:, :2] = points
+    params[:, 2:4] *= ratio
+    if not np.isfinite(params).all():
+        raise InputError(
+            f"the fit of {photo} diverged: choose a learning_rate below {settings.learning_rate:g}"
+        )
+    path = gaussians_path(photo)
+    # Deformity elimination keeps what it read there: of an earlier fit now.
+    backup_path(path).unlink(missing_ok=True)
+    write_gaussians(path, params, (fitted.render_loss, fitted.shape_loss))
+
+
+def write_loss_table(folder: Path) -> None:
+    """Write `gs_params/loss_results.csv` from the losses that every photo's file holds."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["File Name", "Render_Loss", "Shape_Loss"])
+    for photo in list_images(folder):
+        path = gaussians_path(photo)
+        if path.is_file():
+            table.writerow([photo.name, *(f"{loss:.6g}" for loss in read_losses(path))])
+    write_text(folder / FOLDER / LOSS_TABLE, text.getvalue())

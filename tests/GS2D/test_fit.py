@@ -1,0 +1,205 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from GS2D import Gaussians, autograd_fit, fit_gaussians, fused_fit, rasterize
+from GS2D.parameters import (
+    activate,
+    fitted_pixels,
+    initial_parameters,
+    neighbour_distances,
+    shape_loss,
+)
+
+
+def heads(columns, rows, seed, gap=42.0, jitter=2.0):
+    """Points on a jittered grid, [columns rows, 2], in an image of gap pixels a cell."""
+    random = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
+    points = (grid + 0.5) * gap + random.uniform(-jitter, jitter, (len(grid), 2))
+    return points.astype(np.float32), int(columns * gap), int(rows * gap)
+
+
+def axes(scales, rotations):
+    """Long and short axis [N, 2], and the long one's angle modulo pi [N]."""
+    long = scales.argmax(axis=1)
+    angle = np.where(long == 0, rotations, rotations + np.pi / 2) % np.pi
+    return -np.sort(-scales, axis=1), angle
+
+
+def picture_of(points, width, height, seed, smallest=4.0, largest=6.5):
+    random = np.random.default_rng(seed)
+    short = random.uniform(smallest, largest, len(points))
+    # A raw ratio below 1.4 costs nothing: scale = raw + 1.
+    long = (short - 1.0) * random.uniform(1.25, 1.38, len(points)) + 1.0
+    rotations = random.uniform(0, np.pi, len(points))
+    colors = random.uniform(0.3, 0.9, (len(points), 3))
+    scales = np.stack([long, short], axis=1)
+    image, _ = rasterize(points, scales, rotations, colors, width, height)
+    return image, scales, rotations
+
+
+@pytest.mark.parametrize("background_mask", [False, True])
+def test_fit_recovers_what_a_picture_was_rendered_from(background_mask):
+    points, width, height = heads(4, 3, seed=0)
+    if background_mask:
+        # The mask's Gaussians are at most 0.015 times the long side wide: a long black strip.
+        width = 700
+    image, scales, rotations = picture_of(points, width, height, seed=1)
+    if background_mask:
+        distances = neighbour_distances(points)
+        assert (np.clip(distances / 6, 2, 0.015 * width) >= scales.max() - 0.9).all()
+    fitted = fit_gaussians(image, points, 1200, backend="cpu", background_mask=background_mask)
+    true_axes, true_angle = axes(scales, rotations)
+    axes_found, angle = axes(fitted.scales, fitted.rotations)
+    assert np.median(np.abs(axes_found / true_axes - 1)) < 0.05
+    turn = np.abs((angle - true_angle + np.pi / 2) % np.pi - np.pi / 2)
+    assert np.median(turn) < 0.05 * np.pi
+    assert fitted.render_loss < 0.02 and fitted.shape_loss == 0
+    np.testing.assert_array_equal(fitted.means, points)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("background_mask", [False, True])
+def test_fused_fit_agrees_with_its_readable_twin(dtype, background_mask):
+    random = np.random.default_rng(4)
+    points = random.uniform(-3, 63, (9, 2))
+    blocks = random.uniform(0, 255, (12, 12, 3)).astype(np.uint8)
+    image = np.kron(blocks, np.ones((5, 5, 1), np.uint8))
+    image = image if dtype == np.uint8 else image.astype(np.float32) / 255
+    fast, slow = (
+        fit_gaussians(image, points, 50, backend=backend, background_mask=background_mask)
+        for backend in ("cpu", "reference")
+    )
+    assert fast.render_loss == pytest.approx(slow.render_loss, rel=1e-3)
+    assert fast.shape_loss == pytest.approx(slow.shape_loss, abs=1e-2)
+    for name, tolerance in (("scales", 0.01), ("colors", 0.005)):
+        difference = np.abs(getattr(fast, name) - getattr(slow, name))
+        assert np.median(difference) < tolerance / 10 and difference.max() < tolerance
+    # A round Gaussian's angle has no gradient: noise decides its first steps in either.
+    assert np.median(np.abs(fast.rotations - slow.rotations)) < 0.02
+
+
+def test_one_step_follows_the_loss_as_written():
+    """Adam's first step is lr times the gradient's sign: compare with autograd on the formula."""
+    random = np.random.default_rng(8)
+    points = random.uniform(5, 45, (6, 2)).astype(np.float32)
+    image = random.uniform(0, 1, (50, 50, 3)).astype(np.float32)
+    start = random.normal(0, 1, (6, 6)).astype(np.float32)
+    start[:, :2] = [[2, 3.5], [4, 2.2], [1, 3.2], [-0.5, 2], [-1, -3], [0, 2]]
+    raw = torch.tensor(start, requires_grad=True)
+    render, _ = rasterize(points, *activate(raw), 50, 50, backend="reference")
+    ratios = [s0 / s1 if s0 / s1 > s1 / s0 else s1 / s0 for s0, s1 in raw[:5, :2]]
+    shape = torch.relu(torch.stack(ratios).max() - 1.5)
+    assert shape.item() == pytest.approx(1.7, rel=1e-5)
+    mean = (render - torch.tensor(image)).abs().mean() * (2500 / 2000)
+    gradient = torch.autograd.grad(mean + 0.2 * shape, raw)[0].numpy()
+    gradient[5] = 0  # its raw scale 0 makes the ratio infinite in the formula
+    stepped, _, _ = fused_fit.fit(start, points, image, 2000, 1, 0.01)
+    clear = np.abs(gradient) > 1e-5
+    assert clear.sum() > 20
+    moved = (stepped - start)[clear]
+    np.testing.assert_allclose(moved, -0.01 * np.sign(gradient[clear]), rtol=0.02)
+
+
+def test_shape_loss_stays_finite_where_a_raw_scale_is_zero():
+    for scales in ([[0.0, 2.0]], [[-0.0, 2.0]], [[1e-7, 3.0], [2.0, 2.0]], [[0.0, 0.0]]):
+        raw = torch.zeros(len(scales), 6)
+        raw[:, :2] = torch.tensor(scales)
+        raw.requires_grad_()
+        loss = shape_loss(raw)
+        loss.backward()
+        assert torch.isfinite(loss) and torch.isfinite(raw.grad).all()
+        start = raw.detach().numpy()
+        points, black = np.full((len(scales), 2), 4.0, np.float32), np.zeros((8, 8, 3), np.float32)
+        for fit in (fused_fit.fit, autograd_fit.fit):
+            stepped, _, _ = fit(start, points, black, 64, 3, 0.01, "cpu")
+            assert np.isfinite(stepped).all()
+
+
+def test_opposite_signs_cost_nothing():
+    raw = torch.zeros(1, 6)
+    raw[0, :2] = torch.tensor([-1.0, 5.0])
+    assert shape_loss(raw).item() == 0.0
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+@pytest.mark.parametrize("background_mask", [False, True])
+def test_few_heads(number, background_mask):
+    image = np.full((40, 60, 3), 90, np.uint8)
+    points = np.array([[0, 0], [60, 40], [30.5, 20.5]])[:number]
+    fitted = fit_gaussians(image, points, 20, background_mask=background_mask)
+    assert isinstance(fitted, Gaussians)
+    assert fitted.as_params().shape == (number, 8)
+    for field in dataclasses.fields(fitted):
+        value = getattr(fitted, field.name)
+        assert np.isfinite(value).all()
+        if isinstance(value, np.ndarray):
+            assert value.dtype == np.float32 and len(value) == number
+
+
+def test_points_outside_or_at_one_place_are_fitted():
+    image = np.random.default_rng(0).integers(0, 255, (30, 30, 3), dtype=np.uint8)
+    points = np.array([[-4, 10], [15, 33], [12, 12], [12, 12], [500, 500]])
+    fitted = fit_gaussians(image, points, 30)
+    assert np.isfinite(fitted.as_params()).all()
+
+
+def test_start_is_the_pixel_under_the_centre_and_the_distance_of_the_neighbours():
+    image = np.zeros((20, 50, 3), np.uint8)
+    image[3, 41] = [255, 51, 0]
+    points = np.array([[41.7, 3.2], [10, 10], [20, 10], [49.9, 19.9]], np.float32)
+    raw = initial_parameters(image, points, neighbour_distances(points), seed=0)
+    scales, rotations, colors = activate(torch.from_numpy(raw))
+    np.testing.assert_allclose(colors[0], [0.999, 0.2, 0.001], atol=1e-6)
+    distances = np.sqrt((np.sort(cdist(points, points), axis=1)[:, 1:4] ** 2).mean(axis=1))
+    expected = np.maximum(np.log(distances), 2) + 1
+    np.testing.assert_allclose(scales, np.stack([expected, expected], axis=1), rtol=1e-5)
+    assert (expected > 3.01).any() and ((rotations > 0) & (rotations < np.pi)).all()
+
+
+def test_rotations_start_uniform_and_follow_the_seed():
+    points = np.random.default_rng(0).uniform(0, 9, (4000, 2))
+    image, distances = np.zeros((9, 9, 3), np.uint8), np.full(4000, 9.0)
+    first, again, other = (initial_parameters(image, points, distances, s)[:, 2] for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+    angles = activate(torch.from_numpy(initial_parameters(image, points, distances, 1)))[1]
+    shares = np.histogram(angles, bins=10, range=(0, np.pi))[0] / 4000
+    assert np.abs(shares - 0.1).max() < 0.025
+
+
+def test_background_mask_reaches_as_far_as_one_part_in_255():
+    points = np.array([[60.0, 50.0], [60.0, 350.0]])
+    distances = neighbour_distances(points)
+    np.testing.assert_allclose(distances, 300.0)
+    fitted = fitted_pixels(points, distances, 400, 400)
+    scale = 0.015 * 400
+    centres = np.stack(np.meshgrid(np.arange(400) + 0.5, np.arange(400) + 0.5), axis=-1)
+    distance = np.linalg.norm(centres[:, :, None] - points, axis=-1).min(axis=-1)
+    np.testing.assert_array_equal(fitted, distance <= scale * np.sqrt(2 * np.log(255)))
+    assert neighbour_distances(points[:1]) == pytest.approx([8.0])
+
+
+def test_a_copied_pixel_costs_what_leaks_into_it():
+    """A white photo: the mask ends at 2 px, a wider Gaussian pays beyond it, so it shrinks."""
+    image, point = np.full((80, 80, 3), 255, np.uint8), np.array([[40.0, 40.0]])
+    masked = fit_gaussians(image, point, 800, background_mask=True)
+    free = fit_gaussians(image, point, 800, background_mask=False)
+    assert masked.scales.max() < 4 < free.scales.min()
+
+
+def test_wrong_input_is_refused():
+    image, points = np.zeros((8, 8, 3), np.float32), np.zeros((1, 2))
+    for wrong, match in (
+        ((image[..., 0], points), "RGB"),
+        ((image, points[:, :1]), "points"),
+        ((image, points * np.nan), "finite"),
+        ((image + 2, points), "uint8"),
+        ((image * np.nan, points), "uint8"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            fit_gaussians(*wrong, 1)

@@ -28,8 +28,9 @@ def test_recovers_separate_groups(dimensions):
     assert sorted(i for members in result.index_lists for i in members) == list(range(76))
 
 
-def test_inertia_and_optimality_hold_in_feature_space():
-    samples = np.random.default_rng(1).random((40, 500)).astype(np.float32)
+@pytest.mark.parametrize("shape", [(40, 500), (90, 5)])
+def test_inertia_and_optimality_hold_in_feature_space(shape):
+    samples = np.random.default_rng(1).random(shape).astype(np.float32)
     result = kmeans(samples, 4, restarts=3)
     distances = ((samples[:, None] - result.centers) ** 2).sum(-1)
     np.testing.assert_array_equal(result.labels, distances.argmin(1))

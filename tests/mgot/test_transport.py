@@ -114,6 +114,24 @@ def test_is_finite_whatever_the_scale(reg, scale, mass):
     assert (result.plan >= 0).all()
 
 
+def test_mass_crosses_a_gap_far_wider_than_the_regularisation():
+    # Each iteration raises the potentials by log(0.6 / 0.4) of the 2000 that they must rise.
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        result = sinkhorn(
+            [[0.0, 1.0], [1.0, 0.0]], [0.6, 0.4], [0.4, 0.6], reg=1 / 2000, max_iterations=20000
+        )
+    np.testing.assert_allclose(result.plan, [[0.4, 0.2], [0.0, 0.4]], atol=1e-8)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 7])
+def test_partial_plan_keeps_its_columns_and_mass_however_early_it_stops(iterations):
+    cost, a, b = problem(30, 20, seed=7)
+    result = entropic_partial(cost, a, b, 0.9, 0.01, max_iterations=iterations)
+    assert result.plan.sum() == pytest.approx(0.9, rel=1e-12)
+    assert (result.plan.sum(0) <= b * (1 + 1e-9)).all()
+    assert not result.converged
+
+
 def test_equal_costs_spread_evenly():
     plan = sinkhorn(np.full((4, 5), 7.0), reg=1e-4).plan
     np.testing.assert_allclose(plan, 0.05, rtol=1e-9)

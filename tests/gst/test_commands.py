@@ -57,24 +57,31 @@ def script(root):
 def train(script, tmp_path):
     """Run train_gs.py on a small set with small settings; the last option given wins."""
 
-    def run(data, folder="run", *options, model=None, stop_in_epoch=None):
+    def run(data, folder="run", *options, model=None, stop=None):
         module = script("train_gs.py")
         if model:
             module.build_model = lambda name, pretrained, **kwargs: model()
-        if stop_in_epoch is not None:
-            one_epoch = module.train_one_epoch
-
-            def interrupted(*args, **kwargs):
-                if args[4] == stop_in_epoch:
-                    raise KeyboardInterrupt
-                return one_epoch(*args, **kwargs)
-
-            module.train_one_epoch = interrupted
+        if stop == "training":
+            module.train_one_epoch = stopped_in_epoch_2(module.train_one_epoch, 4)
+        if stop == "logging":
+            log = stopped_in_epoch_2(module.Run.log, 1)
+            module.Run = type("StoppedRun", (module.Run,), {"log": log})
         paths = ["--data-dir", str(data), "--save-dir", str(tmp_path / folder)]
         module.main([*shlex.split(SETTINGS), *paths, *options])
         return tmp_path / folder
 
     return run
+
+
+def stopped_in_epoch_2(function, position):
+    """The function, interrupted when the argument at `position`, the epoch, is 2."""
+
+    def interrupted(*args, **kwargs):
+        if args[position] == 2:
+            raise KeyboardInterrupt
+        return function(*args, **kwargs)
+
+    return interrupted
 
 
 def failure(function, capsys, *args):
@@ -94,13 +101,13 @@ def assert_same_checkpoint(first, second):
     assert first["best"] == second["best"]
 
 
-@pytest.mark.parametrize("model", [None, Dropping])
-def test_a_killed_training_continues_to_the_same_figures(write_set, train, model):
+@pytest.mark.parametrize(("model", "stop"), [(None, "training"), (Dropping, "logging")])
+def test_a_killed_training_continues_to_the_same_figures(write_set, train, model, stop):
     options = shlex.split("--lr-schedule cosine --ema 0.5 --validate-from 1 --validate-every 2")
     data = write_set()
     whole = train(data, "whole", *options, model=model)
     with pytest.raises(SystemExit):
-        train(data, "parts", *options, model=model, stop_in_epoch=2)
+        train(data, "parts", *options, model=model, stop=stop)
     assert load_checkpoint(whole.parent / "parts/last.pth")["epoch"] == 2
     parts = train(data, "parts", "--resume", *options, model=model)
     assert read_log(parts / "log.jsonl") == read_log(whole / "log.jsonl")

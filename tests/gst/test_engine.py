@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from crowd.errors import InputError
+from gst.counter import load_counter
 from gst.dataset import Batch, CrowdCrops, Heads, collate
 from gst.engine import batch_kernels, batch_losses, seed_epoch, train_one_epoch
 from gst.evaluation import (
@@ -252,7 +253,7 @@ def test_best_is_the_lowest_twice_rmse_plus_mae(tmp_path):
     assert training.best["epoch"] == 3
 
 
-def test_the_moving_average_follows_slowly_and_is_what_is_evaluated(write_set):
+def test_the_moving_average_follows_slowly_and_is_what_is_evaluated_and_kept(write_set, tmp_path):
     batch = one_batch(write_set())
     model = build_model("vgg_small")
     training = Training(model, recipe(), lr=1e-2, weight_decay=0, epochs=9, ema=0.75)
@@ -263,6 +264,26 @@ def test_the_moving_average_follows_slowly_and_is_what_is_evaluated(write_set):
         expected = weight if expected is None else 0.75 * expected + 0.25 * weight
     torch.testing.assert_close(training.evaluated.features[0].weight, expected)
     assert not torch.allclose(expected, model.features[0].weight)
+    training.keep_best(tmp_path, {"mae": 1, "rmse": 1})
+    training.finish_epoch(tmp_path)
+    for name in ("best.pth", "last.pth"):
+        counter = load_counter(tmp_path / name, CPU)
+        torch.testing.assert_close(counter.model.features[0].weight, expected)
+
+
+def test_the_best_so_far_is_remembered_when_resumed(tmp_path):
+    def make():
+        return Training(Local(), recipe(), lr=1e-3, weight_decay=0, epochs=9)
+
+    first = make()
+    first.keep_best(tmp_path, {"mae": 2, "rmse": 3})
+    first.optimizer.step()
+    first.finish_epoch(tmp_path)
+    second = make()
+    second.resume(tmp_path)
+    assert second.epoch == 1
+    assert not second.keep_best(tmp_path, {"mae": 2, "rmse": 3.5})
+    assert second.keep_best(tmp_path, {"mae": 2, "rmse": 2.5})
 
 
 def test_another_recipe_cannot_be_continued(tmp_path):

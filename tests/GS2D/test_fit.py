@@ -15,7 +15,7 @@ from GS2D.parameters import (
 )
 
 
-def heads(columns, rows, seed, gap=42.0, jitter=2.0):
+def heads(columns, rows, seed, gap, jitter=2.0):
     """Points on a jittered grid, [columns rows, 2], in an image of gap pixels a cell."""
     random = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
@@ -30,7 +30,7 @@ def axes(scales, rotations):
     return -np.sort(-scales, axis=1), angle
 
 
-def picture_of(points, width, height, seed, smallest=4.0, largest=6.5):
+def picture_of(points, width, height, seed, smallest=3.5, largest=5.5):
     random = np.random.default_rng(seed)
     short = random.uniform(smallest, largest, len(points))
     # A raw ratio below 1.4 costs nothing: scale = raw + 1.
@@ -44,21 +44,19 @@ def picture_of(points, width, height, seed, smallest=4.0, largest=6.5):
 
 @pytest.mark.parametrize("background_mask", [False, True])
 def test_fit_recovers_what_a_picture_was_rendered_from(background_mask):
-    points, width, height = heads(4, 3, seed=0)
-    if background_mask:
-        # The mask's Gaussians are at most 0.015 times the long side wide: a long black strip.
-        width = 700
+    points, width, height = heads(4, 3, seed=0, gap=52.0)
+    # The mask's Gaussians are at most 0.015 times the long side wide: a long black strip.
+    width = 700
     image, scales, rotations = picture_of(points, width, height, seed=1)
-    if background_mask:
-        distances = neighbour_distances(points)
-        assert (np.clip(distances / 6, 2, 0.015 * width) >= scales.max() - 0.9).all()
+    assert (neighbour_distances(points) / 6 >= scales.max()).all()
     fitted = fit_gaussians(image, points, 1200, backend="cpu", background_mask=background_mask)
     true_axes, true_angle = axes(scales, rotations)
     axes_found, angle = axes(fitted.scales, fitted.rotations)
     assert np.median(np.abs(axes_found / true_axes - 1)) < 0.05
     turn = np.abs((angle - true_angle + np.pi / 2) % np.pi - np.pi / 2)
     assert np.median(turn) < 0.05 * np.pi
-    assert fitted.render_loss < 0.02 and fitted.shape_loss == 0
+    assert fitted.render_loss < 0.02
+    assert fitted.shape_loss == 0
     np.testing.assert_array_equal(fitted.means, points)
 
 
@@ -66,21 +64,28 @@ def test_fit_recovers_what_a_picture_was_rendered_from(background_mask):
 @pytest.mark.parametrize("background_mask", [False, True])
 def test_fused_fit_agrees_with_its_readable_twin(dtype, background_mask):
     random = np.random.default_rng(4)
-    points = random.uniform(-3, 63, (9, 2))
+    points = random.uniform(-3, 63, (9, 2)).astype(np.float32)
     blocks = random.uniform(0, 255, (12, 12, 3)).astype(np.uint8)
     image = np.kron(blocks, np.ones((5, 5, 1), np.uint8))
     image = image if dtype == np.uint8 else image.astype(np.float32) / 255
-    fast, slow = (
-        fit_gaussians(image, points, 50, backend=backend, background_mask=background_mask)
-        for backend in ("cpu", "reference")
+    distances = neighbour_distances(points)
+    start = initial_parameters(image, points, distances, seed=0)
+    # While a Gaussian is round, its angle has no gradient but rounding, of which Adam makes whole
+    # steps; one of them is thin enough for the shape loss.
+    start[:, 0] += random.uniform(0.2, 0.9, 9).astype(np.float32)
+    start[3, 1] = 1.2
+    fitted = np.ones((60, 60), bool)
+    if background_mask:
+        fitted = fitted_pixels(points, distances, 60, 60)
+    problem = start, points, image * fitted[..., None], int(fitted.sum()), 50, 0.01
+    (fast, *fast_losses), (slow, *slow_losses) = (
+        fused_fit.fit(*problem, "cpu"),
+        autograd_fit.fit(*problem, "reference"),
     )
-    assert fast.render_loss == pytest.approx(slow.render_loss, rel=1e-3)
-    assert fast.shape_loss == pytest.approx(slow.shape_loss, abs=1e-2)
-    for name, tolerance in (("scales", 0.01), ("colors", 0.005)):
-        difference = np.abs(getattr(fast, name) - getattr(slow, name))
-        assert np.median(difference) < tolerance / 10 and difference.max() < tolerance
-    # A round Gaussian's angle has no gradient: noise decides its first steps in either.
-    assert np.median(np.abs(fast.rotations - slow.rotations)) < 0.02
+    np.testing.assert_allclose(fast_losses, slow_losses, rtol=1e-4)
+    assert np.abs(slow - start).max() > 0.3
+    assert np.median(np.abs(fast - slow)) < 1e-4
+    assert np.abs(fast - slow).max() < 1e-2
 
 
 def test_one_step_follows_the_loss_as_written():
@@ -89,15 +94,14 @@ def test_one_step_follows_the_loss_as_written():
     points = random.uniform(5, 45, (6, 2)).astype(np.float32)
     image = random.uniform(0, 1, (50, 50, 3)).astype(np.float32)
     start = random.normal(0, 1, (6, 6)).astype(np.float32)
-    start[:, :2] = [[2, 3.5], [4, 2.2], [1, 3.2], [-0.5, 2], [-1, -3], [0, 2]]
+    start[:, :2] = [[2, 3.5], [4, 2.2], [1, 3.2], [-0.5, 2], [-1, -3], [2.5, 2]]
     raw = torch.tensor(start, requires_grad=True)
     render, _ = rasterize(points, *activate(raw), 50, 50, backend="reference")
-    ratios = [s0 / s1 if s0 / s1 > s1 / s0 else s1 / s0 for s0, s1 in raw[:5, :2]]
+    ratios = [s0 / s1 if s0 / s1 > s1 / s0 else s1 / s0 for s0, s1 in raw[:, :2]]
     shape = torch.relu(torch.stack(ratios).max() - 1.5)
     assert shape.item() == pytest.approx(1.7, rel=1e-5)
     mean = (render - torch.tensor(image)).abs().mean() * (2500 / 2000)
     gradient = torch.autograd.grad(mean + 0.2 * shape, raw)[0].numpy()
-    gradient[5] = 0  # its raw scale 0 makes the ratio infinite in the formula
     stepped, _, _ = fused_fit.fit(start, points, image, 2000, 1, 0.01)
     clear = np.abs(gradient) > 1e-5
     assert clear.sum() > 20
@@ -112,7 +116,8 @@ def test_shape_loss_stays_finite_where_a_raw_scale_is_zero():
         raw.requires_grad_()
         loss = shape_loss(raw)
         loss.backward()
-        assert torch.isfinite(loss) and torch.isfinite(raw.grad).all()
+        assert torch.isfinite(loss)
+        assert torch.isfinite(raw.grad).all()
         start = raw.detach().numpy()
         points, black = np.full((len(scales), 2), 4.0, np.float32), np.zeros((8, 8, 3), np.float32)
         for fit in (fused_fit.fit, autograd_fit.fit):
@@ -138,7 +143,8 @@ def test_few_heads(number, background_mask):
         value = getattr(fitted, field.name)
         assert np.isfinite(value).all()
         if isinstance(value, np.ndarray):
-            assert value.dtype == np.float32 and len(value) == number
+            assert value.dtype == np.float32
+            assert len(value) == number
 
 
 def test_points_outside_or_at_one_place_are_fitted():
@@ -158,7 +164,8 @@ def test_start_is_the_pixel_under_the_centre_and_the_distance_of_the_neighbours(
     distances = np.sqrt((np.sort(cdist(points, points), axis=1)[:, 1:4] ** 2).mean(axis=1))
     expected = np.maximum(np.log(distances), 2) + 1
     np.testing.assert_allclose(scales, np.stack([expected, expected], axis=1), rtol=1e-5)
-    assert (expected > 3.01).any() and ((rotations > 0) & (rotations < np.pi)).all()
+    assert (expected > 3.01).any()
+    assert ((rotations > 0) & (rotations < np.pi)).all()
 
 
 def test_rotations_start_uniform_and_follow_the_seed():

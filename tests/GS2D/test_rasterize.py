@@ -175,8 +175,10 @@ def test_numpy_in_numpy_out_and_column_of_rotations():
     expected = rasterize(*gaussians[:4], 30, 20, gaussians[4])
     arrays = [part.numpy() for part in gaussians]
     image, alpha = rasterize(*arrays[:2], arrays[2][:, None], arrays[3], 30, 20, arrays[4])
-    assert isinstance(image, np.ndarray) and isinstance(alpha, np.ndarray)
-    assert image.shape == (20, 30, 3) and alpha.shape == (20, 30)
+    assert isinstance(image, np.ndarray)
+    assert isinstance(alpha, np.ndarray)
+    assert image.shape == (20, 30, 3)
+    assert alpha.shape == (20, 30)
     np.testing.assert_array_equal(image, expected[0].numpy())
 
 

@@ -1,0 +1,275 @@
+import csv
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from crowd.images import write_image
+from GS2D import jobs
+from GS2D.process_gaussians import main as process
+from GS2D.store import backup_path, gaussians_path, read_gaussians, write_gaussians
+
+SCRIPT = "2dgs_counting_1gs_gsplat.py"
+NAMES = ("crowd 1", "b.c", "IMG_3", "empty")
+
+
+@pytest.fixture
+def fit(root, tmp_path):
+    """Run the command in this process on the set, a few iterations."""
+    spec = importlib.util.spec_from_file_location("fit_command", root / SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(*options):
+        fixed = "--num_epochs", "3", "--workers", "1"
+        module.main(["--root_path", str(tmp_path / "set"), *fixed, *map(str, options)])
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A processed set: `set/train` with photos of 0 to 6 heads."""
+    random = np.random.default_rng(0)
+    paths = []
+    for number, name in zip((5, 1, 6, 0), NAMES, strict=True):
+        path = tmp_path / "set" / "train" / f"{name}.jpg"
+        write_image(path, random.integers(0, 255, (40, 50, 3), dtype=np.uint8))
+        points = random.uniform(0, 40, (number, 3)).astype(np.float32)
+        np.save(path.with_suffix(".npy"), points)
+        paths.append(path)
+    return sorted(paths)
+
+
+def table(photos):
+    with open(photos[0].parent / "gs_params" / "loss_results.csv", newline="") as file:
+        return list(csv.reader(file))
+
+
+def refusal(fit, capsys, *options):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        fit(*options)
+    assert caught.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_every_photo_gets_its_gaussians_and_its_line(fit, photos):
+    fit()
+    for photo in photos:
+        params = read_gaussians(gaussians_path(photo))
+        points = np.load(photo.with_suffix(".npy"))
+        np.testing.assert_array_equal(params[:, :2], points[:, :2])
+        assert (params[:, 2:4] >= 1).all()
+        assert ((params[:, 4:] > 0) & (params[:, 4:] < np.pi)).all()
+    head, *rows = table(photos)
+    assert head == ["File Name", "Render_Loss", "Shape_Loss"]
+    assert [row[0] for row in rows] == [photo.name for photo in photos]
+    losses = {row[0]: float(row[1]) for row in rows}
+    assert losses.pop("empty.jpg") == 0.0
+    assert all(loss > 0 for loss in losses.values())
+
+
+def test_finished_photos_are_kept_and_changed_ones_fitted_again(fit, photos, capsys):
+    fit()
+    before = {photo: gaussians_path(photo).stat().st_mtime_ns for photo in photos}
+    first_table = table(photos)
+    gaussians_path(photos[1]).unlink()
+    broken = gaussians_path(photos[2])
+    broken.write_bytes(broken.read_bytes()[:300])
+    (photos[0].parent / "gs_params" / "loss_results.csv").unlink()
+    capsys.readouterr()
+    fit()
+    assert "2 photos fitted, 2 were finished" in capsys.readouterr().out
+    kept = [gaussians_path(photo).stat().st_mtime_ns == before[photo] for photo in photos]
+    assert kept == [True, False, False, True]
+    assert table(photos) == first_table
+    np.save(photos[0].with_suffix(".npy"), np.ones((2, 2), np.float32))
+    fit()
+    assert len(read_gaussians(gaussians_path(photos[0]))) == 2
+    fit("--overwrite")
+    assert "4 photos fitted, 0 were finished" in capsys.readouterr().out
+
+
+def test_processed_gaussians_are_finished_and_their_backup_goes_with_a_new_fit(fit, photos):
+    fit()
+    path = gaussians_path(photos[0])
+    params = read_gaussians(path)
+    params[0, 2:4] = [9, 2]
+    write_gaussians(path, params, (0.5, 0.0))
+    process(["--folder", str(path.parent)])
+    processed = path.read_bytes()
+    fit()
+    assert path.read_bytes() == processed
+    assert backup_path(path).exists()
+    assert len(table(photos)) == 5
+    fit("--overwrite")
+    assert not backup_path(path).exists()
+
+
+def test_other_settings_do_not_mix(fit, photos, capsys):
+    fit()
+    message = refusal(fit, capsys, "--num_epochs", 4)
+    assert "num_epochs 3, not 4" in message
+    assert "--overwrite" in message
+    fit("--backend", "reference")
+    fit("--num_epochs", 4, "--overwrite")
+    fit("--num_epochs", 4)
+    assert "0 photos fitted" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_gaussians_from_elsewhere_are_finished(fit, photos, capsys):
+    for photo in photos[:2]:
+        points = np.load(photo.with_suffix(".npy"))[:, :2]
+        write_gaussians(gaussians_path(photo), np.pad(points, ((0, 0), (0, 6)), constant_values=1))
+    before = gaussians_path(photos[0]).read_bytes()
+    fit()
+    assert "2 photos fitted, 2 were finished" in capsys.readouterr().out
+    assert gaussians_path(photos[0]).read_bytes() == before
+
+
+def test_downsampled_fit_comes_back_in_pixels_of_the_photo(fit, tmp_path):
+    photo = tmp_path / "set" / "blob.png"
+    distance = np.hypot(*(np.indices((160, 160)) + 0.5 - 80.0))
+    blob = np.exp(-0.5 * (distance / 16) ** 2)
+    write_image(photo, np.repeat(blob[..., None], 3, axis=2).astype(np.float32))
+    np.save(photo.with_suffix(".npy"), np.array([[80.0, 80.0]]))
+    fit("--num_epochs", 1500, "--downsample_ratio", 2, "--no_use_bk_mask")
+    params = read_gaussians(gaussians_path(photo))
+    np.testing.assert_array_equal(params[0, :2], 80)
+    np.testing.assert_allclose(params[0, 2:4], 16, rtol=0.1)
+
+
+def test_killed_run_leaves_whole_files_and_continues(root, fit, photos, capsys):
+    """Two worker processes; SIGKILL to all of them once the first photo is there."""
+    photos[0].parent.joinpath("empty.npy").unlink()
+    photos[0].parent.joinpath("empty.jpg").unlink()
+    photos = [photo for photo in photos if photo.exists()]
+    options = "--root_path", str(photos[0].parent), "--num_epochs", "40000", "--workers", "2"
+    np.save(photos[0].with_suffix(".npy"), np.zeros((0, 2), np.float32))
+    run = subprocess.Popen(
+        [sys.executable, root / SCRIPT, *options],
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+    )
+    for _ in range(600):
+        if gaussians_path(photos[0]).exists() or run.poll() is not None:
+            break
+        time.sleep(0.1)
+    assert run.poll() is None, run.stderr.read().decode()
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    left = sorted(gaussians_path(photos[0]).parent.glob("*_gs_params.h5"))
+    assert left
+    for path in left:
+        read_gaussians(path)
+    message = refusal(fit, capsys)
+    assert "num_epochs 40000, not 3" in message
+    fit("--overwrite")
+    assert len(table(photos)) == 4
+
+
+def test_workers_compute_what_one_process_does(root, fit, photos):
+    fit()
+    alone = {photo: read_gaussians(gaussians_path(photo)) for photo in photos}
+    options = "--root_path", str(photos[0].parent), "--num_epochs", "3", "--workers", "2"
+    command = [sys.executable, root / SCRIPT, *options, "--overwrite"]
+    subprocess.run(command, check=True, capture_output=True)
+    for photo in photos:
+        np.testing.assert_allclose(read_gaussians(gaussians_path(photo)), alone[photo], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("break_input", "message"),
+    [
+        (lambda p: p.with_suffix(".npy").unlink(), "does not exist"),
+        (lambda p: p.with_suffix(".npy").write_bytes(b"no array"), "not a readable array"),
+        (lambda p: np.save(p.with_suffix(".npy"), np.full((3, 2), np.nan)), "not finite"),
+        (lambda p: np.save(p.with_suffix(".npy"), np.ones(4)), "no [N, 2] or [N, 3]"),
+        (lambda p: np.save(p.with_suffix(".npy"), [[51.0, 3.0]]), "outside crowd 1.jpg"),
+        (lambda p: np.save(p.with_suffix(".npy"), [[1.0, -3.0]]), "outside crowd 1.jpg"),
+        (lambda p: p.write_bytes(p.read_bytes()[:900]), "truncated"),
+        (lambda p: p.write_bytes(b"GIF"), "not a picture"),
+        (lambda p: p.with_suffix(".png").write_bytes(p.read_bytes()), "share a name"),
+    ],
+)
+def test_bad_input_is_one_sentence(fit, photos, capsys, break_input, message):
+    broken = next(photo for photo in photos if photo.stem == "crowd 1")
+    break_input(broken)
+    assert message in (line := refusal(fit, capsys))
+    assert "crowd 1" in line
+    assert not gaussians_path(broken).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--bk_num", 3), "bk_num 3"),
+        (("--no_gt_points",), "gt_points"),
+        (("--num_epochs", 0), "num_epochs 0 must be positive"),
+        (("--downsample_ratio", "nan"), "downsample_ratio"),
+        (("--num_epohcs", 5), "did you mean '--num_epochs'"),
+        (("--backend", "gpu"), "backend"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(fit, photos, capsys, options, message):
+    assert message in refusal(fit, capsys, *options)
+    assert not (photos[0].parent / "gs_params").exists()
+
+
+def test_a_fit_that_diverges_writes_nothing(fit, photos, capsys, monkeypatch):
+    real = jobs.fit_gaussians
+
+    def diverges(*arguments):
+        fitted = real(*arguments)
+        fitted.scales[:] = np.nan
+        return fitted
+
+    monkeypatch.setattr(jobs, "fit_gaussians", diverges)
+    assert "learning_rate below 0.01" in refusal(fit, capsys)
+    assert not list(photos[0].parent.glob("gs_params/*.h5"))
+
+
+def test_every_data_set_has_a_configuration_that_the_command_reads(root, fit, photos, capsys):
+    datasets = {path.stem for path in (root / "gst" / "configs").glob("*.yml")}
+    configurations = {path.name: path for path in (root / "GS2D").glob("config_*_gsplat.yml")}
+    assert set(configurations) == {f"config_{name}_gsplat.yml" for name in datasets}
+    for name, path in configurations.items():
+        values = yaml.safe_load(path.read_text())
+        assert values.pop("root_path") == f"data/{name[7:-11]}_processed"
+        assert values["num_epochs"] == 4000
+        fit("--config", path)
+    assert "note" not in capsys.readouterr().out
+
+
+def test_released_configuration_is_read_with_a_note(fit, photos, tmp_path, capsys):
+    released = tmp_path / "released.yml"
+    released.write_text(
+        "root_path: nowhere\ndownsample_ratio: 1\nnum_epochs: 9\nlearning_rate: 0.01\nbk_num: 0\n"
+        "use_bk_mask: True\ndisplay_interval: 100\ngradient_threshold: 0.002\n"
+        "gaussian_threshold: 0.002\ndisplay_loss: False\ngt_points: True\n"
+    )
+    fit("--config", released)
+    out = capsys.readouterr().out
+    assert "note: display_interval, gradient_threshold, gaussian_threshold, display_loss" in out
+
+
+def test_turned_photo_is_fitted_as_seen(fit, tmp_path):
+    photo = tmp_path / "set" / "turned.jpg"
+    photo.parent.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (60, 30)).save(photo, exif=exif)
+    np.save(photo.with_suffix(".npy"), np.array([[29.0, 58.0]]))
+    fit()
+    assert len(read_gaussians(gaussians_path(photo))) == 1

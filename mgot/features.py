@@ -1,0 +1,154 @@
+"""Predict the map of every patch: the features that MGOT clusters and matches.
+
+    python -m mgot.features --config mgot/configs/A2B.yml --domain source
+
+Source patches are seen by the source model, target patches by the model retrained on pseudo labels.
+Features keep the order of the patches' names. Run again, the command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jsonargparse.typing import PositiveInt
+from PIL import Image
+
+from crowd.configuration import ArgumentParser
+from crowd.devices import pick_device
+from crowd.errors import InputError, command
+from crowd.files import require_file
+from crowd.images import list_images, open_image
+from mgot.arrays import PATCH_SIDE
+from mgot.feature_files import write_features
+from mgot.transfer import add_transfer, fill
+
+RESIZED = 256
+# The transfer's files for arguments that are left out.
+FILES = {
+    "patches": "{domain}.patches",
+    "save_path": "{domain}.checkpoint",
+    "output": "{domain}.features",
+}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def patch_tensor(path: str | os.PathLike, bgr: bool = False) -> torch.Tensor:
+    """Read a patch as the network's input, float32 `[3, 224, 224]` (released code).
+
+    It is resized to 256 × 256, cut to the middle 224 × 224, and normalised by ImageNet's mean and
+    standard deviation.
+
+    Args:
+        path: of the patch.
+        bgr: swap red and blue, and normalise them by each other's constants, as the release does.
+
+    Raises:
+        InputError: no picture, or a truncated one.
+    """
+    image = open_image(path)
+    if image.size != (RESIZED, RESIZED):
+        image = image.resize((RESIZED, RESIZED), Image.Resampling.BILINEAR)
+    margin = (RESIZED - PATCH_SIDE) // 2
+    pixels = np.asarray(image)[margin:-margin, margin:-margin]
+    pixels = pixels[..., ::-1] if bgr else pixels
+    values = (pixels / np.float32(255) - np.float32(MEAN)) / np.float32(STD)
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+
+
+def extract_features(
+    model: Callable[[torch.Tensor], torch.Tensor],
+    patches: str | os.PathLike,
+    output: str | os.PathLike,
+    recipe: dict,
+    device: torch.device | str = "cpu",
+    batch_size: int = 16,
+    bgr: bool = False,
+) -> tuple[int, int]:
+    """Write the model's map of every patch of a folder, resumable, one batch in memory.
+
+    Args:
+        model: from `[B, 3, 224, 224]` to `[B, 1, 224, 224]`, in evaluation mode.
+        patches: folder of pictures.
+        output: h5 file, see `mgot.feature_files`.
+        recipe: identifies the model; a file of another recipe is begun again.
+        device: where the model is.
+        batch_size: patches at a time.
+        bgr: as for `patch_tensor`.
+
+    Returns:
+        The number of patches, and how many of them were computed now.
+
+    Raises:
+        InputError: no patches, a damaged one, values that are not finite, a full disk.
+    """
+    paths = list_images(patches)
+    if not paths:
+        raise InputError(f"{patches} holds no patches: run python -m mgot.patches first")
+    newest = max(path.stat().st_mtime_ns for path in paths)
+
+    @torch.inference_mode()
+    def compute(first: int, last: int) -> np.ndarray:
+        batch = torch.stack([patch_tensor(path, bgr) for path in paths[first:last]])
+        maps = model(batch.to(device)).float()
+        if maps.shape != (len(batch), 1, PATCH_SIDE, PATCH_SIDE):
+            raise InputError(
+                f"the model puts out {list(maps.shape[1:])}, not a map of its input's size: name "
+                "a checkpoint of mgot"
+            )
+        return maps.cpu().numpy()
+
+    recipe = json.dumps({**recipe, "bgr": bgr, "newest_patch": newest}, sort_keys=True)
+    names = [path.name for path in paths]
+    return len(paths), write_features(output, names, recipe, compute, batch_size)
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, which tells checkpoints apart wherever they lie."""
+    with open(require_file(path, "name a checkpoint that mgot.train_baseline wrote"), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command's arguments."""
+    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add = parser.add_argument
+    add("--patches", type=str, help="folder of patches")
+    add("--save_path", type=str, help="checkpoint of the model that sees them")
+    add("--output", type=str, help="h5 file to write")
+    add("--batch_size", type=PositiveInt, default=16)
+    add("--bgr", action="store_true", help="swap red and blue, as the released code does")
+    add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")
+    add_transfer(parser, domain=True)
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command with `argv` (default: the command line)."""
+    from mgot.counter import load_counter
+
+    arguments = build_parser().read(argv)
+    fill(arguments, FILES)
+    device = pick_device(arguments.device)
+    recipe = {"checkpoint": fingerprint(arguments.save_path)}
+    model = load_counter(arguments.save_path, device, arguments.model_name).model
+    total, computed = extract_features(
+        model,
+        Path(arguments.patches),
+        arguments.output,
+        recipe,
+        device,
+        int(arguments.batch_size),
+        arguments.bgr,
+    )
+    print(f"{arguments.output}: {total} patches, {computed} of them computed now")
+
+
+if __name__ == "__main__":
+    main()

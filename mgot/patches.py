@@ -1,0 +1,213 @@
+"""Cut photos into patches, the samples that MGOT clusters and matches.
+
+    python -m mgot.patches --config mgot/configs/A2B.yml --domain source
+    python -m mgot.patches --data_dir data/shb_fidt --output patches --unlabelled --resize 1024x768
+
+Patches are 256 × 256 at stride 256, whole ones only: `NAME_ROW_COLUMN.jpg`, row and column counted
+in patches, so that sorting by name gives reading order. `NAME_ROW_COLUMN.h5` holds the same piece
+of the photo's `fidt_map` and `kpoint`. Run again, the command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from crowd.configuration import ArgumentParser, save_arguments
+from crowd.errors import InputError, command
+from crowd.files import read_h5, write_h5, write_text
+from crowd.images import list_images, open_image, write_image
+from crowd.progress import progress
+from mgot.transfer import add_transfer, fill
+
+SIDE = 256
+SETTINGS = "patches.yml"
+FIDT = "run python -m mgot.fidt again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One photo to cut.
+
+    Attributes:
+        photo: its path; with `labelled`, `NAME.h5` stands beside it.
+        output: folder of the patches.
+        labelled: whether the pieces of the FIDT map are written too.
+        size: (width, height) to which the photo is resized first; None: as it is.
+        not_before: time of the settings, ns; patches written earlier are written anew.
+    """
+
+    photo: Path
+    output: Path
+    labelled: bool = True
+    size: tuple[int, int] | None = None
+    not_before: int = 0
+
+    def pictures(self) -> list[tuple[Path, tuple[slice, slice]]]:
+        """The patches of this photo, in reading order: path, and rows and columns of the photo."""
+        width, height = self.size or _photo_size(self.photo)
+        return [
+            (
+                self.output / f"{self.photo.stem}_{top // SIDE:02d}_{left // SIDE:02d}.jpg",
+                (slice(top, top + SIDE), slice(left, left + SIDE)),
+            )
+            for top in range(0, height - SIDE + 1, SIDE)
+            for left in range(0, width - SIDE + 1, SIDE)
+        ]
+
+
+def cut_photo(job: Job) -> int:
+    """Write the patches of one photo, unless all are newer than what they come from.
+
+    Returns the number of its patches.
+
+    Raises:
+        InputError: the photo or its map is missing, damaged or of another size.
+    """
+    pictures = job.pictures()
+    if not pictures or _up_to_date(job, [path for path, _ in pictures]):
+        return len(pictures)
+    photo = open_image(job.photo)
+    if job.size:
+        photo = photo.resize(job.size, Image.Resampling.BILINEAR)
+    pixels = np.asarray(photo)
+    labels = read_labels(job.photo, pixels.shape[:2]) if job.labelled else {}
+    for path, place in pictures:
+        # The picture comes last: a patch that is there is whole.
+        if labels:
+            pieces = {name: values[place] for name, values in labels.items()}
+            write_h5(path.with_suffix(".h5"), **pieces)
+        write_image(path, pixels[place])
+    return len(pictures)
+
+
+def read_labels(photo: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Read `fidt_map` float32 and `kpoint` uint8, `[H, W]`, from the h5 file beside a photo.
+
+    Raises `InputError` when the file is missing, cut short, or of another size than the photo.
+    """
+    path = photo.with_suffix(".h5")
+    labels = {name: read_h5(path, name, FIDT) for name in ("fidt_map", "kpoint")}
+    for name, values in labels.items():
+        if values.shape != shape:
+            raise InputError(
+                f"{path}: {name} is {list(values.shape)} for a photo of {list(shape)}: {FIDT}"
+            )
+    return labels
+
+
+def _up_to_date(job: Job, pictures: list[Path]) -> bool:
+    sources, written = [job.photo], list(pictures)
+    if job.labelled:
+        sources.append(job.photo.with_suffix(".h5"))
+        written += [path.with_suffix(".h5") for path in pictures]
+    try:
+        newest = max(job.not_before, *(path.stat().st_mtime_ns for path in sources), 0)
+        return all(path.stat().st_mtime_ns >= newest for path in written)
+    except FileNotFoundError:
+        return False
+
+
+def _photo_size(photo: Path) -> tuple[int, int]:
+    """(width, height) without decoding, which is upright in a set that mgot.fidt wrote."""
+    try:
+        with Image.open(photo) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError):
+        return open_image(photo).size
+
+
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """Raise `InputError` when the patches would not be those of these photos alone.
+
+    That is when no photo gives a patch, two photos share a name, or the folder holds patches of
+    other photos, which would be clustered along.
+    """
+    folder, output = jobs[0].photo.parent, jobs[0].output
+    names = [path.name for job in jobs for path, _ in job.pictures()]
+    if not names:
+        raise InputError(f"no photo in {folder} reaches {SIDE} × {SIDE}: enlarge them by --resize")
+    expected = set(names)
+    if len(expected) < len(names):
+        raise InputError(f"{folder} holds two photos of one name: rename one")
+    present = list_images(output) if output.is_dir() else []
+    stray = next((path for path in present if path.name not in expected), None)
+    if stray:
+        raise InputError(f"{stray} is no patch of these photos: name an empty folder by --output")
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Return (width, height) of "1024x768"; None for None. Raises `InputError` otherwise."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", text.lower())
+    if not match or min(map(int, match.groups())) < SIDE:
+        raise InputError(f"size '{text}' is not WIDTHxHEIGHT of {SIDE} or more: write 1024x768")
+    return int(match[1]), int(match[2])
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command's arguments."""
+    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add = parser.add_argument
+    add("--data_dir", type=str, help="folder that mgot.fidt wrote, with a folder per split")
+    add("--split", choices=("train", "val", "test"), default="train")
+    add("--output", type=str, help="folder of the patches")
+    add("--unlabelled", action="store_true", help="cut photos alone (the target always is)")
+    add("--resize", type=str, help="WIDTHxHEIGHT before cutting, of unlabelled photos")
+    add_transfer(parser, domain=True)
+    return parser
+
+
+def read_arguments(argv: Sequence[str] | None = None):
+    """Read the arguments and complete them by the transfer.
+
+    Raises `InputError` as the parser does, and when labelled photos are to be resized.
+    """
+    arguments = build_parser().read(argv)
+    fill(arguments, {"data_dir": "{domain}.fidt", "output": "{domain}.patches"})
+    if arguments.transfer and arguments.domain == "target":
+        arguments.unlabelled = True
+        arguments.resize = arguments.resize or arguments.target_size
+    if arguments.resize and not arguments.unlabelled:
+        raise InputError("a resized photo no longer fits its FIDT map: add --unlabelled")
+    return arguments
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command with `argv` (default: the command line)."""
+    arguments = read_arguments(argv)
+    output, size = Path(arguments.output), parse_size(arguments.resize)
+    folder = Path(arguments.data_dir) / arguments.split
+    photos = list_images(folder)
+    if not photos:
+        raise InputError(f"{folder} holds no photos: {FIDT}, or name another set")
+    jobs = [Job(photo, output, not arguments.unlabelled, size) for photo in photos]
+    check_jobs(jobs)
+    since = keep_settings(output, arguments)
+    jobs = [dataclasses.replace(job, not_before=since) for job in jobs]
+    counts = [cut_photo(job) for job in progress(jobs, "patches", "photo")]
+    small = counts.count(0)
+    print(f"{sum(counts)} patches of {len(photos) - small} photos in {output}")
+    if small:
+        print(f"{small} photos are smaller than {SIDE} × {SIDE} and give none")
+
+
+def keep_settings(output: Path, arguments) -> int:
+    """Write `patches.yml` when it changed; return since when it stands, ns."""
+    path = output / SETTINGS
+    names = ("data_dir", "split", "unlabelled", "resize")
+    text = save_arguments(type(arguments)(**{name: arguments[name] for name in names}))
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+    return path.stat().st_mtime_ns
+
+
+if __name__ == "__main__":
+    main()

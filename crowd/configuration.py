@@ -38,8 +38,13 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         files = [Path(file) for file in [*files, first.get("config")] if file]
         # jsonargparse takes no file without a key.
         self.default_config_files = [str(file) for file in files if self._check_keys(file)]
-        arguments = self.parse_args(argv)
-        return arguments.clone(with_meta=False)
+        arguments = self.parse_args(argv).clone(with_meta=False)
+        for name, value in vars(arguments).items():
+            for plain in (int, float):
+                # PositiveInt and the like are classes of their own, which no file takes.
+                if isinstance(value, plain) and not isinstance(value, bool):
+                    arguments[name] = plain(value)
+        return arguments
 
     def known_keys(self) -> list[str]:
         """Names that a YAML file may set."""

@@ -10,6 +10,10 @@ from collections.abc import Callable
 class InputError(Exception):
     """A fault in the user's input; the message names the file (or argument) and the remedy."""
 
+    def __init__(self, message: str):
+        # torch's DataLoader raises a worker's error anew with its traceback as the message.
+        super().__init__(message.rsplit("InputError: ", 1)[-1].strip())
+
 
 def command(main: Callable) -> Callable:
     """Make `main` a command: an `InputError` becomes one line on stderr and exit code 2.

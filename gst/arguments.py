@@ -44,7 +44,7 @@ def build_parser() -> ArgumentParser:
 
 
 def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) -> Namespace:
-    """Read the arguments, name the run folder, and make every value one that a file can hold.
+    """Read the arguments and name the run folder.
 
     Raises `InputError` as the parser does, and for an option that the model does not have.
     """
@@ -56,11 +56,6 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
     arguments.save_dir = arguments.save_dir or (
         f"runs/gst_{arguments.dataset or Path(arguments.data_dir).name}_{arguments.model_name}"
     )
-    for name, value in vars(arguments).items():
-        for plain in (int, float):
-            # The parser's PositiveInt and the like are classes of its own.
-            if isinstance(value, plain) and not isinstance(value, bool):
-                arguments[name] = plain(value)
     return arguments
 
 

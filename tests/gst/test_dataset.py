@@ -160,3 +160,14 @@ def test_all_missing_gaussians_are_counted_in_one_message(write_set):
 def test_a_crop_must_fit_the_stride(write_set):
     with pytest.raises(InputError, match="multiple of 16"):
         open_crops(write_set(), crop_size=72)
+
+
+def test_damaged_photo_read_by_a_worker_is_one_sentence(write_set):
+    root = write_set(train=(3,))
+    photo = root / "train" / "photo0.png"
+    crops = open_crops(root)
+    photo.write_bytes(photo.read_bytes()[:400])
+    with pytest.raises(InputError, match=r"truncated or not a picture") as raised:
+        list(crop_batches(crops, 1, workers=1, pin_memory=False))
+    assert "\n" not in str(raised.value)
+    assert photo.name in str(raised.value)

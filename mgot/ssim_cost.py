@@ -15,9 +15,9 @@ from mgot.arrays import PATCH_SIDE, check_patches, read_patches
 
 C1, C2 = 1e-4, 9e-4
 VARIANTS = ("official", "global")
-# Window statistics take 0.55 MB a patch: a block of source patches stays in memory (140 MB), a
+# Window statistics take 0.55 MB a patch: a block of source patches stays in memory (280 MB), a
 # group of target patches, tile by tile, in a core's second-level cache.
-SOURCE_BLOCK = 256
+SOURCE_BLOCK = 512
 TARGET_GROUP = 8
 GLOBAL_BLOCK = 512
 

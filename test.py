@@ -13,20 +13,14 @@ import torch
 from crowd.configuration import ArgumentParser
 from crowd.devices import pick_device
 from crowd.errors import InputError, command
+from crowd.evaluation import errors_of, errors_table, guessing_errors, write_results
+from crowd.loading import CountedPhotos, photo_loader
+from crowd.photos import photo_tensor, read_photo
 from crowd.pictures import draw_density
+from crowd.processed import median_count
 from gst.counter import Counter, load_counter
-from gst.dataset import CountedPhotos, photo_loader
-from gst.evaluation import (
-    errors_of,
-    errors_table,
-    evaluate,
-    guessing_errors,
-    predict_density,
-    write_results,
-)
+from gst.evaluation import evaluate, predict_density
 from gst.models import MODELS
-from gst.photos import photo_tensor, read_photo
-from gst.processed import median_count
 
 
 def build_parser() -> ArgumentParser:

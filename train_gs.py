@@ -11,15 +11,19 @@ import torch
 
 from crowd.configuration import save_arguments
 from crowd.devices import pick_device, place
+from crowd.engine import can_mix
 from crowd.errors import command
+from crowd.evaluation import errors_of
+from crowd.loading import CountedPhotos, photo_loader, seed_epoch
 from crowd.runs import Run
+from crowd.training import Training, open_folder, validates
 from gst.arguments import KERNEL, build_parser, read_arguments
-from gst.dataset import CountedPhotos, CrowdCrops, crop_batches, photo_loader
-from gst.engine import seed_epoch, train_one_epoch
-from gst.evaluation import errors_of, evaluate
+from gst.dataset import CrowdCrops, crop_batches
+from gst.engine import train_one_epoch
+from gst.evaluation import evaluate
 from gst.models import build_model
 from gst.photos import read_preprocessing
-from gst.training import Training, describe, open_folder, validates
+from gst.training import describe
 
 
 @command
@@ -57,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         training.resume(folder)
 
     kernel = {name: arguments[name] for name in KERNEL}
-    amp = on_gpu and arguments.precision == "auto" and torch.cuda.is_bf16_supported()
+    amp = can_mix(device, arguments.precision)
     run = Run(folder, save_arguments(arguments), training.epoch)
     print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {device}")
     for epoch in range(training.epoch, arguments.epochs):

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections import defaultdict
+import functools
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from crowd.errors import InputError
-from crowd.progress import progress
+from crowd import engine
+from crowd.engine import mixed_precision, to_device
 from gst.dataset import Batch
 from gst.kernel import transport_kernel
 from gst.loss import transport_loss
 from gst.models.vgg_trans import attention_variance
 
 ATTENTION_WEIGHT = 0.1
-
-
-def seed_epoch(seed: int, epoch: int) -> None:
-    """Seed torch (dropout) from (seed, epoch), so that a resumed epoch repeats the lost one."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
 
 
 def batch_kernels(batch: Batch, device: torch.device, **options) -> list[Tensor | None]:
@@ -54,9 +46,8 @@ def batch_losses(model: nn.Module, batch: Batch, device: torch.device, amp: bool
     `options` are those of `gst.kernel.transport_kernel`; with `amp` the model runs in bfloat16,
     the losses are always float32.
     """
-    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-    images = batch.images.to(device, non_blocking=True).contiguous(memory_format=layout)
-    with torch.autocast("cuda", torch.bfloat16) if amp else contextlib.nullcontext():
+    images = to_device(batch.images, device)
+    with mixed_precision(amp):
         if model.has_attention:
             density, attention = model(images, with_attention=True)
         else:
@@ -94,24 +85,6 @@ def train_one_epoch(
     Raises:
         InputError: a loss is not finite; names the photos, and the weights are not stepped.
     """
-    model.train()
-    sums: dict[str, float] = defaultdict(float)
-    photos = 0
-    for batch in progress(batches, f"epoch {epoch}", unit="batch", leave=False):
-        losses = batch_losses(model, batch, device, amp, **kernel_options)
-        loss = torch.stack(list(losses.values())).sum()
-        values = {name: value.item() for name, value in losses.items()}
-        if not all(map(math.isfinite, values.values())):
-            raise InputError(
-                f"the loss of {', '.join(batch.names)} is {values} in epoch {epoch}: check the "
-                "annotation and Gaussians of the photo or lower --lr, then add --resume"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        if average is not None:
-            average.update_parameters(model)
-        for name, value in values.items():
-            sums[name] += value * len(batch.names)
-        photos += len(batch.names)
-    return {name: value / photos for name, value in sums.items()}
+    losses_of = functools.partial(batch_losses, model, device=device, amp=amp, **kernel_options)
+    check = "check the annotation and Gaussians of the photo"
+    return engine.train_one_epoch(model, batches, losses_of, optimizer, epoch, average, check=check)

@@ -1,32 +1,18 @@
-"""Counting whole photos in tiles, and the errors of the counts."""
+"""Counting whole photos in tiles."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from crowd.errors import InputError
-from crowd.files import atomic_path, write_text
-from crowd.metrics import counting_errors
+from crowd.evaluation import PhotoCount
 from crowd.progress import progress
 
 STRIDE = 8
-
-
-class PhotoCount(NamedTuple):
-    """What is reported of one photo."""
-
-    name: str
-    actual: int
-    predicted: float
 
 
 def tile_edges(side: int, tile: int = 512) -> list[tuple[int, int]]:
@@ -97,7 +83,7 @@ def evaluate(
 
     Args:
         model: as for `predict_density`.
-        photos: (normalised photo [3, H, W], actual count, name), as `gst.dataset.photo_loader`
+        photos: (normalised photo [3, H, W], actual count, name), as `crowd.loading.photo_loader`
             gives them.
         tile: as for `predict_density`.
         what: name of the progress bar.
@@ -115,49 +101,3 @@ def evaluate(
         counts.append(PhotoCount(name, int(actual), predicted))
     model.train(was_training)
     return counts
-
-
-def errors_of(counts: Sequence[PhotoCount]) -> dict[str, float]:
-    """MAE, RMSE and NAE of counted photos (`crowd.metrics.counting_errors`)."""
-    predicted = np.array([count.predicted for count in counts])
-    return counting_errors(predicted, np.array([count.actual for count in counts]))
-
-
-def guessing_errors(counts: Sequence[PhotoCount], guess: float) -> dict[str, float]:
-    """Errors of answering `guess` for every photo: what a counter has to beat."""
-    return errors_of([count._replace(predicted=guess) for count in counts])
-
-
-def errors_table(rows: dict[str, dict[str, float]]) -> str:
-    """Lay out errors as text, a row each; the papers print RMSE as MSE."""
-    width = max(map(len, rows))
-    lines = [f"{'':{width}}  {'MAE':>9}  {'RMSE*':>9}  {'NAE':>7}"]
-    lines += [
-        f"{name:{width}}  {errors['mae']:9.2f}  {errors['rmse']:9.2f}  {errors['nae']:7.3f}"
-        for name, errors in rows.items()
-    ]
-    return "\n".join([*lines, "* printed as MSE in the papers"])
-
-
-def write_results(folder: Path, counts: Sequence[PhotoCount], metrics: dict) -> None:
-    """Write `predictions.csv` (name, actual, predicted) and `metrics.json`, each whole or not.
-
-    A metric that is not a number, such as NAE where no photo has heads, becomes null.
-    """
-    with (
-        atomic_path(folder / "predictions.csv") as part,
-        open(part, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(PhotoCount._fields)
-        writer.writerows((count.name, count.actual, f"{count.predicted:.4f}") for count in counts)
-    write_text(folder / "metrics.json", json.dumps(_without_nan(metrics), indent=2) + "\n")
-
-
-def _without_nan(metrics: dict) -> dict:
-    return {
-        name: _without_nan(value)
-        if isinstance(value, dict)
-        else (None if isinstance(value, float) and math.isnan(value) else value)
-        for name, value in metrics.items()
-    }

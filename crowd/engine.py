@@ -1,0 +1,91 @@
+"""One epoch of training: named losses, summed, stepped, averaged."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from crowd.errors import InputError
+from crowd.progress import progress
+
+
+class Named(Protocol):
+    """A batch that knows the names of its photos."""
+
+    names: list[str]
+
+
+def to_device(images: Tensor, device: torch.device) -> Tensor:
+    """Move a batch [B, 3, H, W] to `device`; on a GPU in the order that its convolutions prefer."""
+    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    return images.to(device, non_blocking=True).contiguous(memory_format=layout)
+
+
+def mixed_precision(amp: bool) -> contextlib.AbstractContextManager:
+    """Context in which a model runs in bfloat16 (CUDA only), or one that changes nothing."""
+    return torch.autocast("cuda", torch.bfloat16) if amp else contextlib.nullcontext()
+
+
+def can_mix(device: torch.device, precision: str) -> bool:
+    """Whether to train in bfloat16: `--precision auto` on a GPU that has it."""
+    return device.type == "cuda" and precision == "auto" and torch.cuda.is_bf16_supported()
+
+
+def train_one_epoch(
+    model: nn.Module,
+    batches: Iterable[Named],
+    losses_of: Callable[[Named], dict[str, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    average: AveragedModel | None = None,
+    *,
+    summed: bool = False,
+    check: str = "check the photo and its annotation",
+) -> dict[str, float]:
+    """Train on every batch once.
+
+    Args:
+        model: put into training mode.
+        batches: each with the names of its photos.
+        losses_of: runs the model on a batch and returns its losses by name, scalars whose sum is
+            minimised.
+        optimizer: of the model's parameters.
+        epoch: for the progress bar and messages.
+        average: moving average of the weights, updated after every step.
+        summed: whether losses are sums over a batch's photos, not means.
+        check: what to look at first when a loss is not finite.
+
+    Returns:
+        The losses by name, means over photos.
+
+    Raises:
+        InputError: a loss is not finite; names the photos, and the weights are not stepped.
+    """
+    model.train()
+    sums: dict[str, float] = defaultdict(float)
+    photos = 0
+    for batch in progress(batches, f"epoch {epoch}", unit="batch", leave=False):
+        losses = losses_of(batch)
+        loss = torch.stack(list(losses.values())).sum()
+        values = {name: value.item() for name, value in losses.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise InputError(
+                f"the loss of {', '.join(batch.names)} is {values} in epoch {epoch}: {check} "
+                "or lower --lr, then add --resume"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if average is not None:
+            average.update_parameters(model)
+        for name, value in values.items():
+            sums[name] += value if summed else value * len(batch.names)
+        photos += len(batch.names)
+    return {name: value / photos for name, value in sums.items()}

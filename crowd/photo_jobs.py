@@ -1,0 +1,227 @@
+"""Processing the photos of a data set one by one: resumable, in several processes, with a table.
+
+A kind of processed set is a subclass of `Job` that says what is written beside each photo.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from crowd.annotations import annotation_path, read_photo, read_points
+from crowd.errors import InputError
+from crowd.files import read_array, write_array
+from crowd.images import write_image
+from crowd.progress import progress
+from crowd.resizing import JPEG_LIMIT, SHORT, resize_photo, target_size
+
+JPEG_QUALITY = 95
+
+
+@dataclasses.dataclass(frozen=True)
+class Resized:
+    """A photo at its new size with the heads that lie in it.
+
+    Attributes:
+        image: uint8 [H, W, 3].
+        points: heads (x, y) in pixels of `image`, float32 [N, 2].
+        inside: which of the annotated heads these are, bool [M].
+        ratio: new length of the short side / old.
+    """
+
+    image: np.ndarray
+    points: np.ndarray
+    inside: np.ndarray
+    ratio: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One photo to process.
+
+    Attributes:
+        photo: its path in the data set.
+        layout: of the data set, one of `crowd.annotations.LAYOUTS`.
+        output: the `NAME.jpg` to write, with `NAME.npy` (the heads) beside it.
+        min_size, max_size, interpolation: as `crowd.resizing.resize_photo`.
+        not_before: time of the settings, ns; a photo written earlier is written anew.
+        skip_bad: report a photo that cannot be read instead of raising.
+    """
+
+    bounded: ClassVar[str] = SHORT
+    companions: ClassVar[tuple[str, ...]] = (".npy",)
+
+    photo: Path
+    layout: str
+    output: Path
+    min_size: int = 512
+    max_size: int = 2048
+    interpolation: str = "bilinear"
+    not_before: int = 0
+    skip_bad: bool = False
+
+    def outputs(self) -> list[Path]:
+        """Everything that is written for this photo."""
+        return [self.output, *(self.output.with_suffix(suffix) for suffix in self.companions)]
+
+    def heads(self, resized: Resized) -> np.ndarray:
+        """Return what `NAME.npy` shall hold, a row a head, x and y first."""
+        return resized.points
+
+    def write(self, resized: Resized, heads: np.ndarray) -> None:
+        """Write all of `outputs`, each whole or not at all."""
+        write_image(self.output, resized.image, quality=JPEG_QUALITY)
+        write_array(self.output.with_suffix(".npy"), heads)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one photo: heads kept and dropped, or the fault for which it was skipped."""
+
+    split: str
+    heads: int = 0
+    outside: int = 0
+    duplicates: int = 0
+    written: bool = False
+    fault: str = ""
+
+
+def process_photo(job: Job) -> Outcome:
+    """Write one photo and its heads, unless all is there and newer than what it came from.
+
+    Heads on the photo's edge count as inside; those outside are dropped.
+
+    Raises:
+        InputError: the photo or its annotation is bad (not with `skip_bad`), or writing failed.
+    """
+    split = job.output.parent.name
+    try:
+        if _up_to_date(job):
+            heads = read_array(job.output.with_suffix(".npy"), "run again with --overwrite")
+            total = len(read_points(job.photo, job.layout))
+            return Outcome(split, len(heads), total - len(heads), _duplicates(heads))
+        resized = _resized(job)
+        heads = job.heads(resized)
+    except InputError as error:
+        if not job.skip_bad:
+            raise
+        for path in job.outputs():
+            path.unlink(missing_ok=True)
+        return Outcome(split, fault=str(error))
+    job.write(resized, heads)
+    outside = len(resized.inside) - len(heads)
+    return Outcome(split, len(heads), outside, _duplicates(heads), written=True)
+
+
+def _resized(job: Job) -> Resized:
+    image, points = read_photo(job.photo, job.layout)
+    size = np.array(image.shape[1::-1])
+    if max(target_size(*size, job.min_size, job.max_size, job.bounded)) > JPEG_LIMIT:
+        raise InputError(f"{job.photo}: {size[0]} x {size[1]} is too narrow a strip: crop it")
+    inside = ((points >= 0) & (points <= size)).all(1)
+    image = resize_photo(image, job.min_size, job.max_size, job.interpolation, job.bounded)
+    new_size = np.array(image.shape[1::-1])
+    # Each axis by its own factor, so that heads follow the rounding of the side they lie on.
+    heads = np.minimum(points[inside] * (new_size / size), new_size).astype(np.float32)
+    return Resized(image, heads, inside, new_size.min() / size.min())
+
+
+def _up_to_date(job: Job) -> bool:
+    try:
+        sources = [job.photo, annotation_path(job.photo, job.layout)]
+        newest = max([job.not_before, *(path.stat().st_mtime_ns for path in sources)])
+        return all(path.stat().st_mtime_ns >= newest for path in job.outputs())
+    except FileNotFoundError:
+        return False
+
+
+def _duplicates(heads: np.ndarray) -> int:
+    return len(heads) - len(np.unique(heads[:, :2], axis=0))
+
+
+def make_jobs(
+    splits: dict[str, list[Path]], output: Path, make: Callable[[str, Path, Path], Job]
+) -> list[Job]:
+    """Return a job for each photo.
+
+    Args:
+        splits: 'train', 'val', 'test' -> photos.
+        output: folder of the processed set.
+        make: returns the job of (split, photo, `NAME.jpg` to write).
+
+    Raises:
+        InputError: two photos of a split would get one name, or `output` holds photos that are
+            not of this split: left there, they would train or be tested along.
+    """
+    jobs = []
+    for split in ("train", "val", "test"):
+        names: dict[str, Path] = {}
+        for photo in splits.get(split, []):
+            if photo.stem in names:
+                raise InputError(f"{names[photo.stem]} and {photo} share a name: rename one")
+            names[photo.stem] = photo
+            jobs.append(make(split, photo, output / split / f"{photo.stem}.jpg"))
+        present = sorted(
+            path for suffix in ("jpg", "npy", "h5") for path in (output / split).glob(f"*.{suffix}")
+        )
+        stray = next((path for path in present if path.stem not in names), None)
+        if stray:
+            raise InputError(
+                f"{stray} is not a photo of this {split} split: name an empty folder for the "
+                "output, or remove the old one"
+            )
+    return jobs
+
+
+def run_jobs(jobs: Sequence[Job], workers: int) -> list[Outcome]:
+    """Process all photos, in `workers` processes where there are enough photos for them.
+
+    Raises the first photo's `InputError`; what was finished by then stays and is kept next time.
+    """
+    bar = {"what": "preprocessing", "unit": "photo", "total": len(jobs)}
+    # Starting processes takes as long as a few dozen photos.
+    workers = min(workers, len(jobs) // 16)
+    if workers < 2:
+        return [process_photo(job) for job in progress(jobs, **bar)]
+    # Forking a process that has used threads may hang: fork one that has only done the imports.
+    fresh = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if fresh else "spawn")
+    if fresh:
+        context.set_forkserver_preload(["__main__", type(jobs[0]).__module__])
+    try:
+        with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+            return list(progress(pool.map(process_photo, jobs, chunksize=2), **bar))
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a worker process died, most likely for want of memory: run again with fewer --workers"
+        ) from error
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """Return a table with a line for each split: photos, heads, heads per photo, what was dropped.
+
+    'duplicates' are heads at the very place of another; they are kept.
+    """
+    columns = ("split", "photos", "heads", "min", "median", "max", "outside", "duplicates")
+    lines = [("{:<6}" + "{:>12}" * 7).format(*columns)]
+    for split in dict.fromkeys(outcome.split for outcome in outcomes):
+        kept = [one for one in outcomes if one.split == split and not one.fault]
+        heads = np.array([one.heads for one in kept] or [0])
+        figures = (len(kept), heads.sum(), heads.min(), np.median(heads), heads.max())
+        dropped = (sum(one.outside for one in kept), sum(one.duplicates for one in kept))
+        lines.append(f"{split:<6}" + "".join(f"{figure:>12g}" for figure in (*figures, *dropped)))
+    return "\n".join(lines)

@@ -1,0 +1,93 @@
+"""From a photo to a network's input: the one way used in training, testing and `--image`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import torch
+import yaml
+
+from crowd.errors import InputError
+from crowd.images import read_image
+from crowd.processed import SETTINGS
+from crowd.resizing import SHORT, resize_photo
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What happens to a photo before the network sees it; travels with the weights.
+
+    Attributes:
+        bounded: the side that `max_size` is about, `short` or `long`; belongs to the method.
+        min_size, max_size: bounds of the size, pixels (see `crowd.resizing.target_size`).
+        interpolation: of that resizing, `bilinear` or `bicubic`.
+        mean, std: of the RGB channels in [0, 1]; ImageNet's, which the encoders were trained with.
+    """
+
+    bounded: ClassVar[str] = SHORT
+
+    min_size: int = 512
+    max_size: int = 2048
+    interpolation: str = "bilinear"
+    mean: Sequence[float] = (0.485, 0.456, 0.406)
+    std: Sequence[float] = (0.229, 0.224, 0.225)
+
+
+Kind = TypeVar("Kind", bound=Preprocessing)
+
+
+def read_preprocessing(
+    data_dir: str | os.PathLike, kind: type[Kind], names: dict[str, str], command: str
+) -> Kind:
+    """Return how a processed set was made: `preprocess.yml` in it, or the defaults without one.
+
+    Args:
+        data_dir: the processed set.
+        kind: of preprocessing.
+        names: field of `kind` -> key of the file.
+        command: that wrote the set.
+
+    Raises:
+        InputError: the file or its values are damaged.
+    """
+    path = Path(data_dir) / SETTINGS
+    if not path.is_file():
+        return kind()
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known = {field: values[name] for field, name in names.items()}
+        if not 1 <= known["min_size"] <= known["max_size"]:
+            raise ValueError
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged: run {command} again") from error
+    return kind(**known)
+
+
+def read_photo(path: str | os.PathLike, preprocessing: Preprocessing) -> np.ndarray:
+    """Read a photo upright at the size the network is to see, uint8 [H, W, 3].
+
+    A photo of a processed set has this size already and comes back as it is stored.
+    Raises `InputError` as `crowd.images.read_image` does.
+    """
+    return resize_photo(
+        read_image(path),
+        preprocessing.min_size,
+        preprocessing.max_size,
+        preprocessing.interpolation,
+        preprocessing.bounded,
+    )
+
+
+def photo_tensor(image: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
+    """Turn a photo or crop, uint8 [H, W, 3], into the network's input, float32 [3, H, W]."""
+    values = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
+    mean, std = (
+        255 * torch.tensor(values)[:, None, None]
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    return values.sub_(mean).div_(std)

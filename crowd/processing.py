@@ -1,0 +1,125 @@
+"""What the commands that make a processed set have in common: arguments, splits, settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from crowd.annotations import LAYOUTS, find_photos
+from crowd.configuration import ArgumentParser, save_arguments
+from crowd.errors import InputError
+from crowd.files import write_text
+from crowd.photo_jobs import Job, make_jobs, run_jobs, summary
+from crowd.processed import SETTINGS
+from crowd.resizing import INTERPOLATIONS
+from crowd.splits import complete_splits
+
+# Arguments that change how the command works and not what it writes.
+WORKING = ("workers", "overwrite", "skip_bad")
+
+
+def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) -> None:
+    """Add the arguments that say what is read, how it is split, and how the command works.
+
+    Args:
+        parser: of the command, which adds the sizes itself.
+        layout: default of `--layout`.
+        required: whether the two folders must be named.
+    """
+    add = parser.add_argument
+    add("--input-dataset-path", "--origin-dir", type=str, required=required, help="the data set")
+    add("--output-dataset-path", "--data-dir", type=str, required=required, help="folder to write")
+    add("--layout", default=layout, choices=LAYOUTS, help="how the data set keeps its files")
+    add("--interpolation", default="bilinear", choices=tuple(INTERPOLATIONS))
+    add("--train-list", type=str, help="text file with the names of the training photos")
+    add("--val-list", type=str, help="text file with the names of the validation photos")
+    add("--val-ratio", type=float, default=0.1, help="share of Train that validates, without lists")
+    add("--seed", type=int, default=4073, help="of the split, without lists")
+    add(
+        "--split",
+        choices=("random", "time"),
+        help="random photos, or blocks of time per camera (default: time for brt, else random)",
+    )
+    add("--fold", type=int, help="1 to 5: the fifth of a set without splits that is tested")
+    add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="processes; 0: this one")
+    add("--overwrite", action="store_true", help="write photos again that are up to date")
+    add("--skip-bad", action="store_true", help="list unreadable photos in skipped.txt and go on")
+
+
+def process(arguments: Namespace, make: Callable[..., Job]) -> None:
+    """Make the processed set that the arguments describe, and print what is in it.
+
+    Args:
+        arguments: of `add_arguments`, with `layout`, `min_size` and `max_size`.
+        make: returns the job of (split, photo, output, **settings common to all jobs).
+
+    Raises:
+        InputError: arguments that do not fit together or do not fit the set, or a bad photo.
+    """
+    _check(arguments)
+    found = find_photos(arguments.input_dataset_path, arguments.layout)
+    how = arguments.split or ("time" if arguments.layout == "brt" else "random")
+    lists = {"train_list": arguments.train_list, "val_list": arguments.val_list}
+    splits, note = complete_splits(
+        found, how, arguments.val_ratio, arguments.seed, **lists, fold=arguments.fold
+    )
+    output = Path(arguments.output_dataset_path)
+    names = ("layout", "max_size", "interpolation", "skip_bad")
+    settings = {name: arguments[name] for name in names}
+    jobs = make_jobs(splits, output, lambda *where: make(*where, **settings))
+    since = keep_settings(output / SETTINGS, arguments, arguments.overwrite)
+    if note:
+        print(note)
+        for split in ("train", "val"):
+            listed = "".join(f"{photo.name}\n" for photo in splits[split])
+            write_text(output / f"{split}.txt", listed)
+    jobs = [dataclasses.replace(job, not_before=since) for job in jobs]
+    _report(run_jobs(jobs, arguments.workers), output, arguments.skip_bad)
+
+
+def _check(arguments: Namespace) -> None:
+    """Raise `InputError` for arguments that do not fit together."""
+    if not 1 <= arguments.min_size <= arguments.max_size:
+        raise InputError(
+            f"--min-size {arguments.min_size} and --max-size {arguments.max_size} do not fit "
+            "together: keep 1 <= min <= max"
+        )
+    if (
+        Path(arguments.input_dataset_path).resolve()
+        == Path(arguments.output_dataset_path).resolve()
+    ):
+        raise InputError(f"{arguments.output_dataset_path} is the data set: write elsewhere")
+    if arguments.layout == "ucf_cc_50" and arguments.fold is None:
+        raise InputError("ucf_cc_50 is tested in five folds: choose one with --fold 1 to 5")
+
+
+def keep_settings(path: Path, arguments: Namespace, anew: bool = False) -> int:
+    """Write the arguments that decide what is written, when they changed.
+
+    Args:
+        path: YAML file.
+        arguments: of the command.
+        anew: write them although they are the same, so that everything is older than they are.
+
+    Returns:
+        Since when they stand, ns.
+    """
+    values = {key: value for key, value in vars(arguments).items() if key not in WORKING}
+    text = save_arguments(Namespace(**values))
+    if anew or not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+    return path.stat().st_mtime_ns
+
+
+def _report(outcomes: Sequence, output: Path, skip_bad: bool) -> None:
+    faults = [outcome.fault for outcome in outcomes if outcome.fault]
+    if skip_bad:
+        write_text(output / "skipped.txt", "".join(f"{fault}\n" for fault in faults))
+    print(summary(outcomes))
+    written = sum(outcome.written for outcome in outcomes)
+    kept = len(outcomes) - written - len(faults)
+    print(f"{written} photos written, {kept} were up to date, {len(faults)} skipped")

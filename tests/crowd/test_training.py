@@ -1,0 +1,76 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from torch import nn
+
+from crowd.errors import InputError
+from crowd.evaluation import PhotoCount, errors_of, errors_table, guessing_errors
+from crowd.photos import Preprocessing
+from crowd.training import Recipe, Training, learning_rate_factor, validates
+
+
+def recipe(**settings):
+    return Recipe("tiny", {}, dataclasses.asdict(Preprocessing()), 3.0, settings)
+
+
+def test_errors_beside_those_of_guessing():
+    counts = [PhotoCount("a", 10, 12.0), PhotoCount("b", 20, 16.0)]
+    errors = errors_of(counts)
+    assert errors == pytest.approx({"mae": 3.0, "rmse": np.sqrt(10), "nae": 0.2})
+    assert guessing_errors(counts, 15.0)["mae"] == 5.0
+    table = errors_table({"model": errors, "guess": guessing_errors(counts, 15.0)})
+    assert "RMSE" in table
+    assert "MSE in the papers" in table
+
+
+def test_validation_falls_on_its_epochs_and_on_the_last():
+    chosen = [epoch for epoch in range(12) if validates(epoch, epochs=12, first=3, every=4)]
+    assert chosen == [2, 6, 10, 11]
+
+
+def test_schedules():
+    assert {learning_rate_factor("constant", epoch, 50) for epoch in range(50)} == {1.0}
+    cosine = [learning_rate_factor("cosine", epoch, 200) for epoch in range(200)]
+    assert np.all(np.diff(cosine[:5]) > 0)
+    assert np.all(np.diff(cosine[5:]) < 0)
+    assert max(cosine) == 1.0
+    assert 0 < cosine[-1] < 1e-3
+
+
+def test_best_is_the_lowest_twice_rmse_plus_mae(tmp_path):
+    training = Training(nn.Linear(1, 1), recipe(), lr=1e-3, weight_decay=0, epochs=9)
+    kept = []
+    for mae, rmse in ((5, 6), (9, 4.5), (3, 5.5), (2, 6), (float("nan"), 1), (3, 5.5)):
+        training.epoch += 1
+        if training.keep_best(tmp_path, {"mae": mae, "rmse": rmse, "nae": 0.1}):
+            kept.append(training.epoch)
+    assert kept == [1, 3]
+    assert training.best["epoch"] == 3
+
+
+def test_the_best_so_far_is_remembered_when_resumed(tmp_path):
+    def make():
+        return Training(nn.Linear(1, 1), recipe(), lr=1e-3, weight_decay=0, epochs=9)
+
+    first = make()
+    first.keep_best(tmp_path, {"mae": 2, "rmse": 3})
+    first.optimizer.step()
+    first.finish_epoch(tmp_path)
+    second = make()
+    second.resume(tmp_path)
+    assert second.epoch == 1
+    assert not second.keep_best(tmp_path, {"mae": 2, "rmse": 3.5})
+    assert second.keep_best(tmp_path, {"mae": 2, "rmse": 2.5})
+
+
+def test_another_recipe_cannot_be_continued(tmp_path):
+    def make(**settings):
+        return Training(nn.Linear(1, 1), recipe(**settings), lr=1e-3, weight_decay=0, epochs=9)
+
+    training = make(crop_size=64)
+    training.optimizer.step()
+    training.finish_epoch(tmp_path)
+    make(crop_size=64).resume(tmp_path)
+    with pytest.raises(InputError, match="crop_size 64 became 96"):
+        make(crop_size=96).resume(tmp_path)

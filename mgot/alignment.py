@@ -137,15 +137,23 @@ def match_daot(
     Raises:
         InputError: an empty side, or values that are not finite.
     """
+    return match_daot_by_cost(*daot_costs(target, source, variant), reg, released).index
+
+
+def daot_costs(
+    target, source, variant: str = "official"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """The costs that `match_daot_by_cost` takes: `[n, m]`, both dustbins `[n]`, `[m]`, the corner.
+
+    Arguments and errors as for `match_daot`.
+    """
     ones = np.ones((1, PATCH_SIDE, PATCH_SIDE), np.float32)
-    return match_daot_by_cost(
+    return (
         ssim_cost(target, source, variant),
         ssim_cost(target, ones, variant)[:, 0],
         ssim_cost(source, ones, variant)[:, 0],
         float(ssim_cost(ones, 0.0 * ones, variant)[0, 0]),
-        reg,
-        released,
-    ).index
+    )
 
 
 def match_daot_by_cost(

@@ -121,6 +121,15 @@ def open_features(path: str | os.PathLike) -> Iterator[Features]:
         yield Features(path, names, values)
 
 
+@contextlib.contextmanager
+def named(path: str | os.PathLike) -> Iterator[None]:
+    """Put the file's name before the message of an `InputError` about its values."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
 def write_features(
     path: str | os.PathLike,
     names: Sequence[str],

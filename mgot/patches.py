@@ -11,6 +11,7 @@ of the photo's `fidt_map` and `kpoint`. Run again, the command goes on where it 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image
 
 from crowd.configuration import ArgumentParser, save_arguments
 from crowd.errors import InputError, command
-from crowd.files import read_h5, write_h5, write_text
+from crowd.files import read_h5, require_folder, write_h5, write_text
 from crowd.images import list_images, open_image, write_image
 from crowd.progress import progress
 from mgot.transfer import add_transfer, fill
@@ -139,6 +140,28 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     stray = next((path for path in present if path.name not in expected), None)
     if stray:
         raise InputError(f"{stray} is no patch of these photos: name an empty folder by --output")
+
+
+def locate_patches(names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
+    """Return where the patches of a feature file or a selection lie, wherever it was made.
+
+    Args:
+        names: file names; of whole paths, as in the authors' files, the last part counts.
+        folder: of the patches.
+
+    Raises:
+        InputError: the folder, or some of them, are missing.
+    """
+    folder = require_folder(folder, "run python -m mgot.patches, or name the folder it wrote")
+    present = {path.name for path in list_images(folder)}
+    paths = [folder / Path(name).name for name in names]
+    missing = sorted({path.name for path in paths} - present)
+    if missing:
+        raise InputError(
+            f"{folder} lacks {len(missing)} patches, among them {missing[0]}: name the folder "
+            "that the features were made from"
+        )
+    return paths
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

@@ -1,0 +1,62 @@
+"""MGOT 2: cluster the patches by their predicted maps.
+
+python k_means.py --config mgot/configs/A2B.yml --domain source --cluster_num 4
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jsonargparse.typing import PositiveInt
+
+from crowd.configuration import ArgumentParser
+from crowd.errors import command
+from mgot.arrays import PATCH_SIDE
+from mgot.cluster_files import write_clusters
+from mgot.clustering import kmeans, pca_projection
+from mgot.feature_files import named, open_features
+from mgot.pictures import draw_clusters
+from mgot.transfer import add_transfer, fill
+
+FILES = {
+    "feature": "{domain}.features",
+    "center_cluster": "{domain}.centers",
+    "cluster_index": "{domain}.clusters",
+    "vis_path": "{domain}.projection",
+}
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command's arguments."""
+    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add = parser.add_argument
+    add("--feature", type=str, help="features of the patches, h5")
+    add("--cluster_num", type=PositiveInt, default=4, help="number of clusters")
+    add("--center_cluster", type=str, help="centres to write, h5")
+    add("--cluster_index", type=str, help="members to write, npy")
+    add("--vis_path", type=str, help="picture of samples and centres to write")
+    add("--seed", type=int, default=0, help="of the starts of k-means")
+    add_transfer(parser, domain=True)
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command with `argv` (default: the command line)."""
+    arguments = build_parser().read(argv)
+    fill(arguments, FILES)
+    with open_features(arguments.feature) as features:
+        values = features.read()
+    with named(arguments.feature):
+        clustering = kmeans(values, int(arguments.cluster_num), arguments.seed)
+    write_clusters(arguments.center_cluster, arguments.cluster_index, clustering)
+    samples, centers = pca_projection(values, clustering.centers)
+    maps = clustering.centers.reshape(-1, PATCH_SIDE, PATCH_SIDE)
+    draw_clusters(arguments.vis_path, samples, centers, clustering.labels, maps)
+    for number, (members, map_) in enumerate(zip(clustering.index_lists, maps, strict=True)):
+        print(f"cluster {number}: {len(members):5} patches, mean of the centre {map_.mean():.4f}")
+    print(f"inertia {clustering.inertia:.6g}; {arguments.cluster_index}, {arguments.vis_path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""MGOT 1: how many clusters? The inertia of k-means for k = 2 … 10.
+
+python k_means_elbow.py --config mgot/configs/A2B.yml --domain source
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from crowd.configuration import ArgumentParser
+from crowd.errors import command
+from crowd.files import write_text
+from mgot.clustering import elbow
+from mgot.feature_files import named, open_features
+from mgot.pictures import draw_elbow
+from mgot.transfer import add_transfer, fill
+
+FILES = {"feature_path": "{domain}.features", "elbow_map": "{domain}.elbow"}
+KS = range(2, 11)
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command's arguments."""
+    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add = parser.add_argument
+    add("--feature_path", type=str, help="features of the patches, h5")
+    add("--elbow_map", type=str, help="picture to write; the figures go beside it as JSON")
+    add("--seed", type=int, default=0, help="of the starts of k-means")
+    add_transfer(parser, domain=True)
+    return parser
+
+
+def farthest_from_chord(ks: Sequence[int], inertias: Sequence[float]) -> int:
+    """Return the elbow: the k whose point lies farthest below the line from first to last."""
+    share = (np.array(ks) - ks[0]) / (ks[-1] - ks[0])
+    chord = inertias[0] + share * (inertias[-1] - inertias[0])
+    return ks[int(np.argmax(chord - inertias))]
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command with `argv` (default: the command line)."""
+    arguments = build_parser().read(argv)
+    fill(arguments, FILES)
+    with open_features(arguments.feature_path) as features:
+        values = features.read()
+    with named(arguments.feature_path):
+        solutions = elbow(values, KS, arguments.seed)
+    inertias = [solution.inertia for solution in solutions]
+    best = farthest_from_chord(KS, inertias)
+    picture = Path(arguments.elbow_map)
+    draw_elbow(picture, KS, inertias, best)
+    figures = {
+        "features": arguments.feature_path,
+        "patches": len(solutions[0].labels),
+        "inertia": dict(zip(KS, inertias, strict=True)),
+        "elbow": best,
+    }
+    write_text(picture.with_suffix(".json"), json.dumps(figures, indent=2) + "\n")
+    for k, inertia in figures["inertia"].items():
+        print(f"k = {k:2}  inertia {inertia:.6g}")
+    print(f"elbow at k = {best}, farthest below the chord; the paper takes 4: {picture}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Pictures of MGOT: elbow, clusters, matched patches, predicted heads.
+
+Every function takes plain arrays and writes one JPEG or PNG of at most 300 kB, drawn to be read at
+the width of a README. Points are (x, y) in pixels of the photo.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from crowd.errors import InputError
+from crowd.picture_files import write_figure
+from crowd.pictures import PALETTE
+
+_WIDTH, _DPI, _TEXT = 10.0, 120, 12
+_MAP_COLOURS = "inferno"
+
+
+def draw_elbow(path: str | os.PathLike, ks: Sequence[int], inertias: Sequence[float], elbow: int):
+    """Draw the inertia over the number of clusters.
+
+    Args:
+        path: Picture to write.
+        ks: Numbers of clusters.
+        inertias: Sum of squared distances to the own centre for each k.
+        elbow: The k to mark.
+    """
+    figure = Figure((7, 4.2), dpi=_DPI, layout="constrained")
+    axis = figure.subplots()
+    axis.plot(ks, inertias, "o-", color=PALETTE[4], lw=1.8)
+    axis.axvline(elbow, color=PALETTE[5], lw=1, ls=":")
+    axis.plot(elbow, inertias[list(ks).index(elbow)], "o", ms=12, mfc="none", mec=PALETTE[5], mew=2)
+    axis.set_title(f"elbow at k = {elbow}", fontsize=_TEXT + 1)
+    axis.set_xlabel("clusters k", fontsize=_TEXT)
+    axis.set_ylabel("inertia", fontsize=_TEXT)
+    axis.set_xticks(list(ks))
+    axis.set_ylim(bottom=0)
+    axis.tick_params(labelsize=_TEXT - 1)
+    axis.grid(alpha=0.3)
+    write_figure(path, figure)
+
+
+def draw_clusters(
+    path: str | os.PathLike,
+    samples: np.ndarray,
+    centers: np.ndarray,
+    labels: np.ndarray,
+    maps: np.ndarray,
+) -> None:
+    """Draw samples and centres in one projection, and above them what each centre looks like.
+
+    Args:
+        path: Picture to write.
+        samples: Projected samples [n, 2].
+        centers: Projected centres [k, 2], by the same projection.
+        labels: Cluster of every sample [n].
+        maps: Centres as maps [k, H, W].
+    """
+    k = len(centers)
+    columns = max(k, 4)
+    figure = Figure((_WIDTH, _WIDTH / columns + 6.3), dpi=_DPI, layout="constrained")
+    grid = figure.add_gridspec(2, columns, height_ratios=[_WIDTH / columns, 6])
+    axis = figure.add_subplot(grid[1, :])
+    top = max(float(np.max(maps)), 1e-6)
+    for number in range(k):
+        colour, members = PALETTE[number % len(PALETTE)], samples[labels == number]
+        panel = figure.add_subplot(grid[0, number])
+        panel.imshow(maps[number], cmap=_MAP_COLOURS, vmin=0, vmax=top)
+        panel.set(xticks=[], yticks=[])
+        panel.set_title(f"{number}: {len(members)} patches", fontsize=_TEXT - 1)
+        for side in panel.spines.values():
+            side.set(color=colour, linewidth=4)
+        axis.scatter(*members.T, s=9, color=colour, alpha=0.5, linewidths=0)
+    for number, center in enumerate(centers):
+        colour = PALETTE[number % len(PALETTE)]
+        axis.plot(*center, "o", ms=17, mfc=colour, mec="black", mew=1.5)
+        axis.text(*center, str(number), ha="center", va="center", fontsize=_TEXT - 1, weight="bold")
+    axis.set_xlabel("first principal axis of the samples", fontsize=_TEXT)
+    axis.set_ylabel("second", fontsize=_TEXT)
+    axis.tick_params(labelsize=_TEXT - 1)
+    axis.set_aspect("equal", adjustable="datalim")
+    write_figure(path, figure)
+
+
+def draw_matches(
+    path: str | os.PathLike,
+    rows: Mapping[str, Sequence[np.ndarray]],
+    weights: Sequence[float],
+    costs: Sequence[float],
+) -> None:
+    """Draw matched patches, a pair a column, with the weight of its source patch and its cost.
+
+    Args:
+        path: Picture to write.
+        rows: Title of a row -> pictures [H, W, 3], uint8, or predicted maps [H, W], one a pair.
+        weights: Weight of each pair's source patch.
+        costs: 1 − mean SSIM of each pair.
+
+    Raises:
+        InputError: no pairs.
+    """
+    columns = len(weights)
+    if not columns:
+        raise InputError("no pairs to draw: no target patch found a counterpart")
+    side = _WIDTH / max(columns, 4)
+    size = (side * columns + 0.4, side * len(rows) + 0.6)
+    figure = Figure(size, dpi=_DPI, layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (title, pictures) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(title, fontsize=_TEXT - 1)
+        for axis, picture in zip(line, pictures, strict=True):
+            colours = {"cmap": _MAP_COLOURS, "vmin": 0, "vmax": 1} if picture.ndim == 2 else {}
+            axis.imshow(picture, **colours)
+            axis.set(xticks=[], yticks=[])
+    for axis, weight, cost in zip(axes[0], weights, costs, strict=True):
+        axis.set_title(f"weight {weight:.2f}\ncost {cost:.3f}", fontsize=_TEXT - 2)
+    write_figure(path, figure)
+
+
+def draw_peaks(
+    path: str | os.PathLike,
+    image: np.ndarray,
+    peaks: np.ndarray,
+    actual: np.ndarray | None = None,
+) -> None:
+    """Mark the predicted heads on a photo, and the annotated ones where they are known.
+
+    Args:
+        path: Picture to write.
+        image: Photo, uint8 [H, W, 3].
+        peaks: Predicted heads (x, y) [M, 2], pixels.
+        actual: Annotated heads (x, y) [N, 2], pixels.
+    """
+    height, width = image.shape[:2]
+    figure = Figure((_WIDTH, _WIDTH * height / width + 0.5), dpi=_DPI, layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(image, extent=(0, width, height, 0))
+    axis.set_axis_off()
+    title = f"predicted {len(peaks)}"
+    if actual is not None:
+        title += f" (dots)   ·   annotated {len(actual)} (circles)"
+        _mark(axis, actual, ms=9, mfc="none", mec=PALETTE[1], mew=1.5)
+    _mark(axis, peaks, ms=4, mfc=PALETTE[0], mec="black", mew=0.6)
+    axis.set(xlim=(0, width), ylim=(height, 0))
+    axis.set_title(title, fontsize=_TEXT + 2)
+    write_figure(path, figure)
+
+
+def _mark(axis, points: np.ndarray, **style) -> None:
+    axis.plot(*np.reshape(points, (-1, 2)).T, "o", **style)

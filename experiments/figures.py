@@ -51,7 +51,7 @@ def draw_fit(path: Path, photo: Path) -> None:
     params = read_gaussians(gaussians_path(photo))
     means, scales, rotations, colors = params[:, :2], params[:, 2:4], params[:, 4], params[:, 5:]
     render, _ = rasterize(means, scales, rotations, colors, image.shape[1], image.shape[0])
-    pictures.draw_gaussians(path, image, means, scales, rotations, colors, render=render.numpy())
+    pictures.draw_gaussians(path, image, means, scales, rotations, colors, render=render)
 
 
 def draw_kernel(path: Path, photo: Path) -> None:

@@ -1,0 +1,148 @@
+"""Training crops with their FIDT maps: of whole photos, or of selected patches with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from crowd.errors import InputError
+from crowd.files import read_h5
+from crowd.images import read_image
+from crowd.loading import Cache, crop_loader
+from crowd.photos import photo_tensor
+from crowd.processed import photo_size, require_beside
+from crowd.progress import progress
+from mgot.augment import Sample, augment, head_points
+from mgot.patches import FIDT, read_labels
+from mgot.photos import Preprocessing
+
+
+class Batch(NamedTuple):
+    """Crops with their labels, weights, and the name of the photo of each.
+
+    Attributes:
+        images: normalised, [B, 3, S, S].
+        maps: FIDT maps, [B, 1, S, S].
+        heads: centres (x, y) of head pixels, [n, 2] each.
+        weights: [B].
+        names: of the photos.
+    """
+
+    images: torch.Tensor
+    maps: torch.Tensor
+    heads: list[torch.Tensor]
+    weights: torch.Tensor
+    names: list[str]
+
+
+class FidtCrops(Dataset):
+    """Random crops of photos or patches; crop (epoch, index) depends on nothing but the seed.
+
+    The heads of all are read and checked when the set is opened; photos and maps stay in memory
+    while they fit into `cache_gib`. What a crop reaches beyond a smaller photo is mean colour,
+    far from any head.
+
+    Args:
+        paths: photos, each with `NAME.h5` beside it; one may be listed several times.
+        crop_size: side of a crop, pixels.
+        seed: of the augmentation.
+        preprocessing: mean and std of the input.
+        weights: of each path in the loss; 1 where absent.
+        cache_gib: memory for photos and maps, GiB (of each worker process).
+
+    Raises:
+        InputError: there are no photos, a map is missing, damaged or of another size, or there
+            are not as many weights as photos.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        crop_size: int,
+        seed: int,
+        preprocessing: Preprocessing,
+        weights: np.ndarray | None = None,
+        cache_gib: float = 2.0,
+    ):
+        if not len(paths):
+            raise InputError("there is no photo to train on: select or label some first")
+        self.paths = list(paths)
+        require_beside(self.paths, _labels_path, "FIDT map", FIDT)
+        if weights is None:
+            weights = np.ones(len(self.paths))
+        if len(weights) != len(self.paths):
+            raise InputError(
+                f"{len(weights)} weights for {len(self.paths)} patches: name two files of one run"
+            )
+        self.weights = np.asarray(weights, np.float32)
+        self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
+        listed = progress(dict.fromkeys(self.paths), "reading heads", unit="photo")
+        heads = {path: _count_heads(path) for path in listed}
+        self.counts = np.array([heads[path] for path in self.paths])
+        self._cache = Cache(cache_gib)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        path = self.paths[index]
+        crop = augment(
+            Sample(*self._cache.get(path, lambda: read_sample(path))), self.crop_size, rng
+        )
+        height, width = crop.kpoint.shape
+        margin = (0, self.crop_size - width, 0, self.crop_size - height)
+        image = functional.pad(photo_tensor(crop.image, self.preprocessing), margin)
+        target = functional.pad(torch.from_numpy(crop.fidt_map.copy())[None], margin)
+        heads = torch.from_numpy(head_points(crop.kpoint))
+        return image, target, heads, float(self.weights[index]), path.name
+
+
+def read_sample(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read a photo uint8 [H, W, 3], its FIDT map float32 [H, W] and its head pixels uint8 [H, W].
+
+    Raises `InputError` when a file is missing or damaged, sizes differ, or the map is not finite.
+    """
+    image = read_image(path)
+    labels = read_labels(path, image.shape[:2])
+    if not np.isfinite(labels["fidt_map"]).all():
+        raise InputError(
+            f"{_labels_path(path)} holds values that are not finite: make it again with a model "
+            "that has not diverged"
+        )
+    return image, labels["fidt_map"].astype(np.float32, copy=False), labels["kpoint"]
+
+
+def _labels_path(path: Path) -> Path:
+    return path.with_suffix(".h5")
+
+
+def _count_heads(path: Path) -> int:
+    kpoint = read_h5(_labels_path(path), "kpoint", FIDT)
+    width, height = photo_size(path)
+    if kpoint.shape != (height, width):
+        raise InputError(
+            f"{_labels_path(path)}: kpoint is {list(kpoint.shape)} for a photo of "
+            f"[{height}, {width}]: {FIDT}"
+        )
+    return int(np.count_nonzero(kpoint))
+
+
+def collate(items: list[tuple]) -> Batch:
+    """Join crops to a batch."""
+    images, maps, heads, weights, names = zip(*items, strict=True)
+    return Batch(
+        torch.stack(images), torch.stack(maps), list(heads), torch.tensor(weights), list(names)
+    )
+
+
+def crop_batches(crops: FidtCrops, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
+    """Return the loader of training batches (`crowd.loading.crop_loader`)."""
+    return crop_loader(crops, crops.seed, batch_size, workers, pin_memory, collate)

@@ -1,0 +1,132 @@
+"""Finding the heads of whole photos: predicted FIDT map, peaks, counts and places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crowd.errors import InputError
+from crowd.evaluation import PhotoCount
+from crowd.loading import CountedPhotos
+from crowd.metrics import localization, pool_localization
+from crowd.progress import progress
+from mgot.peaks import local_maxima
+
+# Context around a tile, and what tiles begin on: the coarsest grid of both networks.
+MARGIN = 128
+GRID = 32
+
+
+@torch.inference_mode()
+def predict_map(model: nn.Module, image: Tensor, tile: int = 0) -> Tensor:
+    """Predict the FIDT map of a photo.
+
+    Whole by default, as in the release. With `tile`, which bounds the memory, the photo is cut
+    into overlapping tiles that begin on the network's coarsest grid, and of each only what lies
+    `MARGIN` or more from its cut edges is kept. Every pixel of the map comes from one tile; peaks
+    are sought on the joined map, so that a head on a seam is found once.
+
+    Args:
+        model: in evaluation mode, [1, 3, h, w] -> [1, 1, h, w].
+        image: normalised photo [3, H, W] on any device.
+        tile: largest side of a tile, pixels, a multiple of 32 above 256; 0 for the whole photo.
+
+    Returns:
+        Predicted map on the CPU, float32 [H, W].
+
+    Raises:
+        InputError: `tile` is no such number.
+    """
+    device = next(model.parameters()).device
+    height, width = image.shape[1:]
+    fidt_map = torch.empty(height, width)
+    for rows, core_rows in tile_windows(height, tile):
+        for columns, core_columns in tile_windows(width, tile):
+            window = image[None, :, rows, columns].to(device)
+            if device.type == "cuda":
+                window = window.contiguous(memory_format=torch.channels_last)
+            predicted = model(window)[0, 0].float().cpu()
+            top, left = core_rows.start - rows.start, core_columns.start - columns.start
+            bottom, right = core_rows.stop - rows.start, core_columns.stop - columns.start
+            fidt_map[core_rows, core_columns] = predicted[top:bottom, left:right]
+    return fidt_map
+
+
+def tile_windows(side: int, tile: int) -> list[tuple[slice, slice]]:
+    """Cut a side into (window, core) pairs; the cores cover it once, each inside its window."""
+    if tile and (tile % GRID or tile <= 2 * MARGIN):
+        raise InputError(
+            f"--tile {tile} is no tile: name a multiple of {GRID} above {2 * MARGIN}, or 0 for "
+            "whole photos"
+        )
+    if not tile or side <= tile:
+        return [(slice(0, side), slice(0, side))]
+    core = tile - 2 * MARGIN
+    return [
+        (
+            slice(max(start - MARGIN, 0), min(start + core + MARGIN, side)),
+            slice(start, min(start + core, side)),
+        )
+        for start in range(0, side, core)
+    ]
+
+
+def find_heads(
+    model: nn.Module,
+    photos: Iterable[tuple[Tensor, int, str]],
+    smooth: bool = False,
+    tile: int = 0,
+    what: str = "test",
+) -> list[np.ndarray]:
+    """Find the heads of every photo; the model is put into evaluation mode and back.
+
+    Args:
+        model: as for `predict_map`.
+        photos: (normalised photo [3, H, W], count, name), as `crowd.loading.photo_loader` gives.
+        smooth: as for `mgot.peaks.local_maxima`.
+        tile: as for `predict_map`.
+        what: name of the progress bar.
+
+    Returns:
+        Centres (x, y) of the peaks of each photo, float32 [M, 2], in pixels of the photo.
+
+    Raises:
+        InputError: a predicted map is not finite, naming the photo.
+    """
+    was_training = model.training
+    model.eval()
+    found = []
+    for image, _, name in progress(photos, what, unit="photo"):
+        fidt_map = predict_map(model, image, tile)
+        found.append(peak_centers(fidt_map, name, smooth))
+    model.train(was_training)
+    return found
+
+
+def peak_centers(fidt_map: Tensor, name: str, smooth: bool = False) -> np.ndarray:
+    """Return the centres (x, y) of the peaks of a predicted map [H, W], float32 [M, 2], pixels.
+
+    Raises `InputError` naming the photo when the map is not finite.
+    """
+    if not fidt_map.isfinite().all():
+        raise InputError(
+            f"the map predicted for {name} is not finite: use a checkpoint that has not diverged"
+        )
+    return local_maxima(fidt_map, smooth).astype(np.float32) + 0.5
+
+
+def count_photos(photos: CountedPhotos, found: Sequence[np.ndarray]) -> list[PhotoCount]:
+    """Pair the heads found in each photo with its annotation."""
+    rows = zip(photos.paths, photos.points, found, strict=True)
+    return [PhotoCount(path.name, len(points), len(heads)) for path, points, heads in rows]
+
+
+def localization_errors(
+    photos: CountedPhotos, found: Sequence[np.ndarray], radius: float
+) -> dict[str, float]:
+    """Precision, recall and F1 over all photos, heads matched within `radius` pixels."""
+    rows = zip(found, photos.points, strict=True)
+    return pool_localization(localization(heads, points[:, :2], radius) for heads, points in rows)

@@ -1,0 +1,128 @@
+"""Photos with annotated heads -> photos, points and FIDT maps, the sets that MGOT works on.
+
+    python -m mgot.fidt --layout sht --input-dataset-path data/shb \
+        --output-dataset-path data/shb_fidt
+    python -m mgot.fidt --config mgot/configs/A2B.yml --domain source
+
+Beside each `NAME.jpg` lie `NAME.npy` (heads [N, 2]) and `NAME.h5` (`fidt_map` float32 and `kpoint`
+uint8, [H, W]). ShanghaiTech keeps its sizes; other sets get a long side of at most 2048 and a short
+side of at least 512 (photos of UCF-QNRF that are counted: 1024), as in FIDT. Run again, it goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jsonargparse import ActionYesNo, Namespace
+
+from crowd.configuration import ArgumentParser
+from crowd.errors import InputError, command
+from crowd.files import atomic_path, write_array, write_h5
+from crowd.images import read_orientation, write_image
+from crowd.photo_jobs import JPEG_QUALITY, Job, Resized
+from crowd.processed import photo_size
+from crowd.processing import add_arguments, process
+from crowd.resizing import LONG
+from mgot.fidt_map import fidt_map, head_pixels
+from mgot.photos import OTHER_SIZES, SIZES, SMOOTHED
+from mgot.transfer import add_transfer, fill
+
+FILES = {
+    "input_dataset_path": "{domain}.raw",
+    "output_dataset_path": "{domain}.fidt",
+    "layout": "{domain}.layout",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FidtJob(Job):
+    """One photo to process, with the FIDT map of its heads."""
+
+    bounded: ClassVar[str] = LONG
+    companions: ClassVar[tuple[str, ...]] = (".npy", ".h5")
+
+    def write(self, resized: Resized, heads: np.ndarray) -> None:
+        """Write heads, maps and photo; a JPEG that keeps its size is copied as it is."""
+        height, width = resized.image.shape[:2]
+        write_array(self.output.with_suffix(".npy"), heads)
+        write_h5(
+            self.output.with_suffix(".h5"),
+            fidt_map=fidt_map(heads, height, width),
+            kpoint=head_pixels(heads, height, width),
+        )
+        if self._stays(width, height):
+            with atomic_path(self.output) as part:
+                shutil.copyfile(self.photo, part)
+        else:
+            write_image(self.output, resized.image, quality=JPEG_QUALITY)
+
+    def _stays(self, width: int, height: int) -> bool:
+        jpeg = self.photo.suffix.lower() in (".jpg", ".jpeg")
+        same = jpeg and photo_size(self.photo) == (width, height)
+        return same and read_orientation(self.photo) == 1
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command's arguments."""
+    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add_arguments(parser, layout=None, required=False)
+    add = parser.add_argument
+    add("--min-size", type=int, help="lower bound of the short side, pixels")
+    add("--max-size", type=int, help="upper bound of the long side, pixels")
+    add("--test-min-size", type=int, help="--min-size of val and test (default: as --min-size)")
+    add(
+        "--smooth",
+        action=ActionYesNo(no_prefix="no-"),
+        help="smooth predicted maps of this set before counting peaks (default: qnrf alone)",
+    )
+    add_transfer(parser, domain=True)
+    return parser
+
+
+def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
+    """Read the arguments, completed by the transfer and by what the layout's photos get.
+
+    Raises `InputError` as the parser does, and when bounds do not fit together.
+    """
+    arguments = build_parser().read(argv)
+    fill(arguments, FILES)
+    sizes = SIZES.get(arguments.layout, OTHER_SIZES)
+    if arguments.test_min_size is None:
+        given = arguments.min_size is not None
+        arguments.test_min_size = arguments.min_size if given else sizes.test_min_size
+    for name in ("min_size", "max_size"):
+        if arguments[name] is None:
+            arguments[name] = getattr(sizes, name)
+    if not 1 <= arguments.test_min_size <= arguments.max_size:
+        raise InputError(
+            f"--test-min-size {arguments.test_min_size} and --max-size {arguments.max_size} do "
+            "not fit together: keep 1 <= min <= max"
+        )
+    if arguments.smooth is None:
+        arguments.smooth = arguments.layout in SMOOTHED
+    transfer = ArgumentParser()
+    add_transfer(transfer, domain=True)
+    known = {*transfer.known_keys()} - {"config"}
+    return Namespace(**{key: value for key, value in vars(arguments).items() if key not in known})
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command with `argv` (default: the command line)."""
+    arguments = read_arguments(argv)
+
+    def make(split: str, photo: Path, output: Path, **settings) -> FidtJob:
+        min_size = arguments.min_size if split == "train" else arguments.test_min_size
+        return FidtJob(photo=photo, output=output, min_size=min_size, **settings)
+
+    process(arguments, make)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from crowd.devices import pick_device
 from crowd.errors import InputError, command
 from crowd.files import require_file
 from crowd.images import list_images, open_image
+from crowd.photos import Preprocessing, photo_tensor
 from mgot.arrays import PATCH_SIDE
 from mgot.feature_files import write_features
 from mgot.transfer import add_transfer, fill
@@ -35,30 +35,19 @@ FILES = {
     "save_path": "{domain}.checkpoint",
     "output": "{domain}.features",
 }
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def patch_tensor(path: str | os.PathLike, bgr: bool = False) -> torch.Tensor:
-    """Read a patch as the network's input, float32 `[3, 224, 224]` (released code).
+def read_patch(path: str | os.PathLike) -> np.ndarray:
+    """Read what the network sees of a patch: its middle, uint8 `[224, 224, 3]` (released code).
 
-    It is resized to 256 × 256, cut to the middle 224 × 224, and normalised by ImageNet's mean and
-    standard deviation.
-
-    Args:
-        path: of the patch.
-        bgr: swap red and blue, and normalise them by each other's constants, as the release does.
-
-    Raises:
-        InputError: no picture, or a truncated one.
+    A patch of another size than 256 × 256 is resized to that first. Raises `InputError` for no
+    picture or a truncated one.
     """
     image = open_image(path)
     if image.size != (RESIZED, RESIZED):
         image = image.resize((RESIZED, RESIZED), Image.Resampling.BILINEAR)
     margin = (RESIZED - PATCH_SIDE) // 2
-    pixels = np.asarray(image)[margin:-margin, margin:-margin]
-    pixels = pixels[..., ::-1] if bgr else pixels
-    values = (pixels / np.float32(255) - np.float32(MEAN)) / np.float32(STD)
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+    return np.asarray(image)[margin:-margin, margin:-margin]
 
 
 def extract_features(
@@ -66,6 +55,7 @@ def extract_features(
     patches: str | os.PathLike,
     output: str | os.PathLike,
     recipe: dict,
+    preprocessing: Preprocessing,
     device: torch.device | str = "cpu",
     batch_size: int = 16,
     bgr: bool = False,
@@ -77,9 +67,10 @@ def extract_features(
         patches: folder of pictures.
         output: h5 file, see `mgot.feature_files`.
         recipe: identifies the model; a file of another recipe is begun again.
+        preprocessing: holds the mean and standard deviation that the model was trained with.
         device: where the model is.
         batch_size: patches at a time.
-        bgr: as for `patch_tensor`.
+        bgr: swap red and blue, and normalise them by each other's constants, as the release does.
 
     Returns:
         The number of patches, and how many of them were computed now.
@@ -94,7 +85,9 @@ def extract_features(
 
     @torch.inference_mode()
     def compute(first: int, last: int) -> np.ndarray:
-        batch = torch.stack([patch_tensor(path, bgr) for path in paths[first:last]])
+        pixels = (read_patch(path) for path in paths[first:last])
+        pixels = (values[..., ::-1] if bgr else values for values in pixels)
+        batch = torch.stack([photo_tensor(values, preprocessing) for values in pixels])
         maps = model(batch.to(device)).float()
         if maps.shape != (len(batch), 1, PATCH_SIDE, PATCH_SIDE):
             raise InputError(
@@ -137,12 +130,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     fill(arguments, FILES)
     device = pick_device(arguments.device)
     recipe = {"checkpoint": fingerprint(arguments.save_path)}
-    model = load_counter(arguments.save_path, device, arguments.model_name).model
+    counter = load_counter(arguments.save_path, device, arguments.model_name)
     total, computed = extract_features(
-        model,
-        Path(arguments.patches),
+        counter.model,
+        arguments.patches,
         arguments.output,
         recipe,
+        counter.preprocessing,
         device,
         int(arguments.batch_size),
         arguments.bgr,

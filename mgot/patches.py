@@ -17,17 +17,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jsonargparse import Namespace
 from PIL import Image
 
-from crowd.configuration import ArgumentParser, save_arguments
+from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
-from crowd.files import read_h5, require_folder, write_h5, write_text
+from crowd.files import read_h5, require_folder, write_h5
 from crowd.images import list_images, open_image, write_image
+from crowd.processed import list_split, photo_size
+from crowd.processing import keep_settings
 from crowd.progress import progress
 from mgot.transfer import add_transfer, fill
 
 SIDE = 256
 SETTINGS = "patches.yml"
+# Arguments on which the patches depend.
+DECIDING = ("data_dir", "split", "unlabelled", "resize")
 FIDT = "run python -m mgot.fidt again"
 
 
@@ -51,7 +56,7 @@ class Job:
 
     def pictures(self) -> list[tuple[Path, tuple[slice, slice]]]:
         """The patches of this photo, in reading order: path, and rows and columns of the photo."""
-        width, height = self.size or _photo_size(self.photo)
+        width, height = self.size or photo_size(self.photo)
         return [
             (
                 self.output / f"{self.photo.stem}_{top // SIDE:02d}_{left // SIDE:02d}.jpg",
@@ -83,6 +88,8 @@ def cut_photo(job: Job) -> int:
         if labels:
             pieces = {name: values[place] for name, values in labels.items()}
             write_h5(path.with_suffix(".h5"), **pieces)
+        else:
+            path.with_suffix(".h5").unlink(missing_ok=True)  # of an earlier, labelled run
         write_image(path, pixels[place])
     return len(pictures)
 
@@ -108,19 +115,10 @@ def _up_to_date(job: Job, pictures: list[Path]) -> bool:
         sources.append(job.photo.with_suffix(".h5"))
         written += [path.with_suffix(".h5") for path in pictures]
     try:
-        newest = max(job.not_before, *(path.stat().st_mtime_ns for path in sources), 0)
+        newest = max(job.not_before, *(path.stat().st_mtime_ns for path in sources))
         return all(path.stat().st_mtime_ns >= newest for path in written)
     except FileNotFoundError:
         return False
-
-
-def _photo_size(photo: Path) -> tuple[int, int]:
-    """(width, height) without decoding, which is upright in a set that mgot.fidt wrote."""
-    try:
-        with Image.open(photo) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError):
-        return open_image(photo).size
 
 
 def check_jobs(jobs: Sequence[Job]) -> None:
@@ -187,7 +185,7 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def read_arguments(argv: Sequence[str] | None = None):
+def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """Read the arguments and complete them by the transfer.
 
     Raises `InputError` as the parser does, and when labelled photos are to be resized.
@@ -207,29 +205,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = read_arguments(argv)
     output, size = Path(arguments.output), parse_size(arguments.resize)
-    folder = Path(arguments.data_dir) / arguments.split
-    photos = list_images(folder)
-    if not photos:
-        raise InputError(f"{folder} holds no photos: {FIDT}, or name another set")
+    photos = list_split(arguments.data_dir, arguments.split)
     jobs = [Job(photo, output, not arguments.unlabelled, size) for photo in photos]
     check_jobs(jobs)
-    since = keep_settings(output, arguments)
+    settings = Namespace(**{name: arguments[name] for name in DECIDING})
+    since = keep_settings(output / SETTINGS, settings)
     jobs = [dataclasses.replace(job, not_before=since) for job in jobs]
     counts = [cut_photo(job) for job in progress(jobs, "patches", "photo")]
     small = counts.count(0)
     print(f"{sum(counts)} patches of {len(photos) - small} photos in {output}")
     if small:
         print(f"{small} photos are smaller than {SIDE} × {SIDE} and give none")
-
-
-def keep_settings(output: Path, arguments) -> int:
-    """Write `patches.yml` when it changed; return since when it stands, ns."""
-    path = output / SETTINGS
-    names = ("data_dir", "split", "unlabelled", "resize")
-    text = save_arguments(type(arguments)(**{name: arguments[name] for name in names}))
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
-    return path.stat().st_mtime_ns
 
 
 if __name__ == "__main__":

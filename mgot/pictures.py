@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from crowd.errors import InputError
@@ -69,12 +70,12 @@ def draw_clusters(
     for number in range(k):
         colour, members = PALETTE[number % len(PALETTE)], samples[labels == number]
         panel = figure.add_subplot(grid[0, number])
-        panel.imshow(maps[number], cmap=_MAP_COLOURS, vmin=0, vmax=top)
+        panel.imshow(maps[number], cmap=_MAP_COLOURS, norm=PowerNorm(0.5, 0, top))
         panel.set(xticks=[], yticks=[])
         panel.set_title(f"{number}: {len(members)} patches", fontsize=_TEXT - 1)
         for side in panel.spines.values():
             side.set(color=colour, linewidth=4)
-        axis.scatter(*members.T, s=9, color=colour, alpha=0.5, linewidths=0)
+        axis.scatter(*members.T, s=22, color=colour, alpha=0.6, linewidths=0)
     for number, center in enumerate(centers):
         colour = PALETTE[number % len(PALETTE)]
         axis.plot(*center, "o", ms=17, mfc=colour, mec="black", mew=1.5)
@@ -113,8 +114,8 @@ def draw_matches(
     for line, (title, pictures) in zip(axes, rows.items(), strict=True):
         line[0].set_ylabel(title, fontsize=_TEXT - 1)
         for axis, picture in zip(line, pictures, strict=True):
-            colours = {"cmap": _MAP_COLOURS, "vmin": 0, "vmax": 1} if picture.ndim == 2 else {}
-            axis.imshow(picture, **colours)
+            colours = {"cmap": _MAP_COLOURS, "norm": PowerNorm(0.5, 0, 1)}
+            axis.imshow(picture, **(colours if picture.ndim == 2 else {}))
             axis.set(xticks=[], yticks=[])
     for axis, weight, cost in zip(axes[0], weights, costs, strict=True):
         axis.set_title(f"weight {weight:.2f}\ncost {cost:.3f}", fontsize=_TEXT - 2)

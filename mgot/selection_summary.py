@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.images import read_image
 from mgot.arrays import PATCH_SIDE
 from mgot.feature_files import Features
+from mgot.features import read_patch
 from mgot.selection import Alignment, Group
 from mgot.transport import Transport
 
@@ -147,6 +147,6 @@ def draw_examples(
     rows = {}
     for name, features, indices, photos in sides:
         if photos:
-            rows[f"{name} patch"] = [read_image(photos[index]) for index in indices]
+            rows[f"{name} patch"] = [read_patch(photos[index]) for index in indices]
         rows[f"{name} map"] = features.read(indices).reshape(-1, PATCH_SIDE, PATCH_SIDE)
     draw_matches(path, rows, weights[picks], alignment.cost[picks])

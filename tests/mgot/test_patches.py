@@ -1,0 +1,168 @@
+"""Patches: whole, in reading order, with their piece of the map; and the command's behaviour."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crowd.files import read_h5, write_h5
+from crowd.images import read_image, write_image
+from mgot.fidt_map import fidt_map, head_pixels
+from mgot.patches import SIDE, Job, cut_photo, locate_patches, main, parse_size
+
+
+def write_photo(folder, name, width, height, seed=0, labelled=True):
+    """A photo whose colours tell where a pixel was, and its FIDT map."""
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([columns // 4 % 256, rows // 4 % 256, 0 * rows + 10 * seed], axis=2)
+    write_image(folder / f"{name}.jpg", pixels.astype(np.uint8))
+    if labelled:
+        points = np.random.default_rng(seed).uniform(0, [width, height], (30, 2))
+        maps = {"fidt_map": fidt_map(points, height, width)}
+        write_h5(folder / f"{name}.h5", **maps, kpoint=head_pixels(points, height, width))
+    return folder / f"{name}.jpg"
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Run the command from tmp_path/set into tmp_path/patches; return what it printed."""
+
+    def run(*flags, code=0):
+        argv = ["--data_dir", str(tmp_path / "set"), "--output", str(tmp_path / "patches"), *flags]
+        if code:
+            with pytest.raises(SystemExit) as stop:
+                main(argv)
+            printed = capsys.readouterr().err
+            assert stop.value.code == code
+            assert printed.startswith("error: ")
+            assert printed.count("\n") == 1
+            return printed
+        main(argv)
+        return capsys.readouterr().out
+
+    return run
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_patches_are_whole_disjoint_and_in_reading_order(tmp_path):
+    photo = write_photo(tmp_path, "IMG_2", 700, 530)
+    assert cut_photo(Job(photo, tmp_path / "out")) == 4
+    pictures = sorted((tmp_path / "out").glob("*.jpg"))
+    assert [path.stem for path in pictures] == [
+        "IMG_2_00_00", "IMG_2_00_01", "IMG_2_01_00", "IMG_2_01_01"
+    ]  # fmt: skip
+    whole = read_image(photo)[: 2 * SIDE, : 2 * SIDE].astype(int)
+    pieces = [read_image(path).astype(int) for path in pictures]
+    joined = np.vstack([np.hstack(pieces[:2]), np.hstack(pieces[2:])])
+    assert np.abs(joined - whole).max() <= 8  # JPEG twice
+    for name in ("fidt_map", "kpoint"):
+        maps = [read_h5(path.with_suffix(".h5"), name, "") for path in pictures]
+        original = read_h5(photo.with_suffix(".h5"), name, "")
+        joined = np.vstack([np.hstack(maps[:2]), np.hstack(maps[2:])])
+        assert joined.dtype == original.dtype
+        np.testing.assert_array_equal(joined, original[: 2 * SIDE, : 2 * SIDE])
+
+
+def test_names_sort_in_reading_order_beyond_ten(tmp_path):
+    photo = write_photo(tmp_path, "wide", 11 * SIDE, SIDE, labelled=False)
+    names = [path.name for path, _ in Job(photo, tmp_path).pictures()]
+    assert len(names) == 11
+    assert names == sorted(names)
+
+
+def test_the_target_is_resized_and_has_no_labels(tmp_path, run):
+    write_photo(tmp_path / "set/train", "a", 300, 300, labelled=False)
+    write_photo(tmp_path / "set/train", "b", 900, 700, labelled=False)
+    assert "24 patches of 2 photos" in run("--unlabelled", "--resize", "1024x768")
+    assert len(listing(tmp_path / "patches")) == 24 + 1  # and the settings
+    # The red ramp of 900 columns now takes 1024: every patch still shows its own part of it.
+    for column in range(4):
+        patch = read_image(tmp_path / f"patches/b_01_{column:02d}.jpg")
+        expected = (np.arange(SIDE) + 0.5 + column * SIDE) * 900 / 1024 / 4 - 0.5
+        error = np.abs(patch[100, 8:-8, 0] - expected[8:-8] % 256)
+        assert np.minimum(error, 256 - error).max() < 8
+
+
+def test_a_second_run_writes_nothing_and_a_lost_patch_comes_back(tmp_path, run):
+    write_photo(tmp_path / "set/train", "a", 520, 300)
+    write_photo(tmp_path / "set/train", "b", 520, 300, seed=1)
+    run()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "patches").iterdir()}
+    run()
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    lost = tmp_path / "patches/b_00_01.h5"
+    lost.unlink()
+    run()
+    assert lost.exists()
+    kept = tmp_path / "patches/a_00_00.jpg"
+    assert kept.stat().st_mtime_ns == before[kept]
+
+
+def test_a_changed_photo_or_setting_is_cut_again(tmp_path, run):
+    write_photo(tmp_path / "set/train", "a", 512, 256)
+    run()
+    photo = write_photo(tmp_path / "set/train", "a", 512, 256, seed=9)
+    later = (tmp_path / "patches/a_00_00.jpg").stat().st_mtime_ns + 10**9
+    os.utime(photo, ns=(later, later))
+    run()
+    assert abs(read_image(tmp_path / "patches/a_00_00.jpg")[..., 2].mean() - 90) < 2
+    run("--unlabelled", "--resize", "512x256")
+    assert listing(tmp_path / "patches") == ["a_00_00.jpg", "a_00_01.jpg", "patches.yml"]
+
+
+def test_small_photos_are_counted(tmp_path, run):
+    write_photo(tmp_path / "set/train", "a", 256, 256)
+    write_photo(tmp_path / "set/train", "b", 255, 400)
+    printed = run()
+    assert "1 patches of 1 photos" in printed
+    assert "1 photos are smaller" in printed
+
+
+def test_bad_input_is_one_sentence(tmp_path, run):
+    assert "set/train is not a folder" in run(code=2)
+    folder = tmp_path / "set/train"
+    photo = write_photo(folder, "a", 200, 300)
+    assert "--resize" in run(code=2)
+    write_photo(folder, "a", 600, 300)
+    assert "--unlabelled" in run("--resize", "1024x768", code=2)
+    for size in ("1024", "100x768", "0x0", "axb"):
+        assert size in run("--unlabelled", "--resize", size, code=2)
+    write_h5(photo.with_suffix(".h5"), fidt_map=np.zeros((300, 599)), kpoint=np.zeros((300, 599)))
+    assert "a.h5: fidt_map is [300, 599]" in run(code=2)
+    write_h5(photo.with_suffix(".h5"), fidt_map=np.zeros((300, 600)))
+    assert "has no dataset 'kpoint'" in run(code=2)
+    photo.with_suffix(".h5").write_bytes(b"no h5")
+    assert "damaged" in run(code=2)
+    photo.with_suffix(".h5").unlink()
+    assert "a.h5 does not exist" in run(code=2)
+    assert not list((tmp_path / "patches").glob("*.jpg"))
+    photo.write_bytes(photo.read_bytes()[:2000])
+    assert "truncated" in run("--unlabelled", code=2)
+
+
+def test_patches_of_other_photos_are_not_mixed_in(tmp_path, run):
+    write_photo(tmp_path / "set/train", "a", 256, 256)
+    (tmp_path / "patches").mkdir()
+    Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "patches/other_00_00.jpg")
+    assert "other_00_00.jpg" in run(code=2)
+    assert listing(tmp_path / "patches") == ["other_00_00.jpg"]
+    Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "set/train/a.png")
+    assert "two photos of one name" in run(code=2)
+
+
+def test_patches_are_found_wherever_they_were_made(tmp_path):
+    for name in ("a_00_00.jpg", "a_00_01.jpg"):
+        Image.new("RGB", (SIDE, SIDE)).save(tmp_path / name)
+    found = locate_patches(["/home/else/where/a_00_01.jpg", "a_00_00.jpg"], tmp_path)
+    assert found == [tmp_path / "a_00_01.jpg", tmp_path / "a_00_00.jpg"]
+    with pytest.raises(Exception, match=r"lacks 1 patches, among them b\.jpg"):
+        locate_patches(["b.jpg", "b.jpg"], tmp_path)
+
+
+def test_sizes_are_width_by_height():
+    assert parse_size("1024x768") == (1024, 768)
+    assert parse_size(None) is None

@@ -11,10 +11,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
-from GS2D.arguments import UNUSED_RELEASE_KEYS, build_parser, photo_folder
+from GS2D.arguments import UNUSED_RELEASE_KEYS, fit_parser, photo_folder
 from GS2D.jobs import FitSettings, is_finished, keep_settings, photos_to_fit, write_loss_table
 from GS2D.workers import fit_photos, rank_and_size
+
+
+def build_parser() -> ArgumentParser:
+    """Arguments of the command."""
+    return fit_parser(__doc__.split("\n", 1)[0])
 
 
 def check(arguments) -> None:
@@ -38,7 +44,7 @@ def check(arguments) -> None:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
-    arguments = build_parser(__doc__.split("\n", 1)[0]).read(argv)
+    arguments = build_parser().read(argv)
     check(arguments)
     names = [field.name for field in dataclasses.fields(FitSettings)]
     settings = FitSettings(**{name: arguments[name] for name in names})

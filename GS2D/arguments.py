@@ -20,7 +20,7 @@ UNUSED_RELEASE_KEYS = (
 )
 
 
-def build_parser(description: str) -> ArgumentParser:
+def fit_parser(description: str) -> ArgumentParser:
     """Return the parser; the keys are those of the released configurations, and a few more."""
     parser = ArgumentParser(description=description)
     add = parser.add_argument

@@ -18,10 +18,11 @@ if __name__ == "__main__":
     # Run as a file, Python looks for packages in this folder instead of the one above.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
 from crowd.files import require_folder
 from crowd.progress import progress
-from GS2D.arguments import build_parser, photo_folder
+from GS2D.arguments import fit_parser, photo_folder
 from GS2D.store import FOLDER, SUFFIX, backup_path, read_gaussians, read_losses, write_gaussians
 
 RATIO_LIMIT = 1.5
@@ -59,12 +60,17 @@ def process_file(path: Path) -> tuple[int, int]:
     return int(deformed.sum()), len(params)
 
 
+def build_parser() -> ArgumentParser:
+    """Arguments of the command: those of the fit, of which it reads root_path, and the folder."""
+    parser = fit_parser(__doc__.split("\n", 1)[0])
+    parser.add_argument("--folder", type=str, help="the gs_params folder; default: by root_path")
+    return parser
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Process all Gaussians of `--folder`, or of the photos that the YAML's root_path names."""
-    parser = build_parser(__doc__.split("\n", 1)[0])
-    parser.add_argument("--folder", type=str, help="the gs_params folder; default: by root_path")
-    arguments = parser.read(argv)
+    arguments = build_parser().read(argv)
     if arguments.folder is None and arguments.root_path is None:
         raise InputError("name the Gaussians with --folder, or their set with --config")
     folder = arguments.folder or photo_folder(arguments.root_path) / FOLDER

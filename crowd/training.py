@@ -69,7 +69,8 @@ class Training:
     """Model, optimizer, schedule, moving average, epochs done and the best validation so far.
 
     Adam as in the released codes. With `ema` > 0 the moving average of the weights with that decay
-    is what is validated and kept as best. The best epoch has the lowest `score`.
+    is what is validated and kept as best. The best epoch has the lowest `score`. Epochs are counted
+    from `first_epoch` on.
     """
 
     def __init__(
@@ -83,16 +84,18 @@ class Training:
         lr_schedule: str = "constant",
         ema: float = 0.0,
         score: Callable[[dict[str, float]], float] = twice_rmse_plus_mae,
+        first_epoch: int = 0,
     ):
         if not 0 <= ema < 1:
             raise InputError(f"--ema {ema} is no decay: name a number in [0, 1), such as 0.999")
         self.model, self.recipe, self.score = model, recipe, score
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
         self.scheduler = LambdaLR(
-            self.optimizer, lambda epoch: learning_rate_factor(lr_schedule, epoch, epochs)
+            self.optimizer,
+            lambda epoch: learning_rate_factor(lr_schedule, first_epoch + epoch, epochs),
         )
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
-        self.epoch = 0
+        self.epoch = first_epoch
         self.best: dict[str, float] = {}
 
     @property

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from crowd.errors import InputError
-from crowd.evaluation import PhotoCount
-from crowd.loading import CountedPhotos
+from crowd.evaluation import PhotoCount, errors_of
+from crowd.images import read_image
+from crowd.loading import CountedPhotos, photo_loader
 from crowd.metrics import localization, pool_localization
 from crowd.progress import progress
 from mgot.peaks import local_maxima
+from mgot.photos import Preprocessing, read_preprocessing
 
 # Context around a tile, and what tiles begin on: the coarsest grid of both networks.
 MARGIN = 128
@@ -118,15 +123,49 @@ def peak_centers(fidt_map: Tensor, name: str, smooth: bool = False) -> np.ndarra
     return local_maxima(fidt_map, smooth).astype(np.float32) + 0.5
 
 
-def count_photos(photos: CountedPhotos, found: Sequence[np.ndarray]) -> list[PhotoCount]:
-    """Pair the heads found in each photo with its annotation."""
-    rows = zip(photos.paths, photos.points, found, strict=True)
-    return [PhotoCount(path.name, len(points), len(heads)) for path, points, heads in rows]
+class CountedSet:
+    """The photos of a set's split as they are stored, to be counted whole.
 
+    Args:
+        data_dir: set that mgot.fidt wrote.
+        split: val or test.
+        workers: processes that read photos.
+        tile: as for `predict_map`.
 
-def localization_errors(
-    photos: CountedPhotos, found: Sequence[np.ndarray], radius: float
-) -> dict[str, float]:
-    """Precision, recall and F1 over all photos, heads matched within `radius` pixels."""
-    rows = zip(found, photos.points, strict=True)
-    return pool_localization(localization(heads, points[:, :2], radius) for heads, points in rows)
+    Raises:
+        InputError: the split is missing, empty or damaged.
+    """
+
+    def __init__(self, data_dir: str | os.PathLike, split: str, workers: int = 0, tile: int = 0):
+        self.photos = CountedPhotos(data_dir, split, Preprocessing())
+        self.smooth = read_preprocessing(data_dir).smooth
+        self.split, self.tile = split, tile
+        self._loader = photo_loader(self.photos, workers)
+
+    def find(self, model: nn.Module) -> list[np.ndarray]:
+        """Find the heads of every photo (`find_heads`)."""
+        return find_heads(model, self._loader, self.smooth, self.tile, self.split)
+
+    def counts(self, found: Sequence[np.ndarray]) -> list[PhotoCount]:
+        """Pair the heads found in each photo with its annotation."""
+        rows = zip(self.photos.paths, self.photos.points, found, strict=True)
+        return [PhotoCount(path.name, len(points), len(heads)) for path, points, heads in rows]
+
+    def errors(self, found: Sequence[np.ndarray]) -> dict[str, float]:
+        """MAE, RMSE and NAE of the counts."""
+        return errors_of(self.counts(found))
+
+    def localization(self, found: Sequence[np.ndarray], radius: float) -> dict[str, float]:
+        """Precision, recall and F1 over all photos, heads matched within `radius` pixels."""
+        rows = zip(found, self.photos.points, strict=True)
+        return pool_localization(
+            localization(heads, actual[:, :2], radius) for heads, actual in rows
+        )
+
+    def draw(self, found: Sequence[np.ndarray], folder: Path, limit: int = 4) -> None:
+        """Draw the heads found over the first `limit` photos, `folder/NAME_peaks.jpg`."""
+        from mgot.pictures import draw_peaks
+
+        rows = zip(self.photos.paths, found, self.photos.points, strict=True)
+        for path, heads, points in itertools.islice(rows, limit):
+            draw_peaks(folder / f"{path.stem}_peaks.jpg", read_image(path), heads, points[:, :2])

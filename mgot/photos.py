@@ -62,3 +62,8 @@ def read_preprocessing(data_dir: str | os.PathLike) -> Preprocessing:
     they are.
     """
     return photos.read_preprocessing(data_dir, Preprocessing, FIELDS, "python -m mgot.fidt")
+
+
+def paper_crop_size(data_dir: str | os.PathLike) -> int:
+    """Return the side of a training crop: 256 for photos as they are, 512 for FIDT's large ones."""
+    return 256 if read_preprocessing(data_dir).max_size == AS_STORED.max_size else 512

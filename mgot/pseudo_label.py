@@ -1,0 +1,157 @@
+"""Label the photos of a domain by a model: predicted FIDT maps and their peaks (DAOT's stage 1).
+
+    python -m mgot.pseudo_label --config mgot/configs/A2B.yml
+    python -m mgot.pseudo_label --save_path runs/mgot_sha/best.pth --data_dir data/shb_fidt \
+        --output pseudo
+
+Writes a set as mgot.fidt does: `NAME.jpg` (the same file), `NAME.npy` the peaks, `NAME.h5` with the
+predicted map as it is and its peaks as `kpoint`. Annotations of the photos are never read. Run
+again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt
+
+from crowd.configuration import ArgumentParser
+from crowd.devices import pick_device
+from crowd.errors import InputError, command
+from crowd.files import atomic_path, require_file, write_array, write_h5
+from crowd.photos import photo_tensor, read_photo
+from crowd.processed import SETTINGS, list_split
+from crowd.processing import keep_settings
+from crowd.progress import progress
+from mgot.counter import Counter, load_counter
+from mgot.evaluation import peak_centers, predict_map
+from mgot.fidt_map import head_pixels
+from mgot.photos import Preprocessing, read_preprocessing
+from mgot.transfer import add_transfer, fill
+
+FILES = {"save_path": "source.checkpoint", "data_dir": "target.fidt", "output": "pseudo_labels"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelling:
+    """How every photo is labelled.
+
+    Attributes:
+        output: folder to write to.
+        smooth: as for `mgot.peaks.local_maxima`.
+        tile: as for `mgot.evaluation.predict_map`.
+        not_before: time of checkpoint and settings, ns; labels written earlier are written anew.
+    """
+
+    output: Path
+    smooth: bool
+    tile: int
+    not_before: int
+
+    def outputs(self, photo: Path) -> list[Path]:
+        """The files of one photo: heads, maps, and the photo itself."""
+        stem = self.output / photo.stem
+        return [stem.with_name(f"{photo.stem}{suffix}") for suffix in (".npy", ".h5", photo.suffix)]
+
+    def is_done(self, photo: Path) -> bool:
+        """Whether a photo's labels are newer than what they come from."""
+        *labels, copy = self.outputs(photo)
+        try:
+            newest = max(self.not_before, photo.stat().st_mtime_ns)
+            return copy.is_file() and all(path.stat().st_mtime_ns >= newest for path in labels)
+        except FileNotFoundError:
+            return False
+
+
+def label_photo(counter: Counter, photo: Path, labelling: Labelling) -> int:
+    """Predict the map of a photo, write it with its peaks, and return the number of heads.
+
+    Raises `InputError` when the photo cannot be read or the map is not finite.
+    """
+    # As it is stored: the labels are for this very file.
+    stored = Preprocessing()
+    tensor = photo_tensor(read_photo(photo, stored), stored)
+    fidt_map = predict_map(counter.model, tensor, labelling.tile)
+    heads = peak_centers(fidt_map, str(photo), labelling.smooth)
+    points, maps, copy = labelling.outputs(photo)
+    _link_or_copy(photo, copy)
+    write_h5(maps, fidt_map=fidt_map.numpy(), kpoint=head_pixels(heads, *fidt_map.shape))
+    write_array(points, heads)
+    return len(heads)
+
+
+def _link_or_copy(photo: Path, copy: Path) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        copy.unlink(missing_ok=True)
+        os.link(photo.resolve(), copy)
+    except OSError:  # another disk, or one without hard links
+        with atomic_path(copy) as part:
+            shutil.copyfile(photo, part)
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command's arguments."""
+    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add = parser.add_argument
+    add("--save_path", type=str, help="checkpoint of the source model")
+    add("--data_dir", type=str, help="set of mgot.fidt with the target's photos")
+    add("--split", choices=("train", "val", "test"), default="train")
+    add("--output", type=str, help="folder of the labelled set")
+    add("--tile", type=NonNegativeInt, default=0, help="side of tiles, px; 0: whole photos")
+    add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
+    add_transfer(parser)
+    return parser
+
+
+def prepare(arguments: Namespace, photos: Sequence[Path]) -> Labelling:
+    """Check the output folder, say there how the labels are made, and find which are too old.
+
+    Raises `InputError` when the output is the input, or holds photos that are not of this split.
+    """
+    data_dir, output = Path(arguments.data_dir), Path(arguments.output)
+    if data_dir.resolve() == output.resolve():
+        raise InputError(f"{output} is the set with the photos: write elsewhere")
+    smooth = read_preprocessing(data_dir).smooth
+    folder = output / arguments.split
+    names = {photo.stem for photo in photos}
+    if len(names) < len(photos):
+        raise InputError(f"two photos in {photos[0].parent} share a name: rename one")
+    present = sorted(folder.glob("*.h5")) if folder.is_dir() else []
+    stray = next((path for path in present if path.stem not in names), None)
+    if stray:
+        raise InputError(f"{stray} is not of these photos: name an empty folder by --output")
+    values = {name: str(arguments[name]) for name in ("save_path", "data_dir", "tile")}
+    since = keep_settings(output / "pseudo_label.yml", Namespace(**values, smooth=smooth))
+    if (data_dir / SETTINGS).is_file():
+        with atomic_path(output / SETTINGS) as part:
+            shutil.copyfile(data_dir / SETTINGS, part)
+    checkpoint = Path(arguments.save_path).stat().st_mtime_ns
+    return Labelling(folder, smooth, arguments.tile, max(since, checkpoint))
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command with `argv` (default: the command line)."""
+    arguments = build_parser().read(argv)
+    fill(arguments, FILES)
+    require_file(arguments.save_path, "name a checkpoint that mgot.train_baseline wrote")
+    photos = list_split(arguments.data_dir, arguments.split)
+    device = pick_device(arguments.device)
+    counter = load_counter(arguments.save_path, device, arguments.model_name)
+    labelling = prepare(arguments, photos)
+    waiting = [photo for photo in photos if not labelling.is_done(photo)]
+    with torch.inference_mode():
+        heads = [label_photo(counter, photo, labelling) for photo in progress(waiting, "labelling")]
+    kept = len(photos) - len(waiting)
+    print(f"{len(waiting)} photos labelled with {sum(heads)} heads, {kept} were up to date")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Count the people of a set, or of one photo, by the peaks of the predicted FIDT map.
+
+python -m mgot.test --save_path runs/mgot_A2B/finetuned/best.pth --data_dir data/shb_fidt
+python -m mgot.test --save_path runs/mgot_A2B/finetuned/best.pth --image photo.jpg
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ActionYesNo
+from jsonargparse.typing import NonNegativeInt, PositiveFloat
+
+from crowd.configuration import ArgumentParser
+from crowd.devices import pick_device
+from crowd.errors import InputError, command
+from crowd.evaluation import errors_of, errors_table, guessing_errors, write_results
+from crowd.photos import photo_tensor, read_photo
+from mgot.counter import Counter, load_counter
+from mgot.evaluation import CountedSet, peak_centers, predict_map
+from mgot.localization import localization_table
+from mgot.models import MODELS
+from mgot.pictures import draw_peaks
+from mgot.point_files import write_points_file
+
+
+def build_parser() -> ArgumentParser:
+    """Arguments; exactly one of `--data_dir` and `--image`."""
+    parser = ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--save_path", type=str, required=True, help="checkpoint: best.pth, last.pth or weights")
+    add("--data_dir", type=str, help="set of mgot.fidt with a folder per split")
+    add("--split", choices=("train", "val", "test"), default="test")
+    add("--image", type=str, help="count the people in this photo instead")
+    add("--output", type=str, help="folder of the results (default: test/ beside the checkpoint)")
+    add("--radii", type=PositiveFloat, nargs="+", default=[4.0, 8.0], help="of localisation, px")
+    add("--visual", action=ActionYesNo(no_prefix="no_"), default=False, help="draw every photo")
+    add("--tile", type=NonNegativeInt, default=0, help="side of tiles, px; 0: whole photos")
+    add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
+    add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
+    add("--model_name", choices=tuple(MODELS), help="for weights that do not say which model")
+    return parser
+
+
+def count_image(counter: Counter, path: str, output: Path, tile: int) -> None:
+    """Print the count of one photo and draw the heads found over it."""
+    image = read_photo(path, counter.preprocessing)
+    tensor = photo_tensor(image, counter.preprocessing)
+    heads = peak_centers(
+        predict_map(counter.model, tensor, tile), path, counter.preprocessing.smooth
+    )
+    picture = output / f"{Path(path).stem}_peaks.jpg"
+    draw_peaks(picture, image, heads)
+    print(f"{len(heads)} people in {path}; where: {picture}")
+
+
+def count_set(counter: Counter, counted: CountedSet, arguments, output: Path) -> None:
+    """Print and write the errors on a split, beside those of guessing the training median."""
+    found = counted.find(counter.model)
+    counts = counted.counts(found)
+    errors = errors_of(counts)
+    rows = {f"{counter.name}, {len(counts)} photos of {counted.split}": errors}
+    metrics = {"model": counter.name, "split": counted.split, "photos": len(counts), **errors}
+    if counter.train_median is not None:
+        guessing = guessing_errors(counts, counter.train_median)
+        rows[f"guessing {counter.train_median:g}, the training median"] = guessing
+        metrics["guessing"] = {"count": counter.train_median, **guessing}
+    scores = {f"{radius:g} px": counted.localization(found, radius) for radius in arguments.radii}
+    write_results(output, counts, {**metrics, "localization": scores})
+    write_points_file(output / "predicted_points.txt", found)
+    if arguments.visual:
+        counted.draw(found, output / "visual", limit=len(found))
+    print(errors_table(rows))
+    print(localization_table(scores))
+    print(f"every photo's count: {output / 'predictions.csv'}")
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Count one photo, or a split."""
+    arguments = build_parser().read(argv)
+    if (arguments.image is None) == (arguments.data_dir is None):
+        raise InputError("name either a set with --data_dir or a photo with --image")
+    device = pick_device(arguments.device)
+    counter = load_counter(arguments.save_path, device, arguments.model_name)
+    output = Path(arguments.output or Path(arguments.save_path).parent / "test")
+    if arguments.image is not None:
+        count_image(counter, arguments.image, output, arguments.tile)
+    else:
+        where = (arguments.data_dir, arguments.split, arguments.workers, arguments.tile)
+        count_set(counter, CountedSet(*where), arguments, output)
+
+
+if __name__ == "__main__":
+    main()

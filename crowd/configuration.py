@@ -15,6 +15,10 @@ from crowd.errors import InputError
 from crowd.files import require_file
 
 
+class _Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help that keeps the lines of a description, which may hold commands."""
+
+
 class ArgumentParser(jsonargparse.ArgumentParser):
     """`jsonargparse.ArgumentParser` whose errors name the file, the key and the nearest known key.
 
@@ -23,7 +27,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     """
 
     def __init__(self, *args, preset: Callable[[dict], Path | None] | None = None, **kwargs):
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, formatter_class=_Help, **kwargs)
         self.preset = preset
         self.add_argument("--config", type=str, help="YAML file that sets the defaults below")
 

@@ -26,8 +26,8 @@ def record_run(run: Path, record: Path) -> None:
 
     Raises `InputError` naming the file that the run lacks.
     """
-    for name in RECORDED:
-        source = require_file(run / name, "train and test first")
+    sources = {name: require_file(run / name, "train and test first") for name in RECORDED}
+    for name, source in sources.items():
         with atomic_path(record / name) as part:
             shutil.copyfile(source, part)
 

@@ -62,3 +62,4 @@ def test_a_run_that_was_not_tested_is_no_record(tmp_path, write_run, capsys):
     with pytest.raises(SystemExit):
         main(["record", str(run), "--output", str(tmp_path / "record")])
     assert "metrics.json" in capsys.readouterr().err
+    assert not (tmp_path / "record").exists()

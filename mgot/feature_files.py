@@ -252,4 +252,6 @@ def _fits(file: h5py.File, names: Sequence[str], recipe: str) -> bool:
 
 
 def _names(file: h5py.File) -> list[str]:
-    return [os.fsdecode(name) for name in file["paths"][()].ravel()]
+    """Names of the patches; none where `paths` holds something else than strings."""
+    names = np.ravel(file["paths"][()])
+    return [os.fsdecode(name) for name in names if isinstance(name, bytes)]

@@ -25,6 +25,7 @@ from crowd.files import require_file
 from crowd.images import list_images, open_image
 from crowd.photos import Preprocessing, photo_tensor
 from mgot.arrays import PATCH_SIDE
+from mgot.counter import load_counter
 from mgot.feature_files import write_features
 from mgot.transfer import add_transfer, fill
 
@@ -124,8 +125,6 @@ def build_parser() -> ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
-    from mgot.counter import load_counter
-
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
     device = pick_device(arguments.device)

@@ -1,0 +1,286 @@
+"""Features: what the network sees of a patch, and files that survive a kill."""
+
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from crowd.checkpoints import save_checkpoint
+from crowd.errors import InputError
+from crowd.photos import Preprocessing, photo_tensor
+from mgot.feature_files import named, open_features, write_features
+from mgot.features import extract_features, fingerprint, main, read_patch
+from mgot.models import build_model
+
+SIDE = 224
+
+
+@pytest.fixture
+def patches(tmp_path):
+    """Seven patches of random colours, written in no order."""
+    folder = tmp_path / "patches"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in (3, 0, 6, 2, 5, 1, 4):
+        pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).resize((256, 256)).save(folder / f"p_{number:02d}.png")
+    return folder
+
+
+def red_channel(images):
+    return images[:, :1]
+
+
+def extract(patches, output, model=red_channel, recipe=None, **options):
+    return extract_features(model, patches, output, recipe or {}, Preprocessing(), **options)
+
+
+def content(path):
+    with open_features(path) as features:
+        return features.names, features.read()
+
+
+def constant_maps(first, last):
+    return np.arange(first, last, dtype=np.float32)[:, None, None] * np.ones((SIDE, SIDE), "f4")
+
+
+def names(count):
+    return [f"p_{number:02d}.jpg" for number in range(count)]
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_the_network_sees_the_normalised_middle_in_the_order_of_names(patches, tmp_path, bgr):
+    assert extract(patches, tmp_path / "f.h5", bgr=bgr, batch_size=3) == (7, 7)
+    listed, values = content(tmp_path / "f.h5")
+    assert listed == [f"p_{number:02d}.png" for number in range(7)]
+    for name, value in zip(listed, values, strict=True):
+        middle = np.asarray(Image.open(patches / name))[16:240, 16:240]
+        first = middle[..., 2 if bgr else 0] / 255
+        np.testing.assert_allclose(value.reshape(SIDE, SIDE), (first - 0.485) / 0.229, atol=1e-5)
+    with h5py.File(tmp_path / "f.h5") as file:
+        assert file["features"].shape == (7, 1, 1, SIDE, SIDE)
+        assert file["features"].dtype == np.float32
+        # The released code cuts b'...' off with str(path)[2:-1].
+        assert str(file["paths"][3])[2:-1] == "p_03.png"
+
+
+def test_patches_of_another_size_are_resized_first(tmp_path):
+    Image.new("RGB", (300, 100), (10, 20, 30)).save(tmp_path / "a.png")
+    patch = read_patch(tmp_path / "a.png")
+    assert patch.shape == (SIDE, SIDE, 3)
+    assert (patch == (10, 20, 30)).all()
+
+
+def test_a_second_run_computes_nothing_unless_something_changed(patches, tmp_path):
+    output = tmp_path / "f.h5"
+    assert extract(patches, output, recipe={"checkpoint": "1"}) == (7, 7)
+    assert extract(patches, output, recipe={"checkpoint": "1"}) == (7, 0)
+    assert extract(patches, output, recipe={"checkpoint": "2"}) == (7, 7)
+    assert extract(patches, output, recipe={"checkpoint": "2"}, bgr=True) == (7, 7)
+    (patches / "p_03.png").unlink()
+    assert extract(patches, output, recipe={"checkpoint": "2"}, bgr=True) == (6, 6)
+    os.utime(patches / "p_04.png", (2e9, 2e9))
+    assert extract(patches, output, recipe={"checkpoint": "2"}, bgr=True) == (6, 6)
+
+
+KILLED = """
+    import os, signal, sys
+    import numpy as np
+    from mgot.feature_files import write_features
+    def compute(first, last):
+        if first >= 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.arange(first, last, dtype="f4")[:, None, None] * np.ones((224, 224), "f4")
+    write_features(sys.argv[1], [f"p_{number:02d}.jpg" for number in range(11)], "r", compute, 3)
+"""
+
+
+def test_a_killed_process_is_continued_by_the_next(tmp_path, root):
+    output = tmp_path / "f.h5"
+    program = [sys.executable, "-c", textwrap.dedent(KILLED), str(output)]
+    assert subprocess.run(program, cwd=root).returncode == -signal.SIGKILL
+    assert not output.exists()
+    computed = []
+
+    def compute(first, last):
+        computed.append((first, last))
+        return constant_maps(first, last)
+
+    assert write_features(output, names(11), "r", compute, 3) == 5
+    assert computed == [(6, 9), (9, 11)]
+    assert (content(output)[1] == np.arange(11)[:, None]).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "recipe", "names"])
+def test_remains_that_do_not_fit_are_not_continued(tmp_path, damage):
+    output, part = tmp_path / "f.h5", tmp_path / "f.h5.part"
+
+    def interrupted(first, last):
+        if first:
+            raise KeyboardInterrupt
+        return constant_maps(first, last) + 100
+
+    with pytest.raises(KeyboardInterrupt):
+        write_features(output, names(5), "r", interrupted, 2)
+    if damage in ("cut", "empty"):
+        os.truncate(part, 0 if damage == "empty" else part.stat().st_size // 2)
+    recipe = "other" if damage == "recipe" else "r"
+    listed = [f"q{name}" for name in names(5)] if damage == "names" else names(5)
+    assert write_features(output, listed, recipe, constant_maps, 2) == 5
+    assert content(output)[0] == listed
+    assert (content(output)[1] == np.arange(5)[:, None]).all()
+
+
+def test_a_file_that_another_process_writes_is_left_alone(tmp_path):
+    def interrupted(first, last):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_features(tmp_path / "f.h5", names(2), "r", interrupted)
+    part = tmp_path / "f.h5.part"
+    before = part.read_bytes()
+    with open(part, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as HDF5 does while it writes
+        with pytest.raises(InputError, match="another process"):
+            write_features(tmp_path / "f.h5", names(2), "other", constant_maps)
+    assert part.read_bytes() == before
+
+
+def test_rows_are_read_where_they_are_asked_for(tmp_path):
+    write_features(tmp_path / "f.h5", names(6), "r", constant_maps)
+    with open_features(tmp_path / "f.h5") as features:
+        rows = features.rows([4, 0, 5, 2])
+        assert rows.shape == (4, 1, 1, SIDE, SIDE)
+        assert rows[1:3].reshape(2, -1)[:, 7].tolist() == [0, 5]
+        assert rows[:0].shape == (0, 1, 1, SIDE, SIDE)
+        assert features.read([1, 2, 3])[:, 9].tolist() == [1, 2, 3]
+        assert features.read([3, 1])[:, 9].tolist() == [3, 1]
+
+
+def test_reads_what_the_released_code_writes(tmp_path):
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["features"] = np.stack([constant_maps(i, i + 1)[None] for i in range(2)])
+        file["paths"] = np.bytes_(["/home/a/IMG_1_0.jpg", "/home/a/IMG_2_0.jpg"])
+    listed, values = content(tmp_path / "f.h5")
+    assert listed == ["/home/a/IMG_1_0.jpg", "/home/a/IMG_2_0.jpg"]
+    assert values[:, 0].tolist() == [0, 1]
+
+
+def refused(path):
+    with pytest.raises(InputError) as error:
+        content(path)
+    assert "\n" not in str(error.value)
+    assert path.name in str(error.value)
+    return str(error.value)
+
+
+def test_bad_files_are_one_sentence(tmp_path):
+    path = tmp_path / "f.h5"
+    assert "does not exist" in refused(path)
+    path.write_text("text")
+    assert "cut short or no h5 file" in refused(path)
+    write_features(path, names(3), "r", constant_maps)
+    os.truncate(path, path.stat().st_size - SIDE * SIDE)
+    assert "cut short" in refused(path)
+    for missing in ("features", "paths"):
+        write_features(path, names(3), "r", constant_maps)
+        with h5py.File(path, "r+") as file:
+            del file[missing]
+        assert f"no dataset '{missing}'" in refused(path)
+    datasets = {
+        "features": [np.zeros((2, 100), "f4"), np.zeros((2, SIDE, SIDE), "i4"), np.float32(1)],
+        "paths": [np.bytes_(["a"]), np.zeros(2), np.zeros(0, "S1")],
+    }
+    for name, bad in [(name, bad) for name, values in datasets.items() for bad in values]:
+        good = {"features": np.zeros((2, SIDE, SIDE), "f4"), "paths": np.bytes_(["a", "b"])}
+        with h5py.File(path, "w") as file:
+            for key, value in (good | {name: bad}).items():
+                file[key] = value
+        refused(path)
+
+
+def test_values_that_are_not_finite_name_their_patch(tmp_path, patches):
+    path = tmp_path / "f.h5"
+
+    def compute(first, last):
+        values = constant_maps(first, last)
+        values[values == 2] = np.nan
+        return values
+
+    with pytest.raises(InputError, match=r"p_02\.jpg"):
+        write_features(path, names(4), "r", compute, 4)
+    assert not path.exists()
+    write_features(path, names(4), "r", constant_maps)
+    with h5py.File(path, "r+") as file:
+        file["features"][3, 0, 0, 5, 5] = np.inf
+    assert "p_03.jpg" in refused(path)
+
+
+def test_a_model_that_does_not_fit_is_refused(tmp_path, patches):
+    with pytest.raises(InputError, match=re.escape("[1, 112, 112]")):
+        extract(patches, tmp_path / "f.h5", model=lambda images: images[:, :1, ::2, ::2])
+    assert not (tmp_path / "f.h5").exists()
+
+
+def test_no_patches_and_damaged_ones_are_refused(tmp_path, patches):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="holds no patches"):
+        extract(tmp_path / "none", tmp_path / "f.h5")
+    damaged = patches / "p_05.png"
+    content = damaged.read_bytes()
+    damaged.write_bytes(b"no picture")
+    os.utime(damaged, (0, 0))
+    with pytest.raises(InputError, match=r"p_05\.png"):
+        extract(patches, tmp_path / "f.h5", batch_size=2)
+    damaged.write_bytes(content)
+    os.utime(damaged, (0, 0))
+    # What was computed before the damaged patch is kept.
+    assert extract(patches, tmp_path / "f.h5", batch_size=2) == (7, 3)
+
+
+def test_the_command_runs_the_checkpoint_over_the_patches(patches, tmp_path, capsys):
+    torch.manual_seed(0)
+    model = build_model("hrnet_small", widths=(16, 16)).eval()
+    options = {"widths": (16, 16)}
+    recipe = {"model_name": "hrnet_small", "model_options": options, "train_median": None}
+    recipe["preprocessing"] = {}
+    save_checkpoint(tmp_path / "best.pth", recipe=recipe, model=model.state_dict())
+    argv = ["--patches", str(patches), "--save_path", str(tmp_path / "best.pth")]
+    argv += ["--output", str(tmp_path / "f.h5"), "--device", "cpu", "--batch_size", "4"]
+    main(argv)
+    main(argv)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{tmp_path / 'f.h5'}: 7 patches, {n} of them computed now" for n in (7, 0)]
+    image = np.asarray(Image.open(patches / "p_04.png"))[16:240, 16:240]
+    with torch.inference_mode():
+        expected = model(photo_tensor(image, Preprocessing())[None])
+    torch.testing.assert_close(
+        torch.from_numpy(content(tmp_path / "f.h5")[1][4]), expected.flatten(), rtol=1e-4, atol=1e-5
+    )
+    argv[3] = str(tmp_path / "none.pth")
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert "none.pth does not exist" in capsys.readouterr().err
+
+
+def test_checkpoints_are_told_apart_by_content(tmp_path):
+    for name, text in (("a", "1"), ("b", "1"), ("c", "2")):
+        (tmp_path / name).write_text(text)
+    a, b, c = (fingerprint(tmp_path / name) for name in "abc")
+    assert a == b != c
+
+
+def test_messages_get_the_name_of_their_file():
+    with pytest.raises(InputError, match=r"^f\.h5: too few$"), named("f.h5"):
+        raise InputError("too few")

@@ -1,0 +1,134 @@
+"""k_means_elbow.py and k_means.py: what they find, write and refuse."""
+
+import importlib
+import json
+from itertools import pairwise
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from mgot.cluster_files import read_clusters
+from mgot.feature_files import write_features
+
+SIDE = 224
+COMMANDS = {
+    "k_means_elbow": ("--feature_path", "--elbow_map"),
+    "k_means": ("--feature", "--center_cluster"),
+}
+
+
+def blobs(count, kinds=4, noise=0.01, seed=0):
+    """Maps of `kinds` kinds in turn: each kind fills its own quarter of the patch, and noise."""
+    rng = np.random.default_rng(seed)
+    values = np.abs(rng.normal(0, noise, (count, SIDE, SIDE))).astype(np.float32)
+    for index, value in enumerate(values):
+        top, left = divmod(index % kinds, 2)
+        value[top * 112 : top * 112 + 112, left * 112 : left * 112 + 112] += 0.5
+    return values
+
+
+def write(path, values):
+    names = [f"p_{index:02d}.jpg" for index in range(len(values))]
+    write_features(path, names, "", lambda first, last: values[first:last])
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    """Run a script in tmp_path; return what it printed, or its one line about bad input."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *argv, code=0):
+        main = importlib.import_module(name).main
+        if not code:
+            main([*map(str, argv)])
+            return capsys.readouterr().out
+        with pytest.raises(SystemExit) as stop:
+            main([*map(str, argv)])
+        printed = capsys.readouterr().err
+        assert stop.value.code == code
+        assert printed.startswith("error: ")
+        assert printed.count("\n") == 1
+        return printed
+
+    return run
+
+
+def k_means(run, features, *argv, **options):
+    files = ("--center_cluster", "c.h5", "--cluster_index", "i.npy", "--vis_path", "v.png")
+    return run("k_means", "--feature", features, *files, *argv, **options)
+
+
+def test_the_elbow_is_at_the_number_of_kinds(tmp_path, run):
+    write(tmp_path / "f.h5", blobs(24))
+    printed = run("k_means_elbow", "--feature_path", "f.h5", "--elbow_map", "out/elbow.png")
+    assert "elbow at k = 4" in printed
+    figures = json.loads((tmp_path / "out/elbow.json").read_text())
+    assert figures["elbow"] == 4
+    assert figures["patches"] == 24
+    assert list(figures["inertia"]) == [str(k) for k in range(2, 11)]
+    inertia = list(figures["inertia"].values())
+    assert all(after <= before for before, after in pairwise(inertia))
+    assert inertia[2] < 0.01 * inertia[1]
+    assert Image.open(tmp_path / "out/elbow.png").size[0] > 300
+
+
+def test_clusters_are_the_kinds(tmp_path, run):
+    values = blobs(18)
+    write(tmp_path / "f.h5", values)
+    printed = k_means(run, "f.h5", "--cluster_num", 4)
+    clusters = read_clusters(tmp_path / "c.h5", tmp_path / "i.npy", 18)
+    expected = [list(range(kind, 18, 4)) for kind in range(4)]
+    assert sorted(members.tolist() for members in clusters.members) == expected
+    for center, members in zip(clusters.centers, clusters.members, strict=True):
+        mean = values[members].mean(axis=0).ravel()
+        np.testing.assert_allclose(center, mean, atol=1e-6)
+    with h5py.File(tmp_path / "c.h5") as file:
+        assert file["cluster_center"].shape == (4, SIDE * SIDE)
+    assert sum(int(line.split()[2]) for line in printed.splitlines()[:4]) == 18
+    assert (tmp_path / "v.png").stat().st_size <= 300_000
+
+
+def test_the_seed_decides(tmp_path, run):
+    rng = np.random.default_rng(5)
+    write(tmp_path / "f.h5", rng.random((10, SIDE, SIDE), np.float32))
+    files = []
+    for _ in range(2):
+        k_means(run, "f.h5", "--seed", 3)
+        files.append((tmp_path / "i.npy").read_bytes())
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_features_that_cannot_be_clustered(tmp_path, run, name):
+    feature, output = COMMANDS[name]
+    rest = (output, "out.png")
+    if name == "k_means":
+        rest = (output, "c.h5", "--cluster_index", "i.npy", "--vis_path", "v.png")
+
+    def refused(*argv):
+        return run(name, feature, "f.h5", *rest, *argv, code=2)
+
+    assert "f.h5 does not exist" in refused()
+    write(tmp_path / "f.h5", blobs(3))
+    assert "f.h5: 3 samples cannot form" in refused()
+    write(tmp_path / "f.h5", np.full((12, SIDE, SIDE), 0.3, np.float32))
+    assert "f.h5: only 1 of 12 samples are distinct" in refused()
+    with h5py.File(tmp_path / "f.h5", "r+") as file:
+        file["features"][7, 0, 0, 0, 0] = np.nan
+    assert "NaN or infinite values for p_07.jpg" in refused()
+    with h5py.File(tmp_path / "f.h5", "r+") as file:
+        del file["features"]
+    assert "no dataset 'features'" in refused()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5"]
+
+
+def test_names_that_are_missing_or_wrong(run):
+    assert "--feature, or a transfer" in run("k_means", code=2)
+    assert "--feature_path, or a transfer" in run("k_means_elbow", code=2)
+    assert "add --domain" in run("k_means", "--transfer", "A2B", "--source", "sha",
+                                 "--target", "shb", code=2)  # fmt: skip
+    assert "did you mean '--cluster_num'" in run("k_means", "--cluster_nun", 3, code=2)
+    assert "cluster_num" in k_means(run, "f.h5", "--cluster_num", 0, code=2)

@@ -1,0 +1,304 @@
+"""k_means_ot_weight.py: which source patches it selects, how it weighs them, what it refuses."""
+
+import importlib
+import json
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from crowd.files import write_h5
+from mgot.alignment import match_clusters, match_daot, match_patches
+from mgot.feature_files import write_features
+from mgot.index_lists import read_selection, write_index_lists
+
+SIDE = 224
+FILES = {
+    "query": "t.h5",
+    "gallery": "s.h5",
+    "index_cluster_s": "si.npy",
+    "center_cluster_s": "sc.h5",
+    "index_cluster_t": "ti.npy",
+    "center_cluster_t": "tc.h5",
+    "selected_result": "out/A2B_cluster_ot.npy",
+    "corresponding_weight": "out/A2B_cluster_ot_weight.npy",
+}
+CLUSTERS = {
+    "s": [[1, 3, 5, 7, 9], [0, 2, 4, 6, 8]],
+    "t": [[0, 3, 2, 6], [1, 4, 5, 7, 8, 9]],
+}
+
+
+def write_domain(folder, domain, count, seed):
+    """Features of dense patches (the first cluster) and sparse ones, and the cluster files."""
+    rng = np.random.default_rng(seed)
+    values = np.zeros((count, SIDE, SIDE), np.float32)
+    lists = CLUSTERS[domain]
+    dense = lists[0]
+    for index, value in enumerate(values):
+        for row, column in rng.integers(0, 200, (80 if index in dense else 6, 2)):
+            value[row : row + 20, column : column + 20] = rng.uniform(0.3, 0.9)
+    names = [f"{domain}_{index:02d}.jpg" for index in range(count)]
+    write_features(folder / f"{domain}.h5", names, "", lambda first, last: values[first:last])
+    centers = np.stack([values[members].mean(axis=0).ravel() for members in lists])
+    write_h5(folder / f"{domain}c.h5", cluster_center=centers)
+    write_index_lists(folder / f"{domain}i.npy", lists)
+    return values, centers
+
+
+@pytest.fixture
+def domains(tmp_path):
+    """Target and source: features and centres."""
+    return write_domain(tmp_path, "t", 10, 0), write_domain(tmp_path, "s", 10, 1)
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    """Run the script on the files above; return what it printed, or its line about bad input."""
+    monkeypatch.chdir(tmp_path)
+    main = importlib.import_module("k_means_ot_weight").main
+
+    def run(*argv, code=0):
+        files = [part for name, file in FILES.items() for part in (f"--{name}", file)]
+        argv = [*files, *map(str, argv)]
+        if not code:
+            main(argv)
+            return capsys.readouterr().out
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        printed = capsys.readouterr().err
+        assert stop.value.code == code
+        assert printed.startswith("error: ")
+        assert printed.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+        return printed
+
+    return run
+
+
+def selection(tmp_path):
+    paths, weights = read_selection(
+        tmp_path / FILES["selected_result"], tmp_path / FILES["corresponding_weight"]
+    )
+    summary = json.loads((tmp_path / FILES["selected_result"]).with_suffix(".json").read_text())
+    return list(zip(paths, weights, strict=True)), summary
+
+
+def by_hand(domains, mass=None):
+    """The released procedure, written out: (path, weight) in order."""
+    (target, target_centers), (source, source_centers) = domains
+    partner = match_clusters(target_centers, source_centers)
+    listed = []
+    for number, rows in enumerate(CLUSTERS["t"]):
+        columns = CLUSTERS["s"][partner[number]]
+        index, weight = match_patches(target[rows], source[columns], mass=mass)
+        seen = set()
+        for chosen, value in zip(index, weight, strict=True):
+            if chosen >= 0 and chosen not in seen:
+                seen.add(chosen)
+                listed.append((f"s_{columns[chosen]:02d}.jpg", value))
+    return listed
+
+
+@pytest.mark.parametrize("mass", [None, 0.6])
+def test_selects_what_the_released_procedure_selects(tmp_path, domains, run, mass):
+    printed = run(*(("--mass", mass) if mass else ()))
+    listed, summary = selection(tmp_path)
+    expected = by_hand(domains, mass)
+    assert [path for path, _ in listed] == [path for path, _ in expected]
+    np.testing.assert_allclose([w for _, w in listed], [w for _, w in expected], rtol=1e-6)
+    used = {path for path, _ in listed}
+    assert f"{len(used)} of 10 source patches used, in {len(listed)} entries" in printed
+    assert (summary["used"], summary["available"]) == (len(used), 10)
+    assert [group["source_cluster"] for group in summary["groups"]] == [0, 1]
+    assert [group["target_patches"] for group in summary["groups"]] == [4, 6]
+    assert ("all weights are 1" in printed) == (mass is None)
+    picture = Image.open((tmp_path / FILES["selected_result"]).with_suffix(".jpg"))
+    assert picture.size[0] > 300
+
+
+def test_part_of_the_mass_leaves_patches_out_and_tells_others_apart(tmp_path, domains, run):
+    run("--mass", 0.5)
+    listed, summary = selection(tmp_path)
+    weights = np.array([weight for _, weight in listed])
+    assert sum(group["unmatched"] for group in summary["groups"]) > 0
+    assert weights.max() > 1
+    assert weights.min() >= 1
+    assert summary["weights"]["max"] == weights.max()
+    assert summary["weights"]["above_1"] == (weights > 1 + 1e-6).sum()
+    run("--mass", 0.5, "--no-weights")
+    unweighted, _ = selection(tmp_path)
+    assert unweighted == [(path, 1.0) for path, _ in listed]
+
+
+def test_a_source_patch_is_listed_once_a_cluster_and_may_repeat_across(tmp_path, domains, run):
+    # Two target clusters of the same three patches each, and a single source cluster.
+    target, centers = domains[0]
+    doubled = target[[0, 0, 3, 0, 0, 3]]
+    write_features(tmp_path / "t.h5", [f"t{i}" for i in range(6)], "2", lambda a, b: doubled[a:b])
+    write_index_lists(tmp_path / "ti.npy", [[0, 1, 2], [3, 4, 5]])
+    write_h5(tmp_path / "tc.h5", cluster_center=centers[[0, 0]])
+    write_h5(tmp_path / "sc.h5", cluster_center=domains[1][1][:1])
+    write_index_lists(tmp_path / "si.npy", [list(range(10))])
+    run("--mass", 0.3)
+    paths = [path for path, _ in selection(tmp_path)[0]]
+    summary = selection(tmp_path)[1]
+    first, second = paths[: len(paths) // 2], paths[len(paths) // 2 :]
+    assert first == second
+    # Patches 0 and 1 are equal, so they chose the same.
+    assert len(set(first)) == len(first) < 3
+    assert summary["used"] == len(first)
+    assert summary["selected"] == 2 * len(first)
+
+
+@pytest.mark.parametrize("alignment", ["daot", "none-clusters"])
+def test_alignments_without_clusters(tmp_path, domains, run, alignment):
+    for name in ("si.npy", "sc.h5", "ti.npy", "tc.h5"):
+        (tmp_path / name).unlink()
+    run("--alignment", alignment)
+    listed, summary = selection(tmp_path)
+    (target, _), (source, _) = domains
+    match = match_daot if alignment == "daot" else lambda *sides: match_patches(*sides)[0]
+    expected = dict.fromkeys(match(target, source).tolist())
+    assert [path for path, _ in listed] == [f"s_{index:02d}.jpg" for index in expected]
+    assert [group["target_patches"] for group in summary["groups"]] == [10]
+    assert "target_cluster" not in summary["groups"][0]
+
+
+def test_sizes_as_marginals_change_the_clusters_match(tmp_path, domains, run):
+    # Two target clusters like the first source cluster. Of equal masses one must go to the second;
+    # where the first source cluster holds nine tenths, both mostly go there.
+    source = domains[1][1]
+    write_h5(tmp_path / "tc.h5", cluster_center=np.stack([source[0], 0.9 * source[0]]))
+    write_index_lists(tmp_path / "ti.npy", [list(range(5)), list(range(5, 10))])
+    write_index_lists(tmp_path / "si.npy", [list(range(1, 10)), [0]])
+    for marginals, partners in (("uniform", [0, 1]), ("sizes", [0, 0])):
+        run("--cluster_marginals", marginals)
+        groups = selection(tmp_path)[1]["groups"]
+        assert sorted(group["source_cluster"] for group in groups) == partners
+
+
+def test_the_global_variant_costs_something_else(tmp_path, domains, run):
+    run()
+    official = selection(tmp_path)[1]
+    run("--ssim_variant", "global")
+    assert (
+        selection(tmp_path)[1]["groups"][0]["cluster_cost"]
+        > 2 * official["groups"][0]["cluster_cost"]
+    )
+
+
+def test_photos_are_drawn_where_their_folder_is_named(tmp_path, domains, run):
+    for domain, colour in (("t", "red"), ("s", "lime")):
+        (tmp_path / domain).mkdir()
+        for index in range(10):
+            Image.new("RGB", (256, 256), colour).save(
+                tmp_path / domain / f"{domain}_{index:02d}.jpg"
+            )
+    picture = (tmp_path / FILES["selected_result"]).with_suffix(".jpg")
+    shares = []
+    for folders in ([], ["--target_patches", "t", "--source_patches", "s"]):
+        run(*folders)
+        pixels = np.asarray(Image.open(picture)).reshape(-1, 3).astype(int)
+        shares.append(
+            [(np.abs(pixels - colour).max(1) < 40).mean() for colour in ((255, 0, 0), (0, 255, 0))]
+        )
+    assert max(shares[0]) < 0.01
+    assert min(shares[1]) > 0.1
+    (tmp_path / "s/s_04.jpg").unlink()
+    (tmp_path / "out").rename(tmp_path / "before")
+    assert "s_04.jpg" in run("--source_patches", "s", code=2)
+
+
+def test_clusters_that_do_not_fit_the_features(tmp_path, domains, run):
+    lists = CLUSTERS["s"]
+    write_index_lists(tmp_path / "si.npy", [[*lists[0], 10], lists[1][:-1]])
+    assert "si.npy holds the index 10" in run(code=2)
+    write_index_lists(tmp_path / "si.npy", [lists[0], lists[1][:-1]])
+    assert "divides 9 features, but there are 10" in run(code=2)
+    write_index_lists(tmp_path / "si.npy", [list(range(10)), []])
+    assert "cluster 1 of si.npy is empty" in run(code=2)
+    write_index_lists(tmp_path / "si.npy", [list(range(10))])
+    assert "sc.h5 holds 2 clusters and si.npy 1" in run(code=2)
+    write_index_lists(tmp_path / "si.npy", lists)
+    for content, message in (
+        ({"centre": np.zeros((2, SIDE * SIDE))}, "no dataset 'cluster_center'"),
+        ({"cluster_center": np.zeros((2, 100))}, "not [k, 50176]"),
+        ({"cluster_center": np.full((2, SIDE * SIDE), np.nan)}, "no finite numbers"),
+    ):
+        write_h5(tmp_path / "sc.h5", **content)
+        assert message in run(code=2)
+    (tmp_path / "sc.h5").write_bytes(b"text")
+    assert "sc.h5 is damaged" in run(code=2)
+
+
+class Runs:
+    """Unpickles by writing a file."""
+
+    def __reduce__(self):
+        return open, ("trace", "w")
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path, domains, run):
+    with open(tmp_path / "ti.npy", "wb") as file:
+        header = {"descr": "|O", "fortran_order": False, "shape": (2,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        pickle.dump(Runs(), file)
+    assert "ti.npy asks to load" in run(code=2)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_bad_features(tmp_path, domains, run):
+    with h5py.File(tmp_path / "t.h5", "r+") as file:
+        file["features"][3, 0, 0, 1, 1] = np.nan
+    assert "t.h5 holds NaN or infinite values for t_03.jpg" in run(code=2)
+    with h5py.File(tmp_path / "t.h5", "r+") as file:
+        del file["paths"]
+    assert "t.h5 has no dataset 'paths'" in run(code=2)
+    content = (tmp_path / "t.h5").read_bytes()
+    (tmp_path / "t.h5").write_bytes(content[: len(content) // 2])
+    assert "t.h5 is cut short" in run(code=2)
+    (tmp_path / "t.h5").unlink()
+    assert "t.h5 does not exist" in run(code=2)
+
+
+@pytest.mark.parametrize(
+    ("flag", "values"),
+    [
+        ("--regularization_parameter1", (0, -1, "nan", "inf")),
+        ("--regularization_parameter2", (0, -1, "nan")),
+        ("--mass", (0, -0.5, 1.1, "nan")),
+        ("--alignment", ("other",)),
+    ],
+)
+def test_values_that_cannot_be(domains, run, flag, values):
+    for value in values:
+        assert flag.lstrip("-") in run(flag, value, code=2)
+
+
+def test_options_that_an_alignment_does_not_have(domains, run):
+    assert "leave --mass out" in run("--alignment", "daot", "--mass", 0.5, code=2)
+    for alignment in ("daot", "none-clusters"):
+        argv = ("--alignment", alignment, "--cluster_marginals", "sizes")
+        assert "has no clusters" in run(*argv, code=2)
+
+
+def test_so_little_mass_that_nobody_chooses(domains, run):
+    assert "larger --mass" in run("--mass", 1e-6, code=2)
+
+
+def test_the_authors_clusters_are_read(root, tmp_path):
+    from mgot.cluster_files import read_clusters
+
+    folder = root.parent / "shared/golden"
+    for name, sizes in (
+        ("A_S_256_4", [277, 877, 577, 231]),
+        ("B_T_A2B_256_4", [219, 714, 3582, 285]),
+    ):
+        if not (folder / f"{name}.h5").is_file():
+            pytest.skip("the authors' cluster files are not here")
+        clusters = read_clusters(folder / f"{name}.h5", folder / f"{name}.npy", sum(sizes))
+        assert clusters.sizes == sizes
+        assert clusters.centers.shape == (4, SIDE * SIDE)

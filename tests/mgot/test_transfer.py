@@ -1,0 +1,153 @@
+"""The YAML files of the transfers: alike, complete, and accepted by every stage."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from crowd.annotations import LAYOUTS as KNOWN_LAYOUTS
+from crowd.configuration import ArgumentParser
+from crowd.errors import InputError
+from mgot.models import MODELS
+from mgot.patches import parse_size
+from mgot.patches import read_arguments as read_patches
+from mgot.selection_arguments import read_arguments as read_selection
+from mgot.transfer import LAYOUTS, add_transfer, fill, transfer_of
+
+CONFIGS = Path(importlib.import_module("mgot").__file__).parent / "configs"
+FILES = sorted(CONFIGS.glob("*.yml"))
+TRANSFERS = {
+    "A2B", "A2Q", "N2A", "B2A", "B2Q", "Q2A", "Q2B", "N2B", "N2Q", "J2A", "J2B", "J2Q",
+    "BRT2UCF", "UCF2BRT", "synthetic",
+}  # fmt: skip
+LETTERS = {"A": "sha", "B": "shb", "Q": "qnrf", "N": "nwpu", "J": "jhu"}
+# Which function of which module makes each stage's parser.
+STAGES = {
+    "mgot.fidt": "mgot.fidt:build_parser",
+    "mgot.train_baseline": "mgot.arguments:baseline_parser",
+    "mgot.patches": "mgot.patches:build_parser",
+    "mgot.features": "mgot.features:build_parser",
+    "k_means_elbow.py": "k_means_elbow:build_parser",
+    "k_means.py": "k_means:build_parser",
+    "k_means_ot_weight.py": "mgot.selection_arguments:build_parser",
+    "train_baseline_weight.py": "mgot.arguments:weight_parser",
+}
+
+
+@pytest.fixture
+def read():
+    """Parse arguments of the transfer alone, and one more."""
+
+    def read(*argv, domain=True):
+        parser = ArgumentParser()
+        parser.add_argument("--feature")
+        add_transfer(parser, domain)
+        return parser.read(argv)
+
+    return read
+
+
+def config(name):
+    return "--config", str(CONFIGS / f"{name}.yml")
+
+
+def test_every_transfer_has_its_file_with_the_same_keys():
+    assert {file.stem for file in FILES} == TRANSFERS
+    values = [yaml.safe_load(file.read_text()) for file in FILES]
+    assert len({tuple(value) for value in values}) == 1
+    for file, value in zip(FILES, values, strict=True):
+        assert value["transfer"] == file.stem
+        assert value["source"] != value["target"]
+        assert {value["source"], value["target"]} <= set(LAYOUTS)
+        assert value["model_name"] in MODELS
+        assert parse_size(value["target_size"])
+        if "2" in file.stem and len(file.stem) == 3:
+            sides = (LETTERS[letter] for letter in file.stem.split("2"))
+            assert (value["source"], value["target"]) == tuple(sides)
+
+
+def test_every_data_set_has_a_layout_that_can_be_read():
+    assert set(LAYOUTS.values()) <= set(KNOWN_LAYOUTS)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_stage_accepts_every_transfer(stage, file):
+    module, function = STAGES[stage].split(":")
+    parser = getattr(importlib.import_module(module), function)()
+    arguments = parser.read(["--config", str(file)])
+    assert transfer_of(arguments).name == file.stem
+
+
+def test_files_that_nothing_shares(read):
+    """No two things of a transfer lie at one place, and none at a place of another transfer."""
+    places = []
+    for name in ("A2B", "A2Q", "B2A"):
+        transfer = transfer_of(read(*config(name)))
+        own = [transfer.pseudo_labels, transfer.selection, transfer.weights, transfer.finetuned]
+        for domain in (transfer.source, transfer.target):
+            names = ("patches", "features", "elbow", "centers", "clusters", "projection")
+            own += [getattr(domain, name) for name in names]
+        own.append(transfer.target.checkpoint)
+        assert all(transfer.work in path.parents for path in own)
+        places += own
+    assert len(set(places)) == len(places)
+
+
+def test_one_source_training_serves_all_transfers_from_it(read):
+    first, second, other = (transfer_of(read(*config(name))) for name in ("A2B", "A2Q", "B2A"))
+    assert first.source.checkpoint == second.source.checkpoint != other.source.checkpoint
+    assert first.target.fidt == other.source.fidt == Path("data/shb_fidt")
+    assert first.source.layout == "sht"
+
+
+def test_the_roots_move_everything(read):
+    options = ("--data_root", "/d", "--runs_root", "/r")
+    transfer = transfer_of(read(*config("A2B"), *options))
+    assert transfer.source.raw == Path("/d/sha")
+    assert transfer.target.fidt == Path("/d/shb_fidt")
+    assert transfer.source.checkpoint == Path("/r/mgot_sha/best.pth")
+    assert transfer.selection == Path("/r/mgot_A2B/A2B_cluster_ot.npy")
+    assert transfer.weights == Path("/r/mgot_A2B/A2B_cluster_ot_weight.npy")
+
+
+def test_only_what_was_left_out_is_filled(read):
+    files = {"feature": "{domain}.features"}
+    arguments = read(*config("A2B"), "--domain", "target")
+    fill(arguments, files)
+    assert arguments.feature == "runs/mgot_A2B/target_features.h5"
+    arguments = read(*config("A2B"), "--feature", "mine.h5")
+    fill(arguments, files)
+    assert arguments.feature == "mine.h5"
+
+
+def test_what_is_missing_is_said(read):
+    files = {"feature": "{domain}.features"}
+    with pytest.raises(InputError, match="--feature, or a transfer"):
+        fill(read(), files)
+    with pytest.raises(InputError, match="add --domain"):
+        fill(read(*config("A2B")), files)
+    with pytest.raises(InputError, match="A2B has no target"):
+        transfer_of(read("--transfer", "A2B", "--source", "sha"))
+    assert transfer_of(read()) is None
+    with pytest.raises(InputError, match="source"):
+        read("--source", "nobody")
+
+
+def test_the_stages_take_their_files_from_the_transfer():
+    source = read_patches([*config("A2B"), "--domain", "source"])
+    assert (source.data_dir, source.output) == ("data/sha_fidt", "runs/mgot_A2B/source_patches")
+    assert not source.unlabelled
+    assert source.resize is None
+    target = read_patches([*config("A2B"), "--domain", "target"])
+    assert target.unlabelled
+    assert target.resize == "1024x768"
+    arguments = read_selection(list(config("A2B")))
+    assert arguments.query == "runs/mgot_A2B/target_features.h5"
+    assert arguments.gallery == "runs/mgot_A2B/source_features.h5"
+    assert arguments.index_cluster_s == "runs/mgot_A2B/source_clusters.npy"
+    assert arguments.center_cluster_t == "runs/mgot_A2B/target_centers.h5"
+    assert arguments.corresponding_weight == "runs/mgot_A2B/A2B_cluster_ot_weight.npy"
+    assert (arguments.mass, arguments.weights) == (1.0, True)
+    assert read_selection([*config("A2B"), "--alignment", "daot"]).index_cluster_s is None

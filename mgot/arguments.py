@@ -75,7 +75,12 @@ def weight_parser() -> ArgumentParser:
         default="val",
         help="test repeats the papers' protocol, whose figures are chosen on what they report",
     )
-    add("--preload_data", action=ActionYesNo(no_prefix="no_"), help="keep all patches in memory")
+    add(
+        "--preload_data",
+        action=ActionYesNo(no_prefix="no_"),
+        default=False,
+        help="keep all patches in memory",
+    )
     add_training(parser, epochs=2000, lr=1e-5, crop_size=256)
     add_transfer(parser)
     return parser
@@ -110,7 +115,12 @@ def add_training(
     add(
         "--print_freq", type=PositiveInt, default=1, help="epochs from one printed line to the next"
     )
-    add("--visual", action=ActionYesNo(no_prefix="no_"), help="draw peaks of the best epoch")
+    add(
+        "--visual",
+        action=ActionYesNo(no_prefix="no_"),
+        default=False,
+        help="draw peaks of the best epoch",
+    )
 
 
 def _default(value, otherwise: str) -> str:

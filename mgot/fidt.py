@@ -79,6 +79,7 @@ def build_parser() -> ArgumentParser:
     add(
         "--smooth",
         action=ActionYesNo(no_prefix="no-"),
+        default=None,
         help="smooth predicted maps of this set before counting peaks (default: qnrf alone)",
     )
     add_transfer(parser, domain=True)
@@ -99,7 +100,8 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     for name in ("min_size", "max_size"):
         if arguments[name] is None:
             arguments[name] = getattr(sizes, name)
-    if not 1 <= arguments.test_min_size <= arguments.max_size:
+    different = arguments.test_min_size != arguments.min_size
+    if different and not 1 <= arguments.test_min_size <= arguments.max_size:
         raise InputError(
             f"--test-min-size {arguments.test_min_size} and --max-size {arguments.max_size} do "
             "not fit together: keep 1 <= min <= max"

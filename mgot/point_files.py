@@ -41,7 +41,8 @@ def read_points_file(path: str | os.PathLike, columns: int) -> dict[int, np.ndar
             continue
         try:
             photo, count, *values = line.split()
-            heads = np.array(values, np.float64).reshape(int(count), columns)
+            # A count of -1 would leave the number to reshape.
+            heads = np.array(values, np.float64).reshape(max(int(count), 0), columns)
             photo = int(photo)
         except ValueError as error:
             raise InputError(

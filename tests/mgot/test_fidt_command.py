@@ -1,0 +1,213 @@
+"""mgot.fidt: sizes per data set, maps beside photos, few heads, resuming, bad input."""
+
+import os
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from crowd.resizing import target_size
+from mgot.fidt import main, read_arguments
+from mgot.fidt_map import fidt_map
+from mgot.photos import paper_crop_size, read_preprocessing
+
+HEADS = {"a": [], "b": [[7.3, 9.9]], "c": [[3, 3], [30, 20]], "d": [[1, 1], [39, 29], [20.5, 15.5]]}
+
+
+def write_photo(path, size=(40, 30), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+
+
+def write_raw(root, suffix="jpg"):
+    """A set in the csv layout with 0, 1, 2 and 3 heads in train and test."""
+    for split in ("train", "test"):
+        rows = [
+            f"{name}.{suffix},{x},{y}"
+            for name, heads in HEADS.items()
+            for x, y in heads or [("", "")]
+        ]
+        for name in HEADS:
+            write_photo(root / split / f"{name}.{suffix}")
+        (root / split / "annotations.csv").write_text("\n".join(["image,x,y", *rows]) + "\n")
+    return root
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Run the command on `tmp_path/raw` into `tmp_path/out`; return what it printed."""
+
+    def run(*flags):
+        main([*options(tmp_path), *map(str, flags)])
+        return capsys.readouterr().out
+
+    return run
+
+
+def options(tmp_path, sizes=("--min-size", "1", "--max-size", "999")):
+    paths = ["--input-dataset-path", str(tmp_path / "raw")]
+    paths += ["--output-dataset-path", str(tmp_path / "out")]
+    return [*paths, "--layout", "csv", "--workers", "0", "--val-list", val_list(tmp_path), *sizes]
+
+
+def val_list(tmp_path):
+    path = tmp_path / "val_list.txt"
+    path.write_text("c\n")
+    return str(path)
+
+
+def read_maps(path):
+    with h5py.File(path) as file:
+        assert file["fidt_map"].compression == file["kpoint"].compression == "gzip"
+        return file["fidt_map"][()], file["kpoint"][()]
+
+
+def test_every_photo_gets_its_heads_and_maps(tmp_path, run):
+    write_raw(tmp_path / "raw")
+    printed = run()
+    assert "8 photos written" in printed
+    photos = sorted((tmp_path / "out").rglob("*.jpg"))
+    assert [f"{path.parent.name}/{path.stem}" for path in photos] == [
+        *(f"test/{name}" for name in "abcd"),
+        *(f"train/{name}" for name in "abd"),
+        "val/c",
+    ]
+    for photo in photos:
+        points = np.load(photo.with_suffix(".npy"))
+        np.testing.assert_allclose(points, np.reshape(HEADS[photo.stem], (-1, 2)), rtol=1e-6)
+        assert points.dtype == np.float32
+        values, kpoint = read_maps(photo.with_suffix(".h5"))
+        assert (values.dtype, kpoint.dtype) == (np.float32, np.uint8)
+        assert kpoint.sum() == len(points)
+        assert (values[kpoint == 1] == 1).all()
+        np.testing.assert_allclose(values, fidt_map(points, 30, 40), rtol=1e-5)
+    assert not read_maps(tmp_path / "out/train/a.h5")[0].any()
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_a_photo_that_keeps_its_size_keeps_its_bytes(tmp_path, run):
+    write_raw(tmp_path / "raw")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write_photo(tmp_path / "raw/test/a.jpg", exif=exif)
+    run("--overwrite")
+    for name in "bcd":
+        written = tmp_path / f"out/test/{name}.jpg"
+        assert written.read_bytes() == (tmp_path / f"raw/test/{name}.jpg").read_bytes()
+    with Image.open(tmp_path / "out/test/a.jpg") as upright:
+        assert upright.size == (30, 40)
+        assert 0x0112 not in upright.getexif()
+    assert read_maps(tmp_path / "out/test/a.h5")[0].shape == (40, 30)
+
+
+def test_other_pictures_become_jpegs(tmp_path, run):
+    write_raw(tmp_path / "raw", suffix="png")
+    run()
+    with Image.open(tmp_path / "out/train/d.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (40, 30))
+
+
+def test_photos_that_are_counted_whole_have_a_bound_of_their_own(tmp_path, run):
+    write_raw(tmp_path / "raw")
+    main(options(tmp_path, ("--min-size", "20", "--max-size", "32", "--test-min-size", "28")))
+    sizes = {
+        path.parent.name: Image.open(path).size
+        for path in sorted((tmp_path / "out").rglob("*.jpg"))
+    }
+    assert sizes == {"train": (32, 24), "val": (37, 28), "test": (37, 28)}
+    points = np.load(tmp_path / "out/train/d.npy")
+    np.testing.assert_allclose(points, np.array(HEADS["d"]) * 0.8, rtol=1e-6)
+    values, kpoint = read_maps(tmp_path / "out/test/d.h5")
+    assert values.shape == (28, 37)
+    assert kpoint.sum() == 3
+    counted = read_preprocessing(tmp_path / "out")
+    assert (counted.min_size, counted.max_size) == (28, 32)
+
+
+@pytest.mark.parametrize("size", [(1000, 700), (4000, 600), (300, 200), (2048, 512), (700, 5000)])
+@pytest.mark.parametrize("bounds", [(1, 65500), (512, 2048), (1024, 2048)])
+def test_long_side_is_bounded_unless_the_short_one_needs_more(size, bounds):
+    new = target_size(*size, *bounds, "long")
+    assert min(new) >= min(bounds[0], min(new) + 1)
+    assert max(new) <= bounds[1] or min(new) == bounds[0]
+    assert abs(new[0] / new[1] / (size[0] / size[1]) - 1) < 1 / min(new)
+    assert target_size(*new, *bounds, "long") == new
+    if max(size) <= bounds[1] and min(size) >= bounds[0]:
+        assert new == size
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected", "crop"),
+    [
+        ("sht", (1, 65500, 1, False), 256),
+        ("qnrf", (512, 2048, 1024, True), 512),
+        ("jhu", (512, 2048, 512, False), 512),
+        ("nwpu", (512, 2048, 512, False), 512),
+    ],
+)
+def test_sizes_of_each_data_set(tmp_path, layout, expected, crop):
+    paths = ["--input-dataset-path", "raw", "--output-dataset-path", "out", "--layout", layout]
+    arguments = read_arguments(paths)
+    found = (arguments.min_size, arguments.max_size, arguments.test_min_size, arguments.smooth)
+    assert found == expected
+    changed = read_arguments([*paths, "--min-size", "64", "--smooth"])
+    assert (changed.min_size, changed.test_min_size, changed.smooth) == (64, 64, True)
+    assert not read_arguments([*paths, "--no-smooth"]).smooth
+    (tmp_path / "preprocess.yml").write_text(yaml.safe_dump({**vars(arguments)}))
+    assert paper_crop_size(tmp_path) == crop
+    assert read_preprocessing(tmp_path).smooth == expected[3]
+
+
+def test_a_transfer_says_what_is_read_and_written():
+    config = ["--config", "mgot/configs/A2Q.yml", "--domain"]
+    source, target = read_arguments([*config, "source"]), read_arguments([*config, "target"])
+    assert (source.input_dataset_path, source.output_dataset_path) == ("data/sha", "data/sha_fidt")
+    assert (source.layout, target.layout) == ("sht", "qnrf")
+    assert target.output_dataset_path == "data/qnrf_fidt"
+    assert "transfer" not in vars(source)
+
+
+def test_it_goes_on_where_it_stopped(tmp_path, run):
+    write_raw(tmp_path / "raw")
+    run()
+    assert "0 photos written, 8 were up to date" in run()
+    (tmp_path / "out/test/b.h5").unlink()
+    assert "1 photos written, 7 were up to date" in run()
+    later = (tmp_path / "out/test/b.jpg").stat().st_mtime_ns + 10**9
+    os.utime(tmp_path / "raw/train/annotations.csv", ns=(later, later))
+    assert "4 photos written, 4 were up to date" in run()
+    assert "8 photos written" in run("--smooth")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--layout", "svc"], "invalid choice: 'svc'"),
+        (["--min-size", "0"], "--min-size 0"),
+        (["--test-min-size", "9999"], "--test-min-size 9999"),
+        (["--max-sise", "3"], "did you mean '--max-size'"),
+        (["--fold", "1"], "--fold 1"),
+    ],
+)
+def test_bad_arguments_write_nothing(tmp_path, failure, flags, says):
+    write_raw(tmp_path / "raw")
+    assert says in failure(main, *options(tmp_path), *flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_photos_and_folders(tmp_path, failure, capsys):
+    assert "--input" in failure(main, "--layout", "csv")
+    assert "raw is not a folder" in failure(main, *options(tmp_path))
+    write_raw(tmp_path / "raw")
+    photo = tmp_path / "raw/test/b.jpg"
+    photo.write_bytes(photo.read_bytes()[:300])
+    assert str(photo) in failure(main, *options(tmp_path))
+    assert not [path for path in (tmp_path / "out").rglob("b.*") if path.parent.name == "test"]
+    main([*options(tmp_path), "--skip-bad"])
+    assert "1 skipped" in capsys.readouterr().out
+    assert "test/b" in (tmp_path / "out/skipped.txt").read_text()
+    (tmp_path / "out/train/left_over.h5").write_bytes(b"")
+    assert "left_over.h5 is not a photo of this train split" in failure(main, *options(tmp_path))

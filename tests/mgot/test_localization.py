@@ -1,0 +1,105 @@
+"""mgot.localization: files of points, their scores, the published figures, bad input."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crowd.errors import InputError
+from mgot.localization import main, score
+from mgot.point_files import ANNOTATED, PREDICTED, read_points_file, write_points_file
+
+FIDT_POINTS = Path("/work/shared/data/fidt_points")
+ANNOTATION = "1 2 10 10 4 8 1 50 50 4 8 1\n2 0\n7 1 5.5 -3 2 4 0\n"
+PREDICTION = "7 1 5.5 -3\n1 3 13 10 50 57 90 90\n\n2 0\n"
+
+
+def write(tmp_path, annotation=ANNOTATION, prediction=PREDICTION):
+    paths = tmp_path / "gt.txt", tmp_path / "pred.txt"
+    for path, text in zip(paths, (annotation, prediction), strict=True):
+        path.write_text(text)
+    return paths
+
+
+def options(paths):
+    return ["--ground_truth", str(paths[0]), "--predictions", str(paths[1])]
+
+
+def test_points_are_read_by_id(tmp_path):
+    annotated, predicted = write(tmp_path)
+    heads = read_points_file(annotated, ANNOTATED)
+    assert {key: len(value) for key, value in heads.items()} == {1: 2, 2: 0, 7: 1}
+    assert heads[1][1].tolist() == [50, 50, 4, 8, 1]
+    assert read_points_file(predicted, PREDICTED)[7].tolist() == [[5.5, -3]]
+
+
+def test_written_points_come_back(tmp_path):
+    points = [np.array([[0.5, 1.5], [1023.5, 7.5]]), np.zeros((0, 2)), np.array([[3.25, 4]])]
+    write_points_file(tmp_path / "points.txt", points)
+    read = read_points_file(tmp_path / "points.txt", PREDICTED)
+    assert list(read) == [1, 2, 3]
+    for one, expected in zip(read.values(), points, strict=True):
+        np.testing.assert_array_equal(one, expected)
+
+
+def test_scores_of_a_small_set(tmp_path, capsys):
+    paths = write(tmp_path)
+    files = zip(paths, (ANNOTATED, PREDICTED), strict=True)
+    errors, scores = score(*(read_points_file(path, columns) for path, columns in files))
+    assert errors["mae"] == pytest.approx(1 / 3)
+    assert errors["rmse"] == pytest.approx(3**-0.5)
+    small, large = scores["small radius"], scores["large radius"]
+    assert (small["tp"], small["fp"], small["fn"]) == (2, 2, 1)
+    assert (large["tp"], large["fp"], large["fn"]) == (3, 1, 0)
+    main(options(paths))
+    printed = capsys.readouterr().out
+    for figure in ("0.33", "0.58", "57.14%", "85.71%", "50.00%", "75.00%"):
+        assert figure in printed
+
+
+@pytest.mark.parametrize(
+    ("part", "figures"),
+    [
+        ("A", ("57.01", "103.36", "58.69%", "77.60%")),
+        ("B", ("7.03", "11.91", "64.65%", "83.54%")),
+    ],
+)
+def test_figures_of_the_authors(part, figures, capsys):
+    paths = [FIDT_POINTS / f"fidtm_{part}_{kind}.txt" for kind in ("gt", "pred_fidt")]
+    if not all(path.is_file() for path in paths):
+        pytest.skip("the authors' points are not here")
+    main(options(paths))
+    printed = capsys.readouterr().out
+    for figure in figures:
+        assert figure in printed
+
+
+@pytest.mark.parametrize(
+    ("which", "text", "says"),
+    [
+        (0, "1 2 10 10 4 8 1\n", "gt.txt, line 1"),
+        (0, ANNOTATION + "3 x\n", "gt.txt, line 4"),
+        (0, ANNOTATION + "7 0\n", "repeats photo 7"),
+        (0, "1 1 3 nan 4 8 1\n", "not finite"),
+        (0, "1 1 3 3 -4 8 1\n", "negative radii"),
+        (0, "\n", "holds no photos"),
+        (1, "1 0\n2 0\n", "photo 7 is in one of"),
+        (1, PREDICTION + "8 0\n", "photo 8 is in one of"),
+        (1, "1 -1 3 4\n", "pred.txt, line 1"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, failure, which, text, says):
+    paths = write(tmp_path, **{("annotation", "prediction")[which]: text})
+    if says == "negative radii":
+        paths[1].write_text("1 0\n")
+    assert says in failure(main, *options(paths))
+
+
+def test_missing_and_binary_files(tmp_path, failure):
+    paths = write(tmp_path)
+    paths[1].write_bytes(b"\xff\xfe\x00")
+    assert "pred.txt is not text" in failure(main, *options(paths))
+    paths[0].unlink()
+    assert "gt.txt does not exist" in failure(main, *options(paths))
+    with pytest.raises(InputError):
+        read_points_file(tmp_path, PREDICTED)

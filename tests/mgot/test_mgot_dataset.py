@@ -1,0 +1,178 @@
+"""Training crops: what they depend on, that photo and labels stay together, few heads, bad sets."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from crowd.errors import InputError
+from crowd.files import write_h5
+from crowd.processed import list_split
+from mgot.augment import Sample, augment, head_points
+from mgot.dataset import FidtCrops, collate, crop_batches, read_sample
+from mgot.photos import Preprocessing
+
+PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
+
+
+def open_crops(root, crop_size=24, seed=1, **options):
+    return FidtCrops(list_split(root, "train"), crop_size, seed, PLAIN, **options)
+
+
+def assert_same(first, second):
+    torch.testing.assert_close(first[:4], second[:4], rtol=0, atol=0)
+
+
+def test_a_crop_depends_on_seed_epoch_and_index_only(write_fidt_set):
+    root = write_fidt_set()
+    crops, again = open_crops(root), open_crops(root, cache_gib=0)
+    again[0, 1], again[1, 0]
+    assert_same(crops[3, 2], again[3, 2])
+    assert len(crops._cache) == 1
+    assert len(again._cache) == 0
+    for other in (crops[4, 2], open_crops(root, seed=2)[3, 2]):
+        assert not torch.equal(crops[3, 2][0], other[0])
+
+
+def test_photo_map_and_heads_are_cut_and_flipped_together(write_fidt_set):
+    """Red and green of the photo say which pixel of it each pixel of the crop is."""
+    crops = open_crops(write_fidt_set(train=(30,)))
+    _, values, kpoint = read_sample(crops.paths[0])
+    flipped, corners = set(), set()
+    for epoch in range(60):
+        image, target, heads, _, name = crops[epoch, 0]
+        column, row = image[:2].round().long().numpy()
+        np.testing.assert_array_equal(target[0], values[row, column])
+        marks = np.zeros((24, 24), np.uint8)
+        x, y = heads.numpy().astype(int).T
+        marks[y, x] = 1
+        np.testing.assert_array_equal(marks, kpoint[row, column])
+        assert len(heads) == marks.sum()
+        assert name == "photo0.png"
+        flipped.add(bool(column[0, 0] > column[0, -1]))
+        corners.add((int(column.min()), int(row.min())))
+    assert flipped == {False, True}
+    assert len(corners) > 40
+
+
+def test_windows_reach_every_border():
+    sample = Sample(np.zeros((5, 6, 3), np.uint8), *(np.zeros((5, 6)),) * 2)
+    whole = Sample(sample.image, np.arange(30).reshape(5, 6), sample.kpoint)
+    corners = {augment(whole, 4, np.random.default_rng(seed)).fidt_map.min() for seed in range(200)}
+    assert corners == {0, 1, 2, 6, 7, 8}
+
+
+def test_what_a_crop_reaches_beyond_a_small_photo_is_mean_colour_without_heads(write_fidt_set):
+    root = write_fidt_set(train=(3,), size=(20, 12))
+    crops = FidtCrops(list_split(root, "train"), 32, 1, Preprocessing())
+    image, target, heads, *_ = crops[0, 0]
+    assert image.shape == (3, 32, 32)
+    assert target.shape == (1, 32, 32)
+    assert not image[:, 12:].any()
+    assert not image[:, :, 20:].any()
+    assert not target[:, 12:].any()
+    assert len(heads) == 3
+    assert (heads < torch.tensor([20, 12])).all()
+    whole = FidtCrops(list_split(root, "train"), 20, 1, Preprocessing())[0, 0]
+    torch.testing.assert_close(image[:, :20, :20], whole[0])
+
+
+def test_photos_with_few_heads_make_batches(write_fidt_set):
+    crops = open_crops(write_fidt_set(), crop_size=64)
+    assert crops.counts.tolist() == [0, 1, 2, 3]
+    batch = collate([crops[0, index] for index in range(4)])
+    assert batch.images.shape == (4, 3, 64, 64)
+    assert batch.maps.shape == (4, 1, 64, 64)
+    assert [len(heads) for heads in batch.heads] == [0, 1, 2, 3]
+    assert batch.maps.amax(dim=(1, 2, 3)).tolist() == [0, 1, 1, 1]
+    assert batch.weights.tolist() == [1, 1, 1, 1]
+
+
+def test_a_listed_patch_brings_its_weight_each_time_it_is_listed(write_fidt_set):
+    photos = list_split(write_fidt_set(), "train")
+    listed = [photos[3], photos[1], photos[3]]
+    crops = FidtCrops(listed, 64, 1, PLAIN, weights=np.array([2.0, 1.0, 0.25]))
+    batch = collate([crops[0, index] for index in range(3)])
+    assert batch.weights.tolist() == [2.0, 1.0, 0.25]
+    assert batch.names == ["photo3.png", "photo1.png", "photo3.png"]
+    assert crops.counts.tolist() == [3, 1, 3]
+
+
+def test_workers_do_not_change_the_batches(write_fidt_set):
+    crops = open_crops(write_fidt_set())
+    alone, helped = (crop_batches(crops, 3, workers, pin_memory=False) for workers in (0, 1))
+    for epoch in (0, 1):
+        alone.sampler.epoch = helped.sampler.epoch = epoch
+        for first, second in zip(alone, helped, strict=True):
+            assert first.names == second.names
+            torch.testing.assert_close(first[:4], second[:4], rtol=0, atol=0)
+
+
+def test_head_points_are_pixel_centres():
+    kpoint = np.zeros((4, 5), np.uint8)
+    kpoint[1, 4] = kpoint[3, 0] = 1
+    assert head_points(kpoint).tolist() == [[4.5, 1.5], [0.5, 3.5]]
+    assert head_points(kpoint * 0).shape == (0, 2)
+
+
+def read_all(root, **options):
+    crops = open_crops(root, **options)
+    return [crops[0, index] for index in range(len(crops))]
+
+
+def rewrite(root, **datasets):
+    path = root / "train/photo1.h5"
+    whole = {"fidt_map": np.zeros((48, 64), np.float32), "kpoint": np.zeros((48, 64), np.uint8)}
+    kept = {name: value for name, value in (whole | datasets).items() if value is not None}
+    write_h5(path, **kept)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda root: (root / "train/photo1.h5").unlink(), ("photo1", "FIDT map", "mgot.fidt")),
+        (lambda root: (root / "train/photo1.h5").write_bytes(b"?"), ("photo1.h5", "damaged")),
+        (lambda root: rewrite(root, kpoint=None), ("photo1.h5", "kpoint", "mgot.fidt")),
+        (lambda root: rewrite(root, fidt_map=None), ("photo1.h5", "fidt_map", "mgot.fidt")),
+        (
+            lambda root: rewrite(root, kpoint=np.zeros((64, 48), np.uint8)),
+            ("photo1.h5", "[64, 48]", "[48, 64]"),
+        ),
+        (
+            lambda root: rewrite(root, fidt_map=np.zeros((8, 8), np.float32)),
+            ("photo1.h5", "[8, 8]"),
+        ),
+        (
+            lambda root: rewrite(root, fidt_map=np.full((48, 64), np.nan, np.float32)),
+            ("photo1.h5", "not finite"),
+        ),
+        (lambda root: (root / "train/photo1.png").write_bytes(b"?"), ("photo1.png", "picture")),
+        (lambda root: [path.unlink() for path in root.glob("train/*.png")], ("no photos",)),
+    ],
+)
+def test_files_that_do_not_fit_are_named(write_fidt_set, damage, words):
+    root = write_fidt_set()
+    damage(root)
+    with pytest.raises(InputError) as error:
+        read_all(root)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_lists_that_do_not_fit_are_named(write_fidt_set):
+    root = write_fidt_set()
+    with pytest.raises(InputError, match="3 weights for 4 patches"):
+        open_crops(root, weights=np.ones(3))
+    with pytest.raises(InputError, match="no photo to train on"):
+        FidtCrops([], 24, 1, PLAIN)
+
+
+def test_a_cached_photo_is_not_changed_by_its_crops(write_fidt_set):
+    root = write_fidt_set(train=(5,), size=(24, 24))
+    crops = open_crops(root)
+    before = [array.copy() for array in read_sample(crops.paths[0])]
+    for epoch in range(6):
+        crops[epoch, 0][1].fill_(7)
+    kept = crops._cache.get(crops.paths[0], lambda: pytest.fail("was not kept"))
+    for array, expected in zip(kept, before, strict=True):
+        np.testing.assert_array_equal(array, expected)
+    assert Image.open(crops.paths[0]).size == (24, 24)

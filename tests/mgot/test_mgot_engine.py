@@ -1,0 +1,234 @@
+"""One epoch on FIDT maps, and finding heads in whole photos and in tiles."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from crowd.errors import InputError
+from mgot.dataset import Batch
+from mgot.engine import batch_losses, train_one_epoch
+from mgot.evaluation import CountedSet, find_heads, peak_centers, predict_map, tile_windows
+from mgot.fidt_map import fidt_map
+from mgot.losses import instance_ssim
+from mgot.models import build_model
+
+CPU = torch.device("cpu")
+
+
+class Blue(nn.Module):
+    """Predicts the blue channel, in which the sets of these tests hold their FIDT map."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images):
+        return self.scale * (images[:, 2:] * 0.225 + 0.406)
+
+
+class Blurred(nn.Module):
+    """Sees 127 pixels far, less than the margin of a tile, and answers on a grid of 32 pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images):
+        height, width = images.shape[-2:]
+        grey = self.scale * images.mean(1, keepdim=True)
+        padded = functional.pad(grey, (0, -width % 32, 0, -height % 32))
+        coarse = functional.avg_pool2d(padded, 32)
+        near = functional.avg_pool2d(coarse, 3, stride=1, padding=1)
+        spread = functional.interpolate(near, scale_factor=32, mode="nearest")
+        return (spread[..., :height, :width] + grey) / 2
+
+
+def make_batch(heads, weights=None, seed=0, size=32):
+    rng = np.random.default_rng(seed)
+    points = [rng.uniform(0, size, (number, 2)).astype(np.float32) for number in heads]
+    maps = np.stack([fidt_map(one, size, size)[None] for one in points])
+    images = torch.from_numpy(rng.normal(size=(len(heads), 3, size, size)).astype(np.float32))
+    weights = torch.ones(len(heads)) if weights is None else torch.tensor(weights)
+    names = [f"photo{index}" for index in range(len(heads))]
+    return Batch(
+        images, torch.from_numpy(maps), list(map(torch.from_numpy, points)), weights, names
+    )
+
+
+def tiny():
+    torch.manual_seed(0)
+    return build_model("hrnet_small", widths=[16, 8], hidden=4)
+
+
+def losses_of(model, batch, ssim_weight=0.0):
+    return batch_losses(model, batch, CPU, amp=False, ssim_weight=ssim_weight)
+
+
+def test_the_loss_is_the_weighted_sum_of_squared_errors():
+    batch, model = make_batch([3, 0, 7], weights=[2.0, 1.0, 0.5]), Blue()
+    losses = losses_of(model, batch)
+    squared = (model(batch.images) - batch.maps).square().sum(dim=(1, 2, 3))
+    assert set(losses) == {"mse"}
+    torch.testing.assert_close(losses["mse"], (batch.weights * squared).sum())
+
+
+def test_ssim_around_heads_is_added_with_its_weight_times_the_patch_s():
+    batch, model = make_batch([3, 0, 7], weights=[2.0, 1.0, 0.5]), Blue()
+    losses = losses_of(model, batch, ssim_weight=30.0)
+    issim = instance_ssim(model(batch.images), batch.maps, batch.heads)
+    assert issim[1] == 0
+    torch.testing.assert_close(losses["issim"], 30 * (batch.weights * issim).sum())
+    torch.testing.assert_close(losses["mse"], losses_of(model, batch)["mse"])
+
+
+@pytest.mark.parametrize("ssim_weight", [0.0, 100.0])
+def test_a_patch_of_weight_0_teaches_nothing(ssim_weight):
+    batch, model = make_batch([3, 5], weights=[1.0, 0.0]), tiny()
+    alone = Batch(*(part[:1] for part in batch))
+    gradients = []
+    for one in (batch, alone):
+        model.zero_grad()
+        sum(losses_of(model, one, ssim_weight).values()).backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("ssim_weight", [0.0, 100.0])
+def test_loss_falls_when_one_batch_is_repeated(ssim_weight):
+    batch, model = make_batch([3, 0, 1, 2]), tiny()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = [
+        sum(
+            train_one_epoch(
+                model, [batch] * 5, optimizer, CPU, epoch, ssim_weight=ssim_weight
+            ).values()
+        )
+        for epoch in range(8)
+    ]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_photos_without_heads_train():
+    batch, model = make_batch([0, 0]), tiny()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    nn.init.constant_(model.last_layer[-1].bias, 0.5)
+    losses = [
+        train_one_epoch(model, [batch] * 5, optimizer, CPU, 0, ssim_weight=10.0)["mse"]
+        for _ in range(6)
+    ]
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_the_epoch_steps_on_sums_and_reports_means_over_photos():
+    batch, model = make_batch([3, 0, 7]), Blue()
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    parts = [Batch(*(part[:2] for part in batch)), Batch(*(part[2:] for part in batch))]
+    figures = train_one_epoch(model, parts, still, CPU, 0)
+    assert figures["mse"] == pytest.approx(losses_of(model, batch)["mse"].item() / 3, rel=1e-5)
+    before = model.scale.item()
+    gradient = torch.autograd.grad(losses_of(model, batch)["mse"], model.scale)[0].item()
+    train_one_epoch(model, [batch], torch.optim.SGD(model.parameters(), lr=1e-6), CPU, 0)
+    assert model.scale.item() == pytest.approx(before - 1e-6 * gradient, rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", ["image", "weights"])
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_photos(bad):
+    batch, model = make_batch([3, 2]), tiny()
+    if bad == "image":
+        batch.images[1, 0, 3, 3] = torch.nan
+    else:
+        nn.init.constant_(model.last_layer[-1].bias, torch.inf)
+    before = [parameter.clone() for parameter in model.parameters()]
+    with pytest.raises(InputError, match=r"photo0, photo1.*epoch 12"):
+        train_one_epoch(model, [batch], torch.optim.Adam(model.parameters()), CPU, 12)
+    for parameter, value in zip(model.parameters(), before, strict=True):
+        assert torch.equal(parameter, value)
+
+
+@pytest.mark.parametrize("side", [1, 64, 512, 513, 700, 1024, 2000])
+@pytest.mark.parametrize("tile", [0, 288, 512])
+def test_tile_cores_cover_each_pixel_once_and_begin_on_the_grid(side, tile):
+    covered = np.zeros(side, int)
+    for window, core in tile_windows(side, tile):
+        covered[core] += 1
+        assert window.start % 32 == 0
+        assert 0 <= window.start <= core.start < core.stop <= window.stop <= side
+        assert not tile or window.stop - window.start <= tile
+        for cut, edge in ((core.start - window.start, 0), (window.stop - core.stop, side)):
+            assert cut >= 128 or window.start == edge or window.stop == edge
+    assert (covered == 1).all()
+
+
+@pytest.mark.parametrize("tile", [100, 256, 300, 32])
+def test_a_tile_that_leaves_no_core_is_refused(tile):
+    with pytest.raises(InputError, match=f"--tile {tile} is no tile"):
+        tile_windows(2000, tile)
+
+
+def test_tiles_of_a_counter_that_sees_less_than_the_margin_join_to_the_whole_map():
+    torch.manual_seed(0)
+    model, image = Blurred(), torch.rand(3, 333, 610)
+    whole = predict_map(model, image)
+    assert whole.shape == (333, 610)
+    torch.testing.assert_close(predict_map(model, image, tile=288), whole)
+    torch.testing.assert_close(predict_map(model, image, tile=352), whole)
+
+
+def test_heads_on_seams_are_found_once():
+    points = np.array([[32.5, 40.5], [64.5, 63.5], [63.5, 10.5], [96.5, 96.5], [200.5, 128.5]])
+    image = torch.zeros(3, 200, 300)
+    image[2] = (torch.from_numpy(fidt_map(points, 200, 300)) - 0.406) / 0.225
+    for tile in (0, 288):
+        heads = peak_centers(predict_map(Blue(), image, tile), "seams")
+        assert sorted(map(tuple, heads)) == sorted(map(tuple, points))
+    assert len(tile_windows(300, 288)) > 1
+
+
+def test_heads_are_found_where_they_are_and_the_model_is_left_as_it_was():
+    model = Blue().train()
+    points = np.array([[5.2, 9.9], [40.0, 20.5]])
+    image = torch.zeros(3, 32, 48)
+    image[2] = (torch.from_numpy(fidt_map(points, 32, 48)) - 0.406) / 0.225
+    empty = torch.full((3, 32, 48), -0.406 / 0.225)
+    found = find_heads(model, [(image, 2, "a"), (empty, 0, "b")])
+    assert model.training
+    assert sorted(found[0].tolist()) == [[5.5, 9.5], [40.5, 20.5]]
+    assert found[1].shape == (0, 2)
+
+
+def test_smoothing_reaches_the_peaks():
+    noise = torch.zeros(3, 32, 32)
+    noise[2] = -0.406 / 0.225
+    noise[2, ::3, ::3] = (1 - 0.406) / 0.225
+    (plain,), (smooth,) = (
+        find_heads(Blue(), [(noise, 0, "a")], smooth) for smooth in (False, True)
+    )
+    assert len(plain) == 121
+    assert len(smooth) == 0
+
+
+def test_a_map_that_is_not_finite_names_the_photo():
+    with pytest.raises(InputError, match="beach"):
+        find_heads(Blue(), [(torch.full((3, 32, 32), torch.nan), 3, "beach")])
+
+
+def test_a_set_is_counted_and_localised_as_it_is_stored(write_fidt_set, tmp_path):
+    root = write_fidt_set(test=(3, 0, 1, 9), size=(120, 90), test_min_size=512)
+    counted = CountedSet(root, "test")
+    found = counted.find(Blue())
+    counts = counted.counts(found)
+    assert [count.actual for count in counts] == [3, 0, 1, 9]
+    assert [count.predicted for count in counts] == [3, 0, 1, 9]
+    assert counted.errors(found)["mae"] == 0
+    # A head lies less than a pixel's diagonal from the centre of its pixel, and not on it.
+    assert counted.localization(found, 0.72)["f1"] == 1
+    assert counted.localization(found, 0.01)["f1"] == 0
+    moved = [heads + np.array([3, 0]) for heads in found]
+    assert counted.localization(moved, 4)["f1"] > counted.localization(moved, 1)["f1"]
+    counted.draw(found, tmp_path / "visual", limit=2)
+    assert sorted(path.name for path in (tmp_path / "visual").iterdir()) == [
+        "photo0_peaks.jpg",
+        "photo1_peaks.jpg",
+    ]

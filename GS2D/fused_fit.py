@@ -9,7 +9,7 @@ import torch
 from numba import njit
 
 from crowd.progress import progress
-from GS2D.cpu import l1_gradients
+from GS2D.cpu import cut_into_tiles, l1_gradients
 from GS2D.parameters import RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR, in_unit_range, shape_loss
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch's defaults
@@ -29,15 +29,15 @@ def fit(
     if backend != "cpu":
         raise ValueError(f"the fused fit runs on the backend 'cpu', not '{backend}'")
     raw, points = raw.astype(np.float32), np.ascontiguousarray(points, np.float32)
-    planes = np.ascontiguousarray(target.transpose(2, 0, 1))
-    if planes.dtype != np.uint8:
-        planes = planes.astype(np.float32)
+    if target.dtype != np.uint8:
+        target = target.astype(np.float32)
+    tiles, size = cut_into_tiles(target.transpose(2, 0, 1)), target.shape[:2]
     weight = np.float32(1.0 / (3 * fitted_pixels))
     opacities = np.ones(len(raw), np.float32)
     first_moment, second_moment = np.zeros_like(raw), np.zeros_like(raw)
 
     def render_gradient():
-        return l1_gradients(points, *_activate(raw), opacities, planes, weight)
+        return l1_gradients(points, *_activate(raw), opacities, tiles, size, weight)
 
     for step in progress(range(1, iterations + 1), "fitting", disable=quiet):
         gradient = render_gradient()[1]
@@ -46,7 +46,7 @@ def fit(
         _add_shape_gradient(raw, slope, RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR)
         _adam_step(raw, slope, first_moment, second_moment, step_size, root)
     # A render loss is counted from a black render, which costs the sum of the target.
-    rendering = weight * in_unit_range(planes).sum(dtype=np.float64) + render_gradient()[0]
+    rendering = weight * in_unit_range(target).sum(dtype=np.float64) + render_gradient()[0]
     return raw, float(rendering), shape_loss(torch.from_numpy(raw)).item()
 
 

@@ -52,10 +52,11 @@ def row_forms(means, scales, rotations, opacities, width, height):
 
 @njit(cache=True)
 def tile_lists(box, width, height, tile_width, tile_height):
-    """Gaussians of every tile in annotation order: first [tiles + 1], members, and the room.
+    """Gaussians of every tile in annotation order: first [tiles + 1], members, most, room.
 
-    `members[first[t] : first[t + 1]]` are the indices of tile t, tiles counted row by row; `room`
-    is the largest number of pixels that the row slices of one tile can have together.
+    `members[first[t] : first[t + 1]]` are the indices of tile t, tiles counted row by row. `most`
+    is the largest number of Gaussians in one tile, `room` the largest number of pixels that the row
+    slices of one tile can have together.
     """
     across = (width + tile_width - 1) // tile_width
     down = (height + tile_height - 1) // tile_height
@@ -70,10 +71,11 @@ def tile_lists(box, width, height, tile_width, tile_height):
                 for u in range(x0 // tile_width, (x1 - 1) // tile_width + 1):
                     first[v * across + u + 1] += 1
                     pixels[v * across + u] += rows * length
+    most, room = 0, 0
     for tile in range(across * down):
+        most, room = max(most, first[tile + 1]), max(room, pixels[tile])
         first[tile + 1] += first[tile]
-    members = np.empty(first[-1], np.int64)
-    place = first.copy()
+    members, place = np.empty(first[-1], np.int64), first.copy()
     for i in range(box.shape[0]):
         x0, x1, y0, y1 = box[i]
         if x0 < x1 and y0 < y1:
@@ -81,7 +83,7 @@ def tile_lists(box, width, height, tile_width, tile_height):
                 for u in range(x0 // tile_width, (x1 - 1) // tile_width + 1):
                     members[place[v * across + u]] = i
                     place[v * across + u] += 1
-    return first, members, pixels.max()
+    return first, members, most, room
 
 
 @njit(cache=True)
@@ -92,11 +94,13 @@ def sum_tiles(members, partial, scales, rotations, opacities):
     float64 [N, 9] = dL/d(mean x, mean y, scale 0, scale 1, rotation, opacity, colour).
     """
     gradient = np.zeros((opacities.size, 9), np.float64)
+    drawn = np.zeros(opacities.size, np.bool_)
     for entry in range(members.size):
+        drawn[members[entry]] = True
         for column in range(9):
             gradient[members[entry], column] += partial[entry, column]
     for i in range(opacities.size):
-        if gradient[i].any():
+        if drawn[i]:
             _to_parameters(gradient[i], scales[i], rotations[i], opacities[i])
     return gradient
 

@@ -1,23 +1,21 @@
-"""Compiled tile kernels of the CPU rasteriser: forward, L1 and backward in one visit of a tile.
+"""Compiled tile kernels of the CPU rasteriser: forward, loss and backward in one visit of a tile.
 
-The image is cut into tiles that fit the first-level cache. Inside a tile every Gaussian is a stack
-of row slices (see `GS2D.geometry`). The inner loops run over slices in planar float32 arrays, with
-masks in place of branches and a polynomial for the exponential, so that LLVM vectorises them.
-Weights of all visited pixels wait in a stash for the backward pass, which therefore needs no second
-exponential. Gradients are kept per (tile, Gaussian) and summed later in a fixed order: the result
-does not depend on the number of threads.
+Inside a tile every Gaussian is a stack of row slices (see `GS2D.geometry`). The inner loops run
+over slices of planar float32 arrays, with masks in place of branches and a polynomial for the
+exponential, so that LLVM vectorises them. What the backward pass needs of a pixel waits in a stash.
+Gradients are kept per (tile, Gaussian), to be summed in one order whatever the threads.
 
-numba's cache notices a change of the file alone in which a compiled function stands, so that
-functions that call each other must share this file.
+numba's cache notices changes of the file alone in which a compiled function stands: functions that
+call each other must share this file.
 """
 
-from __future__ import annotations
+import math
 
 import numpy as np
 from numba import njit
 
 TILE_WIDTH = 128
-TILE_HEIGHT = 16
+TILE_HEIGHT = 32
 LANES = 8  # slices are padded to whole vectors: no scalar remainder
 
 # Constants have the type in which the kernels use them: a Python float would make the arithmetic
@@ -25,46 +23,35 @@ LANES = 8  # slices are padded to whole vectors: no scalar remainder
 _MAX_ALPHA, _MIN_ALPHA = np.float32(0.999), np.float32(1.0 / 255.0)
 _MIN_TRANSMITTANCE = np.float32(1e-4)
 _ZERO, _HALF, _ONE, _TWO = (np.float32(value) for value in (0.0, 0.5, 1.0, 2.0))
+_EIGHTH, _T_END = np.float32(0.125), np.float32(0.75)
 _ROW = 4 * TILE_WIDTH  # a tile row: transmittance, red, green, blue
 _R, _G, _B = (np.uint64(plane * TILE_WIDTH) for plane in (1, 2, 3))
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
-
-def _exponential(degree: int = 5) -> list[np.float32]:
-    """Coefficients of a polynomial for exp(-t), t in [0, 3/4], of small relative error."""
-    nodes = 0.375 - 0.375 * np.cos((np.arange(200) + 0.5) * np.pi / 200)
-    relative = np.vander(nodes, degree + 1, increasing=True) * np.exp(nodes)[:, None]
-    return [np.float32(c) for c in np.linalg.lstsq(relative, np.ones(200), rcond=None)[0]]
-
-
-_E0, _E1, _E2, _E3, _E4, _E5 = _exponential()
-_EIGHTH, _T_END = np.float32(0.125), np.float32(0.75)
+# exp(-t) on [0, 3/4] as a polynomial of degree 5, least squares of the relative error (2e-7).
+_E0, _E1, _E2 = np.float32(0.9999999), np.float32(-0.99998933), np.float32(0.49984518)
+_E3, _E4, _E5 = np.float32(-0.16581964), np.float32(0.039512772), np.float32(-0.005693936)
 
 
 @njit(inline="always")
-def _exp_minus_eight(t):
-    """exp(-8 t), t >= 0; from t = 3/4 on, where it is below 1/255, it stays at exp(-6)."""
-    t = min(t, _T_END)
-    e = _E0 + t * (_E1 + t * (_E2 + t * (_E3 + t * (_E4 + t * _E5))))
-    e = e * e
-    e = e * e
-    return e * e
-
-
-@njit(inline="always")
-def _forward_slice(tile, stash, at, put, length, offset, precision, rest, color):
+def _forward_slice(tile, stash, at, put, length, offset, precision, rest, red, green, blue):
     """Composite one slice; leave w = alpha T and alpha in the stash.
 
     -log(o exp(-sigma)) / 8 is rest + precision (x - xc)^2, `offset` is x - xc of the first pixel.
     The transmittance of a finished pixel becomes 0, which makes the stop sticky.
     """
-    red, green, blue = color
     t, w, a = np.uint64(at), np.uint64(put), np.uint64(put + length)
+    # Two loops, because one is a chain of dependent steps too long for processors to overlap.
     for j in range(np.uint64(length)):
         d = np.float32(np.int32(j)) + offset
-        alpha = _exp_minus_eight(rest + precision * d * d)
-        alpha = min(alpha, _MAX_ALPHA) if alpha >= _MIN_ALPHA else _ZERO
-        before = tile[t + j]
+        # exp(-8 s); from s = 3/4 on, where it is below 1/255, it stays at exp(-6).
+        s = min(rest + precision * d * d, _T_END)
+        e = _E0 + s * (_E1 + s * (_E2 + s * (_E3 + s * (_E4 + s * _E5))))
+        e = (e * e) * (e * e)
+        alpha = e * e
+        stash[a + j] = min(alpha, _MAX_ALPHA) if alpha >= _MIN_ALPHA else _ZERO
+    for j in range(np.uint64(length)):
+        alpha, before = stash[a + j], tile[t + j]
         after = before * (_ONE - alpha)
         lives = after > _MIN_TRANSMITTANCE
         alpha = alpha if lives else _ZERO
@@ -78,7 +65,7 @@ def _forward_slice(tile, stash, at, put, length, offset, precision, rest, color)
 
 
 @njit(inline="always")
-def _backward_slice(tile, stash, sums, at, put, column, length, dy, color):
+def _backward_slice(tile, stash, sums, at, put, column, length, dy, red, green, blue):
     """Add the slice's slopes s = dL/dsigma to the columns of `sums`: s, s dy, s dy^2, dL/dcolour.
 
     The tile's colour planes hold V = dL/dcolour of the image. Its first plane holds E, what the
@@ -86,9 +73,7 @@ def _backward_slice(tile, stash, sums, at, put, column, length, dy, color):
     E <- E + alpha (colour . V - E). In these terms dL/dsigma = w (E - colour . V), without the
     division by 1 - alpha that storing the sum of the weighted colours would need.
     """
-    red, green, blue = color
-    t, w, a = np.uint64(at), np.uint64(put), np.uint64(put + length)
-    c = np.uint64(column)
+    t, w, a, c = np.uint64(at), np.uint64(put), np.uint64(put + length), np.uint64(column)
     for j in range(np.uint64(length)):
         v0, v1, v2 = tile[t + _R + j], tile[t + _G + j], tile[t + _B + j]
         weight, alpha, behind = stash[w + j], stash[a + j], tile[t + j]
@@ -137,17 +122,14 @@ def _find_slices(members, form, x_tile, y_tile, columns, slices, spans):
 @njit(cache=True, fastmath=_FAST, error_model="numpy")
 def _forward_tile(tile, stash, slices, spans, members, form, colors, x_tile, y_tile):
     """Composite the tile's Gaussians front to back inside `spans`; return the end of the stash."""
+    planes, put = tile.reshape(TILE_HEIGHT, 4, TILE_WIDTH), 0
     for row in range(spans.shape[0]):
-        for column in range(spans[row, 0], spans[row, 1]):
-            place = np.uint64(row * _ROW + column)
-            tile[place] = _ONE
-            tile[place + _R] = tile[place + _G] = tile[place + _B] = _ZERO
-    put = 0
+        planes[row, 0, spans[row, 0] : spans[row, 1]] = _ONE
+        planes[row, 1:, spans[row, 0] : spans[row, 1]] = _ZERO
     for n in range(members.size):
-        i = members[n]
-        color = colors[i, 0], colors[i, 1], colors[i, 2]
-        mean_x, mean_y, precision, shear, inverse, log_opacity = form[i, :6]
+        mean_x, mean_y, precision, shear, inverse, log_opacity, _ = form[members[n]]
         precision, inverse = _EIGHTH * _HALF * precision, _EIGHTH * _HALF * inverse
+        red, green, blue = colors[members[n]]
         for row in range(spans.shape[0]):
             start, length = slices[n, row]
             if length:
@@ -155,36 +137,37 @@ def _forward_tile(tile, stash, slices, spans, members, form, colors, x_tile, y_t
                 offset = np.float32(x_tile + start) + _HALF - mean_x - shear * dy
                 rest = dy * dy * inverse - _EIGHTH * log_opacity
                 at = row * _ROW + start
-                _forward_slice(tile, stash, at, put, length, offset, precision, rest, color)
+                _forward_slice(
+                    tile, stash, at, put, length, offset, precision, rest, red, green, blue
+                )
                 put += 2 * length
     return put
 
 
 @njit(cache=True, fastmath=_FAST, error_model="numpy")
-def _backward_tile(tile, stash, put, slices, members, form, colors, x_tile, y_tile, gradient):
+def _backward_tile(scratch, put, slices, members, form, colors, x_tile, y_tile, gradient):
     """Back to front over the same slices; fill gradient [members, 9].
 
     Columns: the sums over s = dL/dsigma of s, s dx, s dy, s dx^2, s dx dy, s dy^2, and dL/dcolour.
     """
-    sums = np.zeros(6 * TILE_WIDTH, np.float32)
+    tile, stash, sums = scratch[0], scratch[1], np.zeros(6 * TILE_WIDTH, np.float32)
     for n in range(members.size - 1, -1, -1):
-        i = members[n]
-        color = colors[i, 0], colors[i, 1], colors[i, 2]
+        (mean_x, mean_y), (red, green, blue) = form[members[n], :2], colors[members[n]]
         first, last = TILE_WIDTH, 0
         for row in range(slices.shape[1] - 1, -1, -1):
             start, length = slices[n, row]
             if length:
                 put -= 2 * length
-                dy = np.float32(y_tile + row) + _HALF - form[i, 1]
+                dy = np.float32(y_tile + row) + _HALF - mean_y
                 at = row * _ROW + start
-                _backward_slice(tile, stash, sums, at, put, start, length, dy, color)
+                _backward_slice(tile, stash, sums, at, put, start, length, dy, red, green, blue)
                 first, last = min(first, start), max(last, start + length)
-        _sum_columns(sums, first, last, np.float32(x_tile) + _HALF - form[i, 0], gradient[n])
+        _sum_columns(sums, first, last, np.float32(x_tile) + _HALF - mean_x, gradient[n])
 
 
 @njit(inline="always")
 def _sum_columns(sums, first, last, offset, total):
-    """Sum the columns [first, last) of `sums` with the powers of dx into `total`; clear them."""
+    """Sum the columns [first, last) of `sums` with the powers of dx into `total`; clear `sums`."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = _ZERO
     for j in range(np.uint64(first), np.uint64(last)):
         dx = np.float32(np.int32(j)) + offset
@@ -198,54 +181,45 @@ def _sum_columns(sums, first, last, offset, total):
         s6 += sums[_B + j]
         s7 += sums[_B + _R + j]
         s8 += sums[_B + _G + j]
-    for plane in range(6):
-        for j in range(first, last):
-            sums[plane * TILE_WIDTH + j] = _ZERO
+    sums[:] = _ZERO
     for column, value in enumerate((s0, s1, s2, s3, s4, s5, s6, s7, s8)):
         total[column] = value
 
 
 @njit(cache=True, fastmath=_FAST, error_model="numpy")
-def _l1_tile(tile, spans, target, unit, weight, x_tile, y_tile):
+def _l1_tile(tile, spans, columns, target, n, unit, weight):
     """Replace colours by dL/dcolour of weight * sum |colour - unit * target|, transmittance by 0.
 
     Returns the change of the sum from a black render, which is what unvisited pixels are.
     """
-    loss = 0.0
-    height, width = target.shape[1:]
+    loss, planes = 0.0, tile.reshape(TILE_HEIGHT, 4, TILE_WIDTH)
     pixels = target.reshape(target.size)
     for row in range(spans.shape[0]):
         start, end = spans[row]
-        stop = max(start, min(end, width - x_tile))
+        stop = max(start, min(end, columns))
         for plane in range(3):
             part = _ZERO
             t = np.uint64(row * _ROW + (plane + 1) * TILE_WIDTH + start)
-            p = np.uint64((plane * height + y_tile + row) * width + x_tile + start)
+            above = plane * target.shape[1] + n * TILE_HEIGHT + row
+            p = np.uint64(above * TILE_WIDTH + start)
             for j in range(np.uint64(stop - start)):
                 wanted = unit * np.float32(pixels[p + j])
                 difference = tile[t + j] - wanted
                 part += abs(difference) - wanted
-                upward = weight if difference > _ZERO else _ZERO
-                tile[t + j] = -weight if difference < _ZERO else upward
+                tile[t + j] = math.copysign(weight, difference)
             loss += part
-        for plane in range(4):
-            base = row * _ROW + plane * TILE_WIDTH
-            tile[base + (start if plane == 0 else stop) : base + end] = _ZERO
+        planes[row, 0, start:end] = planes[row, 1:, stop:end] = _ZERO
     return loss
 
 
 @njit(cache=True)
-def _cotangent_tile(tile, spans, cotangent, x_tile, y_tile):
-    """Replace colours by the given dL/dcolour, transmittance by -dL/dalpha."""
-    columns = min(TILE_WIDTH, cotangent.shape[2] - x_tile)
-    for row in range(spans.shape[0]):
-        values = tile[row * _ROW : (row + 1) * _ROW].reshape(4, TILE_WIDTH)
-        given = cotangent[:, y_tile + row, x_tile : x_tile + columns]
-        for j in range(columns):
-            values[0, j] = -given[0, j]
-            for plane in range(1, 4):
-                values[plane, j] = given[plane, j]
-        values[:, columns:] = _ZERO
+def _cotangent_tile(tile, rows, cotangent, n):
+    """Replace transmittance and colours by the planes of `cotangent`."""
+    for row in range(rows):
+        for plane in range(4):
+            given = cotangent[plane, n * TILE_HEIGHT + row]
+            for column in range(TILE_WIDTH):
+                tile[row * _ROW + plane * TILE_WIDTH + column] = given[column]
 
 
 @njit(cache=True)
@@ -254,27 +228,23 @@ def _draw_tile(tile, stash, slices, spans, image, x_tile, y_tile):
 
     Alpha is the sum of the weights: a finished pixel's transmittance is lost.
     """
-    for row in range(spans.shape[0]):
-        tile[row * _ROW : row * _ROW + TILE_WIDTH] = _ZERO
-    put = 0
+    planes, put = tile.reshape(TILE_HEIGHT, 4, TILE_WIDTH), 0
+    planes[:, 0] = _ZERO
     for n in range(slices.shape[0]):
         for row in range(spans.shape[0]):
             start, length = slices[n, row]
             for j in range(length):
-                tile[row * _ROW + start + j] += stash[put + j]
+                planes[row, 0, start + j] += stash[put + j]
             put += 2 * length
     for row in range(spans.shape[0]):
-        start, stop = spans[row, 0], min(spans[row, 1], image.shape[2] - x_tile)
-        for plane in range(4 if start < stop else 0):
-            base = row * _ROW + plane * TILE_WIDTH
-            drawn = tile[base + start : base + stop]
-            image[plane, y_tile + row, x_tile + start : x_tile + stop] = drawn
+        for column in range(spans[row, 0], min(spans[row, 1], image.shape[2] - x_tile)):
+            for plane in range(4):
+                image[plane, y_tile + row, x_tile + column] = planes[row, plane, column]
 
 
 @njit(cache=True)
-def _scratch(first, room):
-    """Tile planes, stash, slices and spans of one worker, large enough for every tile."""
-    most = np.max(first[1:] - first[:-1])
+def _scratch(most, room):
+    """Tile, stash, slices and spans of one worker, large enough for every tile."""
     return (
         np.zeros(TILE_HEIGHT * _ROW, np.float32),
         np.empty(2 * room, np.float32),
@@ -297,49 +267,33 @@ def _composite_tile(n, height, width, own, form, colors, scratch):
 
 
 @njit(cache=True, nogil=True)
-def render(worker, workers, first, members, room, form, colors, image):
+def render(worker, workers, tiles, form, colors, image):
     """Draw every `workers`-th tile into `image` [4, height, width]: alpha, red, green, blue."""
-    height, width = image.shape[1:]
-    scratch = _scratch(first, room)
-    tile, stash = scratch[:2]
+    (first, members, most, room), (height, width) = tiles, image.shape[1:]
+    scratch = _scratch(most, room)
     for n in range(worker, first.size - 1, workers):
         own = members[first[n] : first[n + 1]]
         if own.size:
             x, y, slices, spans, _ = _composite_tile(n, height, width, own, form, colors, scratch)
-            _draw_tile(tile, stash, slices, spans, image, x, y)
+            _draw_tile(scratch[0], scratch[1], slices, spans, image, x, y)
 
 
 @njit(cache=True, nogil=True)
-def gradients(worker, workers, first, members, room, form, colors, cotangent, partial):
+def gradients(worker, workers, tiles, form, colors, size, given, unit, weight, partial, loss):
     """Fill the rows of `partial` [members, 9] that belong to every `workers`-th tile.
 
-    `cotangent` [4, height, width] holds dL/dalpha and dL/dcolour of the image.
+    `given`, cut into tiles as [planes, tiles * TILE_HEIGHT, TILE_WIDTH], is the cotangent with the
+    planes -dL/dalpha, dL/dcolour; or the three planes of the target of L = weight * sum |render -
+    unit * given|: then `loss` [tiles] becomes that sum's change from a black render.
     """
-    height, width = cotangent.shape[1:]
-    scratch = _scratch(first, room)
-    tile, stash = scratch[:2]
+    (first, members, most, room), (height, width) = tiles, size
+    scratch = _scratch(most, room)
     for n in range(worker, first.size - 1, workers):
         own, out = members[first[n] : first[n + 1]], partial[first[n] :]
         if own.size:
             x, y, slices, spans, put = _composite_tile(n, height, width, own, form, colors, scratch)
-            _cotangent_tile(tile, spans, cotangent, x, y)
-            _backward_tile(tile, stash, put, slices, own, form, colors, x, y, out)
-
-
-@njit(cache=True, nogil=True)
-def l1_gradients(
-    worker, workers, first, members, room, form, colors, target, unit, weight, partial, loss
-):
-    """As `gradients`, for weight * sum |render - unit * target|.
-
-    `loss` [tiles] becomes the change of that sum, without the weight, from a black render.
-    """
-    height, width = target.shape[1:]
-    scratch = _scratch(first, room)
-    tile, stash = scratch[:2]
-    for n in range(worker, first.size - 1, workers):
-        own, out = members[first[n] : first[n + 1]], partial[first[n] :]
-        if own.size:
-            x, y, slices, spans, put = _composite_tile(n, height, width, own, form, colors, scratch)
-            loss[n] = _l1_tile(tile, spans, target, unit, weight, x, y)
-            _backward_tile(tile, stash, put, slices, own, form, colors, x, y, out)
+            if given.shape[0] == 3:
+                loss[n] = _l1_tile(scratch[0], spans, width - x, given, n, unit, weight)
+            else:
+                _cotangent_tile(scratch[0], len(spans), given, n)
+            _backward_tile(scratch, put, slices, own, form, colors, x, y, out)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from mgot.arrays import C1, C2
+
 SIDE = 30  # of a head's window, in pixels
 MARGIN = SIDE // 2  # rows y-15 ... y+14, and columns alike
-C1, C2 = 1e-4, 9e-4  # (0.01 L)^2 and (0.03 L)^2 of SSIM, with L = 1 the height of a FIDT peak
 
 
 def fidt_loss(

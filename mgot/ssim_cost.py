@@ -11,9 +11,8 @@ from torch.nn import functional
 
 from crowd.errors import InputError
 from crowd.progress import progress
-from mgot.arrays import PATCH_SIDE, check_patches, read_patches
+from mgot.arrays import C1, C2, PATCH_SIDE, check_patches, read_patches
 
-C1, C2 = 1e-4, 9e-4
 VARIANTS = ("official", "global")
 # Window statistics take 0.55 MB a patch: a block of source patches stays in memory (280 MB), a
 # group of target patches, tile by tile, in a core's second-level cache.

@@ -24,8 +24,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from mgot.arrays import PATCH_SIDE
-from mgot.ssim_cost import C1, C2
+from mgot.arrays import C1, C2, PATCH_SIDE
 
 WINDOW_AREA = 256.0 * 256.0
 POSITIONS = 225

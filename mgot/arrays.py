@@ -1,4 +1,4 @@
-"""Arrays from wherever they come, numpy, torch or an h5 dataset, and the constants of their SSIM."""
+"""Arrays from wherever they come, numpy, torch or h5, and the constants of their SSIM."""
 
 from __future__ import annotations
 

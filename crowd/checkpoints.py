@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 import pickle
 
+import numpy as np
 import torch
 from torch import nn
 
 from crowd.errors import InputError
 from crowd.files import atomic_path, require_file
+
+# Published checkpoints hold figures such as their best MAE as numpy scalars, of numpy 1 or 2.
+_SCALAR = np.float64(0).__reduce__()[0]
+_NUMPY_SCALARS = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"},
+]
 
 
 def save_checkpoint(path: str | os.PathLike, **state) -> None:
@@ -22,7 +32,8 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     """Read a checkpoint on the CPU with `weights_only`; raise `InputError` when it is not one."""
     path = require_file(path, "name a checkpoint that a training command wrote")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
         raise InputError(
             f"{path} is damaged or not a checkpoint of tensors alone: copy it again or train anew"

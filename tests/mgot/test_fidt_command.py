@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 from crowd.resizing import target_size
+from mgot.arguments import CONFIGS
 from mgot.fidt import main, read_arguments
 from mgot.fidt_map import fidt_map
 from mgot.photos import paper_crop_size, read_preprocessing
@@ -162,7 +163,7 @@ def test_sizes_of_each_data_set(tmp_path, layout, expected, crop):
 
 
 def test_a_transfer_says_what_is_read_and_written():
-    config = ["--config", "mgot/configs/A2Q.yml", "--domain"]
+    config = ["--config", str(CONFIGS / "A2Q.yml"), "--domain"]
     source, target = read_arguments([*config, "source"]), read_arguments([*config, "target"])
     assert (source.input_dataset_path, source.output_dataset_path) == ("data/sha", "data/sha_fidt")
     assert (source.layout, target.layout) == ("sht", "qnrf")

@@ -1,0 +1,365 @@
+"""The trainings and the test of MGOT: resumed, best chosen, few heads, bad input."""
+
+import csv
+import importlib
+import json
+import shlex
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from crowd.checkpoints import load_checkpoint, save_checkpoint
+from crowd.runs import read_log
+from mgot import fidt, pseudo_label, train_baseline, training
+from mgot import test as mgot_test
+from mgot.arguments import CONFIGS, TRANSFERS, read_baseline, read_weight
+from mgot.index_lists import write_selection
+from mgot.models import build_model
+
+weight = importlib.import_module("train_baseline_weight")
+
+TINY = '\'{"widths": [16, 8], "hidden": 4}\''
+SETTINGS = "--device cpu --crop_size 32 --batch_size 2 --lr 0.002 --validate_every 2 --epochs 4"
+
+
+@pytest.fixture
+def baseline(tmp_path, monkeypatch):
+    """Run mgot.train_baseline with small settings; the last option given wins."""
+
+    def run(data, folder="run", options="", stop=None, pre=None):
+        begin = f"--pre {pre}" if pre else f"--model_name hrnet_small --model_options {TINY}"
+        arguments = f"{begin} {SETTINGS} --data_dir {data} --save_dir {tmp_path / folder} {options}"
+        with monkeypatch.context() as patch:
+            interrupt(patch, stop)
+            train_baseline.main(shlex.split(arguments))
+        return tmp_path / folder
+
+    return run
+
+
+@pytest.fixture
+def select(write_fidt_set, tmp_path):
+    """Write patches with 0 to 3 heads and a selection of them; return the options that name it."""
+
+    def run(weights=(2.0, 1.0, 1.0, 0.5, 1.0), names=(3, 1, 0, 2, 3)):
+        patches = write_fidt_set(val=(), test=(), size=(48, 48), name="patches") / "train"
+        paths = tmp_path / "selected.npy", tmp_path / "weights.npy"
+        listed = [f"/elsewhere/photo{index}.png" for index in names]
+        write_selection(*paths, listed, weights)
+        return f"--selected_result {paths[0]} --corresponding_weight {paths[1]} --patches {patches}"
+
+    return run
+
+
+@pytest.fixture
+def finetune(tmp_path, monkeypatch):
+    """Run train_baseline_weight.py with small settings."""
+
+    def run(selection, pre, val_dir, folder="tuned", options="", stop=None):
+        arguments = f"{SETTINGS} {selection} --pre {pre} --val_dir {val_dir} "
+        arguments += f"--save_path {tmp_path / folder} {options}"
+        with monkeypatch.context() as patch:
+            interrupt(patch, stop)
+            weight.main(shlex.split(arguments))
+        return tmp_path / folder
+
+    return run
+
+
+def interrupt(patch, stop):
+    """Make the training of epoch 2 stop before it begins, or before its line is in the log."""
+    if stop == "training":
+        patch.setattr(training, "train_one_epoch", stopped(training.train_one_epoch, 4))
+    if stop == "logging":
+        patch.setattr(training.Run, "log", stopped(training.Run.log, 1))
+
+
+def stopped(function, position):
+    def interrupted(*args, **kwargs):
+        if args[position] == 2:
+            raise KeyboardInterrupt
+        return function(*args, **kwargs)
+
+    return interrupted
+
+
+def assert_same_run(first, second):
+    assert read_log(first / "log.jsonl") == read_log(second / "log.jsonl")
+    one, two = (load_checkpoint(folder / "last.pth") for folder in (first, second))
+    for part in ("model", "optimizer", "scheduler", "average"):
+        torch.testing.assert_close(one[part], two[part], rtol=0, atol=0)
+    assert (one["epoch"], one["best"]) == (two["epoch"], two["best"])
+
+
+@pytest.mark.parametrize("stop", ["training", "logging"])
+def test_a_killed_training_continues_to_the_same_figures(write_fidt_set, baseline, stop):
+    data, options = write_fidt_set(), "--lr_schedule cosine --ema 0.5 --ssim_weight 10"
+    whole = baseline(data, "whole", options)
+    with pytest.raises(SystemExit):
+        baseline(data, "parts", options, stop=stop)
+    assert load_checkpoint(whole.parent / "parts/last.pth")["epoch"] == 2
+    parts = baseline(data, "parts", f"{options} --resume")
+    assert_same_run(whole, parts)
+    log = read_log(whole / "log.jsonl")
+    assert [line["epoch"] for line in log] == [0, 1, 2, 3]
+    assert [("val_mae" in line, "issim" in line) for line in log] == [
+        (True, True),
+        (False, True),
+        (True, True),
+        (True, True),
+    ]
+
+
+def test_a_killed_fine_tuning_continues_to_the_same_figures(
+    write_fidt_set, write_counter, select, finetune
+):
+    where = select(), write_counter(), write_fidt_set(name="target")
+    whole = finetune(*where, "whole")
+    with pytest.raises(SystemExit):
+        finetune(*where, "parts", stop="training")
+    assert_same_run(whole, finetune(*where, "parts", "--resume"))
+
+
+def test_the_best_epoch_has_the_lowest_mae_on_val(write_fidt_set, baseline, capsys):
+    data = write_fidt_set(val=(2, 5, 9))
+    folder = baseline(data, options="--validate_every 1 --epochs 5 --lr 0.02 --visual")
+    log = read_log(folder / "log.jsonl")
+    errors = [line["val_mae"] for line in log]
+    best = load_checkpoint(folder / "best.pth")
+    assert best["best"]["score"] == best["best"]["mae"] == min(errors)
+    assert best["best"]["epoch"] == errors.index(min(errors))
+    printed = capsys.readouterr().out
+    assert f"{errors[-1]:.2f}" in printed.split("last, epoch 4")[1]
+    assert f"{min(errors):.2f}" in printed.split(f"best, epoch {errors.index(min(errors))}")[1]
+    assert len(list((folder / "visual").glob("*_peaks.jpg"))) == 3
+    recipe = best["recipe"]
+    assert (recipe["model_name"], recipe["train_median"]) == ("hrnet_small", 1.5)
+    assert yaml.safe_load((folder / "config.yml").read_text())["weight_decay"] == 5e-4
+
+
+def test_without_photos_to_validate_on_the_last_epoch_is_the_best(write_fidt_set, baseline, capsys):
+    folder = baseline(write_fidt_set(val=()), options="--epochs 2")
+    assert "best.pth is the last epoch" in capsys.readouterr().out
+    last, best = (load_checkpoint(folder / name) for name in ("last.pth", "best.pth"))
+    assert best["best"] == {"epoch": 1}
+    torch.testing.assert_close(best["model"], last["model"])
+
+
+def test_seed_decides_and_the_number_of_workers_does_not(write_fidt_set, baseline):
+    data = write_fidt_set()
+    logs = [
+        read_log(baseline(data, folder, f"--epochs 1 {options}") / "log.jsonl")
+        for folder, options in (("a", ""), ("b", "--workers 1 --cache_gib 0"), ("c", "--seed 2"))
+    ]
+    assert logs[0] == logs[1]
+    assert logs[0] != logs[2]
+
+
+def test_fine_tuning_starts_from_the_given_weights_and_weighs(
+    write_fidt_set, write_counter, select, finetune
+):
+    target, pre = write_fidt_set(name="target"), write_counter()
+    tuned = finetune(select(), pre, target, options="--epochs 1 --lr 1e-12 --preload_data")
+    before, after = (load_checkpoint(path)["model"] for path in (pre, tuned / "best.pth"))
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-6)
+    losses = [
+        read_log(
+            finetune(select(weights), pre, target, name, "--epochs 1 --lr 1e-12") / "log.jsonl"
+        )
+        for name, weights in (("one", (1.0,) * 5), ("three", (3.0,) * 5))
+    ]
+    assert losses[1][0]["mse"] == pytest.approx(3 * losses[0][0]["mse"], rel=1e-4)
+
+
+def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(
+    write_fidt_set, write_counter, select, finetune, capsys
+):
+    target = write_fidt_set(name="target", val=())
+    options = "--select_on test --start_epoch 2"
+    folder = finetune(select(), write_counter(), target, options=options)
+    assert "chosen on test" in capsys.readouterr().out
+    log = read_log(folder / "log.jsonl")
+    assert [line["epoch"] for line in log] == [2, 3]
+    assert "test_mae" in log[-1]
+
+
+def test_photos_with_few_heads_pass_through_every_stage(
+    write_fidt_set, baseline, select, finetune, tmp_path, capsys
+):
+    source, target = write_fidt_set(), write_fidt_set(name="target")
+    trained = baseline(source, "source", "--epochs 1 --ssim_weight 1")
+    pseudo = tmp_path / "pseudo"
+    options = ["--save_path", trained / "best.pth", "--data_dir", target, "--output", pseudo]
+    pseudo_label.main([*map(str, options), "--device", "cpu"])
+    retrained = baseline(pseudo, "target", "--epochs 1", pre=trained / "best.pth")
+    tuned = finetune(select(), retrained / "best.pth", target, options="--epochs 1")
+    capsys.readouterr()
+    mgot_test.main(["--save_path", str(tuned / "best.pth"), "--data_dir", str(target)])
+    assert "3 photos of test" in capsys.readouterr().out
+    recipe = load_checkpoint(tuned / "best.pth")["recipe"]
+    assert recipe["model_options"] == {"widths": [16, 8], "hidden": 4}
+
+
+def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_counter, capsys):
+    data, checkpoint = write_fidt_set(), write_counter(min_size=40)
+    options = ["--save_path", str(checkpoint), "--device", "cpu"]
+    mgot_test.main([*options, "--data_dir", str(data), "--radii", "3", "60", "--visual"])
+    printed = capsys.readouterr().out
+    folder = checkpoint.parent / "test"
+    with open(folder / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["actual"] for row in rows] == ["3", "0", "1"]
+    predicted = [float(row["predicted"]) for row in rows]
+    assert max(predicted) > 1
+    metrics = json.loads((folder / "metrics.json").read_text())
+    mae = np.mean([abs(float(row["actual"]) - float(row["predicted"])) for row in rows])
+    assert metrics["mae"] == pytest.approx(mae)
+    assert metrics["guessing"]["mae"] == pytest.approx((1 + 2 + 1) / 3)
+    assert set(metrics["localization"]) == {"3 px", "60 px"}
+    assert metrics["localization"]["60 px"]["tp"] == 4 - metrics["localization"]["60 px"]["fn"]
+    assert f"{mae:.2f}" in printed
+    points = (folder / "predicted_points.txt").read_text().splitlines()
+    assert [line.split()[1] for line in points] == [f"{count:g}" for count in predicted]
+    assert len(list((folder / "visual").iterdir())) == 3
+
+    mgot_test.main([*options, "--image", str(data / "test/photo2.png")])
+    assert capsys.readouterr().out.startswith(f"{predicted[2]:g} people in")
+    assert (folder / "photo2_peaks.jpg").stat().st_size < 300_000
+
+
+def test_released_weights_are_tested_under_their_model_s_name(
+    write_fidt_set, tmp_path, failure, capsys
+):
+    data, path = write_fidt_set(), tmp_path / "weights.pth"
+    weights = build_model("hrnet_small").state_dict()
+    save_checkpoint(
+        path, epoch=7, state_dict={f"module.{name}": value for name, value in weights.items()}
+    )
+    options = ["--save_path", str(path), "--data_dir", str(data), "--device", "cpu"]
+    assert "--model_name" in failure(mgot_test.main, *options)
+    mgot_test.main([*options, "--model_name", "hrnet_small"])
+    assert "hrnet_small, 3 photos of test" in capsys.readouterr().out
+    del weights["stem.0.weight"]
+    save_checkpoint(path, **weights)
+    message = failure(mgot_test.main, *options, "--model_name", "hrnet_small")
+    assert "missing: stem.0.weight" in message
+
+
+def test_bad_checkpoints_are_one_sentence(write_fidt_set, write_counter, tmp_path, failure):
+    data, good = write_fidt_set(), write_counter()
+    other, lost = tmp_path / "other.pth", tmp_path / "lost.pth"
+    save_checkpoint(other, recipe={"model_name": "vgg"}, model={})
+    state = load_checkpoint(good)
+    nn.init.constant_(state["model"]["last_layer.5.bias"], torch.nan)
+    save_checkpoint(lost, **state)
+    for options, words in (
+        (["--save_path", good, "--data_dir", tmp_path / "nowhere"], "nowhere"),
+        (["--save_path", good, "--data_dir", data, "--device", "99"], "--device 99"),
+        (["--save_path", good, "--data_dir", data, "--tile", "99"], "--tile 99"),
+        (["--save_path", good, "--data_dir", data, "--model_name", "hrnet_w48"], "not hrnet_w48"),
+        (["--save_path", good, "--image", tmp_path / "no.jpg"], "no.jpg"),
+        (["--save_path", good], "--image"),
+        (["--save_path", other, "--data_dir", data], "another method (vgg)"),
+        (["--save_path", lost, "--data_dir", data], "not finite"),
+        (["--save_path", data / "preprocess.yml", "--data_dir", data], "preprocess.yml"),
+    ):
+        assert words in failure(mgot_test.main, *options)
+
+
+def test_bad_trainings_are_one_sentence(write_fidt_set, baseline, tmp_path, failure):
+    data = write_fidt_set()
+    folder = baseline(data, options="--epochs 1")
+
+    def refused(*options, save="run"):
+        where = ["--data_dir", data, "--save_dir", tmp_path / save]
+        model = ["--model_name", "hrnet_small", "--model_options", shlex.split(TINY)[0]]
+        return failure(train_baseline.main, *where, *model, *shlex.split(SETTINGS), *options)
+
+    assert "add --resume" in refused()
+    assert "crop_size 32 became 48" in refused("--resume", "--crop_size", 48)
+    other = '{"widths": [16, 8], "hidden": 8}'
+    assert "model_options" in refused("--resume", "--model_options", other)
+    assert "'widht'" in refused("--model_options", '{"widht": 2}', save="new")
+    assert "knows its own model" in refused("--pre", folder / "best.pth", save="new")
+    assert "ImageNet" in refused("--pretrained", "imagenet", save="new")
+    assert "--lr" in refused("--lr", "1e30", "--epochs", "9", save="diverged")
+    (data / "train/photo2.h5").unlink()
+    assert "photo2.png" in refused(save="new")
+    assert "name --data_dir" in failure(train_baseline.main, "--save_dir", tmp_path)
+    assert "add --domain" in failure(train_baseline.main, "--config", CONFIGS / "A2B.yml")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda root: np.save(root / "weights.npy", np.ones(4)), "5 patches and"),
+        (lambda root: np.save(root / "weights.npy", np.full(5, np.nan)), "not finite"),
+        (lambda root: np.save(root / "selected.npy", np.arange(5)), "no list of patch paths"),
+        (lambda root: (root / "selected.npy").unlink(), "selected.npy does not exist"),
+        (lambda root: (root / "patches/train/photo1.h5").unlink(), "photo1.png"),
+        (lambda root: (root / "patches/train/photo1.png").unlink(), "photo1.png"),
+        (
+            lambda root: [
+                np.save(root / f"{name}.npy", np.zeros(0, kind))
+                for name, kind in (("selected", "U1"), ("weights", float))
+            ],
+            "no photo to train on",
+        ),
+    ],
+)
+def test_a_selection_that_does_not_fit_is_named(
+    write_fidt_set, write_counter, select, tmp_path, failure, damage, says
+):
+    selection, target = shlex.split(select()), write_fidt_set(name="target")
+    damage(tmp_path)
+    options = ["--pre", write_counter(), "--val_dir", target, "--save_path", tmp_path / "tuned"]
+    assert says in failure(weight.main, *selection, *options, "--device", "cpu")
+    assert not (tmp_path / "tuned").exists()
+
+
+@pytest.mark.parametrize("transfer", TRANSFERS)
+def test_a_transfer_completes_every_stage(transfer):
+    config = yaml.safe_load((CONFIGS / f"{transfer}.yml").read_text())
+    work = f"runs/mgot_{transfer}"
+    options = ["--config", str(CONFIGS / f"{transfer}.yml"), "--domain"]
+    source, target = read_baseline([*options, "source"]), read_baseline([*options, "target"])
+    assert source.data_dir == f"data/{config['source']}_fidt"
+    assert (source.save_dir, source.pre) == (f"runs/mgot_{config['source']}", None)
+    assert (source.lr, source.epochs, source.batch_size) == (1e-4, 3000, 16)
+    assert target.data_dir == f"{work}/pseudo_labels"
+    assert target.pre == f"{source.save_dir}/best.pth"
+    assert (target.lr, target.epochs, target.crop_size) == (1e-5, 1200, 256)
+    for tuned in (read_weight(options[:2]), read_weight(["--dataset", transfer])):
+        assert tuned.pre == f"{target.save_dir}/best.pth" == f"{work}/retrained/best.pth"
+        assert tuned.selected_result == f"{work}/{transfer}_cluster_ot.npy"
+        assert tuned.corresponding_weight == f"{work}/{transfer}_cluster_ot_weight.npy"
+        assert tuned.val_dir == f"data/{config['target']}_fidt"
+        assert (tuned.lr, tuned.epochs, tuned.weight_decay) == (1e-5, 2000, 5e-4)
+    assert read_weight(["--dataset", transfer, "--lr", "0.5"]).lr == 0.5
+
+
+def test_released_flags_are_accepted():
+    flags = "--dataset A2B --save_path x --workers 2 --print_freq 3 --start_epoch 1 --epochs 5 "
+    flags += "--pre y --batch_size 4 --crop_size 128 --seed 7 --gpu_id cpu --lr 1e-3 "
+    flags += "--weight_decay 0 --preload_data --visual"
+    arguments = read_weight(shlex.split(flags))
+    assert (arguments.save_dir, arguments.device, arguments.visual) == ("x", "cpu", True)
+
+
+@pytest.mark.parametrize("module", [fidt, pseudo_label, train_baseline, mgot_test, weight])
+def test_commands_in_a_module_s_own_description_are_accepted(module, root, monkeypatch):
+    monkeypatch.chdir(root)
+    readers = {train_baseline: read_baseline, weight: read_weight, fidt: fidt.read_arguments}
+    text = module.__doc__.replace("\\\n", " ")
+    commands = [
+        shlex.split(line) for line in text.splitlines() if line.strip().startswith("python")
+    ]
+    assert commands
+    for words in commands:
+        arguments = words[3:] if words[1] == "-m" else words[2:]
+        read = readers.get(module) or module.build_parser().read
+        read(arguments)

@@ -1,0 +1,146 @@
+"""mgot.pseudo_label: a set of a model's own maps and peaks, without the photos' annotations."""
+
+import os
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from crowd.images import read_image
+from crowd.photos import photo_tensor
+from mgot.counter import load_counter
+from mgot.evaluation import predict_map
+from mgot.peaks import local_maxima
+from mgot.photos import Preprocessing, read_preprocessing
+from mgot.pseudo_label import main
+
+
+def forget_annotations(root):
+    for path in [*root.rglob("*.npy"), *root.rglob("*.h5")]:
+        path.unlink()
+    return root
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Label the set in `tmp_path/set` by `tmp_path/counter.pth`; return what was printed."""
+
+    def run(*flags):
+        main([*options(tmp_path), *map(str, flags)])
+        return capsys.readouterr().out
+
+    return run
+
+
+def options(tmp_path):
+    paths = ["--save_path", tmp_path / "counter.pth", "--data_dir", tmp_path / "set"]
+    return [str(part) for part in (*paths, "--output", tmp_path / "out", "--device", "cpu")]
+
+
+def labels(photo):
+    with h5py.File(photo.with_suffix(".h5")) as file:
+        return file["fidt_map"][()], file["kpoint"][()]
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_labels_are_the_model_s_map_and_its_peaks(
+    write_fidt_set, write_counter, tmp_path, run, smooth
+):
+    root = forget_annotations(write_fidt_set(smooth=smooth, test_min_size=512))
+    # Raised, so that smoothing does not take the map below the threshold of its peaks.
+    counter = load_counter(write_counter(bias=float(smooth)), torch.device("cpu"))
+    assert "4 photos labelled" in run()
+    photos = sorted((tmp_path / "out/train").glob("*.png"))
+    assert len(photos) == 4
+    for photo in photos:
+        source = root / "train" / photo.name
+        assert photo.read_bytes() == source.read_bytes()
+        tensor = photo_tensor(read_image(source), Preprocessing())
+        expected = predict_map(counter.model, tensor)
+        values, kpoint = labels(photo)
+        np.testing.assert_allclose(values, expected.numpy(), rtol=1e-4, atol=1e-5)
+        assert smooth or values.min() < 0
+        peaks = local_maxima(expected, smooth)
+        assert len(peaks) > 1
+        np.testing.assert_array_equal(np.load(photo.with_suffix(".npy")), peaks + 0.5)
+        marked = np.zeros_like(kpoint)
+        marked[peaks[:, 1], peaks[:, 0]] = 1
+        np.testing.assert_array_equal(kpoint, marked)
+    assert read_preprocessing(tmp_path / "out") == read_preprocessing(root)
+
+
+def test_no_peaks_is_a_photo_without_heads(write_fidt_set, write_counter, tmp_path, run):
+    write_fidt_set(train=(2,))
+    path = write_counter()
+    state = torch.load(path)
+    for name in ("last_layer.5.weight", "last_layer.5.bias"):
+        state["model"][name].zero_()
+    torch.save(state, path)
+    assert "1 photos labelled with 0 heads" in run()
+    assert np.load(tmp_path / "out/train/photo0.npy").shape == (0, 2)
+    values, kpoint = labels(tmp_path / "out/train/photo0.png")
+    assert not values.any()
+    assert not kpoint.any()
+
+
+def test_it_goes_on_where_it_stopped(write_fidt_set, write_counter, tmp_path, run):
+    root = write_fidt_set()
+    write_counter()
+    run()
+    assert "0 photos labelled with 0 heads, 4 were up to date" in run()
+    (tmp_path / "out/train/photo1.h5").unlink()
+    (tmp_path / "out/train/photo2.npy").unlink()
+    assert "2 photos labelled" in run()
+    later = (tmp_path / "out/train/photo3.npy").stat().st_mtime_ns + 10**9
+    os.utime(root / "train/photo3.png", ns=(later, later))
+    assert "1 photos labelled" in run()
+    os.utime(tmp_path / "counter.pth", ns=(later, later))
+    assert "4 photos labelled" in run()
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_splits_stand_side_by_side(write_fidt_set, write_counter, tmp_path, run):
+    write_fidt_set()
+    write_counter()
+    run()
+    assert "2 photos labelled" in run("--split", "val")
+    assert "4 were up to date" in run()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == [
+        "train",
+        "val",
+    ]
+
+
+def test_linked_photos_keep_their_mode_and_survive_the_original(
+    write_fidt_set, write_counter, tmp_path, run
+):
+    root = write_fidt_set()
+    write_counter()
+    photo = root / "train/photo0.png"
+    photo.chmod(0o444)
+    run()
+    assert photo.stat().st_mode & 0o777 == 0o444
+    content = photo.read_bytes()
+    photo.unlink()
+    assert (tmp_path / "out/train/photo0.png").read_bytes() == content
+
+
+def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, failure):
+    assert "counter.pth does not exist" in failure(main, *options(tmp_path))
+    path = write_counter()
+    assert "is not a folder" in failure(main, *options(tmp_path))
+    root = write_fidt_set()
+    assert "write elsewhere" in failure(main, *options(tmp_path), "--output", root)
+    assert "--tile 40" in failure(main, *options(tmp_path), "--tile", 40)
+    state = torch.load(path)
+    state["model"]["last_layer.5.bias"].fill_(torch.nan)
+    torch.save(state, path)
+    assert "not finite (last_layer.5.bias)" in failure(main, *options(tmp_path))
+    write_counter()
+    (root / "train/photo2.png").write_bytes(b"?")
+    assert "photo2.png" in failure(main, *options(tmp_path))
+    assert not (tmp_path / "out/train/photo2.h5").exists()
+    (tmp_path / "out/train/gone.h5").write_bytes(b"")
+    assert "gone.h5 is not of these photos" in failure(main, *options(tmp_path))
+    assert "name --save_path" in failure(main, "--output", tmp_path)

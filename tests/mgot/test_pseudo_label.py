@@ -49,7 +49,7 @@ def test_labels_are_the_model_s_map_and_its_peaks(
 ):
     root = forget_annotations(write_fidt_set(smooth=smooth, test_min_size=512))
     # Raised, so that smoothing does not take the map below the threshold of its peaks.
-    counter = load_counter(write_counter(bias=float(smooth)), torch.device("cpu"))
+    counter = load_counter(write_counter(bias=20.0 * smooth), torch.device("cpu"))
     assert "4 photos labelled" in run()
     photos = sorted((tmp_path / "out/train").glob("*.png"))
     assert len(photos) == 4

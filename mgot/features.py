@@ -21,7 +21,7 @@ from PIL import Image
 from crowd.configuration import ArgumentParser
 from crowd.devices import pick_device
 from crowd.errors import InputError, command
-from crowd.files import require_file
+from crowd.files import require_file, require_folder
 from crowd.images import list_images, open_image
 from crowd.photos import Preprocessing, photo_tensor
 from mgot.arrays import PATCH_SIDE
@@ -79,7 +79,7 @@ def extract_features(
     Raises:
         InputError: no patches, a damaged one, values that are not finite, a full disk.
     """
-    paths = list_images(patches)
+    paths = list_images(require_folder(patches, "run python -m mgot.patches first"))
     if not paths:
         raise InputError(f"{patches} holds no patches: run python -m mgot.patches first")
     newest = max(path.stat().st_mtime_ns for path in paths)

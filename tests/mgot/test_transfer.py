@@ -26,6 +26,7 @@ LETTERS = {"A": "sha", "B": "shb", "Q": "qnrf", "N": "nwpu", "J": "jhu"}
 STAGES = {
     "mgot.fidt": "mgot.fidt:build_parser",
     "mgot.train_baseline": "mgot.arguments:baseline_parser",
+    "mgot.pseudo_label": "mgot.pseudo_label:build_parser",
     "mgot.patches": "mgot.patches:build_parser",
     "mgot.features": "mgot.features:build_parser",
     "k_means_elbow.py": "k_means_elbow:build_parser",

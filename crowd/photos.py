@@ -53,7 +53,7 @@ def read_preprocessing(
         command: that wrote the set.
 
     Raises:
-        InputError: the file or its values are damaged.
+        InputError: the file or its values are damaged, or another command wrote it.
     """
     path = Path(data_dir) / SETTINGS
     if not path.is_file():
@@ -64,7 +64,9 @@ def read_preprocessing(
         if not 1 <= known["min_size"] <= known["max_size"]:
             raise ValueError
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged: run {command} again") from error
+        raise InputError(
+            f"{path} is damaged or of a set for another method: run {command} again"
+        ) from error
     return kind(**known)
 
 

@@ -91,16 +91,19 @@ def test_every_photo_gets_its_heads_and_maps(tmp_path, run):
 
 def test_a_photo_that_keeps_its_size_keeps_its_bytes(tmp_path, run):
     write_raw(tmp_path / "raw")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    write_photo(tmp_path / "raw/test/a.jpg", exif=exif)
-    run("--overwrite")
+    # On its side, and upside down, which keeps the size of the picture.
+    for split, orientation in (("test", 6), ("train", 3)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        write_photo(tmp_path / "raw" / split / "a.jpg", exif=exif)
+    run()
     for name in "bcd":
         written = tmp_path / f"out/test/{name}.jpg"
         assert written.read_bytes() == (tmp_path / f"raw/test/{name}.jpg").read_bytes()
-    with Image.open(tmp_path / "out/test/a.jpg") as upright:
-        assert upright.size == (30, 40)
-        assert 0x0112 not in upright.getexif()
+    for split, size in (("test", (30, 40)), ("train", (40, 30))):
+        with Image.open(tmp_path / "out" / split / "a.jpg") as upright:
+            assert upright.size == size
+            assert 0x0112 not in upright.getexif()
     assert read_maps(tmp_path / "out/test/a.h5")[0].shape == (40, 30)
 
 

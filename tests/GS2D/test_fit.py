@@ -199,6 +199,24 @@ def test_a_copied_pixel_costs_what_leaks_into_it():
     assert masked.scales.max() < 4 < free.scales.min()
 
 
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_losses_are_those_of_the_returned_gaussians(backend):
+    random = np.random.default_rng(2)
+    image = random.uniform(0, 1, (50, 70, 3)).astype(np.float32)
+    points = random.uniform(10, 40, (5, 2))
+    fitted = fit_gaussians(image, points, 30, backend=backend)
+    copied = ~fitted_pixels(points, neighbour_distances(points), 50, 70)
+    render, _ = rasterize(*dataclasses.astuple(fitted)[:4], 70, 50, backend="reference")
+    output = render + image * copied[..., None]
+    loss = np.abs(output - image).mean() * (50 * 70 / (~copied).sum())
+    assert 0 < copied.sum() < 50 * 70
+    assert fitted.render_loss == pytest.approx(loss, rel=1e-4)
+    raw = fitted.scales - 1
+    assert fitted.shape_loss == pytest.approx(
+        max((raw.max(1) / raw.min(1) - 1.5).max(), 0), abs=1e-4
+    )
+
+
 def test_wrong_input_is_refused():
     image, points = np.zeros((8, 8, 3), np.float32), np.zeros((1, 2))
     for wrong, match in (

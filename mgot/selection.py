@@ -166,7 +166,9 @@ def align_daot(
     return _alignment([_group(matching, costs[0], rows, columns)], source)
 
 
-def _alignment(groups: list[Group], source: Features, transport: Transport | None = None):
+def _alignment(
+    groups: list[Group], source: Features, transport: Transport | None = None
+) -> Alignment:
     if not any(len(group.target) for group in groups):
         raise InputError("no target patch moved 1 % of its mass: choose a larger --mass")
     return Alignment(groups, len(source), transport)

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from crowd.files import write_h5
+from mgot import pictures
 from mgot.alignment import match_clusters, match_daot, match_patches
 from mgot.feature_files import write_features
 from mgot.index_lists import read_selection, write_index_lists
+from mgot.ssim_cost import ssim_cost
 
 SIDE = 224
 FILES = {
@@ -210,6 +212,39 @@ def test_photos_are_drawn_where_their_folder_is_named(tmp_path, domains, run):
     (tmp_path / "s/s_04.jpg").unlink()
     (tmp_path / "out").rename(tmp_path / "before")
     assert "s_04.jpg" in run("--source_patches", "s", code=2)
+
+
+def test_examples_are_pairs_that_matched_from_near_to_far(tmp_path, domains, run, monkeypatch):
+    drawn = {}
+
+    def keep(path, rows, weights, costs):
+        drawn.update(rows, weights=weights, costs=costs)
+
+    monkeypatch.setattr(pictures, "draw_matches", keep)
+    for domain in "ts":
+        (tmp_path / domain).mkdir()
+        for index in range(10):
+            pixels = np.full((256, 256, 3), 20 * index + 5, np.uint8)
+            Image.fromarray(pixels).save(
+                tmp_path / domain / f"{domain}_{index:02d}.jpg", quality=100
+            )
+    run("--target_patches", "t", "--source_patches", "s", "--mass", 0.7)
+    listed, _ = selection(tmp_path)
+    shown = {}
+    for side, (values, _) in zip(("target", "source"), domains, strict=True):
+        shown[side] = [round((patch.mean() - 5) / 20) for patch in drawn[f"{side} patch"]]
+        for index, map_ in zip(shown[side], drawn[f"{side} map"], strict=True):
+            np.testing.assert_array_equal(map_, values[index])
+    assert set(
+        zip((f"s_{i:02d}.jpg" for i in shown["source"]), drawn["weights"], strict=True)
+    ) <= set(listed)
+    cost = ssim_cost(domains[0][0], domains[1][0])[shown["target"], shown["source"]]
+    np.testing.assert_allclose(drawn["costs"], cost, atol=1e-6)
+    dense = np.isin(shown["target"], CLUSTERS["t"][0])
+    assert dense.tolist() == sorted(dense, reverse=True)
+    for part in (cost[dense], cost[~dense]):
+        assert len(part)
+        assert (np.diff(part) >= 0).all()
 
 
 def test_clusters_that_do_not_fit_the_features(tmp_path, domains, run):

@@ -110,8 +110,17 @@ def test_a_changed_photo_or_setting_is_cut_again(tmp_path, run):
     os.utime(photo, ns=(later, later))
     run()
     assert abs(read_image(tmp_path / "patches/a_00_00.jpg")[..., 2].mean() - 90) < 2
-    run("--unlabelled", "--resize", "512x256")
-    assert listing(tmp_path / "patches") == ["a_00_00.jpg", "a_00_01.jpg", "patches.yml"]
+
+
+def test_patches_of_other_settings_are_cut_again(tmp_path, run):
+    write_photo(tmp_path / "set/train", "a", 512, 256)
+    run("--unlabelled", "--resize", "512x512")
+    stretched = read_image(tmp_path / "patches/a_00_00.jpg").astype(int)
+    write_photo(tmp_path / "other/train", "a", 512, 512)
+    run("--data_dir", str(tmp_path / "other"))
+    assert np.abs(read_image(tmp_path / "patches/a_00_00.jpg") - stretched).max() > 20
+    run("--data_dir", str(tmp_path / "other"), "--unlabelled")
+    assert not list((tmp_path / "patches").glob("*.h5"))  # which a later run might trust
 
 
 def test_small_photos_are_counted(tmp_path, run):

@@ -77,8 +77,9 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write_array(path: str | os.PathLike, array: np.ndarray) -> None:
     """Write an `.npy` file atomically."""
-    with atomic_path(path) as part:
-        np.save(part, array, allow_pickle=False)
+    # Given a name, numpy would add `.npy` to one that lacks it.
+    with atomic_path(path) as part, open(part, "wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def read_array(path: str | os.PathLike, remedy: str) -> np.ndarray:

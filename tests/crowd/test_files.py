@@ -80,6 +80,8 @@ def test_arrays_come_back(tmp_path):
     write_array(tmp_path / "a.npy", array)
     write_h5(tmp_path / "a.h5", full=array, empty=np.zeros((0, 8)))
     assert np.array_equal(read_array(tmp_path / "a.npy", "mend"), array)
+    write_array(tmp_path / "weights", array)
+    assert np.array_equal(read_array(tmp_path / "weights", "mend"), array)
     assert np.array_equal(read_h5(tmp_path / "a.h5", "full", "mend"), array)
     assert read_h5(tmp_path / "a.h5", "empty", "mend").shape == (0, 8)
 

@@ -127,6 +127,26 @@ def test_other_settings_do_not_mix(fit, photos, capsys):
     assert "0 photos fitted" in capsys.readouterr().out.splitlines()[-1]
 
 
+def test_an_overwriting_run_that_was_interrupted_continues(fit, photos, capsys, monkeypatch):
+    fit()
+    real, done = jobs.fit_gaussians, []
+
+    def interrupted(*arguments):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(jobs, "fit_gaussians", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        fit("--overwrite")
+    assert caught.value.code == 130
+    monkeypatch.undo()
+    capsys.readouterr()
+    fit()
+    assert "2 photos fitted, 2 were finished" in capsys.readouterr().out
+
+
 def test_gaussians_from_elsewhere_are_finished(fit, photos, capsys):
     for photo in photos[:2]:
         points = np.load(photo.with_suffix(".npy"))[:, :2]

@@ -119,12 +119,13 @@ def test_a_finished_pixel_stays_finished():
 
 
 def test_no_gradient_through_a_capped_alpha():
-    gaussians = [torch.tensor([[0.5, 0.5]]), torch.tensor([[3.0, 2.0]]), torch.tensor([0.3])]
+    """0.05 px from a centre exp(-sigma) is above 0.999: only the colour gets a gradient."""
+    gaussians = [torch.tensor([[0.55, 0.47]]), torch.tensor([[3.0, 2.0]]), torch.tensor([0.3])]
     for name in ("reference", "cpu"):
-        inputs = [part.clone().requires_grad_() for part in gaussians]
+        inputs = [part.clone().requires_grad_() for part in (*gaussians, torch.ones(1))]
         colors = torch.tensor([[0.2, 0.4, 0.6]], requires_grad=True)
-        image, _ = rasterize(*inputs, colors, 1, 1, backend=name)
-        image.sum().backward()
+        image, alpha = rasterize(*inputs[:3], colors, 1, 1, inputs[3], backend=name)
+        (image.sum() + alpha.sum()).backward()
         assert all(part.grad.abs().max() == 0 for part in inputs)
         torch.testing.assert_close(colors.grad, torch.full((1, 3), 0.999))
 

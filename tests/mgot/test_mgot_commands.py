@@ -16,6 +16,8 @@ from crowd.runs import read_log
 from mgot import fidt, pseudo_label, train_baseline, training
 from mgot import test as mgot_test
 from mgot.arguments import CONFIGS, TRANSFERS, read_baseline, read_weight
+from mgot.counter import load_counter
+from mgot.evaluation import CountedSet
 from mgot.index_lists import write_selection
 from mgot.models import build_model
 
@@ -25,15 +27,30 @@ TINY = '\'{"widths": [16, 8], "hidden": 4}\''
 SETTINGS = "--device cpu --crop_size 32 --batch_size 2 --lr 0.002 --validate_every 2 --epochs 4"
 
 
+class Dropping(nn.Module):
+    """A counter of a few weights whose training is random beyond its crops."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 5, padding=2), nn.Dropout(0.3), nn.Conv2d(4, 1, 1)
+        )
+
+    def forward(self, images):
+        return self.layers(images)
+
+
 @pytest.fixture
 def baseline(tmp_path, monkeypatch):
     """Run mgot.train_baseline with small settings; the last option given wins."""
 
-    def run(data, folder="run", options="", stop=None, pre=None):
+    def run(data, folder="run", options="", stop=None, pre=None, model=None):
         begin = f"--pre {pre}" if pre else f"--model_name hrnet_small --model_options {TINY}"
         arguments = f"{begin} {SETTINGS} --data_dir {data} --save_dir {tmp_path / folder} {options}"
         with monkeypatch.context() as patch:
             interrupt(patch, stop)
+            if model:
+                patch.setattr(training, "build_model", lambda *args, **kwargs: model())
             train_baseline.main(shlex.split(arguments))
         return tmp_path / folder
 
@@ -94,14 +111,14 @@ def assert_same_run(first, second):
     assert (one["epoch"], one["best"]) == (two["epoch"], two["best"])
 
 
-@pytest.mark.parametrize("stop", ["training", "logging"])
-def test_a_killed_training_continues_to_the_same_figures(write_fidt_set, baseline, stop):
+@pytest.mark.parametrize(("model", "stop"), [(None, "training"), (Dropping, "logging")])
+def test_a_killed_training_continues_to_the_same_figures(write_fidt_set, baseline, model, stop):
     data, options = write_fidt_set(), "--lr_schedule cosine --ema 0.5 --ssim_weight 10"
-    whole = baseline(data, "whole", options)
+    whole = baseline(data, "whole", options, model=model)
     with pytest.raises(SystemExit):
-        baseline(data, "parts", options, stop=stop)
+        baseline(data, "parts", options, stop=stop, model=model)
     assert load_checkpoint(whole.parent / "parts/last.pth")["epoch"] == 2
-    parts = baseline(data, "parts", f"{options} --resume")
+    parts = baseline(data, "parts", f"{options} --resume", model=model)
     assert_same_run(whole, parts)
     log = read_log(whole / "log.jsonl")
     assert [line["epoch"] for line in log] == [0, 1, 2, 3]
@@ -138,6 +155,26 @@ def test_the_best_epoch_has_the_lowest_mae_on_val(write_fidt_set, baseline, caps
     recipe = best["recipe"]
     assert (recipe["model_name"], recipe["train_median"]) == ("hrnet_small", 1.5)
     assert yaml.safe_load((folder / "config.yml").read_text())["weight_decay"] == 5e-4
+
+
+def test_the_averaged_weights_are_validated_and_kept(write_fidt_set, write_counter, baseline):
+    # Begins with many peaks, so that any other weights count otherwise.
+    data, pre = write_fidt_set(val=(2, 5, 9)), write_counter()
+    folder = baseline(data, options="--epochs 2 --lr 0.01 --ema 0.9 --validate_from 2", pre=pre)
+    averaged = load_counter(folder / "best.pth", torch.device("cpu")).model
+    counted = CountedSet(data, "val")
+    logged = read_log(folder / "log.jsonl")[-1]["val_mae"]
+    assert counted.errors(counted.find(averaged))["mae"] == logged
+    torch.manual_seed(0)
+    trained = build_model("hrnet_small", widths=[16, 8], hidden=4)
+    trained.load_state_dict(load_checkpoint(folder / "last.pth")["model"])
+    assert counted.errors(counted.find(trained))["mae"] != logged
+
+
+def test_every_epoch_draws_new_crops(write_fidt_set, baseline):
+    folder = baseline(write_fidt_set(), options="--epochs 3 --lr 1e-12")
+    losses = [line["mse"] for line in read_log(folder / "log.jsonl")]
+    assert len(set(losses)) == 3
 
 
 def test_without_photos_to_validate_on_the_last_epoch_is_the_best(write_fidt_set, baseline, capsys):
@@ -263,7 +300,7 @@ def test_bad_checkpoints_are_one_sentence(write_fidt_set, write_counter, tmp_pat
         (["--save_path", good, "--image", tmp_path / "no.jpg"], "no.jpg"),
         (["--save_path", good], "--image"),
         (["--save_path", other, "--data_dir", data], "another method (vgg)"),
-        (["--save_path", lost, "--data_dir", data], "not finite"),
+        (["--save_path", lost, "--data_dir", data], "not finite (last_layer"),
         (["--save_path", data / "preprocess.yml", "--data_dir", data], "preprocess.yml"),
     ):
         assert words in failure(mgot_test.main, *options)

@@ -27,7 +27,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     """
 
     def __init__(self, *args, preset: Callable[[dict], Path | None] | None = None, **kwargs):
-        super().__init__(*args, formatter_class=_Help, **kwargs)
+        super().__init__(*args, formatter_class=_Help, allow_abbrev=False, **kwargs)
         self.preset = preset
         self.add_argument("--config", type=str, help="YAML file that sets the defaults below")
 

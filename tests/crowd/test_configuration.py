@@ -82,6 +82,7 @@ def test_bad_yaml_names_file_and_key(parser, tmp_path, text, says):
     [
         (["--crop-sise", "3"], r"unknown argument '--crop-sise'; did you mean '--crop-size'\?"),
         (["--crop-sise=3"], r"did you mean '--crop-size'\?"),
+        (["--crop-siz", "3"], r"unknown argument '--crop-siz'; did you mean '--crop-size'\?"),
         (["--crop-size", "3.5"], "crop_size|crop-size"),
         (["--config", "none.yml"], r"none\.yml does not exist"),
     ],

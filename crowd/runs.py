@@ -70,12 +70,18 @@ def environment() -> dict:
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "command": " ".join(["python", *(Path(sys.argv[0]).name, *sys.argv[1:])]),
+        "command": " ".join(["python", *_program(), *sys.argv[1:]]),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
+
+
+def _program() -> list[str]:
+    """Name what runs as it was named: a script, or a module with -m."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    return ["-m", module.name.removesuffix(".__main__")] if module else [Path(sys.argv[0]).name]
 
 
 def _git(*arguments: str) -> str:

@@ -9,14 +9,14 @@ import torch
 
 from crowd import pictures
 from crowd.images import read_image
+from crowd.photos import photo_tensor, read_photo
+from crowd.processed import read_annotation, split_photos
 from crowd.runs import read_log
 from GS2D import rasterize
 from GS2D.store import gaussians_path, read_gaussians
 from gst import transport_kernel
 from gst.counter import Counter, load_counter
 from gst.evaluation import predict_density
-from gst.photos import photo_tensor, read_photo
-from gst.processed import read_annotation, split_photos
 
 DENSITIES = 3
 

@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 READY = $(VENV)/.installed
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint bench clean
 
 setup: $(READY)
 
@@ -23,6 +23,11 @@ test: $(READY)
 lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+# Real photos, for the figures that need them, are looked for below $(DATA).
+DATA ?= data
+bench: $(READY)
+	$(RUN) -m bench --data $(DATA)
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .ruff_cache

@@ -1,36 +1,28 @@
-"""Time the splatting of the CPU backend against a torch loop over bounding boxes.
+"""Splatting: nanoseconds per pixel-Gaussian pair, against a torch loop over bounding boxes.
 
-    python bench/bench_splatting.py
+    python -m bench splatting
 
-One iteration is forward, L1 loss and backward. A pair is a pixel inside the 3.33 sigma box of a
-Gaussian: the figure is nanoseconds per pair, whatever the number and size of the heads. Both
-programs run in one process, each repeatedly, and the shortest run counts. The loop has one thread:
-its steps are too small for more. Writes `bench/results/splatting.json`; measure on an idle machine.
+One iteration is forward, L1 loss and backward. A pair is a pixel of the picture inside the 3.33
+sigma box of a Gaussian: the figure is nanoseconds per pair, whatever the number and size of the
+heads. Both programs run in one process, in alternation. The loop has one thread: its steps are too
+small for more.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from crowd.configuration import ArgumentParser
+from bench.measure import bench_parser, ratio, time_in_turn, time_runs, write_record
 from crowd.errors import command
-from crowd.files import write_text
 from crowd.progress import progress
-from crowd.runs import environment
 from GS2D.cpu import cut_into_tiles, l1_gradients
 
 REACH = 3.33
+# Heads, their sigma in pixels, width and height of the picture.
+SCENES = ((300, 6.0, 1024, 768), (300, 12.0, 1024, 768), (800, 6.0, 2048, 1536))
 
 
 def scene(heads: int, sigma: float, width: int, height: int, seed: int) -> list[np.ndarray]:
@@ -84,79 +76,54 @@ def box_loop(gaussians: list[torch.Tensor], pixel_boxes: np.ndarray, target: tor
     return torch.autograd.grad([one[0] for one in seen], [scales, rotations], gradients[::-1])
 
 
-def seconds(program: Callable[[], object], repeats: int) -> float:
-    """Shortest of `repeats` runs, after one to warm up: what others did meanwhile is not in it."""
-    program()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        program()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def measure(heads: int, sigma: float, width: int, height: int, repeats: int) -> dict:
     """One line of the record; raises AssertionError when the two programs disagree."""
     gaussians = scene(heads, sigma, width, height, seed=0)
     photo = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
     pixel_boxes = boxes(*gaussians[:3], width, height)
     tiles, weight = cut_into_tiles(photo.transpose(2, 0, 1)), np.float32(1 / photo.size)
-    tensors, target = (
-        [torch.from_numpy(g) for g in gaussians],
-        torch.from_numpy(photo / 255).float(),
-    )
+    tensors = [torch.from_numpy(part) for part in gaussians]
+    target, threads = torch.from_numpy(photo / 255).float(), torch.get_num_threads()
 
     def fused():
         return l1_gradients(*gaussians, tiles, (height, width), weight)
 
-    expected = box_loop(tensors, pixel_boxes, target)[0].numpy()
+    def loop():
+        torch.set_num_threads(1)
+        gradients = box_loop(tensors, pixel_boxes, target)
+        torch.set_num_threads(threads)
+        return gradients
+
+    expected = loop()[0].numpy()
     error = np.linalg.norm(fused()[1][:, 2:4] - expected) / np.linalg.norm(expected)
     assert error < 1e-3, f"the gradients of the scales differ by {error:.1e}"
     sides = np.diff(pixel_boxes.reshape(-1, 2, 2), axis=2)[..., 0]
     pairs = int(sides.prod(axis=1).sum())
-    cpu, threads = seconds(fused, repeats), torch.get_num_threads()
-    torch.set_num_threads(1)
-    loop = seconds(lambda: box_loop(tensors, pixel_boxes, target), 5)
-    torch.set_num_threads(threads)
+    # The loop leaves the processor's caches full of its own: alone is how a fit runs.
+    alone = time_runs(fused, 10 * repeats)
+    fast, slow = time_in_turn([fused, loop], repeats)
     line = {"heads": heads, "sigma": sigma, "width": width, "height": height, "pairs": pairs}
-    line |= {"cpu_ns_per_pair": 1e9 * cpu / pairs, "loop_ns_per_pair": 1e9 * loop / pairs}
-    return line | {"ratio": loop / cpu}
+    line |= {"cpu_ns_per_pair": 1e9 * alone.shortest / pairs}
+    line |= {"cpu_ns_per_pair_median": 1e9 * alone.median / pairs}
+    return line | {"loop_ns_per_pair": 1e9 * slow.median / pairs, "ratio": ratio(slow, fast)}
 
 
 @command
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print a table, write the record."""
-    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--heads", type=int, default=300)
-    parser.add_argument("--sigmas", type=list[float], default=[3.0, 6.0, 12.0, 24.0])
-    parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--height", type=int, default=768)
-    parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--output", type=str, default="bench/results/splatting.json")
-    arguments = parser.read()
+    parser = bench_parser("splatting", __doc__.split("\n", 1)[0])
+    parser.add_argument("--repeats", type=int, default=8, help="turns of both programs")
+    arguments = parser.read(argv)
     torch.set_num_threads(arguments.threads)
-    size = arguments.width, arguments.height, arguments.repeats
-    lines = [measure(arguments.heads, s, *size) for s in progress(arguments.sigmas, "measuring")]
-    print(f"{arguments.heads} heads, {arguments.threads} threads, ns per pixel-Gaussian pair")
+    lines = [measure(*one, arguments.repeats) for one in progress(SCENES, "measuring")]
+    print(f"{arguments.threads} threads, ns per pixel-Gaussian pair: shortest run (median)")
     for line in lines:
         print(
-            f"sigma {line['sigma']:>5g}  cpu {line['cpu_ns_per_pair']:7.2f}  "
-            f"torch loop {line['loop_ns_per_pair']:8.1f}  ratio {line['ratio']:6.1f}"
+            f"{line['heads']} heads, {line['height']} x {line['width']}, sigma {line['sigma']:g}: "
+            f"cpu {line['cpu_ns_per_pair']:.2f} ({line['cpu_ns_per_pair_median']:.2f}), "
+            f"torch loop {line['loop_ns_per_pair']:.0f}, ratio {line['ratio']:.0f}"
         )
-    machine = environment() | {"processor": processor(), "threads": arguments.threads}
-    machine["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    write_text(
-        arguments.output, json.dumps({"environment": machine, "lines": lines}, indent=2) + "\n"
-    )
-
-
-def processor() -> str:
-    """Model of the processor, where the system tells."""
-    path = Path("/proc/cpuinfo")
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
-    return names[0] if names else platform.processor()
+    write_record(arguments.output, lines=lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench` measures, prints and writes `bench/results/NAME.json`."""

@@ -1,0 +1,53 @@
+"""Run benchmarks, one after the other, each in a process of its own.
+
+python -m bench                       all of bench/bench_*.py
+python -m bench splatting …           those named
+python -m bench --data FOLDER         real photos for the benchmarks that want them
+
+Every benchmark prints its figures and writes them to `bench/results/NAME.json`, with the machine's
+description. Measure on an idle machine: what else runs is in the figures.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.measure import DATA
+from crowd.configuration import ArgumentParser
+from crowd.errors import InputError, command
+from crowd.runs import ROOT
+
+PREFIX = "bench_"
+
+
+def names() -> list[str]:
+    """Names of all benchmarks, sorted."""
+    modules = Path(__file__).parent.glob(f"{PREFIX}*.py")
+    return sorted(module.stem.removeprefix(PREFIX) for module in modules)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the named benchmarks, all of them when none is named."""
+    parser = ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", default=[], help=f"of: {', '.join(names())}")
+    parser.add_argument("--data", type=str, default=DATA, help="folder of the data sets")
+    arguments = parser.read(argv)
+    unknown = [name for name in arguments.names if name not in names()]
+    if unknown:
+        raise InputError(f"there is no benchmark '{unknown[0]}': choose of {', '.join(names())}")
+    failed = []
+    for name in arguments.names or names():
+        print(f"\n== {name}", flush=True)
+        module = f"bench.{PREFIX}{name}"
+        done = subprocess.run([sys.executable, "-m", module, "--data", arguments.data], cwd=ROOT)
+        failed += [name] if done.returncode else []
+    if failed:
+        raise InputError(f"{', '.join(failed)} stopped: see the message above")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What all benchmarks share: their arguments, timing, and the record with the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from crowd.configuration import ArgumentParser
+from crowd.files import write_text
+from crowd.runs import ROOT, environment
+
+DATA = "data"
+RESULTS = ROOT / "bench" / "results"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that each run of one program took, in order."""
+
+    runs: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle run, in seconds."""
+        return statistics.median(self.runs)
+
+    @property
+    def shortest(self) -> float:
+        """The shortest run, in seconds: what others did meanwhile is least in it."""
+        return min(self.runs)
+
+
+def bench_parser(name: str, description: str) -> ArgumentParser:
+    """Return a parser with the arguments of every benchmark: --data, --threads, --output."""
+    parser = ArgumentParser(prog=f"python -m bench.bench_{name}", description=description)
+    add = parser.add_argument
+    add("--data", type=str, default=DATA, help="folder of the data sets, where photos are needed")
+    add("--threads", type=int, default=os.cpu_count() or 1, help="threads of torch")
+    add("--output", type=str, default=str(RESULTS / f"{name}.json"), help="record to write")
+    return parser
+
+
+def time_runs(program: Callable[[], object], repeats: int) -> Timing:
+    """Time `repeats` runs of `program`, after one to warm up."""
+    return time_in_turn([program], repeats)[0]
+
+
+def time_in_turn(programs: list[Callable[[], object]], repeats: int) -> list[Timing]:
+    """Time programs in alternation, so that what else the machine does falls on all of them.
+
+    Each runs once to warm up, then `repeats` times.
+    """
+    for program in programs:
+        program()
+    runs: list[list[float]] = [[] for _ in programs]
+    for _ in range(repeats):
+        for program, times in zip(programs, runs, strict=True):
+            start = time.perf_counter()
+            program()
+            times.append(time.perf_counter() - start)
+    return [Timing(tuple(times)) for times in runs]
+
+
+def ratio(slow: Timing, fast: Timing) -> float:
+    """How many times faster: the median over the turns of two programs timed in alternation."""
+    return statistics.median(a / b for a, b in zip(slow.runs, fast.runs, strict=True))
+
+
+def write_record(output: str | os.PathLike, **figures: object) -> None:
+    """Write the figures and the machine they were measured on, as JSON, whole or not at all."""
+    text = json.dumps({"environment": machine(), **figures}, indent=2, ensure_ascii=False)
+    write_text(output, text + "\n")
+
+
+def machine() -> dict:
+    """`crowd.runs.environment`, the processor's name, torch's threads and the load."""
+    described = environment() | {"processor": _processor(), "threads": torch.get_num_threads()}
+    described["load"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    return described
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
+    return names[0] if names else platform.processor()

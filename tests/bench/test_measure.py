@@ -1,0 +1,44 @@
+"""The benchmarks' own tools: order of the runs, ratios, the record, and what may be named."""
+
+import json
+
+import pytest
+
+from bench import __main__ as bench
+from bench.measure import Timing, bench_parser, ratio, time_in_turn, write_record
+
+
+def test_programs_run_in_alternation_after_one_run_to_warm_up():
+    order = []
+    timings = time_in_turn([lambda: order.append("a"), lambda: order.append("b")], 3)
+    assert "".join(order) == "ab" + "ababab"
+    assert [len(timing.runs) for timing in timings] == [3, 3]
+    assert all(second > 0 for timing in timings for second in timing.runs)
+
+
+def test_ratio_is_the_median_of_the_turns():
+    slow, fast = Timing((4.0, 30.0, 9.0)), Timing((2.0, 3.0, 3.0))
+    assert ratio(slow, fast) == 3.0
+    assert (slow.median, slow.shortest) == (9.0, 4.0)
+
+
+def test_record_holds_figures_and_machine(tmp_path):
+    write_record(tmp_path / "a.json", lines=[{"ratio": 2.5}])
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["lines"] == [{"ratio": 2.5}]
+    assert {"commit", "machine", "processor", "threads", "torch"} <= set(record["environment"])
+
+
+def test_record_is_named_after_the_benchmark(root):
+    arguments = bench_parser("splatting", "").read([])
+    assert arguments.output == str(root / "bench" / "results" / "splatting.json")
+
+
+def test_every_benchmark_has_a_main_and_an_unknown_one_is_refused(root, capsys):
+    assert bench.names()
+    for name in bench.names():
+        assert "def main(argv" in (root / "bench" / f"bench_{name}.py").read_text()
+    with pytest.raises(SystemExit) as caught:
+        bench.main(["splating"])
+    assert caught.value.code == 2
+    assert "splatting" in capsys.readouterr().err

@@ -1,9 +1,9 @@
 """Run what uses all packages.
 
-python -m experiments demo                                    GST on scenes it draws itself
-python -m experiments picture data/…/train/11.jpg …           what was fitted to a photo
-python -m experiments record runs/brt_seed_1 --output results/brt/seed_1
-python -m experiments show results/brt …                      errors of records, mean ± std
+python -m experiments demo                  both papers on scenes it draws itself
+python -m experiments run TABLE[/ROW] …     run rows of tables and record them
+python -m experiments show [TABLE[/ROW] …]  their errors, mean ± std; all tables
+python -m experiments picture data/…/train/11.jpg …    what was fitted to a photo
 """
 
 from __future__ import annotations
@@ -11,52 +11,59 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from jsonargparse import Namespace
+
 from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
-from experiments import demo, figures, records
+from experiments import demo, figures, runner, show, tables
 
 
 def build_parser() -> ArgumentParser:
     """Arguments of `python -m experiments`."""
     parser = ArgumentParser(prog="python -m experiments", description=__doc__)
     parser.add_argument("what", choices=tuple(ACTIONS), help="what to do")
-    parser.add_argument("names", nargs="*", default=[], help="photos, runs or records")
-    parser.add_argument("--output", type=str, help="where to write")
+    parser.add_argument("names", nargs="*", default=[], help="tables, rows or photos")
+    parser.add_argument("--output", type=str, help="folder to write to")
+    parser.add_argument("--only", type=int, nargs="+", default=[], help="seeds or folds to run")
     return parser
 
 
-def run_demo(_: list[Path], output: str | None) -> None:
-    """Run all stages on synthetic photos below `output` (default: demo)."""
-    demo.run(output or "demo")
+def run_demo(arguments: Namespace) -> None:
+    """Run all stages on synthetic photos below `--output` (default: demo)."""
+    demo.run(arguments.output or "demo")
 
 
-def draw_pictures(photos: list[Path], output: str | None) -> None:
+def draw_pictures(arguments: Namespace) -> None:
     """Draw fit and kernel of photos of a processed set."""
-    for photo in photos:
+    for photo in map(Path, _named(arguments)):
         for name, draw in (("gaussians", figures.draw_fit), ("kernel", figures.draw_kernel)):
-            path = Path(output or ".") / f"{photo.stem}_{name}.jpg"
+            path = Path(arguments.output or ".") / f"{photo.stem}_{name}.jpg"
             draw(path, photo)
             print(path)
 
 
-def record_runs(runs: list[Path], output: str | None) -> None:
-    """Copy the small files of one run to `output`."""
-    if len(runs) != 1 or output is None:
-        raise InputError("name one run, and with --output the folder of its record")
-    records.record_run(runs[0], Path(output))
+def run_rows(arguments: Namespace) -> None:
+    """Run rows of tables, or all rows of a table, and record them."""
+    for row in [row for name in _named(arguments) for row in tables.read_rows(name)]:
+        runner.run_row(row, arguments.only)
 
 
-def show_records(folders: list[Path], _: str | None) -> None:
-    """Print the errors of each folder of records."""
-    for folder in folders:
-        print(f"{folder}\n{records.summarise(folder)}")
+def show_tables(arguments: Namespace) -> None:
+    """Print tables or rows from their records."""
+    print("\n\n".join(show.show(name) for name in arguments.names or tables.table_names()))
+
+
+def _named(arguments: Namespace) -> list[str]:
+    if not arguments.names:
+        raise InputError(f"say what to {arguments.what}: see python -m experiments --help")
+    return arguments.names
 
 
 ACTIONS = {
     "demo": run_demo,
     "picture": draw_pictures,
-    "record": record_runs,
-    "show": show_records,
+    "run": run_rows,
+    "show": show_tables,
 }
 
 
@@ -64,9 +71,7 @@ ACTIONS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Do one thing by name."""
     arguments = build_parser().read(argv)
-    if arguments.what != "demo" and not arguments.names:
-        raise InputError(f"say what to {arguments.what}: see python -m experiments --help")
-    ACTIONS[arguments.what]([Path(name) for name in arguments.names], arguments.output)
+    ACTIONS[arguments.what](arguments)
 
 
 if __name__ == "__main__":

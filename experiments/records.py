@@ -1,9 +1,10 @@
-"""Run records: the small files that a figure in the README rests on, and their mean ± std."""
+"""Records: the small files that a figure in the README rests on, and their mean ± std."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,43 +12,73 @@ import numpy as np
 from crowd.errors import InputError
 from crowd.files import atomic_path, require_file, require_folder
 
-RECORDED = (
-    "config.yml",
-    "environment.json",
-    "log.jsonl",
-    "test/metrics.json",
-    "test/predictions.csv",
-)
-ERRORS = ("mae", "rmse", "nae")
+OF_RUN = ("config.yml", "environment.json", "log.jsonl")
+OF_RESULT = ("metrics.json", "predictions.csv")
+ERRORS = {"MAE": "mae", "RMSE": "rmse", "NAE": "nae"}
 
 
-def record_run(run: Path, record: Path) -> None:
-    """Copy what a figure rests on from a run folder to `record`.
+def record_run(
+    run: Path | None, record: Path, result: Path, also: Mapping[str, Path] | None = None
+) -> None:
+    """Copy what a figure rests on to `record`.
 
-    Raises `InputError` naming the file that the run lacks.
+    Args:
+        run: folder of a training; None where nothing was trained.
+        record: folder to write.
+        result: folder of what was measured, kept in `test/`.
+        also: further files, name in the record -> file.
+
+    Raises:
+        InputError: a file is missing; nothing is copied then.
     """
-    sources = {name: require_file(run / name, "train and test first") for name in RECORDED}
+    sources = {f"test/{name}": result / name for name in OF_RESULT if run or name == OF_RESULT[0]}
+    sources |= {name: run / name for name in OF_RUN} if run else {}
+    sources |= also or {}
+    for source in sources.values():
+        require_file(source, "train and test first")
     for name, source in sources.items():
         with atomic_path(record / name) as part:
             shutil.copyfile(source, part)
 
 
-def summarise(folder: Path) -> str:
-    """Lay out the test errors of all records `folder/seed_*`, and their mean ± std (n − 1)."""
-    records = sorted(require_folder(folder, "name a folder of records").glob("seed_*"))
+def read_records(folder: Path, columns: Mapping[str, str] = ERRORS) -> dict[str, dict[str, float]]:
+    """Return the figures of all records `folder/seed_*` or `folder/fold_*`, by their names.
+
+    Args:
+        folder: of a row's records.
+        columns: heading -> place of the figure in `test/metrics.json`, joined by dots.
+
+    Raises:
+        InputError: there is no record, or one lacks a figure.
+    """
+    require_folder(folder, "name a folder of records")
+    records = sorted([*folder.glob("seed_*"), *folder.glob("fold_*")])
     if not records:
-        raise InputError(f"{folder} holds no record seed_…: record a run there first")
-    rows = {record.name: _test_errors(record) for record in records}
-    lines = [f"{'':12}" + "".join(f"{name.upper():>16}" for name in ERRORS)]
-    for seed, errors in rows.items():
-        lines.append(f"{seed:12}" + "".join(f"{errors[name]:16.2f}" for name in ERRORS))
-    if len(rows) > 1:
-        columns = [np.array([errors[name] for errors in rows.values()]) for name in ERRORS]
-        cells = [f"{column.mean():.2f} ± {column.std(ddof=1):.2f}" for column in columns]
-        lines.append(f"{'mean ± std':12}" + "".join(f"{cell:>16}" for cell in cells))
-    return "\n".join(lines)
+        raise InputError(f"{folder} holds no record seed_… or fold_…: record a run there first")
+    return {record.name: _figures(record / "test" / "metrics.json", columns) for record in records}
 
 
-def _test_errors(record: Path) -> dict[str, float]:
-    path = require_file(record / "test" / "metrics.json", "record the run again")
-    return json.loads(path.read_text(encoding="utf-8"))
+def mean_and_std(figures: list[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (n − 1); None for a single figure."""
+    deviation = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
+    return float(np.mean(figures)), deviation
+
+
+def in_words(figures: list[float]) -> str:
+    """Mean ± std as tables print it."""
+    mean, deviation = mean_and_std(figures)
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _figures(path: Path, columns: Mapping[str, str]) -> dict[str, float]:
+    metrics = json.loads(require_file(path, "record the run again").read_text(encoding="utf-8"))
+    return {heading: _at(metrics, place, path) for heading, place in columns.items()}
+
+
+def _at(metrics: dict, place: str, path: Path) -> float:
+    value = metrics
+    for key in place.split("."):
+        if not isinstance(value, dict) or key not in value:
+            raise InputError(f"{path} has no figure '{place}': record the run again")
+        value = value[key]
+    return float("nan") if value is None else float(value)

@@ -35,8 +35,8 @@ LAYOUTS = {
     "nwpu": "nwpu",
     "ucf_cc_50": "ucf_cc_50",
     "brt": "brt",
-    "synthetic_a": "qnrf",
-    "synthetic_b": "qnrf",
+    "synthetic_a": "sht",
+    "synthetic_b": "sht",
 }
 DOMAINS = ("source", "target")
 

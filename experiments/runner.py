@@ -1,0 +1,120 @@
+"""Run rows of tables: each command once, in order; then record what its figures rest on."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from crowd.errors import InputError
+from crowd.files import write_text
+from crowd.runs import environment
+from experiments.records import record_run
+from experiments.tables import Row, with_predecessors
+
+RUNS = Path("runs")
+RESULTS = Path("results")
+FINISHED = "stages.jsonl"
+
+
+def run_row(row: Row, only: Iterable[int] = ()) -> None:
+    """Run a row's commands for each of its seeds or folds, and record the outcome.
+
+    Commands that are finished are not repeated; one that was interrupted continues where it can.
+    All paths are those of a checkout, from which the command is run: `data/`, `runs/`, `results/`.
+
+    Args:
+        row: of a table.
+        only: seeds or folds to run; all by default.
+
+    Raises:
+        InputError: a data set is missing, a command failed, or a seed is none of the row's.
+    """
+    require_data(row)
+    unknown = set(only) - set(row.repeat_values)
+    if unknown:
+        raise InputError(
+            f"{row.table.name}/{row.name} has no {row.table.repeat_name} {unknown.pop()}; it has "
+            f"{', '.join(map(str, row.repeat_values))}"
+        )
+    for repeat in only or row.repeat_values:
+        for command in row.table.prepare:
+            run_stage(command, RUNS / row.table.name)
+        for one in with_predecessors(row):
+            for stage in one.stages:
+                run_stage(fill_in(stage, row, repeat), work_folder(row, repeat))
+        record_row(row, repeat)
+
+
+def require_data(row: Row) -> None:
+    """Raise `InputError` saying what to download and where to put it."""
+    for path, remedy in row.table.data.items():
+        if not Path(path).exists():
+            raise InputError(f"{row.table.name} needs {path}, which is not here: {remedy}")
+
+
+def work_folder(row: Row, repeat: int) -> Path:
+    """Folder of a table's runs with one seed or fold."""
+    return RUNS / row.table.name / f"{row.table.repeat_name}_{repeat}"
+
+
+def fill_in(text: str, row: Row, repeat: int) -> str:
+    """Put seed or fold and folder into a command or a path."""
+    return text.format(repeat=repeat, work=work_folder(row, repeat).as_posix())
+
+
+def record_folder(row: Row, repeat: int) -> Path:
+    """Where a row's record goes."""
+    return RESULTS / row.table.name / row.name / f"{row.table.repeat_name}_{repeat}"
+
+
+def record_row(row: Row, repeat: int) -> None:
+    """Copy what the row's figures rest on to its record, with the commands and their times."""
+    record = record_folder(row, repeat)
+    folders = [fill_in(place, row, repeat) for place in (row.run, row.result)]
+    also = {name: Path(fill_in(file, row, repeat)) for name, file in row.also.items()}
+    record_run(Path(folders[0]) if row.run else None, record, Path(folders[1]), also)
+    lines = _finished(RUNS / row.table.name) + _finished(work_folder(row, repeat))
+    commands = {*row.table.prepare}
+    for one in with_predecessors(row):
+        commands.update(fill_in(stage, row, repeat) for stage in one.stages)
+    kept = [line for line in lines if line["command"] in commands]
+    write_text(record / FINISHED, "".join(json.dumps(line) + "\n" for line in kept))
+    print(f"recorded {record}")
+
+
+def run_stage(command: str, folder: Path) -> None:
+    """Run `python COMMAND`, once: what is finished stands in `folder/stages.jsonl`."""
+    finished = _finished(folder)
+    if any(line["command"] == command for line in finished):
+        return
+    print(f"\n$ python {command}", flush=True)
+    started, cpu = time.monotonic(), _children_seconds()
+    done = subprocess.run([sys.executable, *shlex.split(command)])
+    if done.returncode:
+        raise InputError(f"stopped at 'python {command}': see its message above, then run it again")
+    line = {
+        "command": command,
+        "seconds": round(time.monotonic() - started, 1),
+        "cpu_seconds": round(_children_seconds() - cpu, 1),
+        "commit": environment()["commit"],
+    }
+    lines = [*finished, line]
+    write_text(folder / FINISHED, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _children_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _finished(folder: Path) -> list[dict]:
+    path = folder / FINISHED
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

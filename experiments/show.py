@@ -1,0 +1,63 @@
+"""Print tables from their records, beside the papers' figures."""
+
+from __future__ import annotations
+
+from crowd.errors import InputError
+from experiments.records import in_words, read_records
+from experiments.runner import RESULTS, require_data
+from experiments.tables import Row, Table, read_rows
+
+
+def show(name: str) -> str:
+    """Lay out the table or the row that `name` stands for; see `experiments.tables.read_rows`."""
+    rows = read_rows(name)
+    table = rows[0].table
+    lines = [[table.title, *table.columns, "records"]]
+    notes = []
+    for row in rows:
+        figures = row_figures(row)
+        if figures is None:
+            lines.append([row.title, *("" for _ in table.columns), missing(row)])
+        else:
+            cells = [in_words([one[name] for one in figures.values()]) for name in table.columns]
+            lines.append([row.title, *cells, f"{len(figures)} of {len(row.repeat_values)}"])
+        if "/" in name and figures and len(figures) > 1:
+            lines += [[f"  {key}", *_single(one, table), ""] for key, one in figures.items()]
+        if row.paper:
+            paper = [str(row.paper.get(name, "")) for name in table.columns]
+            lines.append(["  the paper", *paper, str(row.paper.get("source", ""))])
+        notes += [f"{row.title}: {row.note}"] * bool(row.note)
+    return "\n".join([*_aligned(lines), "", table.protocol, *notes])
+
+
+def row_figures(row: Row) -> dict[str, dict[str, float]] | None:
+    """Return the figures of a row's records by seed or fold; None where there is none."""
+    folder = RESULTS / row.table.name / row.name
+    return read_records(folder, row.table.columns) if folder.is_dir() else None
+
+
+def missing(row: Row) -> str:
+    """Say how to get a row that has no records."""
+    try:
+        require_data(row)
+    except InputError as error:
+        return str(error)
+    return f"python -m experiments run {row.table.name}/{row.name}"
+
+
+def _single(figures: dict[str, float], table: Table) -> list[str]:
+    return [f"{figures[name]:.2f}" for name in table.columns]
+
+
+def _aligned(lines: list[list[str]]) -> list[str]:
+    """Lay out cells in columns: the first to the left, figures to the right, the last as it is."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
+    return [
+        "  ".join(
+            [line[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:], strict=True)]
+            + [line[-1]]
+        ).rstrip()
+        for line in lines
+    ]
+

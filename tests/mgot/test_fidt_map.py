@@ -73,3 +73,10 @@ def test_a_head_in_the_first_row_peaks_in_the_second_and_is_marked_where_it_is()
 def test_refuses_what_are_no_heads(points):
     with pytest.raises(InputError, match="heads must be finite"):
         fidt_map(points, 8, 8)
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_head_in_a_large_photo_needs_no_warning():
+    values = fidt_map([[10.5, 10.5]], 40, 2048)
+    assert values[10, 10] == 1
+    assert (values[:, 1000:] == 0).all()

@@ -42,7 +42,7 @@ def record_run(
 
 
 def read_records(folder: Path, columns: Mapping[str, str] = ERRORS) -> dict[str, dict[str, float]]:
-    """Return the figures of all records `folder/seed_*` or `folder/fold_*`, by their names.
+    """Return the figures of all records of a row, `folder/seed_1` and its like, by their names.
 
     Args:
         folder: of a row's records.
@@ -52,9 +52,9 @@ def read_records(folder: Path, columns: Mapping[str, str] = ERRORS) -> dict[str,
         InputError: there is no record, or one lacks a figure.
     """
     require_folder(folder, "name a folder of records")
-    records = sorted([*folder.glob("seed_*"), *folder.glob("fold_*")])
+    records = sorted(folder.glob("*_[0-9]*"))
     if not records:
-        raise InputError(f"{folder} holds no record seed_… or fold_…: record a run there first")
+        raise InputError(f"{folder} holds no record such as seed_1: record a run there first")
     return {record.name: _figures(record / "test" / "metrics.json", columns) for record in records}
 
 
@@ -65,9 +65,10 @@ def mean_and_std(figures: list[float]) -> tuple[float, float | None]:
 
 
 def in_words(figures: list[float]) -> str:
-    """Mean ± std as tables print it."""
+    """Mean ± std as tables print it: two decimals, three below 1."""
     mean, deviation = mean_and_std(figures)
-    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+    digits = 2 if abs(mean) >= 1 else 3
+    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 
 
 def _figures(path: Path, columns: Mapping[str, str]) -> dict[str, float]:

@@ -43,12 +43,17 @@ def run_row(row: Row, only: Iterable[int] = ()) -> None:
             f"{', '.join(map(str, row.repeat_values))}"
         )
     for repeat in only or row.repeat_values:
-        for command in row.table.prepare:
-            run_stage(command, RUNS / row.table.name)
-        for one in with_predecessors(row):
-            for stage in one.stages:
-                run_stage(fill_in(stage, row, repeat), work_folder(row, repeat))
+        for stage in stages_of(row):
+            # What does not depend on seed or fold is done once for all of them.
+            common = not any(mark in stage for mark in ("{work}", "{repeat}"))
+            folder = RUNS / row.table.name if common else work_folder(row, repeat)
+            run_stage(fill_in(stage, row, repeat), folder)
         record_row(row, repeat)
+
+
+def stages_of(row: Row) -> list[str]:
+    """All commands that a row takes, those of the table and of the rows before it included."""
+    return [*row.table.prepare, *(stage for one in with_predecessors(row) for stage in one.stages)]
 
 
 def require_data(row: Row) -> None:
@@ -80,9 +85,7 @@ def record_row(row: Row, repeat: int) -> None:
     also = {name: Path(fill_in(file, row, repeat)) for name, file in row.also.items()}
     record_run(Path(folders[0]) if row.run else None, record, Path(folders[1]), also)
     lines = _finished(RUNS / row.table.name) + _finished(work_folder(row, repeat))
-    commands = {*row.table.prepare}
-    for one in with_predecessors(row):
-        commands.update(fill_in(stage, row, repeat) for stage in one.stages)
+    commands = {fill_in(stage, row, repeat) for stage in stages_of(row)}
     kept = [line for line in lines if line["command"] in commands]
     write_text(record / FINISHED, "".join(json.dumps(line) + "\n" for line in kept))
     print(f"recorded {record}")

@@ -46,7 +46,7 @@ def missing(row: Row) -> str:
 
 
 def _single(figures: dict[str, float], table: Table) -> list[str]:
-    return [f"{figures[name]:.2f}" for name in table.columns]
+    return [in_words([figures[name]]) for name in table.columns]
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:
@@ -60,4 +60,3 @@ def _aligned(lines: list[list[str]]) -> list[str]:
         ).rstrip()
         for line in lines
     ]
-

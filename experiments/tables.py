@@ -1,10 +1,11 @@
 """Tables as data: one folder a table, one YAML file a row, with the commands that make its figures.
 
-    experiments/tables/NAME/table.yml     title, protocol, columns, data sets
-    experiments/tables/NAME/ROW.yml       a row: what it is, the rows it builds on, its commands
+    experiments/rows/NAME/table.yml     title, protocol, columns, data sets
+    experiments/rows/NAME/ROW.yml       a row: what it is, the rows it builds on, its commands
 
 A row's commands are those of the README, without `python`. `{repeat}` stands for the seed or fold
-and `{work}` for the folder of the table's runs with it, such as runs/synthetic/seed_1.
+and `{work}` for the folder of the table's runs with it, such as runs/synthetic/seed_1; a command
+with neither is run once for all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import yaml
 
 from crowd.errors import InputError
 
-FOLDER = Path(__file__).parent / "tables"
+FOLDER = Path(__file__).parent / "rows"
 TABLE_FILE = "table.yml"
 
 
@@ -31,7 +32,7 @@ class Table:
         protocol: what was trained on what, and what chose the checkpoint.
         columns: heading -> place of the figure in a record's metrics.json, joined by dots.
         data: data set's path below `data/` -> where to get it and how to lay it out.
-        repeats: what its runs differ in, "seed" or "fold", and the values.
+        repeats: what its runs differ in, such as "seed" or "fold", and the values.
         prepare: commands that all rows and repeats share.
     """
 

@@ -8,13 +8,16 @@ as many as possible; every annotated head brings a small and a large radius.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
 from crowd.evaluation import errors_table
+from crowd.files import write_text
 from crowd.metrics import counting_errors, localization, pool_localization
 from crowd.progress import progress
 from mgot.point_files import ANNOTATED, PREDICTED, read_points_file
@@ -62,6 +65,7 @@ def build_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--ground_truth", type=str, required=True, help="annotated points, a line a photo")
     add("--predictions", type=str, required=True, help="predicted points, a line a photo")
+    add("--output", type=str, help="folder to write metrics.json to")
     return parser
 
 
@@ -80,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any((heads[:, 2:4] < 0).any() for heads in annotated.values()):
         raise InputError(f"{arguments.ground_truth} holds negative radii: correct them")
     errors, scores = score(annotated, predicted)
+    if arguments.output:
+        metrics = {"photos": len(annotated), **errors, "localization": scores}
+        write_text(Path(arguments.output) / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     print(errors_table({f"{len(annotated)} photos": errors}))
     print(localization_table(scores))
 

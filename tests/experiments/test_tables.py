@@ -1,0 +1,185 @@
+"""Tables as data: read, run, recorded and shown."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments import records, runner, tables
+from experiments.__main__ import main
+
+ROOT = Path(tables.__file__).parent.parent
+TRAIN = """
+import json, pathlib, sys
+run = pathlib.Path(sys.argv[1]); mae = float(sys.argv[2])
+(run / "test").mkdir(parents=True, exist_ok=True)
+for name in ("config.yml", "environment.json", "log.jsonl", "best.pth"):
+    (run / name).write_text("{}")
+(run / "test" / "predictions.csv").write_text("name,actual,predicted")
+(run / "test" / "metrics.json").write_text(json.dumps({"mae": mae, "deep": {"f1": 0.5}}))
+with open("calls.txt", "a") as calls: calls.write(f"{run.name} {mae}\\n")
+"""
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Write a table of two rows, the second after the first, into an empty folder; go there."""
+    folder = tmp_path / "tables"
+    (tmp_path / "train.py").write_text(TRAIN)
+    values = {
+        "title": "Toy",
+        "protocol": "No photo was harmed.",
+        "columns": {"MAE": "mae", "F1": "deep.f1"},
+        "repeats": {"seed": [1, 2]},
+    }
+    rows = {
+        "first": {
+            "title": "First",
+            "place": 1,
+            "run": "{work}/first",
+            "result": "{work}/first/test",
+            "stages": ["train.py {work}/first {repeat}"],
+            "paper": {"MAE": 76.2, "source": "Table 9"},
+        },
+        "second": {
+            "title": "Second",
+            "place": 2,
+            "run": "{work}/second",
+            "result": "{work}/second/test",
+            "after": ["first"],
+            "stages": ["train.py {work}/second 1{repeat}"],
+        },
+    }
+
+    def write(name="toy", table=(), **changes):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "table.yml").write_text(
+            yaml.safe_dump(values | dict(table), sort_keys=False)
+        )
+        for row, contents in rows.items():
+            contents = contents | changes.get(row, {})
+            (folder / name / f"{row}.yml").write_text(yaml.safe_dump(contents))
+
+    write()
+    monkeypatch.chdir(tmp_path)
+    for function in (tables.read_table, tables.read_rows, tables.with_predecessors):
+        monkeypatch.setattr(function, "__defaults__", (folder,))
+    monkeypatch.setattr(tables.table_names, "__defaults__", (folder,))
+    return write
+
+
+def calls():
+    return Path("calls.txt").read_text().splitlines()
+
+
+def test_a_row_runs_what_comes_before_it_and_nothing_twice(table, capsys):
+    main(["run", "toy/second"])
+    assert calls() == ["first 1.0", "second 11.0", "first 2.0", "second 12.0"]
+    main(["run", "toy"])
+    assert len(calls()) == 4
+    names = sorted(p.as_posix() for p in Path("results/toy/first/seed_2").rglob("*") if p.is_file())
+    expected = [*records.OF_RUN, "stages.jsonl", *(f"test/{n}" for n in records.OF_RESULT)]
+    assert names == sorted(f"results/toy/first/seed_2/{name}" for name in expected)
+    lines = Path("results/toy/second/seed_1/stages.jsonl").read_text().splitlines()
+    assert [json.loads(line)["command"].split()[1] for line in lines] == [
+        "runs/toy/seed_1/first",
+        "runs/toy/seed_1/second",
+    ]
+
+
+def test_show_gives_mean_and_deviation_beside_the_paper(table, capsys):
+    main(["run", "toy/first"])
+    capsys.readouterr()
+    main(["show", "toy"])
+    out = capsys.readouterr().out
+    assert re.search(r"First +1\.50 ± 0\.71 +0\.500 ± 0\.000 +2 of 2", out)
+    assert re.search(r"the paper +76\.2 +Table 9", out)
+    assert "python -m experiments run toy/second" in out
+    assert "No photo was harmed." in out
+    main(["show", "toy/first"])
+    assert re.search(r"seed_2 +2\.00 +0\.500", capsys.readouterr().out)
+
+
+def test_one_seed_can_be_run_alone(table):
+    main(["run", "toy/first", "--only", "2"])
+    assert calls() == ["first 2.0"]
+    assert len(records.read_records(Path("results/toy/first"), {"MAE": "mae"})) == 1
+
+
+def test_a_failed_command_leaves_no_record_and_is_repeated(table, capsys):
+    table(first={"stages": ["-c 'raise SystemExit(3)'"]})
+    for _ in range(2):
+        with pytest.raises(SystemExit) as stopped:
+            main(["run", "toy/first"])
+        assert stopped.value.code == 2
+    assert not Path("results").exists()
+    table()
+    main(["run", "toy/first"])
+    assert Path("results/toy/first/seed_1/test/metrics.json").is_file()
+
+
+def test_missing_data_is_named_with_its_remedy(table, capsys):
+    table(table={"data": {"data/moon": "download it from the moon to data/moon"}})
+    with pytest.raises(SystemExit):
+        main(["run", "toy/first"])
+    error = capsys.readouterr().err
+    assert "data/moon" in error
+    assert "from the moon" in error
+    main(["show", "toy"])
+    assert "from the moon" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["run"], "say what to run"),
+        (["run", "toi"], "did you mean 'toy'"),
+        (["run", "toy/third"], "first, second"),
+        (["run", "toy/first", "--only", "7"], "has no seed 7"),
+        (["shw"], "invalid choice"),
+    ],
+)
+def test_bad_input_is_one_sentence(table, capsys, argv, says):
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert says in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"first": {"colour": 1}}, "unknown key 'colour'"),
+        ({"first": {"after": ["third"]}}, "comes after 'third'"),
+        ({"first": {"after": ["second"]}}, "comes after itself"),
+    ],
+)
+def test_a_wrong_file_is_named(table, capsys, changes, says):
+    table(**changes)
+    with pytest.raises(SystemExit):
+        main(["run", "toy/first"])
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", tables.table_names())
+def test_every_table_of_ours_can_be_read_and_its_commands_exist(name):
+    rows = tables.read_table(name)[1]
+    assert rows
+    assert [row.place for row in rows] == list(range(1, len(rows) + 1))
+    for row in rows:
+        assert "source" in row.paper or not row.paper
+        assert set(row.paper) - {"source"} <= set(row.table.columns)
+        for command in [*row.table.prepare, *row.stages]:
+            words = shlex.split(runner.fill_in(command, row, row.repeat_values[0]))
+            module = (
+                words[1].replace(".", "/") if words[0] == "-m" else words[0].removesuffix(".py")
+            )
+            assert (ROOT / f"{module}.py").is_file() or (ROOT / module / "__main__.py").is_file()
+            for word in words:
+                if word.endswith(".yml"):
+                    assert (ROOT / word).is_file(), word

@@ -1,16 +1,31 @@
-"""The demo: synthetic photos, every stage of GST by the README's commands, a table, pictures."""
+"""The demo: drawn photos, every stage of both papers by the README's commands, tables, pictures."""
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from crowd.errors import InputError
+from crowd.evaluation import errors_table
+from crowd.files import atomic_path
 from crowd.runs import ROOT
 from experiments import figures
+
+TRANSFER = "mgot/configs/synthetic.yml"
+PEAKS = 3
+SCHEDULE = "--lr_schedule cosine --batch_size 8 --ema 0.98 --print_freq 10"
+# Rows of MGOT's table -> folders of their tests below `mgot/`.
+MGOT_ROWS = {
+    "source only": "mgot_synthetic_a/target",
+    "pseudo label": "mgot_synthetic/retrained/test",
+    "DAOT": "mgot_synthetic/daot/test",
+    "MGOT": "mgot_synthetic/finetuned/test",
+}
 
 
 def gst_stages(folder: Path) -> list[str]:
@@ -29,16 +44,92 @@ def gst_stages(folder: Path) -> list[str]:
     ]
 
 
+def mgot_stages(folder: Path) -> list[str]:
+    """The commands of the README's documented order, from the streets to the stadiums."""
+    data, runs = folder / "domains", folder / "mgot"
+    work, target = runs / "mgot_synthetic", data / "synthetic_b_fidt"
+    where = f"--config {TRANSFER} --data_root {data} --runs_root {runs}"
+    daot = f"--selected_result {work}/daot.npy --corresponding_weight {work}/daot_weight.npy"
+    synthetic = "-m crowd.synthetic --layout sht --images 40 --seed 1"
+    per_domain = [
+        f"{stage} {where} --domain {domain}"
+        for domain in ("source", "target")
+        for stage in ("-m mgot.patches", "-m mgot.features", "k_means_elbow.py", "k_means.py")
+    ]
+    return [
+        f"{synthetic} --domain a --root {data}/synthetic_a",
+        f"{synthetic} --domain b --root {data}/synthetic_b",
+        *(f"-m mgot.fidt {where} --domain {domain}" for domain in ("source", "target")),
+        f"-m mgot.train_baseline {where} --domain source --epochs 60 --lr 1e-3 {SCHEDULE}",
+        _test(runs / "mgot_synthetic_a/best.pth", target, runs / MGOT_ROWS["source only"]),
+        f"-m mgot.pseudo_label {where}",
+        f"-m mgot.train_baseline {where} --domain target --epochs 30 --lr 1e-4 {SCHEDULE}",
+        _test(work / "retrained/best.pth", target, runs / MGOT_ROWS["pseudo label"]),
+        *per_domain,
+        f"k_means_ot_weight.py {where} --alignment daot {daot}",
+        f"train_baseline_weight.py {where} {daot} --save_dir {work}/daot --epochs 15 --lr 1e-4 "
+        f"{SCHEDULE}",
+        _test(work / "daot/last.pth", target, runs / MGOT_ROWS["DAOT"]),
+        f"k_means_ot_weight.py {where}",
+        f"train_baseline_weight.py {where} --epochs 15 --lr 1e-4 {SCHEDULE}",
+        _test(work / "finetuned/last.pth", target, runs / MGOT_ROWS["MGOT"]) + " --visual",
+    ]
+
+
+def _test(checkpoint: Path, data: Path, output: Path) -> str:
+    return f"-m mgot.test --save_path {checkpoint} --data_dir {data} --output {output}"
+
+
 def run(folder: str | Path) -> None:
     """Run every stage into `folder`, then draw its pictures. Raises `InputError` if one fails."""
     folder = Path(folder)
     started = time.monotonic()
-    for stage in gst_stages(folder):
+    for stage in [*gst_stages(folder), *mgot_stages(folder)]:
         print(f"\n$ python {stage}", flush=True)
         done = subprocess.run([sys.executable, *shlex.split(stage)], cwd=ROOT)
         if done.returncode:
             raise InputError(f"the demo stopped at 'python {stage}': see its message above")
     pictures = figures.draw_gst(folder / "processed", folder / "gst", folder / "pictures")
+    pictures += collect_mgot(folder / "mgot" / "mgot_synthetic", folder / "pictures")
+    print("\nGST, trained and tested on streets")
+    print(gst_table(folder / "gst" / "test"))
+    print("\nMGOT, trained on streets, tested on stadiums whose annotations it never saw")
+    print(mgot_table(folder / "mgot"))
     print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Pictures:")
     for picture in pictures:
         print(f"  {picture}")
+
+
+def gst_table(test: Path) -> str:
+    """Errors of GST's counter, beside those of guessing the training median."""
+    metrics = _metrics(test)
+    return errors_table({"GST": metrics, "guessing the training median": metrics["guessing"]})
+
+
+def mgot_table(runs: Path) -> str:
+    """Errors of every step of the adaptation, beside those of guessing the source's median."""
+    rows = {name: _metrics(runs / place) for name, place in MGOT_ROWS.items()}
+    guessing = {"guessing the source's median": rows["source only"]["guessing"]}
+    return errors_table(rows | guessing)
+
+
+def _metrics(test: Path) -> dict:
+    return json.loads((test / "metrics.json").read_text(encoding="utf-8"))
+
+
+def collect_mgot(work: Path, output: Path) -> list[Path]:
+    """Copy the pictures that the stages drew into `output` and return their paths."""
+    peaks = sorted((work / "finetuned" / "test" / "visual").glob("*_peaks.jpg"))[:PEAKS]
+    drawn = {
+        "elbow.png": work / "target_elbow.png",
+        "source_clusters.png": work / "source_clusters.png",
+        "target_clusters.png": work / "target_clusters.png",
+        "matches.jpg": work / "synthetic_cluster_ot.jpg",
+        **{f"peaks_{number}.jpg": path for number, path in enumerate(peaks, start=1)},
+    }
+    pictures = []
+    for name, source in drawn.items():
+        pictures.append(output / f"mgot_{name}")
+        with atomic_path(pictures[-1]) as part:
+            shutil.copyfile(source, part)
+    return pictures

@@ -5,9 +5,8 @@ from crowd.errors import command
 from crowd.synthetic import DOMAINS, LAYOUTS, make_dataset
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    """Read the arguments and write the data set."""
+def build_parser() -> ArgumentParser:
+    """Arguments of the command."""
     parser = ArgumentParser(
         prog="python -m crowd.synthetic",
         description="Write a data set of synthetic crowds with exact head centres.",
@@ -20,7 +19,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--domain", type=str, default="a", help=f"{' or '.join(DOMAINS)}")
     parser.add_argument("--width", type=int, default=680, help="width of the photos in pixels")
     parser.add_argument("--height", type=int, default=512, help="height of the photos in pixels")
-    arguments = parser.read(argv)
+    return parser
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Read the arguments and write the data set."""
+    arguments = build_parser().read(argv)
     make_dataset(
         arguments.root,
         arguments.layout,

@@ -1,0 +1,77 @@
+"""Every command that the README, the demo and the tables give is accepted by its own parser."""
+
+import importlib
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from experiments import demo, runner, tables
+
+ROOT = Path(demo.__file__).parent.parent
+# Commands whose parser is made elsewhere than in their own build_parser.
+PARSERS = {
+    "mgot.train_baseline": "mgot.arguments:baseline_parser",
+    "k_means_ot_weight": "mgot.selection_arguments:build_parser",
+    "train_baseline_weight": "mgot.arguments:weight_parser",
+    "experiments": "experiments.__main__:build_parser",
+    "crowd.synthetic": "crowd.synthetic.__main__:build_parser",
+}
+
+
+def load(name):
+    """Import a module by its dotted name, or a script whose name Python could not import."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        path = ROOT / f"{name.replace('.', '/')}.py"
+        spec = importlib.util.spec_from_file_location(name.replace(".", "_"), path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+
+def accept(words):
+    """Parse `-m module …` or `script.py …` as the command itself would."""
+    if words[0] == "-m":
+        name, arguments = words[1], words[2:]
+    else:
+        name, arguments = words[0].removesuffix(".py").replace("/", "."), words[1:]
+    module, _, function = PARSERS.get(name, f"{name}:build_parser").partition(":")
+    getattr(load(module), function)().read(arguments)
+
+
+def readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if len(words) > 1 and words[0] == "python":
+                yield " ".join(map(shlex.quote, words[1:]))
+
+
+def rows():
+    for name in tables.table_names():
+        for row in tables.read_table(name)[1]:
+            for stage in runner.stages_of(row):
+                yield runner.fill_in(stage, row, row.repeat_values[0])
+
+
+@pytest.fixture(autouse=True)
+def in_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_a_wrong_command_is_not_accepted():
+    with pytest.raises(Exception, match="unknown argument"):
+        accept(shlex.split("k_means.py --no"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    sorted({*readme(), *rows(), *demo.gst_stages(Path("d")), *demo.mgot_stages(Path("d"))}),
+)
+def test_commands_are_accepted(command):
+    accept(shlex.split(command))

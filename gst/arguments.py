@@ -10,6 +10,7 @@ from jsonargparse import ActionYesNo, Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from crowd.configuration import ArgumentParser
+from crowd.engine import PRECISIONS
 from crowd.errors import InputError
 from gst.models import MODELS
 
@@ -71,7 +72,7 @@ def _add_training(group) -> None:
     add("--lr-schedule", choices=("constant", "cosine"), default="constant")
     add("--weight-decay", type=NonNegativeFloat, default=1e-5)
     add("--ema", type=NonNegativeFloat, default=0.0, help="decay of averaged weights; 0: none")
-    add("--precision", choices=("auto", "float32"), default="auto", help="auto: bfloat16 on GPUs")
+    add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 on GPUs alone")
 
 
 def _add_kernel(group) -> None:

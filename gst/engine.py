@@ -47,7 +47,7 @@ def batch_losses(model: nn.Module, batch: Batch, device: torch.device, amp: bool
     the losses are always float32.
     """
     images = to_device(batch.images, device)
-    with mixed_precision(amp):
+    with mixed_precision(amp, device):
         if model.has_attention:
             density, attention = model(images, with_attention=True)
         else:
@@ -79,7 +79,7 @@ def train_one_epoch(
         device: where to compute.
         epoch: for the progress bar and messages.
         average: moving average of the weights, updated after every step.
-        amp: run the model in bfloat16 (CUDA only).
+        amp: run the model in bfloat16.
         **kernel_options: of `gst.kernel.transport_kernel`.
 
     Raises:

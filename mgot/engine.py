@@ -25,7 +25,7 @@ def batch_losses(
     float32.
     """
     images = to_device(batch.images, device)
-    with mixed_precision(amp):
+    with mixed_precision(amp, device):
         prediction = model(images)
     heads = batch.heads if ssim_weight else [torch.zeros(0, 2) for _ in batch.heads]
     losses = fidt_loss(
@@ -60,7 +60,7 @@ def train_one_epoch(
         device: where to compute.
         epoch: for the progress bar and messages.
         average: moving average of the weights, updated after every step.
-        amp: run the model in bfloat16 (CUDA only).
+        amp: run the model in bfloat16.
         ssim_weight: of I-SSIM in the loss (`mgot.losses.fidt_loss`).
 
     Raises:

@@ -2,8 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
+from crowd.engine import can_mix, mixed_precision
 from crowd.errors import InputError
 from crowd.evaluation import PhotoCount, errors_of, errors_table, guessing_errors
 from crowd.photos import Preprocessing
@@ -74,3 +76,15 @@ def test_another_recipe_cannot_be_continued(tmp_path):
     make(crop_size=64).resume(tmp_path)
     with pytest.raises(InputError, match="crop_size 64 became 96"):
         make(crop_size=96).resume(tmp_path)
+
+
+def test_bfloat16_on_a_cpu_is_asked_for_and_never_automatic():
+    cpu = torch.device("cpu")
+    assert not can_mix(cpu, "auto")
+    assert not can_mix(cpu, "float32")
+    assert can_mix(cpu, "bfloat16")
+    layer, x = torch.nn.Linear(4, 4), torch.randn(2, 4)
+    with mixed_precision(True, cpu):
+        assert layer(x).dtype == torch.bfloat16
+    with mixed_precision(False, cpu):
+        assert layer(x).dtype == torch.float32

@@ -13,8 +13,8 @@ import yaml
 from PIL import Image
 
 from crowd.errors import InputError
-from crowd.files import read_array, write_text
-from crowd.images import list_images, open_image, read_orientation
+from crowd.files import read_array, read_yaml, write_text
+from crowd.images import list_images, open_image, read_orientation, read_size
 from crowd.progress import progress
 from GS2D.fitting import fit_gaussians
 from GS2D.store import (
@@ -78,9 +78,8 @@ def read_points(photo: Path) -> np.ndarray:
 
 def _photo_size(photo: Path) -> tuple[int, int]:
     """Width and height of the upright photo, without decoding its pixels."""
-    orientation = read_orientation(photo)
-    with Image.open(photo) as image:
-        return image.size if orientation < 5 else image.size[::-1]
+    size = read_size(photo)
+    return size if read_orientation(photo) < 5 else size[::-1]
 
 
 def keep_settings(folder: Path, settings: FitSettings, overwrite: bool) -> int:
@@ -94,7 +93,7 @@ def keep_settings(folder: Path, settings: FitSettings, overwrite: bool) -> int:
     values = dataclasses.asdict(settings)
     del values["backend"]
     present = any(path.parent.glob(f"*{SUFFIX}"))
-    old = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    old = read_yaml(path, "remove it and fit again") if path.is_file() else None
     if old is None and present and not overwrite:
         return 0
     if old != values and present and not overwrite:

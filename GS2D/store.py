@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from crowd.errors import InputError
-from crowd.files import read_h5, write_h5
+from crowd.files import open_h5, read_dataset, read_h5, write_h5
 
 FOLDER = "gs_params"
 SUFFIX = "_gs_params.h5"
@@ -80,6 +79,6 @@ def _fault(params: np.ndarray) -> str | None:
 
 def read_losses(path: str | os.PathLike) -> tuple[float, float]:
     """Read render loss and shape loss; NaN, NaN where the file does not tell (released files)."""
-    with h5py.File(path, "r") as file:
-        losses = file["losses"][()] if "losses" in file else (np.nan, np.nan)
-    return float(losses[0]), float(losses[1])
+    with open_h5(path, _REMEDY) as file:
+        losses = read_dataset(file, "losses", _REMEDY) if "losses" in file else (np.nan, np.nan)
+        return float(losses[0]), float(losses[1])

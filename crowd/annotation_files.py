@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import h5py
 import numpy as np
-import scipy.io
 
 from crowd.errors import InputError
 from crowd.files import require_file
+from crowd.mat_child import read_mat
 
 REPLACE = "copy it again from the data set, or take the photo out"
 
@@ -68,51 +67,7 @@ def read_mat_points(path: Path, key: str) -> np.ndarray:
     Raises `InputError` when the file is missing, damaged, or has no such key.
     """
     path = require_file(path, "every photo needs its annotation beside it; " + REPLACE)
-    # scipy and h5py raise almost anything on a damaged file, from zlib.error to MemoryError.
-    try:
-        values = _read_mat_h5(path, key) if h5py.is_hdf5(path) else _read_mat_v5(path, key)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{path} is damaged or not a MATLAB file: {REPLACE}") from error
-    return as_points(values, path)
-
-
-def _read_mat_v5(path: Path, key: str) -> np.ndarray:
-    content = scipy.io.loadmat(path, appendmat=False)
-    _require_key(path, key, content)
-    value = content[key]
-    while isinstance(value, np.ndarray | np.void) and value.dtype.hasobject:
-        names = value.dtype.names
-        if names:
-            value = value["location" if "location" in names else names[0]]
-        elif value.size:
-            value = value.flat[0]
-        else:
-            return np.zeros((0, 2))
-    return value
-
-
-def _read_mat_h5(path: Path, key: str) -> np.ndarray:
-    """Version 7.3 is HDF5: arrays transposed, cells as references, empty ones as their shape."""
-    with h5py.File(path, "r") as file:
-        _require_key(path, key, file)
-        node = file[key]
-        while True:
-            if isinstance(node, h5py.Group):
-                node = node["location" if "location" in node else next(iter(node))]
-            elif node.attrs.get("MATLAB_empty", 0) or not node.size:
-                return np.zeros((0, 2))
-            elif h5py.check_ref_dtype(node.dtype):
-                node = file[node[()].flat[0]]
-            else:
-                return node[()].T
-
-
-def _require_key(path: Path, key: str, content) -> None:
-    if key not in content:
-        present = ", ".join(name for name in content if not name.startswith(("_", "#"))) or "none"
-        raise InputError(f"{path} has no '{key}' (it holds: {present}): check --layout")
+    return as_points(read_mat(path, key), path)
 
 
 def read_jhu_rows(path: Path) -> np.ndarray:
@@ -141,5 +96,6 @@ def read_jhu_rows(path: Path) -> np.ndarray:
 def read_nwpu_json(path: Path) -> np.ndarray:
     """Read the points of an NWPU-Crowd JSON file, float32 [N, 2]."""
     content = read_json(path)
-    _require_key(path, "points", content)
+    if "points" not in content:
+        raise InputError(f"{path} has no 'points': check --layout")
     return as_points(content["points"], path)

@@ -12,7 +12,7 @@ import jsonargparse
 import yaml
 
 from crowd.errors import InputError
-from crowd.files import require_file
+from crowd.files import read_yaml
 
 
 class _Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -56,13 +56,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
 
     def _check_keys(self, file: Path) -> bool:
         """Return whether a YAML file sets anything; raise `InputError` for what it may not set."""
-        require_file(file, "name an existing YAML file with --config")
-        try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(values, dict):
-            raise InputError(f"{file} must hold 'key: value' lines")
+        values = read_yaml(file, "name an existing, valid YAML file with --config")
         for key, value in values.items():
             dest = str(key).replace("-", "_")
             if dest not in self.known_keys():

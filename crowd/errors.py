@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 
@@ -12,7 +13,10 @@ class InputError(Exception):
 
     def __init__(self, message: str):
         # torch's DataLoader raises a worker's error anew with its traceback as the message.
-        super().__init__(message.rsplit("InputError: ", 1)[-1].strip())
+        message = message.rsplit("InputError: ", 1)[-1].strip()
+        # Names come from files: none may break the line, steer the terminal or fail to print.
+        message = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message)
+        super().__init__(message.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def command(main: Callable) -> Callable:

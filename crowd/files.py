@@ -10,8 +10,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import yaml
 
 from crowd.errors import InputError
+
+# No map, list or centre of ours comes near it; a damaged header may ask for any amount.
+LARGEST_ARRAY = 2**31
 
 
 def require_folder(path: str | os.PathLike, remedy: str) -> Path:
@@ -86,8 +90,11 @@ def read_array(path: str | os.PathLike, remedy: str) -> np.ndarray:
     """Read an `.npy` file that holds numbers; raise `InputError` with `remedy` otherwise."""
     path = require_file(path, remedy)
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with open(path, "rb") as file:
+            # numpy.load would also open archives and, if it was let, pickles.
+            return np.lib.format.read_array(file, allow_pickle=False)
+    # A damaged header may ask for any memory, and parsing it may end in almost anything.
+    except Exception as error:
         raise InputError(f"{path} is not a readable array file: {remedy}") from error
 
 
@@ -100,12 +107,73 @@ def write_h5(path: str | os.PathLike, **datasets: np.ndarray) -> None:
 
 
 def read_h5(path: str | os.PathLike, name: str, remedy: str) -> np.ndarray:
-    """Read one dataset of an h5 file; raise `InputError` when it is missing or cut short."""
+    """Read one dataset of an h5 file.
+
+    Raises `InputError` when it is missing, cut short, no array of numbers, or above 2 GiB.
+    """
+    with open_h5(path, remedy) as file:
+        return read_dataset(file, name, remedy)
+
+
+@contextlib.contextmanager
+def open_h5(path: str | os.PathLike, remedy: str) -> Iterator[h5py.File]:
+    """Open an h5 file for reading; raise `InputError` when it, or what is read, is damaged."""
     path = require_file(path, remedy)
     try:
         with h5py.File(path, "r") as file:
-            if name not in file:
-                raise InputError(f"{path} has no dataset '{name}': {remedy}")
-            return file[name][()]
-    except (OSError, RuntimeError) as error:
+            yield file
+    except InputError:
+        raise
+    # h5py turns a damaged structure into almost any exception, whenever that part is first read.
+    except Exception as error:
         raise InputError(f"{path} is damaged or no h5 file: {remedy}") from error
+
+
+def read_dataset(file: h5py.File, name: str, remedy: str) -> np.ndarray:
+    """Read a dataset of numbers of an open file; raise `InputError` as `read_h5` does."""
+    if name not in file:
+        raise InputError(f"{file.filename} has no dataset '{name}': {remedy}")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iufb":
+        raise InputError(f"{file.filename}: '{name}' holds values that are not numbers: {remedy}")
+    # A few bytes of compressed or absent chunks may stand for any size.
+    if dataset.nbytes > LARGEST_ARRAY:
+        raise InputError(
+            f"{file.filename}: '{name}' would take {dataset.nbytes / 2**30:.0f} GiB, more than any "
+            f"such array needs: {remedy}"
+        )
+    return dataset[()]
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe loading without anchors, of which a few lines can stand for any amount of memory."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                f"'*{event.anchor}' refers to another value: write it out",
+                event.start_mark,
+            )
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
+    """Read the 'key: value' lines of a YAML file; an empty one gives an empty dictionary.
+
+    Only plain values are made, whatever tags the file holds. Raises `InputError` otherwise.
+    """
+    path = require_file(path, remedy)
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+    # Dates, tags and deep nesting raise more than YAMLError.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path} is not valid YAML ({reason}): {remedy}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold 'key: value' lines: {remedy}")
+    return values

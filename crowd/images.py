@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
 from crowd.errors import InputError
 from crowd.files import atomic_path, require_file, require_folder
@@ -54,6 +54,12 @@ def read_orientation(path: str | os.PathLike) -> int:
         return _orientation(image)
 
 
+def read_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Read a photo's (width, height) as stored, before any EXIF rotation, without decoding."""
+    with _opened(path) as image:
+        return image.size
+
+
 def _orientation(image: Image.Image) -> int:
     value = image.getexif().get(ExifTags.Base.Orientation, 1)
     return value if value in range(1, 9) else 1
@@ -64,12 +70,14 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     path = require_file(path, "check the path")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path} has too many pixels to be a photo: scale it down") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    # Pillow's readers of damaged files raise almost anything, from struct.error to IndexError.
+    except Exception as error:
         raise InputError(
             f"{path} is truncated or not a picture: copy or download it again, or remove it"
         ) from error

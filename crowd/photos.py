@@ -10,12 +10,12 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
-import yaml
 
 from crowd.errors import InputError
+from crowd.files import read_yaml
 from crowd.images import read_image
 from crowd.processed import SETTINGS
-from crowd.resizing import SHORT, resize_photo
+from crowd.resizing import INTERPOLATIONS, JPEG_LIMIT, SHORT, resize_photo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,15 @@ class Preprocessing:
     interpolation: str = "bilinear"
     mean: Sequence[float] = (0.485, 0.456, 0.406)
     std: Sequence[float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self):
+        """Raise `ValueError` or `TypeError` for values, read from a file, that cannot be."""
+        if not 1 <= self.min_size <= min(self.max_size, JPEG_LIMIT):
+            raise ValueError(f"sizes {self.min_size} to {self.max_size}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation {self.interpolation}")
+        if not len(self.mean) == len(self.std) == 3 or not min(self.std) > 0:
+            raise ValueError(f"mean {self.mean} and std {self.std}")
 
 
 Kind = TypeVar("Kind", bound=Preprocessing)
@@ -59,15 +68,12 @@ def read_preprocessing(
     if not path.is_file():
         return kind()
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        known = {field: values[name] for field, name in names.items()}
-        if not 1 <= known["min_size"] <= known["max_size"]:
-            raise ValueError
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        values = read_yaml(path, f"run {command} again")
+        return kind(**{field: values[name] for field, name in names.items()})
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is damaged or of a set for another method: run {command} again"
         ) from error
-    return kind(**known)
 
 
 def read_photo(path: str | os.PathLike, preprocessing: Preprocessing) -> np.ndarray:

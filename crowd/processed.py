@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from crowd.errors import InputError
 from crowd.files import read_array, require_folder
-from crowd.images import list_images, open_image
+from crowd.images import list_images
 
 SETTINGS = "preprocess.yml"
 PREPROCESS = "preprocess the set again (preprocess_dataset_ucf.py; for MGOT python -m mgot.fidt)"
@@ -61,15 +60,6 @@ def read_annotation(path: Path, columns: int | None = None) -> np.ndarray:
     if points.dtype.kind not in "fiu" or not np.isfinite(points).all():
         raise InputError(f"{file} holds values that are no coordinates: {PREPROCESS}")
     return points.astype(np.float32)
-
-
-def photo_size(path: Path) -> tuple[int, int]:
-    """Return (width, height) as stored, without decoding; raise `InputError` for no picture."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError):
-        return open_image(path).size
 
 
 def median_count(data_dir: str | os.PathLike, split: str) -> float | None:

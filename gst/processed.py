@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from crowd.errors import InputError
-from crowd.processed import PREPROCESS, photo_size, read_annotation, require_beside, split_photos
+from crowd.images import read_size
+from crowd.processed import PREPROCESS, read_annotation, require_beside, split_photos
 from GS2D.store import gaussians_path, read_gaussians
 from gst.augment import box_sides
 from gst.photos import Preprocessing
@@ -30,7 +31,7 @@ def read_heads(path: Path, preprocessing: Preprocessing) -> tuple[np.ndarray, ..
     A Gaussian whose scales were not fitted (NaN) becomes round with a sixth of the distance to
     its neighbours (released code). Raises `InputError` naming the file that does not fit.
     """
-    size = photo_size(path)
+    size = read_size(path)
     if target_size(*size, preprocessing.min_size, preprocessing.max_size) != size:
         raise InputError(
             f"{path} is {size[0]} × {size[1]} although short sides must lie in "

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from crowd.errors import InputError
 from crowd.files import read_h5
-from crowd.images import read_image
+from crowd.images import read_image, read_size
 from crowd.loading import Cache, crop_loader
 from crowd.photos import photo_tensor
-from crowd.processed import photo_size, require_beside
+from crowd.processed import require_beside
 from crowd.progress import progress
 from mgot.augment import Sample, augment, head_points
 from mgot.patches import FIDT, read_labels
@@ -126,7 +126,7 @@ def _labels_path(path: Path) -> Path:
 
 def _count_heads(path: Path) -> int:
     kpoint = read_h5(_labels_path(path), "kpoint", FIDT)
-    width, height = photo_size(path)
+    width, height = read_size(path)
     if kpoint.shape != (height, width):
         raise InputError(
             f"{_labels_path(path)}: kpoint is {list(kpoint.shape)} for a photo of "

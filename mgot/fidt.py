@@ -24,9 +24,8 @@ from jsonargparse import ActionYesNo, Namespace
 from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
 from crowd.files import atomic_path, write_array, write_h5
-from crowd.images import read_orientation, write_image
+from crowd.images import read_orientation, read_size, write_image
 from crowd.photo_jobs import JPEG_QUALITY, Job, Resized
-from crowd.processed import photo_size
 from crowd.processing import add_arguments, process
 from crowd.resizing import LONG
 from mgot.fidt_map import fidt_map, head_pixels
@@ -64,7 +63,7 @@ class FidtJob(Job):
 
     def _stays(self, width: int, height: int) -> bool:
         jpeg = self.photo.suffix.lower() in (".jpg", ".jpeg")
-        same = jpeg and photo_size(self.photo) == (width, height)
+        same = jpeg and read_size(self.photo) == (width, height)
         return same and read_orientation(self.photo) == 1
 
 

@@ -23,8 +23,8 @@ from PIL import Image
 from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
 from crowd.files import read_h5, require_folder, write_h5
-from crowd.images import list_images, open_image, write_image
-from crowd.processed import list_split, photo_size
+from crowd.images import list_images, open_image, read_size, write_image
+from crowd.processed import list_split
 from crowd.processing import keep_settings
 from crowd.progress import progress
 from mgot.transfer import add_transfer, fill
@@ -56,7 +56,7 @@ class Job:
 
     def pictures(self) -> list[tuple[Path, tuple[slice, slice]]]:
         """The patches of this photo, in reading order: path, and rows and columns of the photo."""
-        width, height = self.size or photo_size(self.photo)
+        width, height = self.size or read_size(self.photo)
         return [
             (
                 self.output / f"{self.photo.stem}_{top // SIDE:02d}_{left // SIDE:02d}.jpg",

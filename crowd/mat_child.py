@@ -1,0 +1,150 @@
+"""Read MATLAB files in a process of its own, so that a damaged one can crash nothing else.
+
+scipy's reader of MATLAB files is C code that a few flipped bits make write outside its memory, and
+version 7.3 is HDF5, a C library too. One child serves all files of its parent: starting it costs
+half a second once, a file then a fraction of a millisecond more than reading it here. It ends with
+its parent. Values come back as bytes of a plain array, so nothing that the child says is executed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from crowd.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 60
+MEMORY = 4 * 2**30
+_REMEDY = "copy it again from the data set, or take the photo out"
+
+
+class _Child:
+    """The running process, and who started it."""
+
+    def __init__(self):
+        self.owner = os.getpid()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "crowd.mat_child"],
+            cwd=ROOT,
+            # One thread: more would only reserve memory.
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def ask(self, path: str, key: str) -> tuple[dict, bytes]:
+        """Return the answer and its bytes; raise `EOFError` when the child died or hangs."""
+        timer = threading.Timer(SECONDS, self.process.kill)
+        timer.start()
+        try:
+            self.process.stdin.write(json.dumps([path, key]).encode() + b"\n")
+            self.process.stdin.flush()
+            answer = json.loads(self.process.stdout.readline())
+            content = self.process.stdout.read(answer["size"])
+            if len(content) < answer["size"]:
+                raise EOFError
+            return answer, content
+        except (OSError, ValueError) as error:
+            raise EOFError from error
+        finally:
+            timer.cancel()
+
+    def end(self) -> None:
+        """End the process; one that a fork copied belongs to another and stays."""
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.communicate()
+
+
+_lock = threading.Lock()
+_child: _Child | None = None
+
+
+def read_mat(path: Path, key: str) -> np.ndarray:
+    """Read the array that a MATLAB file of any version keeps under `key`.
+
+    Cells and structs around it are opened, see `crowd.mat_files`.
+    Raises `InputError` when the file has no such key, is damaged, crashes the reader, or would take
+    more than 4 GiB or a minute.
+    """
+    global _child
+    with _lock:
+        if _child is None or _child.owner != os.getpid():
+            _child = _Child()
+        try:
+            answer, content = _child.ask(os.path.abspath(path), key)
+        except EOFError as error:
+            _child.end()
+            _child = None
+            raise InputError(
+                f"{path} is damaged (the reader of MATLAB files crashed on it): {_REMEDY}"
+            ) from error
+    if "keys" in answer:
+        present = ", ".join(answer["keys"]) or "none"
+        raise InputError(f"{path} has no '{key}' (it holds: {present}): check --layout")
+    if "fault" in answer:
+        raise InputError(f"{path} {answer['fault']}: {_REMEDY}")
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+@atexit.register
+def _end() -> None:
+    if _child is not None:
+        _child.end()
+
+
+def _serve() -> None:
+    """Answer one line [path, key] after the other, until the parent ends."""
+    # Ctrl-C is for the parent, which then ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory()
+    for line in sys.stdin.buffer:
+        answer, content = _answer(*json.loads(line))
+        sys.stdout.buffer.write(json.dumps({**answer, "size": len(content)}).encode() + b"\n")
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+def _answer(path: str, key: str) -> tuple[dict, bytes]:
+    from crowd.mat_files import NoSuchKey, read_values
+
+    buffer = io.BytesIO()
+    try:
+        values = read_values(path, key)
+        if values.dtype.kind not in "iufb":
+            return {"fault": "holds points that are not numbers"}, b""
+        np.lib.format.write_array(buffer, values, allow_pickle=False)
+    except NoSuchKey as error:
+        return {"keys": error.args[0]}, b""
+    except MemoryError:
+        return {"fault": "is damaged (it asks for more memory than any annotation needs)"}, b""
+    # scipy and h5py raise almost anything on a damaged file, from zlib.error to TypeError.
+    except Exception:
+        return {"fault": "is damaged or not a MATLAB file"}, b""
+    return {}, buffer.getvalue()
+
+
+def _limit_memory() -> None:
+    """Let a file that unpacks without end meet a MemoryError; not every system can."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+if __name__ == "__main__":
+    _serve()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crowd.devices import pick_device
 from crowd.errors import command
 from crowd.files import write_text
 from mgot.cluster_files import read_clusters
@@ -25,10 +26,11 @@ from mgot.selection_summary import describe, draw_examples, summarise
 def align(arguments, target: Features, source: Features) -> Alignment:
     """Select source patches by the alignment that the arguments name."""
     reg, variant = arguments.regularization_parameter2, arguments.ssim_variant
+    device = pick_device(arguments.device)
     if arguments.alignment == "daot":
-        return align_daot(target, source, reg, variant)
+        return align_daot(target, source, reg, variant, device)
     if arguments.alignment == "none-clusters":
-        return align_patches(target, source, reg, arguments.mass, variant)
+        return align_patches(target, source, reg, arguments.mass, variant, device)
     return align_clusters(
         target,
         source,
@@ -39,6 +41,7 @@ def align(arguments, target: Features, source: Features) -> Alignment:
         arguments.mass,
         arguments.cluster_marginals,
         variant,
+        device,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from crowd.errors import InputError
 from mgot.arrays import PATCH_SIDE, to_numpy
@@ -141,17 +142,17 @@ def match_daot(
 
 
 def daot_costs(
-    target, source, variant: str = "official"
+    target, source, variant: str = "official", device: torch.device | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """The costs that `match_daot_by_cost` takes: `[n, m]`, both dustbins `[n]`, `[m]`, the corner.
 
-    Arguments and errors as for `match_daot`.
+    Arguments and errors as for `match_daot`; `device` as for `ssim_cost`.
     """
     ones = np.ones((1, PATCH_SIDE, PATCH_SIDE), np.float32)
     return (
-        ssim_cost(target, source, variant),
-        ssim_cost(target, ones, variant)[:, 0],
-        ssim_cost(source, ones, variant)[:, 0],
+        ssim_cost(target, source, variant, device),
+        ssim_cost(target, ones, variant, device)[:, 0],
+        ssim_cost(source, ones, variant, device)[:, 0],
         float(ssim_cost(ones, 0.0 * ones, variant)[0, 0]),
     )
 

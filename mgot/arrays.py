@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -46,3 +48,8 @@ def read_patches(patches, first: int, last: int, name: str) -> np.ndarray:
             f"±{LARGEST_VALUE:.0f}: extract the features again with a model that has not diverged"
         )
     return block
+
+
+def blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """Cut 0 … count − 1 into ranges (first, last + 1) of at most `size`."""
+    return ((first, min(first + size, count)) for first in range(0, count, size))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from crowd.errors import InputError
 from mgot.alignment import (
@@ -105,6 +106,7 @@ def align_clusters(
     mass: float | None = None,
     marginals: str = "uniform",
     variant: str = "official",
+    device: torch.device | None = None,
 ) -> Alignment:
     """Match clusters by their centres, then the patches of matched clusters (the paper's method).
 
@@ -118,17 +120,18 @@ def align_clusters(
         mass: share of the patches' mass to move, in (0, 1]; None as the release: all.
         marginals: mass of the clusters, "uniform" (released) or their "sizes".
         variant: of `ssim_cost`.
+        device: of `ssim_cost`.
 
     Raises:
         InputError: features that are not finite, or a mass so small that nothing is matched.
     """
-    cost = ssim_cost(target_clusters.centers, source_clusters.centers, variant)
+    cost = ssim_cost(target_clusters.centers, source_clusters.centers, variant, device)
     sizes = (target_clusters.sizes, source_clusters.sizes) if marginals == "sizes" else ()
     matching = match_clusters_by_cost(cost, cluster_reg, *sizes)
     groups = []
     for number, partner in enumerate(matching.index.tolist()):
         rows, columns = target_clusters.members[number], source_clusters.members[partner]
-        patch_cost = ssim_cost(target.rows(rows), source.rows(columns), variant)
+        patch_cost = ssim_cost(target.rows(rows), source.rows(columns), variant, device)
         groups.append(
             _group(
                 match_patches_by_cost(patch_cost, patch_reg, mass),
@@ -148,20 +151,25 @@ def align_patches(
     reg: float = 1e-3,
     mass: float | None = None,
     variant: str = "official",
+    device: torch.device | None = None,
 ) -> Alignment:
     """Match all patches at once (ablation: no clusters). Arguments as for `align_clusters`."""
     rows, columns = np.arange(len(target)), np.arange(len(source))
-    cost = ssim_cost(target.rows(rows), source.rows(columns), variant)
+    cost = ssim_cost(target.rows(rows), source.rows(columns), variant, device)
     matching = match_patches_by_cost(cost, reg, mass)
     return _alignment([_group(matching, cost, rows, columns)], source)
 
 
 def align_daot(
-    target: Features, source: Features, reg: float = 1e-3, variant: str = "official"
+    target: Features,
+    source: Features,
+    reg: float = 1e-3,
+    variant: str = "official",
+    device: torch.device | None = None,
 ) -> Alignment:
     """Match all patches at once with dustbins (DAOT); all weights are 1."""
     rows, columns = np.arange(len(target)), np.arange(len(source))
-    costs = daot_costs(target.rows(rows), source.rows(columns), variant)
+    costs = daot_costs(target.rows(rows), source.rows(columns), variant, device)
     matching = match_daot_by_cost(*costs, reg)
     return _alignment([_group(matching, costs[0], rows, columns)], source)
 

@@ -46,6 +46,7 @@ def build_parser() -> ArgumentParser:
     add("--alignment", choices=ALIGNMENTS, default="mgot", help="the paper's, or an ablation")
     add("--cluster_marginals", choices=MARGINALS, default="uniform", help="mass of the clusters")
     add("--weights", action=ActionYesNo(no_prefix="no-"), default=True, help="or all of them 1")
+    add("--device", type=str, default="auto", help="a GPU's number, cpu or auto; of the SSIM")
     add("--target_patches", type=str, help="folder, to draw target patches beside their maps")
     add("--source_patches", type=str, help="folder, to draw source patches beside their maps")
     add_transfer(parser)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,17 +10,19 @@ from torch.nn import functional
 
 from crowd.errors import InputError
 from crowd.progress import progress
-from mgot.arrays import C1, C2, PATCH_SIDE, check_patches, read_patches
+from mgot.arrays import C1, C2, PATCH_SIDE, blocks, check_patches, read_patches
+from mgot.ssim_torch import global_cost, official_cost
 
 VARIANTS = ("official", "global")
 # Window statistics take 0.55 MB a patch: a block of source patches stays in memory (280 MB), a
 # group of target patches, tile by tile, in a core's second-level cache.
 SOURCE_BLOCK = 512
 TARGET_GROUP = 8
-GLOBAL_BLOCK = 512
 
 
-def ssim_cost(target, source, variant: str = "official") -> np.ndarray:
+def ssim_cost(
+    target, source, variant: str = "official", device: str | torch.device | None = None
+) -> np.ndarray:
     """Cost 1 − mean SSIM between every target and every source patch, exactly.
 
     SSIM = (2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2)), C1 = 1e-4, C2 = 9e-4.
@@ -32,11 +33,13 @@ def ssim_cost(target, source, variant: str = "official") -> np.ndarray:
     Args:
         target: `[n, 224, 224]` (any shape with 50 176 values a patch), numpy, torch or an h5
             dataset, which is read in blocks.
-        source: `[m, 224, 224]`, likewise; the same object as `target` halves the official work.
+        source: `[m, 224, 224]`, likewise; the same object as `target` halves the official work
+            on a CPU.
         variant: "official" or "global".
+        device: where to compute, "cpu" or a GPU such as "cuda:0"; None: where `target` is.
 
     Returns:
-        float32 `[n, m]`, on `torch.get_num_threads()` threads.
+        float32 `[n, m]`, numpy; on a CPU by `torch.get_num_threads()` threads.
 
     Raises:
         InputError: a wrong shape or variant, or values that are not finite.
@@ -45,9 +48,12 @@ def ssim_cost(target, source, variant: str = "official") -> np.ndarray:
         raise InputError(f"unknown SSIM variant '{variant}': choose {' or '.join(VARIANTS)}")
     check_patches(target, "target")
     check_patches(source, "source")
+    device = torch.device(getattr(target, "device", "cpu") if device is None else device)
     if variant == "global":
-        return _global_cost(target, source)
-    return _official_cost(target, source, symmetric=target is source)
+        return global_cost(target, source, device)
+    if device.type == "cpu":
+        return _compiled_cost(target, source, symmetric=target is source)
+    return official_cost(target, source, device)
 
 
 def ssim_cost_reference(target, source, variant: str = "official") -> np.ndarray:
@@ -82,7 +88,7 @@ def _ssim(x: torch.Tensor, y: torch.Tensor, pool) -> torch.Tensor:
     )
 
 
-def _official_cost(target, source, symmetric: bool) -> np.ndarray:
+def _compiled_cost(target, source, symmetric: bool) -> np.ndarray:
     # Imported here: numba takes a second, and the command lines that only count need none of it.
     from mgot.ssim_kernel import POSITIONS, distance_sums
 
@@ -93,7 +99,7 @@ def _official_cost(target, source, symmetric: bool) -> np.ndarray:
         ThreadPoolExecutor(threads) as pool,
         progress(total=n * m, what="SSIM", unit="pair") as bar,
     ):
-        for first, last in _blocks(m, SOURCE_BLOCK):
+        for first, last in blocks(m, SOURCE_BLOCK):
             statistics = _statistics(source, first, last, "source")
 
             def fill(rows, first=first, last=last, statistics=statistics):
@@ -102,11 +108,11 @@ def _official_cost(target, source, symmetric: bool) -> np.ndarray:
                 if start < last:
                     sums = np.empty((rows[1] - rows[0], last - start))
                     group = _statistics(target, *rows, "target")
-                    distance_sums(group, statistics[:, start - first :], sums)
+                    distance_sums(group, statistics, sums, start - first)
                     cost[rows[0] : rows[1], start:last] = sums / (PATCH_SIDE * POSITIONS)
                 return (rows[1] - rows[0]) * (last - first)
 
-            for done in pool.map(fill, list(_blocks(n, TARGET_GROUP))):
+            for done in pool.map(fill, list(blocks(n, TARGET_GROUP))):
                 bar.update(done)
     if symmetric:
         lower = np.tril_indices(n, -1)
@@ -120,34 +126,3 @@ def _statistics(patches, first: int, last: int, name: str) -> np.ndarray:
     out = np.empty((TILES, last - first, TILE_SIZE), np.float32)
     window_statistics(read_patches(patches, first, last, name), out)
     return out
-
-
-def _global_cost(target, source) -> np.ndarray:
-    """Ordinary SSIM over whole patches; covariances are products of centred patches."""
-    cost = np.zeros((len(target), len(source)), np.float32)
-    with progress(total=cost.size, what="SSIM", unit="pair") as bar:
-        for first, last in _blocks(len(source), GLOBAL_BLOCK):
-            y, mean_y, variance_y = _moments(source, first, last, "source")
-            for top, bottom in _blocks(len(target), GLOBAL_BLOCK):
-                x, mean_x, variance_x = _moments(target, top, bottom, "target")
-                means = mean_x[:, None] * mean_y
-                squares = mean_x[:, None] ** 2 + mean_y**2
-                covariance = x @ y.T / PATCH_SIDE**2
-                ssim = ((2 * means + C1) * (2 * covariance + C2)) / (
-                    (squares + C1) * (variance_x[:, None] + variance_y + C2)
-                )
-                cost[top:bottom, first:last] = 1.0 - ssim
-                bar.update(ssim.size)
-    return cost
-
-
-def _moments(patches, first: int, last: int, name: str):
-    """Centred patches `[b, 50176]`, means and variances `[b]`, in float64."""
-    flat = read_patches(patches, first, last, name).reshape(last - first, -1).astype(np.float64)
-    mean = flat.mean(axis=1)
-    flat -= mean[:, None]
-    return flat, mean, np.square(flat).mean(axis=1)
-
-
-def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
-    return ((first, min(first + size, count)) for first in range(0, count, size))

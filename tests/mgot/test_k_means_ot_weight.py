@@ -306,6 +306,7 @@ def test_bad_features(tmp_path, domains, run):
         ("--regularization_parameter2", (0, -1, "nan")),
         ("--mass", (0, -0.5, 1.1, "nan")),
         ("--alignment", ("other",)),
+        ("--device", ("99", "tpu")),
     ],
 )
 def test_values_that_cannot_be(domains, run, flag, values):

@@ -7,7 +7,17 @@ import torch
 
 from crowd.errors import InputError
 from mgot import ssim_cost as exported
+from mgot import ssim_torch
 from mgot.ssim_cost import ssim_cost, ssim_cost_reference
+
+ON_GPU = pytest.param(
+    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+)
+
+
+def official_by_products(target, source):
+    """What a GPU computes, on the CPU."""
+    return ssim_torch.official_cost(target, source, torch.device("cpu"))
 
 
 def patches(count, seed, low=0.0, high=1.0, sparse=0.0):
@@ -38,10 +48,35 @@ def test_agrees_with_its_slow_twin(variant, values):
     # A patch alike in part, for an SSIM far from both 0 and 1.
     source[0, :, :150] = target[2, :, :150]
     cost = ssim_cost(target, source, variant)
-    np.testing.assert_allclose(
-        cost, ssim_cost_reference(target, source, variant), rtol=0, atol=1e-6
-    )
+    expected = ssim_cost_reference(target, source, variant)
+    np.testing.assert_allclose(cost, expected, rtol=0, atol=1e-6)
     assert cost.std() > 0
+    if variant == "official":
+        products = official_by_products(target, source)
+        np.testing.assert_allclose(products, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["cpu", ON_GPU])
+@pytest.mark.parametrize("variant", ["official", "global"])
+def test_computes_where_it_is_told_or_where_the_target_is(device, variant):
+    target, source = patches(3, 11, sparse=0.5), patches(4, 12, sparse=0.5)
+    expected = ssim_cost_reference(target, source, variant)
+    for cost in (
+        ssim_cost(target, source, variant, device),
+        ssim_cost(torch.from_numpy(target).to(device), source, variant),
+    ):
+        np.testing.assert_allclose(cost, expected, rtol=0, atol=1e-6)
+
+
+def test_both_ways_to_the_official_cost_agree_on_many_pairs(monkeypatch):
+    # 1 patch of the target against a whole block, or several, or the rest of one.
+    target, source = patches(7, 13, sparse=0.9), patches(9, 14, sparse=0.9)
+    expected = ssim_cost(target, source)
+    for block, pairs in ((512, 512), (4, 3), (5, 10)):
+        monkeypatch.setattr(ssim_torch, "OFFICIAL_BLOCK", block)
+        monkeypatch.setattr(ssim_torch, "PAIRS", pairs)
+        cost = official_by_products(target, source)
+        np.testing.assert_allclose(cost, expected, rtol=0, atol=1e-6)
 
 
 def test_official_windows_are_those_of_the_definition():
@@ -95,7 +130,7 @@ def test_blocks_threads_and_sources_of_the_arrays_make_no_difference(
     module = sys.modules["mgot.ssim_cost"]  # the attribute of `mgot` is the function
     monkeypatch.setattr(module, "SOURCE_BLOCK", 3)
     monkeypatch.setattr(module, "TARGET_GROUP", 2)
-    monkeypatch.setattr(module, "GLOBAL_BLOCK", 3)
+    monkeypatch.setattr(ssim_torch, "GLOBAL_BLOCK", 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     with h5py.File(tmp_path / "features.h5") as file:
         cost = ssim_cost(file["features"], torch.from_numpy(y.reshape(8, -1)), variant)

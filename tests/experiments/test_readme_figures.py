@@ -141,8 +141,8 @@ def test_a_wrong_figure_is_found(monkeypatch, old, new, says):
 TRIO = {
     f"seed_{seed}": {"MAE": mae, "RMSE": rmse, "NAE": nae}
     for seed, mae, rmse, nae in (
-        (1, 2.54, 3.49, 0.23),
+        (1, 2.545, 3.49, 0.23),
         (2, 1.99, 2.71, 0.18),
-        (3, 2.04, 2.88, 0.18),
+        (3, 2.035, 2.88, 0.18),
     )
 }

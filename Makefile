@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 READY = $(VENV)/.installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test fuzz lint bench clean
 
 setup: $(READY)
 
@@ -19,6 +19,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(RUN) -m pytest -n auto
+
+# 10,000 damaged files of every format, a quarter of an hour; make test reads 60 of each.
+fuzz: $(READY)
+	$(RUN) -m tests.fuzz --files 10000
 
 lint: $(READY)
 	$(RUN) -m ruff check .

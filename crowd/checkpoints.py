@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-import pickle
+import warnings
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,23 +34,53 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     """Read a checkpoint on the CPU with `weights_only`; raise `InputError` when it is not one."""
     path = require_file(path, "name a checkpoint that a training command wrote")
     try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        packed = _is_packed(path)
+        with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = {} if packed else torch.load(path, map_location="cpu", weights_only=True)
+    # A damaged pickle or archive may raise anything.
+    except Exception as error:
         raise InputError(
             f"{path} is damaged or not a checkpoint of tensors alone: copy it again or train anew"
         ) from error
+    if packed:
+        raise InputError(f"{path} is compressed, which no checkpoint is: save it with torch again")
     if not isinstance(state, dict):
         raise InputError(f"{path} holds no dictionary of weights: name a checkpoint of this model")
     return state
 
 
+def _is_packed(path: Path) -> bool:
+    """Whether a part of the archive is compressed, so that it may unpack to any size."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist())
+
+
 def load_weights(model: nn.Module, weights: dict, path: str | os.PathLike) -> None:
     """Load `weights` into `model` strictly, with or without DataParallel's `module.` prefix.
 
-    Raises `InputError` listing missing, unexpected and misshapen names; the model stays as it was.
+    Raises `InputError` listing missing, unexpected and misshapen names, or naming weights that are
+    not finite; the model stays as it was.
     """
-    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    weights = require_fit(model, weights, path)
+    # After the shapes: a tensor of a file can be one number that stands for any size.
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise InputError(
+                f"{path} holds weights that are not finite ({name}): name a checkpoint from before "
+                "the training diverged"
+            )
+    model.load_state_dict(weights)
+
+
+def require_fit(model: nn.Module, weights: dict, path: str | os.PathLike) -> dict:
+    """Return `weights` without the prefix `module.`; only names and shapes are looked at.
+
+    Raises `InputError` listing missing, unexpected and misshapen names.
+    """
+    weights = {str(name).removeprefix("module."): value for name, value in weights.items()}
     expected = model.state_dict()
     faults = {
         "missing": [name for name in expected if name not in weights],
@@ -62,7 +94,7 @@ def load_weights(model: nn.Module, weights: dict, path: str | os.PathLike) -> No
     if any(faults.values()):
         listed = "; ".join(f"{kind}: {_first(names)}" for kind, names in faults.items() if names)
         raise InputError(f"{path} does not fit this model ({listed}): name the model that made it")
-    model.load_state_dict(weights)
+    return weights
 
 
 def _first(names: list[str], limit: int = 5) -> str:

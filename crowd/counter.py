@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from crowd.checkpoints import load_checkpoint, load_weights
+from crowd.checkpoints import load_checkpoint, load_weights, require_fit
 from crowd.devices import place
 from crowd.errors import InputError
 from crowd.photos import Preprocessing
@@ -71,30 +71,52 @@ def load_counter(
             needs a model name.
     """
     state = load_checkpoint(path)
-    recipe = state.get("recipe")
-    if recipe is None:
+    if state.get("recipe") is None:
         weights = next((state[key] for key in WEIGHTS if isinstance(state.get(key), dict)), state)
-        name, options, median = model_name, {}, None
-        preprocessing = method.preprocessing()
-        if name is None:
+        if model_name is None:
             raise InputError(
                 f"{path} does not say which model it holds: add {method.option} "
                 f"({', '.join(method.models)})"
             )
+        model, name, options = method.build_model(model_name), model_name, {}
+        median, preprocessing = None, method.preprocessing()
     else:
-        weights, name, options = evaluated_weights(state), recipe["model_name"], {}
+        recipe = state["recipe"]
+        name = str(recipe.get("model_name")) if isinstance(recipe, dict) else "unnamed"
         if name not in method.models:
             raise InputError(
                 f"{path} holds a model of another method ({name}): name one of {method.command}"
             )
         if model_name not in (None, name):
             raise InputError(f"{path} holds {name}, not {model_name}: leave {method.option} out")
-        options, median = recipe["model_options"], recipe["train_median"]
-        preprocessing = method.preprocessing(**recipe["preprocessing"])
-    model = method.build_model(name, **options)
-    _require_finite(weights, path)
+        weights, options, constants, median = _parts(path, state)
+        try:
+            preprocessing = method.preprocessing(**constants)
+            # Said here, "none" cannot be said there: nothing is downloaded or opened for a file.
+            # Built without memory first: options may ask for any size, weights of that size not.
+            with torch.device("meta"):
+                require_fit(method.build_model(name, "none", **options), weights, path)
+            model = method.build_model(name, "none", **options)
+        except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+            raise InputError(
+                f"{path} describes a model that cannot be built: copy it again or train anew"
+            ) from error
     load_weights(model, weights, path)
     return Counter(place(model, device).eval(), name, preprocessing, median, options)
+
+
+def _parts(path: str | os.PathLike, state: dict) -> tuple[dict, dict, dict, float | None]:
+    """Return a training's weights, options of its model, preprocessing and median count.
+
+    Raises `InputError` when one of them is missing or of another type.
+    """
+    try:
+        recipe = state["recipe"]
+        parts = evaluated_weights(state), recipe["model_options"], recipe["preprocessing"]
+        median = recipe["train_median"]
+        return *(dict(part) for part in parts), None if median is None else float(median)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} lacks a part or is damaged: copy it again") from error
 
 
 def evaluated_weights(state: dict) -> dict:
@@ -103,12 +125,3 @@ def evaluated_weights(state: dict) -> dict:
     if average is None:
         return state["model"]
     return {name: value for name, value in average.items() if name != "n_averaged"}
-
-
-def _require_finite(weights: dict, path: str | os.PathLike) -> None:
-    for name, value in weights.items():
-        if isinstance(value, torch.Tensor) and not value.isfinite().all():
-            raise InputError(
-                f"{path} holds weights that are not finite ({name}): name a checkpoint from before "
-                "the training diverged"
-            )

@@ -7,6 +7,8 @@ import re
 import sys
 from collections.abc import Callable
 
+LONGEST = 2000
+
 
 class InputError(Exception):
     """A fault in the user's input; the message names the file (or argument) and the remedy."""
@@ -14,9 +16,16 @@ class InputError(Exception):
     def __init__(self, message: str):
         # torch's DataLoader raises a worker's error anew with its traceback as the message.
         message = message.rsplit("InputError: ", 1)[-1].strip()
-        # Names come from files: none may break the line, steer the terminal or fail to print.
-        message = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message)
-        super().__init__(message.encode("utf-8", "backslashreplace").decode("utf-8"))
+        # Names and values come from files: none may break the line, steer the terminal, fail to
+        # print, or bury the remedy.
+        message = re.sub(r"[\r\n\t]+", " ", message)
+        message = "".join(
+            character if character.isprintable() else ascii(character)[1:-1]
+            for character in message
+        )
+        if len(message) > LONGEST:
+            message = f"{message[: 2 * LONGEST // 3]} … {message[-LONGEST // 4 :]}"
+        super().__init__(message)
 
 
 def command(main: Callable) -> Callable:

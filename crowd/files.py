@@ -167,7 +167,7 @@ def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
     """
     path = require_file(path, remedy)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), _PlainLoader)
     # Dates, tags and deep nesting raise more than YAMLError.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]

@@ -143,13 +143,18 @@ class Training:
         saved = state.get("recipe")
         if not saved or "optimizer" not in state:
             raise InputError(f"{path} holds no training to continue: choose another run folder")
-        self._require_same(path, saved)
-        load_weights(self.model, state["model"], path)
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.epoch, self.best = state["epoch"], state["best"]
+        try:
+            self._require_same(path, saved)
+            load_weights(self.model, state["model"], path)
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            self.epoch, self.best = int(state["epoch"]), dict(state["best"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise InputError(
+                f"{path} lacks a part or is damaged: choose another run folder"
+            ) from error
 
     def _require_same(self, path: Path, saved: dict) -> None:
         now = dataclasses.asdict(self.recipe)

@@ -23,6 +23,12 @@ class Preprocessing(photos.Preprocessing):
 
     tile: int = 512
 
+    def __post_init__(self):
+        """Raise `ValueError` or `TypeError` for values, read from a file, that cannot be."""
+        super().__post_init__()
+        if self.tile < 16:
+            raise ValueError(f"tile {self.tile}")
+
 
 def read_preprocessing(data_dir: str | os.PathLike) -> Preprocessing:
     """Return how preprocess_dataset_ucf.py made a set (`crowd.photos.read_preprocessing`)."""

@@ -7,6 +7,7 @@ be moved. The authors' files, which hold whole paths, are read too.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import h5py
 import numpy as np
 
 from crowd.errors import InputError
-from crowd.files import require_file
+from crowd.files import LARGEST_ARRAY, require_file
 from crowd.progress import progress
 from mgot.arrays import PATCH_SIDE
 
@@ -63,7 +64,7 @@ class Features:
         parts = [slice(indices[0], indices[-1] + 1)] if together else indices
         try:
             blocks = [self.values[part].reshape(-1, PATCH_SIDE**2) for part in parts]
-        except OSError as error:
+        except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise InputError(f"{self.path} is damaged: {REMEDY}") from error
         values = np.concatenate(blocks) if blocks else np.zeros((0, PATCH_SIDE**2), np.float32)
         finite = np.isfinite(values).all(axis=1)
@@ -99,26 +100,31 @@ def open_features(path: str | os.PathLike) -> Iterator[Features]:
             shape or type; as many paths as features are needed.
     """
     path = require_file(path, REMEDY)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path} is cut short or no h5 file: {REMEDY}") from error
-    with file:
-        missing = [name for name in ("features", "paths") if name not in file]
-        if missing:
-            raise InputError(f"{path} has no dataset '{missing[0]}': {REMEDY}")
-        values = file["features"]
-        if int(np.prod(values.shape[1:])) != PATCH_SIDE**2 or values.dtype.kind != "f":
-            raise InputError(
-                f"{path}: features are {values.dtype} {list(values.shape)}, not float32 "
-                f"[n, 1, 1, {PATCH_SIDE}, {PATCH_SIDE}]: {REMEDY}"
-            )
-        names = _names(file)
-        if not names or len(names) != len(values):
-            raise InputError(
-                f"{path} holds {len(values)} features and {len(names)} paths: {REMEDY}"
-            )
-        yield Features(path, names, values)
+    with contextlib.ExitStack() as stack:
+        try:
+            features = _features(path, stack.enter_context(h5py.File(path, "r")))
+        except InputError:
+            raise
+        # h5py turns a damaged structure into almost any exception.
+        except Exception as error:
+            raise InputError(f"{path} is cut short or no h5 file: {REMEDY}") from error
+        yield features
+
+
+def _features(path: Path, file: h5py.File) -> Features:
+    missing = [name for name in ("features", "paths") if name not in file]
+    if missing:
+        raise InputError(f"{path} has no dataset '{missing[0]}': {REMEDY}")
+    values = file["features"]
+    if math.prod(values.shape[1:]) != PATCH_SIDE**2 or values.dtype.kind != "f":
+        raise InputError(
+            f"{path}: features are {values.dtype} {list(values.shape)}, not float32 "
+            f"[n, 1, 1, {PATCH_SIDE}, {PATCH_SIDE}]: {REMEDY}"
+        )
+    names = _names(file)
+    if not names or len(names) != len(values):
+        raise InputError(f"{path} holds {len(values)} features and {len(names)} paths: {REMEDY}")
+    return Features(path, names, values)
 
 
 @contextlib.contextmanager
@@ -253,5 +259,8 @@ def _fits(file: h5py.File, names: Sequence[str], recipe: str) -> bool:
 
 def _names(file: h5py.File) -> list[str]:
     """Names of the patches; none where `paths` holds something else than strings."""
-    names = np.ravel(file["paths"][()])
+    paths = file["paths"]
+    if paths.nbytes > LARGEST_ARRAY:
+        return []
+    names = np.ravel(paths[()])
     return [os.fsdecode(name) for name in names if isinstance(name, bytes)]

@@ -1,0 +1,303 @@
+"""What is fuzzed: for each format some whole files, and the readers that must survive damage."""
+
+import dataclasses
+import io
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import scipy.io
+import torch
+from PIL import Image
+
+from crowd.annotation_files import read_jhu_rows, read_mat_points, read_nwpu_json
+from crowd.annotation_tables import read_table
+from crowd.checkpoints import save_checkpoint
+from crowd.files import write_array, write_h5
+from crowd.images import read_orientation, read_size, read_upright
+from crowd.processed import read_annotation
+from crowd.splits import read_list
+from GS2D.arguments import fit_parser
+from GS2D.store import read_gaussians, read_losses, write_gaussians
+from gst import counter as gst_counter
+from gst.arguments import build_parser
+from gst.models import build_model
+from gst.photos import Preprocessing, read_preprocessing
+from mgot.cluster_files import read_clusters
+from mgot.feature_files import open_features, write_features
+from mgot.fidt_map import fidt_map, head_pixels
+from mgot.index_lists import read_index_lists, read_selection, write_index_lists
+from mgot.patches import read_labels
+from mgot.point_files import ANNOTATED, PREDICTED, read_points_file
+
+POINTS = np.random.default_rng(0).uniform(2, 40, (12, 2))
+CPU = torch.device("cpu")
+SMALL = {"width": 0.1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One format.
+
+    Attributes:
+        suffix: of its files.
+        whole: writes whole files into a folder and returns them.
+        read: reads a file by all of the project's readers that may be given one.
+        text: whether words and lines are damaged, not only bytes.
+        craft: makes the bytes of a file that is whole but says something odd.
+    """
+
+    suffix: str
+    whole: Callable[[Path], list[Path]]
+    read: Callable[[Path], None]
+    text: bool = False
+    craft: Callable[[np.random.Generator], bytes] | None = None
+
+
+def written(folder: Path, suffix: str, *contents: str | bytes) -> list[Path]:
+    paths = [folder / f"whole_{number}{suffix}" for number in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return paths
+
+
+def whole_mats(folder: Path) -> list[Path]:
+    paths = [folder / f"whole_{number}.mat" for number in range(4)]
+    cell = np.empty((1, 1), object)
+    cell[0, 0] = {"location": POINTS, "number": len(POINTS)}
+    scipy.io.savemat(paths[0], {"annPoints": POINTS})
+    scipy.io.savemat(paths[1], {"annPoints": POINTS}, do_compression=True)
+    scipy.io.savemat(paths[2], {"image_info": cell})
+    with h5py.File(paths[3], "w", userblock_size=512) as file:
+        file["#refs#/b/location"] = POINTS.T
+        file["image_info"] = np.array([[file["#refs#/b"].ref]], h5py.ref_dtype)
+    return paths
+
+
+def read_mat(path: Path) -> None:
+    read_mat_points(path, "image_info" if b"image_info" in path.read_bytes() else "annPoints")
+
+
+def whole_json(folder: Path) -> list[Path]:
+    head = {"img_id": "1.jpg", "human_num": len(POINTS), "points": POINTS.tolist()}
+    table = {"train/a.jpg": POINTS[:3].tolist(), "b.jpg": [], "ü.jpg": [[1, 2.5]]}
+    return written(folder, ".json", json.dumps(head), json.dumps(table, indent=1))
+
+
+def read_json(path: Path) -> None:
+    table = b"b.jpg" in path.read_bytes()
+    read_table(path) if table else read_nwpu_json(path)
+
+
+def whole_csv(folder: Path) -> list[Path]:
+    rows = "".join(f"a.jpg,{x},{y}\n" for x, y in POINTS)
+    quoted = 'x,"image",y\n1.5,"a, b.jpg",2\n3,c.jpg,4\n,d.jpg,\n'
+    return written(folder, ".csv", f"image,x,y\n{rows}b.jpg,,\n", quoted)
+
+
+def whole_texts(folder: Path) -> list[Path]:
+    jhu = "".join(f"{x:.0f} {y:.0f} 10 12 1 0\n" for x, y in POINTS)
+    heads = " ".join(f"{x:.2f} {y:.2f}" for x, y in POINTS)
+    annotated = " ".join(f"{x:.2f} {y:.2f} 4.5 9.0 1" for x, y in POINTS)
+    names = "".join(f"img_{number}.jpg 0 3\n" for number in range(12))
+    found, heads = f"1 12 {heads}\n2 0\n", f"1 12 {annotated}\n"
+    return written(folder, ".txt", jhu, found, heads, names)
+
+
+def read_texts(path: Path) -> None:
+    """Each kind of text through its reader, told by how its first line begins."""
+    first = path.read_bytes().split(b"\n")[0]
+    if b"img" in first:
+        read_list(path, [Path(f"set/img_{number}.jpg") for number in range(12)])
+    elif first[:1] in b"12" and b"." in first:
+        read_points_file(path, ANNOTATED if b"9.0" in first else PREDICTED)
+    else:
+        read_jhu_rows(path)
+
+
+def whole_arrays(folder: Path) -> list[Path]:
+    paths = [folder / f"{name}.npy" for name in ("train", "test", "selection", "pickle")]
+    write_array(paths[0], np.hstack([POINTS, POINTS[:, :1]]).astype(np.float32))
+    write_array(paths[1], POINTS)
+    write_array(paths[2], np.array([f"img_{number}_00_00.jpg" for number in range(5)]))
+    np.save(paths[3], np.array([[1], {}], object), allow_pickle=True)
+    write_array(folder / "weights.npy", np.ones(5))
+    return paths
+
+
+def read_arrays(path: Path) -> None:
+    if b"<U" in path.read_bytes()[:128]:
+        read_selection(path, path.with_name("weights.npy"))
+    else:
+        read_annotation(path.with_suffix(".jpg"))
+
+
+def whole_lists(folder: Path) -> list[Path]:
+    paths = [folder / f"whole_{number}.npy" for number in range(2)]
+    write_index_lists(paths[0], [[3, 1, 4], [0], [], [2, 5, 700]])
+    entries = np.empty(2, object)
+    entries[:] = [np.array([3, 1]), [np.int64(7), 2]]
+    np.save(paths[1], entries, allow_pickle=True)
+    return paths
+
+
+def whole_gaussians(folder: Path) -> list[Path]:
+    params = np.hstack([POINTS, np.ones((12, 6))])
+    write_gaussians(folder / "whole.h5", params, (0.1, 0.2))
+    write_h5(folder / "empty.h5", params=np.zeros((0, 8), np.float32))
+    return [folder / "whole.h5", folder / "empty.h5"]
+
+
+def read_gaussian_file(path: Path) -> None:
+    read_gaussians(path)
+    read_losses(path)
+
+
+def whole_fidt(folder: Path) -> list[Path]:
+    values = fidt_map(POINTS, 48, 64)
+    write_h5(folder / "whole.h5", fidt_map=values, kpoint=head_pixels(POINTS, 48, 64))
+    return [folder / "whole.h5"]
+
+
+def whole_features(folder: Path) -> list[Path]:
+    values = np.zeros((2, 1, 1, 224, 224), np.float32)
+    paths = [folder / "written.h5", folder / "packed.h5"]
+    write_features(paths[0], ["a.jpg", "b.jpg"], "{}", lambda first, last: values[first:last])
+    write_h5(paths[1], features=values, paths=np.array([b"/home/a.jpg", b"/home/b.jpg"]))
+    return paths
+
+
+def read_features(path: Path) -> None:
+    with open_features(path) as features:
+        features.read()
+
+
+def whole_centres(folder: Path) -> list[Path]:
+    write_index_lists(folder / "lists.npy", [[0, 1], [2]])
+    write_h5(folder / "whole.h5", cluster_center=np.zeros((2, 224 * 224), np.float32))
+    return [folder / "whole.h5"]
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    path = folder / "whole.pth"
+    save_checkpoint(path, **checkpoint())
+    torch.save(checkpoint(), folder / "old.pth", _use_new_zipfile_serialization=False)
+    released = {"state_dict": checkpoint()["model"], "best_prec1": np.float64(57.0)}
+    torch.save(released, folder / "released.pth")
+    (folder / "pickle.pth").write_bytes(pickle.dumps({"model": {"x": np.ones(3)}}))
+    return [folder / name for name in ("whole.pth", "old.pth", "released.pth", "pickle.pth")]
+
+
+def checkpoint() -> dict:
+    torch.manual_seed(0)
+    recipe = {
+        "model_name": "vgg_small",
+        "model_options": dict(SMALL),
+        "preprocessing": dataclasses.asdict(Preprocessing()),
+        "train_median": 3.0,
+        "settings": {},
+    }
+    model = build_model("vgg_small", **SMALL).state_dict()
+    return {"model": model, "average": None, "recipe": recipe, "epoch": 3, "best": {}}
+
+
+def craft_checkpoint(rng: np.random.Generator) -> bytes:
+    """A whole checkpoint in which some values were dropped, renamed or replaced."""
+    state = checkpoint()
+    huge = torch.zeros(1).expand(2**20, 2**20)
+    odd = (None, -1, 0, 1e300, float("nan"), "", "x", [], {}, torch.zeros(2), huge, True, b"x")
+    for _ in range(rng.integers(1, 4)):
+        place = state
+        while True:
+            key = list(place)[rng.integers(len(place))]
+            if not (isinstance(place[key], dict) and place[key] and rng.random() < 0.8):
+                break
+            place = place[key]
+        action = rng.integers(3)
+        if action == 0 and len(place) > 1:
+            del place[key]
+        elif action == 1:
+            place["pretrained" if rng.random() < 0.5 else 7] = place[key]
+        else:
+            place[key] = odd[rng.integers(len(odd))]
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def read_checkpoint(path: Path) -> None:
+    gst_counter.load_counter(path, CPU, "vgg_small")
+
+
+def whole_yaml(folder: Path) -> list[Path]:
+    training = "data_dir: set\nmodel_name: vgg\nepochs: 3\nlr: 1e-4\nuse_background: true\n"
+    fit = (
+        "root_path: set\ndownsample_ratio: 1\nnum_epochs: 40\nuse_bk_mask: True\ndisplay_loss: x\n"
+    )
+    made = "min_size: 512\nmax_size: 2048\ninterpolation: bilinear\n"
+    training += "model_options: {dropout: 0.5}\n"
+    return written(folder, ".yml", training, fit, made)
+
+
+def read_yaml(path: Path) -> None:
+    content = path.read_bytes()
+    if b"min_size" in content:
+        made = path.parent / "made"
+        made.mkdir(exist_ok=True)
+        (made / "preprocess.yml").write_bytes(content)
+        read_preprocessing(made)
+    elif b"root_path" in content:
+        fit_parser("fit").read(["--config", str(path)])
+    else:
+        build_parser().read(["--config", str(path), "--data-dir", "set"])
+
+
+def whole_photos(folder: Path, suffix: str, modes: tuple[str, ...], **options) -> list[Path]:
+    y, x = np.mgrid[:48, :64]
+    pixels = np.stack([x * 4, y * 5, 128 + 0 * x], axis=2).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    paths = []
+    for mode in modes:
+        paths.append(folder / f"whole_{mode.replace(';', '')}{suffix}")
+        if mode == "I;16":
+            cv2.imwrite(str(paths[-1]), pixels[:, :, 0].astype(np.uint16) * 256)
+        else:
+            Image.fromarray(pixels).convert(mode).save(paths[-1], exif=exif, **options)
+    return paths
+
+
+def read_photo(path: Path) -> None:
+    read_size(path)
+    read_orientation(path)
+    read_upright(path)
+
+
+def photos(suffix: str, *modes: str, **options) -> Target:
+    return Target(suffix, lambda folder: whole_photos(folder, suffix, modes, **options), read_photo)
+
+
+TARGETS = {
+    "mat": Target(".mat", whole_mats, read_mat),
+    "json": Target(".json", whole_json, read_json, text=True),
+    "csv": Target(".csv", whole_csv, read_table, text=True),
+    "txt": Target(".txt", whole_texts, read_texts, text=True),
+    "npy": Target(".npy", whole_arrays, read_arrays),
+    "npy_index_lists": Target(".npy", whole_lists, lambda path: read_index_lists(path, 800)),
+    "h5_gaussians": Target(".h5", whole_gaussians, read_gaussian_file),
+    "h5_fidt": Target(".h5", whole_fidt, lambda path: read_labels(path.with_suffix(""), (48, 64))),
+    "h5_features": Target(".h5", whole_features, read_features),
+    "h5_centres": Target(
+        ".h5", whole_centres, lambda path: read_clusters(path, path.with_name("lists.npy"), 3)
+    ),
+    "pth": Target(".pth", whole_checkpoints, read_checkpoint, craft=craft_checkpoint),
+    "yml": Target(".yml", whole_yaml, read_yaml, text=True),
+    "jpg": photos(".jpg", "RGB", "L", "CMYK"),
+    "png": photos(".png", "RGB", "P", "LA", "I;16"),
+    "tif": photos(".tif", "RGB", "L"),
+    "webp": photos(".webp", "RGB"),
+}

@@ -1,0 +1,81 @@
+"""Damaged files of every format end in success or one sentence; 10,000 each: make fuzz."""
+
+import os
+
+import numpy as np
+import pytest
+
+from crowd.errors import InputError
+from tests.fuzz import runner
+from tests.fuzz.mutations import mutate
+from tests.fuzz.runner import Run, fuzz, table
+from tests.fuzz.targets import TARGETS
+
+FILES = 60
+
+
+def test_damaged_files_are_read_or_refused_in_one_sentence(tmp_path):
+    run = fuzz([], FILES, 1, tmp_path / "findings")
+    assert run.findings == [], table(run)
+    assert set(run.counts) == set(TARGETS)
+    for name, counts in run.counts.items():
+        assert counts.total() == FILES
+        # A fuzzer whose files are all refused at the door, or none, tests nothing.
+        assert counts["refused"], name
+        assert counts["read"] + counts["refused"] + counts["contained"] == FILES
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_whole_files_are_read(tmp_path, name):
+    target = TARGETS[name]
+    for path in target.whole(tmp_path):
+        # Pickles, and weights that are not of this model, are there to be refused.
+        if path.name in ("pickle.npy", "pickle.pth", "released.pth"):
+            with pytest.raises(InputError, match=path.name):
+                target.read(path)
+        else:
+            target.read(path)
+
+
+def test_a_crash_and_an_exception_are_findings_with_their_files(tmp_path):
+    run = Run(0, tmp_path / "findings")
+    damaged = tmp_path / "damaged_3.jpg"
+    damaged.write_bytes(b"abc")
+    run.note("jpg", 3, "the process ended with -11", damaged)
+    run.note("jpg", 4, "refused", damaged)
+    assert (tmp_path / "findings" / "jpg_0_3.jpg").read_bytes() == b"abc"
+    assert run.counts["jpg"] == {"finding": 1, "refused": 1}
+
+
+def test_a_dead_worker_is_noted_and_the_rest_done(tmp_path, monkeypatch):
+    """The worker's process is replaced by one that dies at its first file."""
+    script = (
+        "import json, sys\n"
+        "tasks = json.loads(sys.argv[2])\n"
+        "for name, first, last in tasks:\n"
+        "    for number in range(first, last):\n"
+        "        print(json.dumps(['reading', name, number, sys.argv[3]]), flush=True)\n"
+        "        if (name, number) == ('csv', 1): import os; os.kill(os.getpid(), 11)\n"
+        "        print(json.dumps(['done', name, number, 'read']), flush=True)\n"
+    )
+    worker = tmp_path / "worker.py"
+    worker.write_text(script)
+    monkeypatch.setattr(runner, "WORKER", [str(worker)])
+    run = fuzz(["mat", "csv", "txt"], 3, 0, tmp_path / "findings")
+    assert {name: counts.total() for name, counts in run.counts.items()} == dict.fromkeys(
+        ("mat", "csv", "txt"), 3
+    )
+    assert [(name, number) for name, number, _ in run.findings] == [("csv", 1)]
+    assert "-11" in run.findings[0][2]
+
+
+def test_mutations_are_decided_by_the_seed_and_change_files():
+    content, other = os.urandom(3000), os.urandom(3000)
+    changed = 0
+    for seed in range(50):
+        first, second = (
+            mutate(content, np.random.default_rng(seed), False, other) for _ in range(2)
+        )
+        assert first == second
+        changed += first != content
+    assert changed > 40

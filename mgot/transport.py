@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import logsumexp
+from threadpoolctl import ThreadpoolController
 
 from crowd.errors import InputError
 from crowd.progress import progress
@@ -15,6 +17,8 @@ from mgot.arrays import to_numpy
 # Scalings between two log-domain steps stay within e^±LARGEST_LOG; what underflows beside them in
 # the kernel (below e^−745) is then negligible.
 LARGEST_LOG = 100.0
+# A smaller sum may lack some of what has underflowed.
+SMALLEST_SUM = 1e-200
 
 
 @dataclass(frozen=True)
@@ -173,42 +177,78 @@ def _scale(
     the plan's; a log-domain step renews the kernel whenever the scalings since then grow large.
     """
     rows, columns = a > 0, b > 0
-    scaled = -cost[np.ix_(rows, columns)] / reg
+    scaled = cost[np.ix_(rows, columns)] / -reg
     log_a, log_b = np.log(a[rows]), np.log(b[columns])
     f, g, total = np.zeros(len(log_a)), np.zeros(len(log_b)), 0.0
-    kernel, f_kernel, g_kernel = None, f, g
+    kernel = _Kernel(scaled, -scaled.max(axis=1), g)
     residual, done = np.inf, 0
-    with progress(total=max_iterations, what="transport", unit="iteration") as bar:
+    with (
+        # A matrix-vector product waits for memory; a second thread that waits for a busy core
+        # makes it 20 times slower.
+        _thread_pools().limit(limits=1, user_api="blas"),
+        progress(total=max_iterations, what="transport", unit="iteration") as bar,
+    ):
         while True:
-            log_sums = _log_sums(kernel, f_kernel, g - g_kernel)
-            if log_sums is None:
+            log_sums = kernel.log_row_sums(g)
+            renew = log_sums is None
+            if renew:
                 log_sums = logsumexp(scaled + g, axis=1)
             f_next, t = project(log_sums, log_a)
+            if renew:
+                kernel = _Kernel(scaled, f_next + t, g)
             if done:
                 moved = np.exp(f_next + log_sums + t) - np.exp(f + log_sums + total)
                 residual = np.abs(moved).sum()
             if residual <= tolerance or done >= max_iterations:
                 break
             f = f_next
-            log_sums = _log_sums(None if kernel is None else kernel.T, g_kernel, f + t - f_kernel)
+            log_sums = kernel.log_column_sums(f + t)
             renew = log_sums is None
             if renew:
                 log_sums = logsumexp(scaled + (f + t)[:, None], axis=0)
             g, rest = project(log_sums, log_b)
             total = t + rest
             if renew:
-                f_kernel, g_kernel = f + total, g
-                kernel = np.exp(scaled + f_kernel[:, None] + g_kernel)
+                kernel = _Kernel(scaled, f + total, g)
             done += 1
             bar.update()
     plan = np.zeros(cost.shape)
-    plan[np.ix_(rows, columns)] = np.exp(scaled + f[:, None] + g + total)
+    plan[np.ix_(rows, columns)] = kernel.plan(f + total, g)
     return Transport(plan, float(residual), done, bool(residual <= tolerance))
 
 
-def _log_sums(kernel: np.ndarray | None, absorbed: np.ndarray, change: np.ndarray):
-    """Log of the kernel's weighted row sums without `absorbed`, or None where that is unsafe."""
-    if kernel is None or np.abs(change).max() > LARGEST_LOG:
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+class _Kernel:
+    """e^(scaled + f + g), and sums over it under other potentials."""
+
+    def __init__(self, scaled: np.ndarray, f: np.ndarray, g: np.ndarray):
+        self.scaled, self.f, self.g = scaled, f, g
+        self.values = scaled + f[:, None]
+        self.values += g
+        np.exp(self.values, out=self.values)
+
+    def log_row_sums(self, g: np.ndarray) -> np.ndarray | None:
+        """Log Σ_j e^(scaled_ij + g_j), or None where products with the kernel do not tell."""
+        return _log_sums(self.values, self.f, g - self.g)
+
+    def log_column_sums(self, f: np.ndarray) -> np.ndarray | None:
+        """Log Σ_i e^(scaled_ij + f_i), likewise."""
+        return _log_sums(self.values.T, self.g, f - self.f)
+
+    def plan(self, f: np.ndarray, g: np.ndarray) -> np.ndarray:
+        """e^(scaled + f + g)."""
+        rows, columns = f - self.f, g - self.g
+        if max(np.abs(rows).max(), np.abs(columns).max()) > LARGEST_LOG:
+            return _Kernel(self.scaled, f, g).values
+        return np.exp(rows)[:, None] * self.values * np.exp(columns)
+
+
+def _log_sums(kernel: np.ndarray, absorbed: np.ndarray, change: np.ndarray) -> np.ndarray | None:
+    if np.abs(change).max() > LARGEST_LOG:
         return None
     sums = kernel @ np.exp(change)
-    return np.log(sums) - absorbed if sums.min() > 0.0 else None
+    return np.log(sums) - absorbed if sums.min() > SMALLEST_SUM else None

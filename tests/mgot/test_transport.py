@@ -182,3 +182,15 @@ def test_refuses_what_has_no_plan(arguments, message):
 def test_balanced_transport_needs_equal_totals():
     with pytest.raises(InputError, match="totals equal"):
         sinkhorn([[1.0, 2.0]], [1.0], [1.0, 1.0])
+
+
+def test_one_row_and_column_far_dearer_than_the_rest():
+    # As DAOT's dustbins: their potentials are hundreds of regularisations from the others'.
+    cost = 0.1 * np.random.default_rng(8).random((13, 9))
+    cost[-1], cost[:, -1] = 0.6, 0.7
+    a, b = np.full(13, 1 / 13), np.full(9, 1 / 9)
+    plan = sinkhorn(cost, reg=1e-3, max_iterations=20000, tolerance=1e-12).plan
+    expected = ot.bregman.sinkhorn(
+        a, b, cost, 1e-3, method="sinkhorn_log", numItermax=20000, stopThr=1e-12
+    )
+    np.testing.assert_allclose(plan, expected, rtol=0, atol=1e-10)

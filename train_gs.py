@@ -21,6 +21,7 @@ from gst.arguments import KERNEL, build_parser, read_arguments
 from gst.dataset import CrowdCrops, crop_batches
 from gst.engine import train_one_epoch
 from gst.evaluation import evaluate
+from gst.losses import TRANSPORT
 from gst.models import build_model
 from gst.photos import read_preprocessing
 from gst.training import describe
@@ -40,7 +41,12 @@ def main(argv: list[str] | None = None) -> None:
     # Every process that reads photos keeps its own.
     cache_gib = arguments.cache_gib / max(arguments.workers, 1)
     crops = CrowdCrops(
-        arguments.data_dir, arguments.crop_size, arguments.seed, preprocessing, cache_gib
+        arguments.data_dir,
+        arguments.crop_size,
+        arguments.seed,
+        preprocessing,
+        cache_gib,
+        fitted=arguments.loss == TRANSPORT,
     )
     batches = crop_batches(crops, arguments.batch_size, arguments.workers, pin_memory=on_gpu)
     photos = photo_loader(val, arguments.workers)
@@ -60,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     if resume:
         training.resume(folder)
 
-    kernel = {name: arguments[name] for name in KERNEL}
+    options = {name: arguments[name] for name in ("loss", *KERNEL)}
     amp = can_mix(device, arguments.precision)
     run = Run(folder, save_arguments(arguments), training.epoch)
     print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {device}")
@@ -68,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         batches.sampler.epoch = epoch
         seed_epoch(arguments.seed, epoch)
         figures = train_one_epoch(
-            model, batches, training.optimizer, device, epoch, training.average, amp, **kernel
+            model, batches, training.optimizer, device, epoch, training.average, amp, **options
         )
         figures["lr"] = training.scheduler.get_last_lr()[0]
         if validates(epoch, arguments.epochs, arguments.validate_from, arguments.validate_every):

@@ -12,6 +12,7 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from crowd.configuration import ArgumentParser
 from crowd.engine import PRECISIONS
 from crowd.errors import InputError
+from gst.losses import COMPARED, TRANSPORT
 from gst.models import MODELS
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -54,14 +55,16 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
     for name in arguments.model_options:
         if name not in known:
             raise InputError(f"{arguments.model_name} has no option '{name}'; known: {known}")
+    method = "gst" if arguments.loss == TRANSPORT else arguments.loss
     arguments.save_dir = arguments.save_dir or (
-        f"runs/gst_{arguments.dataset or Path(arguments.data_dir).name}_{arguments.model_name}"
+        f"runs/{method}_{arguments.dataset or Path(arguments.data_dir).name}_{arguments.model_name}"
     )
     return arguments
 
 
 def _add_training(group) -> None:
     add = group.add_argument
+    add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")
     add("--seed", type=NonNegativeInt, default=4073, help="of weights, crops and dropout")
     add("--crop-size", type=PositiveInt, default=512, help="side of a training crop, px")
     add("--epochs", type=PositiveInt, default=1200)

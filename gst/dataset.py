@@ -47,6 +47,7 @@ class CrowdCrops(Dataset):
         seed: of the augmentation.
         preprocessing: constants of `gst.photos`; the set must have been processed with the same.
         cache_gib: memory for decoded photos, GiB (of each worker process).
+        fitted: whether the loss needs the fitted Gaussians.
 
     Raises:
         InputError: a folder or file is missing, or photo, annotation and Gaussians do not belong
@@ -60,13 +61,14 @@ class CrowdCrops(Dataset):
         seed: int,
         preprocessing: Preprocessing,
         cache_gib: float = 2.0,
+        fitted: bool = True,
     ):
         if crop_size < 16 or crop_size % 16:
             raise InputError(f"crop_size {crop_size} is no multiple of 16: choose one")
-        self.paths = training_photos(data_dir)
+        self.paths = training_photos(data_dir, fitted)
         self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
-        listed = progress(self.paths, "reading Gaussians", unit="photo")
-        self.heads = [read_heads(path, preprocessing) for path in listed]
+        listed = progress(self.paths, "reading heads", unit="photo")
+        self.heads = [read_heads(path, preprocessing, fitted) for path in listed]
         self._cache = Cache(cache_gib)
 
     def __len__(self) -> int:

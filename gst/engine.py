@@ -11,9 +11,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from crowd import engine
 from crowd.engine import mixed_precision, to_device
-from gst.dataset import Batch
+from gst.dataset import Batch, Heads
 from gst.kernel import transport_kernel
 from gst.loss import transport_loss
+from gst.losses import COMPARED, TRANSPORT
 from gst.models.vgg_trans import attention_variance
 
 ATTENTION_WEIGHT = 0.1
@@ -39,10 +40,18 @@ def batch_kernels(batch: Batch, device: torch.device, **options) -> list[Tensor 
         ]
 
 
-def batch_losses(model: nn.Module, batch: Batch, device: torch.device, amp: bool, **options):
-    """Run the model on a batch and return its named, weighted losses, a dict of scalars.
+def batch_losses(
+    model: nn.Module,
+    batch: Batch,
+    device: torch.device,
+    amp: bool,
+    loss: str = TRANSPORT,
+    **options,
+) -> dict[str, Tensor]:
+    """Run the model on a batch and return its named, weighted losses, scalars.
 
-    `transport` is there for every model, `attention_variance` for those with attention.
+    `loss` is GST's `transport` or one of `gst.losses.COMPARED`, which say what their terms are;
+    `attention_variance` is added for models with attention.
     `options` are those of `gst.kernel.transport_kernel`; with `amp` the model runs in bfloat16,
     the losses are always float32.
     """
@@ -52,9 +61,13 @@ def batch_losses(model: nn.Module, batch: Batch, device: torch.device, amp: bool
             density, attention = model(images, with_attention=True)
         else:
             density, attention = model(images), []
-    targets = [heads.targets.to(device, non_blocking=True) for heads in batch.heads]
-    kernels = batch_kernels(batch, device, **options)
-    losses = {"transport": transport_loss(kernels, targets, density.float())}
+    if loss == TRANSPORT:
+        targets = [heads.targets.to(device, non_blocking=True) for heads in batch.heads]
+        kernels = batch_kernels(batch, device, **options)
+        losses = {"transport": transport_loss(kernels, targets, density.float())}
+    else:
+        heads = [Heads(*(array.to(device) for array in one)) for one in batch.heads]
+        losses = COMPARED[loss](heads, density.float())
     if attention:
         losses["attention_variance"] = ATTENTION_WEIGHT * attention_variance(attention)
     return losses
@@ -68,7 +81,7 @@ def train_one_epoch(
     epoch: int,
     average: AveragedModel | None = None,
     amp: bool = False,
-    **kernel_options,
+    **options,
 ) -> dict[str, float]:
     """Train on every batch once and return the mean of each loss over the photos.
 
@@ -80,11 +93,11 @@ def train_one_epoch(
         epoch: for the progress bar and messages.
         average: moving average of the weights, updated after every step.
         amp: run the model in bfloat16.
-        **kernel_options: of `gst.kernel.transport_kernel`.
+        **options: of `batch_losses`: the loss, and the transport kernel's.
 
     Raises:
         InputError: a loss is not finite; names the photos, and the weights are not stepped.
     """
-    losses_of = functools.partial(batch_losses, model, device=device, amp=amp, **kernel_options)
+    losses_of = functools.partial(batch_losses, model, device=device, amp=amp, **options)
     check = "check the annotation and Gaussians of the photo"
     return engine.train_one_epoch(model, batches, losses_of, optimizer, epoch, average, check=check)

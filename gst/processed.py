@@ -18,18 +18,25 @@ from gst.preprocess import target_size
 FIT = "run 2dgs_counting_1gs_gsplat.py again"
 
 
-def training_photos(data_dir: str | os.PathLike) -> list[Path]:
-    """Return the training photos; raise `InputError` when annotations or Gaussians are missing."""
+def training_photos(data_dir: str | os.PathLike, fitted: bool = True) -> list[Path]:
+    """Return the training photos.
+
+    Raises `InputError` when annotations are missing or, with `fitted`, Gaussians.
+    """
     paths = split_photos(data_dir, "train")
-    require_beside(paths, gaussians_path, "Gaussians", FIT)
+    if fitted:
+        require_beside(paths, gaussians_path, "Gaussians", FIT)
     return paths
 
 
-def read_heads(path: Path, preprocessing: Preprocessing) -> tuple[np.ndarray, ...]:
+def read_heads(
+    path: Path, preprocessing: Preprocessing, fitted: bool = True
+) -> tuple[np.ndarray, ...]:
     """Read points [N, 2], scales [N, 2], rotations [N] and box sides [N] of a training photo.
 
     A Gaussian whose scales were not fitted (NaN) becomes round with a sixth of the distance to
-    its neighbours (released code). Raises `InputError` naming the file that does not fit.
+    its neighbours (released code); without `fitted` all are, and no file of Gaussians is read.
+    Raises `InputError` naming the file that does not fit.
     """
     size = read_size(path)
     if target_size(*size, preprocessing.min_size, preprocessing.max_size) != size:
@@ -38,15 +45,23 @@ def read_heads(path: Path, preprocessing: Preprocessing) -> tuple[np.ndarray, ..
             f"[{preprocessing.min_size}, {preprocessing.max_size}]: {PREPROCESS}"
         )
     annotation = read_annotation(path, columns=3)
-    params = read_gaussians(gaussians_path(path))
-    if len(params) != len(annotation):
-        raise InputError(
-            f"{gaussians_path(path)} holds {len(params)} Gaussians for {len(annotation)} heads: "
-            f"{FIT}"
-        )
     points, distances = annotation[:, :2], annotation[:, 2]
+    round_scales = np.repeat(distances[:, None] / 6, 2, axis=1)
+    if not fitted:
+        return points, round_scales, np.zeros_like(distances), box_sides(distances)
+    params = _read_fit(path, points)
+    whole = np.isfinite(params[:, 2:4]).all(axis=1, keepdims=True)
+    scales = np.where(whole, params[:, 2:4], round_scales)
+    return points, scales, params[:, 4], box_sides(distances)
+
+
+def _read_fit(path: Path, points: np.ndarray) -> np.ndarray:
+    """Read the Gaussians [N, 8] of a photo; raise `InputError` when they are of other heads."""
+    params = read_gaussians(gaussians_path(path))
+    if len(params) != len(points):
+        raise InputError(
+            f"{gaussians_path(path)} holds {len(params)} Gaussians for {len(points)} heads: {FIT}"
+        )
     if not np.allclose(params[:, :2], points, rtol=0, atol=0.01):
         raise InputError(f"{gaussians_path(path)} has its Gaussians at other points: {FIT}")
-    fitted = np.isfinite(params[:, 2:4]).all(axis=1, keepdims=True)
-    scales = np.where(fitted, params[:, 2:4], distances[:, None] / 6)
-    return points, scales, params[:, 4], box_sides(distances)
+    return params

@@ -227,3 +227,19 @@ def test_the_moving_average_follows_slowly_and_is_what_is_evaluated_and_kept(wri
     for name in ("best.pth", "last.pth"):
         counter = load_counter(tmp_path / name, CPU)
         torch.testing.assert_close(counter.model.features[0].weight, expected)
+
+
+@pytest.mark.parametrize("loss", ["transport", "gaussian", "bayesian", "dm_count"])
+def test_every_loss_trains_and_only_gst_needs_gaussians(write_set, loss):
+    root = write_set()
+    if loss != "transport":
+        for path in (root / "train" / "gs_params").glob("*.h5"):
+            path.unlink()
+    fitted = loss == "transport"
+    crops = CrowdCrops(root, 64, 1, read_preprocessing(root), fitted=fitted)
+    batch = collate([crops[0, index] for index in range(len(crops))])
+    torch.manual_seed(0)
+    model = Local()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    figures = [train_one_epoch(model, [batch], optimizer, CPU, e, loss=loss) for e in range(40)]
+    assert sum(figures[-1].values()) < sum(figures[0].values())

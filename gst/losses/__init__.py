@@ -1,0 +1,21 @@
+"""The losses that GST is compared with, on the same crops, targets and networks.
+
+Each takes the crops' heads (`gst.dataset.Heads`) and the predicted density `[B, 1, h, w]`, and
+returns named scalars, means over the batch, whose sum is minimised. Their constants are those of
+the papers that they come from.
+"""
+
+from __future__ import annotations
+
+from gst.losses.bayesian import bayesian_losses
+from gst.losses.dm_count import dm_count_losses
+from gst.losses.gaussian import gaussian_losses
+
+__all__ = ["COMPARED", "TRANSPORT", "bayesian_losses", "dm_count_losses", "gaussian_losses"]
+
+TRANSPORT = "transport"
+COMPARED = {
+    "gaussian": gaussian_losses,
+    "bayesian": bayesian_losses,
+    "dm_count": dm_count_losses,
+}

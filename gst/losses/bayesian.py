@@ -1,0 +1,44 @@
+"""Bayesian loss (Ma et al., ICCV 2019, with background): expected counts of the heads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gst.loss import transport_loss
+from gst.losses.grid import STRIDE, squared_distances
+
+SIGMA = 8.0  # pixels
+BACKGROUND_RATIO = 1.0  # of the crop's short side
+
+
+def bayesian_posterior(points: Tensor, shape: tuple[int, int]) -> Tensor:
+    """P(head n | cell x), heads and one background being equally likely beforehand.
+
+    A head's likelihood is a Gaussian of 8 pixels. The background stands, at every cell, at the
+    distance d_bg with d_bg² = (1.0 · short side)² / d_min, where d_min is the squared distance to
+    the nearest head: the nearer a head, the farther the background.
+
+    Args:
+        points: heads x, y `[n, 2]`, n ≥ 1, pixels of the crop.
+        shape: cells (h, w) of the density map.
+
+    Returns:
+        `[n + 1, h · w]`, the background last; every column sums to 1.
+    """
+    squared = squared_distances(points, shape)
+    reach = BACKGROUND_RATIO * min(shape) * STRIDE
+    background = reach**2 / (squared.amin(0, keepdim=True) + 1e-5)
+    return torch.softmax(torch.cat([squared, background]) / (-2 * SIGMA**2), dim=0)
+
+
+def bayesian_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
+    """`bayesian`: Σ_n |t_n − Σ_x P(n | x) D(x)|, the background's t being 0, mean over the batch.
+
+    It is the transport loss of another kernel, one that has not looked at the photo.
+    """
+    shape = density.shape[-2:]
+    posteriors = [
+        bayesian_posterior(one.points, shape) if len(one.points) else None for one in heads
+    ]
+    return {"bayesian": transport_loss(posteriors, [one.targets for one in heads], density)}

@@ -1,0 +1,167 @@
+"""The losses that GST is compared with: their minima, gradients, masses, and POT's plan."""
+
+import numpy as np
+import ot
+import pytest
+import torch
+
+from gst.dataset import Heads
+from gst.losses import COMPARED
+from gst.losses.bayesian import SIGMA, bayesian_posterior
+from gst.losses.dm_count import sinkhorn_cost, sinkhorn_potentials
+from gst.losses.gaussian import gaussian_density
+from gst.losses.grid import nearest_cells, squared_distances
+
+SHAPE = (6, 8)  # cells of 8 pixels
+
+
+def heads_of(count, seed=0, share=1.0):
+    random = np.random.default_rng(seed)
+    points = torch.from_numpy(random.uniform(4, (60, 44), (count, 2)))
+    return Heads(
+        points,
+        torch.full((count, 2), 3.0),
+        torch.zeros(count),
+        torch.full((count,), share).double(),
+    )
+
+
+def density_of(seed=1, batch=1):
+    return torch.rand(batch, 1, *SHAPE, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def total(name, heads, density):
+    return sum(COMPARED[name](heads, density).values())
+
+
+@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("counts", [(0,), (1,), (7,), (3, 0, 5)])
+def test_gradients_are_those_of_finite_differences_or_dual(name, counts):
+    heads = [heads_of(count, seed) for seed, count in enumerate(counts)]
+    density = density_of(batch=len(counts)).requires_grad_()
+    loss = total(name, heads, density)
+    (gradient,) = torch.autograd.grad(loss, density)
+    assert gradient.isfinite().all()
+    if name != "dm_count":  # its transport is not differentiated; the dual has a test of its own
+        assert torch.autograd.gradcheck(lambda d: total(name, heads, d), density)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_the_loss_of_a_batch_is_the_mean_over_its_crops(name):
+    heads = [heads_of(4, 1), heads_of(0), heads_of(9, 2)]
+    density = density_of(batch=3)
+    alone = [total(name, [one], density[i : i + 1]) for i, one in enumerate(heads)]
+    torch.testing.assert_close(total(name, heads, density), torch.stack(alone).mean())
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_an_empty_crop_wants_no_density(name):
+    zero = torch.zeros(1, 1, *SHAPE, dtype=torch.float64)
+    assert total(name, [heads_of(0)], zero) == 0
+    assert total(name, [heads_of(0)], density_of()) > 0
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_the_gaussian_map_keeps_the_mass_and_is_best_left_alone(share):
+    heads = heads_of(6, share=share)
+    heads.points[0] = torch.tensor([-500.0, 2000.0])  # a head whose box barely reaches in
+    target = gaussian_density(heads.points, heads.targets, SHAPE)
+    torch.testing.assert_close(target.sum(), heads.targets.sum())
+    assert total("gaussian", [heads], target[None, None]) == 0
+    assert total("gaussian", [heads], density_of()) > 0
+
+
+def test_a_gaussian_lies_around_its_head():
+    points = torch.tensor([[28.0, 20.0]]).double()  # the centre of column 3, row 2
+    density = gaussian_density(points, torch.ones(1).double(), SHAPE)
+    assert divmod(int(density.argmax()), SHAPE[1]) == (2, 3)
+    ratio = density[2, 4] / density[2, 3]
+    assert ratio.item() == pytest.approx(np.exp(-(8**2) / (2 * SIGMA**2)))
+
+
+def test_the_posterior_is_bayes_rule():
+    points = heads_of(5).points
+    posterior = bayesian_posterior(points, SHAPE)
+    assert posterior.shape == (6, 48)
+    torch.testing.assert_close(posterior.sum(0), torch.ones(48).double())
+    cell = np.array([4 + 8 * 5, 4 + 8 * 3])
+    squared = ((points.numpy() - cell) ** 2).sum(1)
+    far = (6 * 8) ** 2 / (squared.min() + 1e-5)
+    likelihood = np.exp(-np.append(squared, far) / (2 * SIGMA**2))
+    np.testing.assert_allclose(posterior[:, 3 * 8 + 5], likelihood / likelihood.sum())
+
+
+def test_a_density_that_gives_every_head_its_own_costs_nothing():
+    points = torch.tensor([[4.0, 4.0], [60.0, 44.0]]).double()
+    heads = Heads(points, torch.ones(2, 2), torch.zeros(2), torch.ones(2).double())
+    density = torch.zeros(1, 1, *SHAPE, dtype=torch.float64)
+    density[0, 0, 0, 0] = density[0, 0, -1, -1] = 1
+    assert total("bayesian", [heads], density) < 1e-6
+    assert total("dm_count", [heads], density) < 1e-6
+    assert total("bayesian", [heads], 2 * density).item() == pytest.approx(2, abs=1e-6)
+
+
+@pytest.mark.parametrize("reg", [10.0, 200.0])
+def test_the_transport_is_pots(reg):
+    heads = heads_of(7)
+    cost = squared_distances(heads.points, SHAPE)
+    share = density_of().flatten()
+    share /= share.sum()
+    wanted = heads.targets / heads.targets.sum()
+    f, g = sinkhorn_potentials(cost, wanted, share, reg, 20000)
+    plan = torch.exp((f[:, None] + g - cost) / reg)
+    torch.testing.assert_close(plan.sum(0), share)
+    torch.testing.assert_close(plan.sum(1), wanted, rtol=1e-4, atol=1e-8)
+    pots = ot.sinkhorn(
+        wanted.numpy(), share.numpy(), cost.numpy(), reg, "sinkhorn_log", 20000, 1e-12
+    )
+    np.testing.assert_allclose(plan, pots, atol=1e-5)
+    value = sinkhorn_cost(cost, wanted, share, reg, 20000)
+    assert value.item() == pytest.approx((pots * cost.numpy()).sum(), rel=1e-4)
+
+
+def test_no_mass_is_lost_in_single_precision_at_a_small_regularisation():
+    points = torch.tensor([[4.0, 4.0]])
+    cost = squared_distances(points, SHAPE)
+    share = torch.zeros(48)
+    share[-1] = 1.0  # 70 pixels away: exp(-cost / 10) is 0
+    assert torch.exp(-cost / 10)[0, -1] == 0
+    assert sinkhorn_cost(cost, torch.ones(1), share).item() == pytest.approx(cost[0, -1].item())
+
+
+def test_the_gradient_of_the_transport_is_that_of_the_entropic_optimum():
+    """Along a direction that moves mass between cells, by finite differences of the optimum."""
+    heads, reg = heads_of(4), 50.0
+    cost = squared_distances(heads.points, SHAPE)
+    wanted = heads.targets / heads.targets.sum()
+    share = density_of().flatten()
+    share /= share.sum()
+    direction = density_of(5).flatten()
+    direction -= direction.mean()
+
+    def optimum(columns):
+        f, g = sinkhorn_potentials(cost, wanted, columns, reg, 5000)
+        return (f * wanted).sum() + (g * columns).sum()
+
+    variable = share.clone().requires_grad_()
+    sinkhorn_cost(cost, wanted, variable, reg, 5000).backward()
+    step = 1e-6
+    slope = (optimum(share + step * direction) - optimum(share - step * direction)) / (2 * step)
+    assert (variable.grad @ direction).item() == pytest.approx(slope.item(), rel=1e-5)
+
+
+def test_heads_are_in_their_cells_and_those_outside_in_the_nearest():
+    points = torch.tensor([[0.0, 0.0], [63.9, 47.9], [17.0, 9.0], [-30.0, 20.0], [90.0, 99.0]])
+    assert nearest_cells(points, SHAPE).tolist() == [0, 47, 10, 16, 47]
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_descent_finds_the_count(name):
+    heads = [heads_of(6, 3)]
+    raw = torch.zeros(1, 1, *SHAPE, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([raw], lr=0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        total(name, heads, torch.nn.functional.softplus(raw - 3)).backward()
+        optimizer.step()
+    assert torch.nn.functional.softplus(raw - 3).sum().item() == pytest.approx(6, rel=0.2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ import torch
 
 from crowd.errors import InputError
 from crowd.progress import progress
+from crowd.workers import start_worker
 from GS2D.fitting import fit_gaussians
 from GS2D.jobs import FitSettings, fit_photo
 
@@ -68,8 +68,7 @@ def _in_processes(photos, settings, workers) -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    # Ctrl-C ends the main process, which ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    start_worker()
     torch.set_num_threads(1)
 
 

@@ -27,7 +27,10 @@ _NUMPY_SCALARS = [
 def save_checkpoint(path: str | os.PathLike, **state) -> None:
     """Write tensors, numbers, strings and containers of them atomically."""
     with atomic_path(path) as part:
-        torch.save(state, part)
+        try:
+            torch.save(state, part)
+        except RuntimeError as error:  # torch's, for a full disk
+            raise OSError("torch stopped half-way, most likely for want of room") from error
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,9 @@ from crowd.errors import InputError
 
 # No map, list or centre of ours comes near it; a damaged header may ask for any amount.
 LARGEST_ARRAY = 2**31
+PART = ".part-"
+_DAY = 86_400.0
+_cleared: set[tuple[int, Path]] = set()
 
 
 def require_folder(path: str | os.PathLike, remedy: str) -> Path:
@@ -39,12 +45,15 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and move it there only if the block succeeds.
 
     The temporary name keeps the suffix, so that writers which choose a format by it still work.
-    A reader sees the old file or the new one, never a part; a full disk leaves no remains.
+    A reader sees the old file or the new one, never a part; a full disk leaves no remains, and
+    those of a process that was killed are removed by the next one that writes in the folder.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
+        _remove_leftovers(path.parent)
+        prefix = f"{PART}{socket.gethostname()}-{os.getpid()}-"
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
     except OSError as error:
         raise InputError(
             f"cannot write in {path.parent} ({error.strerror}): choose a folder you may write to"
@@ -66,6 +75,37 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes began to write in `folder`; once a process and folder."""
+    if (os.getpid(), folder) in _cleared:
+        return
+    for part in folder.glob(f"{PART}*"):
+        # Another process may be removing it too, or it has a name that is not ours.
+        with contextlib.suppress(OSError, ValueError):
+            if _is_left(part):
+                part.unlink()
+    _cleared.add((os.getpid(), folder))
+
+
+def _is_left(part: Path) -> bool:
+    """Whether nobody writes `part` any more; of other machines' parts only their age is known."""
+    host, process, _ = part.name.removeprefix(PART).rsplit("-", 2)
+    if host != socket.gethostname():
+        return part.stat().st_mtime < time.time() - _DAY
+    # Number and host of a process may return, as they do in containers.
+    return int(process) == os.getpid() or not _is_running(int(process))
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def _umask() -> int:
     """The process's umask, which can only be read by setting it."""
     mask = os.umask(0)
@@ -81,9 +121,11 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write_array(path: str | os.PathLike, array: np.ndarray) -> None:
     """Write an `.npy` file atomically."""
-    # Given a name, numpy would add `.npy` to one that lacks it.
-    with atomic_path(path) as part, open(part, "wb") as file:
-        np.save(file, array, allow_pickle=False)
+    # Into memory first: of a full disk numpy says no more than how many bytes it wrote.
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    with atomic_path(path) as part:
+        part.write_bytes(content.getbuffer())
 
 
 def read_array(path: str | os.PathLike, remedy: str) -> np.ndarray:
@@ -100,10 +142,15 @@ def read_array(path: str | os.PathLike, remedy: str) -> np.ndarray:
 
 def write_h5(path: str | os.PathLike, **datasets: np.ndarray) -> None:
     """Write named arrays to an h5 file (gzip) atomically."""
-    with atomic_path(path) as part, h5py.File(part, "w") as file:
+    # In memory first: where the disk is full, closing an h5 file crashes Python.
+    with h5py.File(os.fspath(path), "w", driver="core", backing_store=False) as file:
         for name, array in datasets.items():
             compression = "gzip" if np.size(array) else None
             file.create_dataset(name, data=array, compression=compression)
+        file.flush()
+        content = file.id.get_file_image()
+    with atomic_path(path) as part:
+        part.write_bytes(content)
 
 
 def read_h5(path: str | os.PathLike, name: str, remedy: str) -> np.ndarray:

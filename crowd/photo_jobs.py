@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +22,7 @@ from crowd.files import read_array, write_array
 from crowd.images import write_image
 from crowd.progress import progress
 from crowd.resizing import JPEG_LIMIT, SHORT, resize_photo, target_size
+from crowd.workers import start_worker
 
 JPEG_QUALITY = 95
 
@@ -170,8 +170,11 @@ def make_jobs(
                 raise InputError(f"{names[photo.stem]} and {photo} share a name: rename one")
             names[photo.stem] = photo
             jobs.append(make(split, photo, output / split / f"{photo.stem}.jpg"))
+        # Not what begins with a point: parts of a process that was killed.
         present = sorted(
-            path for suffix in ("jpg", "npy", "h5") for path in (output / split).glob(f"*.{suffix}")
+            path
+            for suffix in ("jpg", "npy", "h5")
+            for path in (output / split).glob(f"[!.]*.{suffix}")
         )
         stray = next((path for path in present if path.stem not in names), None)
         if stray:
@@ -207,7 +210,7 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> list[Outcome]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    start_worker()
     cv2.setNumThreads(1)
 
 

@@ -36,13 +36,22 @@ class Run:
         self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_epoch)
 
     def log(self, epoch: int, **figures: float) -> None:
-        """Append one JSON line and the same figures to TensorBoard."""
-        with open(self.log_path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"epoch": epoch, **figures}) + "\n")
-        for name, value in figures.items():
-            if isinstance(value, int | float):
-                self._writer.add_scalar(name, value, epoch)
-        self._writer.flush()
+        """Append one JSON line and the same figures to TensorBoard.
+
+        Raises `InputError` when the disk is full.
+        """
+        try:
+            with open(self.log_path, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"epoch": epoch, **figures}) + "\n")
+            for name, value in figures.items():
+                if isinstance(value, int | float):
+                    self._writer.add_scalar(name, value, epoch)
+            self._writer.flush()
+        except OSError as error:
+            raise InputError(
+                f"{self.folder} could not be written to ({error.strerror or error}): make room "
+                "and add --resume"
+            ) from error
 
     def close(self) -> None:
         """Flush and close the TensorBoard file."""

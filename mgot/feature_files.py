@@ -230,6 +230,8 @@ def _open_part(part: Path, names: Sequence[str], recipe: str) -> h5py.File:
 
 
 def _new_part(part: Path, names: Sequence[str], recipe: str) -> h5py.File:
+    # Before h5py opens it: where the disk is full, closing an h5 file crashes Python.
+    _require_room(part, len(names))
     file = h5py.File(part, "w")
     file.attrs["recipe"] = recipe
     file["paths"] = np.array([os.fsencode(name) for name in names])
@@ -239,9 +241,26 @@ def _new_part(part: Path, names: Sequence[str], recipe: str) -> h5py.File:
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     space = h5py.h5s.create_simple((len(names), *SHAPE))
-    h5py.h5d.create(file.id, b"features", h5py.h5t.IEEE_F32LE, space, dcpl=properties)
+    values = h5py.h5d.create(file.id, b"features", h5py.h5t.IEEE_F32LE, space, dcpl=properties)
     _flush(file)
+    # Nobody else shall take the room while the values are computed.
+    _reserve(file.id.get_vfd_handle(), values.get_offset(), values.get_storage_size())
     return file
+
+
+def _require_room(part: Path, patches: int) -> None:
+    """Raise OSError when the disk has no room for the features of that many patches."""
+    with open(part, "wb") as file:
+        try:
+            _reserve(file.fileno(), 0, 4 * int(np.prod(SHAPE)) * patches + 2**20)
+        except OSError:
+            part.unlink()
+            raise
+
+
+def _reserve(file: int, offset: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        os.posix_fallocate(file, offset, size)
 
 
 def _is_whole(path: Path, names: Sequence[str], recipe: str) -> bool:

@@ -87,8 +87,8 @@ def label_photo(counter: Counter, photo: Path, labelling: Labelling) -> int:
 
 
 def _link_or_copy(photo: Path, copy: Path) -> None:
-    copy.parent.mkdir(parents=True, exist_ok=True)
     try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
         copy.unlink(missing_ok=True)
         os.link(photo.resolve(), copy)
     except OSError:  # another disk, or one without hard links
@@ -123,7 +123,8 @@ def prepare(arguments: Namespace, photos: Sequence[Path]) -> Labelling:
     names = {photo.stem for photo in photos}
     if len(names) < len(photos):
         raise InputError(f"two photos in {photos[0].parent} share a name: rename one")
-    present = sorted(folder.glob("*.h5")) if folder.is_dir() else []
+    # Not what begins with a point: parts of a process that was killed.
+    present = sorted(folder.glob("[!.]*.h5")) if folder.is_dir() else []
     stray = next((path for path in present if path.stem not in names), None)
     if stray:
         raise InputError(f"{stray} is not of these photos: name an empty folder by --output")

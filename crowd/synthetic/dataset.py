@@ -128,7 +128,7 @@ def _claim(root: Path, settings: dict, folders: dict[str, Path], counts: dict[st
         if found != settings:
             raise InputError(f"{root} holds another synthetic set ({found}): choose another folder")
     for split, folder in folders.items():
-        present = len(list(folder.glob("*.jpg"))) if folder.is_dir() else 0
+        present = len(list(folder.glob("[!.]*.jpg"))) if folder.is_dir() else 0
         if present and not record.exists():
             raise InputError(f"{folder} holds photos that are not synthetic: choose another folder")
         if present > counts[split]:

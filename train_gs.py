@@ -74,7 +74,9 @@ def main(argv: list[str] | None = None) -> None:
         batches.sampler.epoch = epoch
         seed_epoch(arguments.seed, epoch)
         figures = train_one_epoch(
-            model, batches, training.optimizer, device, epoch, training.average, amp, **options
+            *(model, batches, training.optimizer, device, epoch),
+            *(training.average, amp, folder),
+            **options,
         )
         figures["lr"] = training.scheduler.get_last_lr()[0]
         if validates(epoch, arguments.epochs, arguments.validate_from, arguments.validate_every):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from crowd.errors import InputError
+from crowd.not_finite import all_finite, finite_gradient, stop
 from crowd.progress import progress
 
 
@@ -56,6 +56,7 @@ def train_one_epoch(
     average: AveragedModel | None = None,
     *,
     summed: bool = False,
+    folder: Path | None = None,
     check: str = "check the photo and its annotation",
 ) -> dict[str, float]:
     """Train on every batch once.
@@ -69,13 +70,15 @@ def train_one_epoch(
         epoch: for the progress bar and messages.
         average: moving average of the weights, updated after every step.
         summed: whether losses are sums over a batch's photos, not means.
-        check: what to look at first when a loss is not finite.
+        folder: of the run, which keeps the batch whose loss or gradient is not finite.
+        check: what to look at first then.
 
     Returns:
         The losses by name, means over photos.
 
     Raises:
-        InputError: a loss is not finite; names the photos, and the weights are not stepped.
+        InputError: a loss or gradient is not finite; names the photos, and the weights are not
+            stepped.
     """
     model.train()
     sums: dict[str, float] = defaultdict(float)
@@ -84,13 +87,12 @@ def train_one_epoch(
         losses = losses_of(batch)
         loss = torch.stack(list(losses.values())).sum()
         values = {name: value.item() for name, value in losses.items()}
-        if not all(map(math.isfinite, values.values())):
-            raise InputError(
-                f"the loss of {', '.join(batch.names)} is {values} in epoch {epoch}: {check} "
-                "or lower --lr, then add --resume"
-            )
+        if not all_finite(values.values()):
+            stop(batch, epoch, values, folder, check)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if not finite_gradient(model.parameters()):
+            stop(batch, epoch, values, folder, check)
         optimizer.step()
         if average is not None:
             average.update_parameters(model)

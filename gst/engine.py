@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,7 @@ def train_one_epoch(
     epoch: int,
     average: AveragedModel | None = None,
     amp: bool = False,
+    folder: Path | None = None,
     **options,
 ) -> dict[str, float]:
     """Train on every batch once and return the mean of each loss over the photos.
@@ -93,11 +95,15 @@ def train_one_epoch(
         epoch: for the progress bar and messages.
         average: moving average of the weights, updated after every step.
         amp: run the model in bfloat16.
+        folder: of the run, which keeps the batch whose loss or gradient is not finite.
         **options: of `batch_losses`: the loss, and the transport kernel's.
 
     Raises:
-        InputError: a loss is not finite; names the photos, and the weights are not stepped.
+        InputError: a loss or gradient is not finite; names the photos, and the weights are not
+            stepped.
     """
     losses_of = functools.partial(batch_losses, model, device=device, amp=amp, **options)
     check = "check the annotation and Gaussians of the photo"
-    return engine.train_one_epoch(model, batches, losses_of, optimizer, epoch, average, check=check)
+    return engine.train_one_epoch(
+        model, batches, losses_of, optimizer, epoch, average, folder=folder, check=check
+    )

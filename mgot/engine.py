@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,7 @@ def train_one_epoch(
     average: AveragedModel | None = None,
     amp: bool = False,
     ssim_weight: float = 0.0,
+    folder: Path | None = None,
 ) -> dict[str, float]:
     """Train on every batch once and return the losses by name, means over crops.
 
@@ -62,14 +64,24 @@ def train_one_epoch(
         average: moving average of the weights, updated after every step.
         amp: run the model in bfloat16.
         ssim_weight: of I-SSIM in the loss (`mgot.losses.fidt_loss`).
+        folder: of the run, which keeps the batch whose loss or gradient is not finite.
 
     Raises:
-        InputError: a loss is not finite; names the photos, and the weights are not stepped.
+        InputError: a loss or gradient is not finite; names the photos, and the weights are not
+            stepped.
     """
     losses_of = functools.partial(
         batch_losses, model, device=device, amp=amp, ssim_weight=ssim_weight
     )
     check = "check the photo and its map"
     return engine.train_one_epoch(
-        model, batches, losses_of, optimizer, epoch, average, summed=True, check=check
+        model,
+        batches,
+        losses_of,
+        optimizer,
+        epoch,
+        average,
+        summed=True,
+        folder=folder,
+        check=check,
     )

@@ -149,6 +149,7 @@ def run_epochs(
             training.average,
             amp,
             arguments.ssim_weight,
+            folder,
         )
         figures["lr"] = training.scheduler.get_last_lr()[0]
         if validation is None:

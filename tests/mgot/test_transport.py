@@ -114,6 +114,49 @@ def test_is_finite_whatever_the_scale(reg, scale, mass):
     assert (result.plan >= 0).all()
 
 
+def rough_costs():
+    """Costs from 0 to 1e4 at their roughest, by name."""
+    rng = np.random.default_rng(6)
+    one = np.zeros((9, 7))
+    one[3, 2] = 1e4
+    blocks = np.kron(1 - np.eye(3), np.ones((3, 2))) * 1e4
+    return {
+        "random": rng.random((9, 7)) * 1e4,
+        "every size": 10.0 ** rng.uniform(-8, 4, (9, 7)),
+        "0 or 1e4": rng.integers(0, 2, (9, 7)) * 1e4,
+        "one of 1e4": one,
+        "all but one": 1e4 - one,
+        "blocks": blocks,
+        "row": rng.random((1, 7)) * 1e4,
+        "column": rng.random((9, 1)) * 1e4,
+        "single": np.array([[1e4]]),
+        "constant": np.full((9, 7), 1e4),
+    }
+
+
+@pytest.mark.parametrize("reg", [1e-4, 1e-3, 1e-2, 0.1, 1.0])
+@pytest.mark.parametrize("name", rough_costs())
+def test_never_nan_from_reg_1e_4_to_1_and_costs_0_to_1e4(reg, name):
+    cost = rough_costs()[name]
+    n, m = cost.shape
+    uneven = [10.0 ** -np.linspace(0, 12, size) for size in (n, m)]
+    some = [np.arange(size) % 2 == 0 for size in (n, m)]
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        for a, b in ((None, None), uneven, some):
+            a, b = (None if mass is None else mass / np.sum(mass) for mass in (a, b))
+            for result in (
+                sinkhorn(cost, a, b, reg, max_iterations=60),
+                entropic_partial(cost, a, b, 0.3, reg, max_iterations=60),
+            ):
+                assert np.isfinite(result.plan).all()
+                assert (result.plan >= 0).all()
+                assert np.isfinite(result.residual)
+            assert result.plan.sum() == pytest.approx(0.3, rel=1e-6)
+            column = np.full(m, 1 / m) if b is None else b
+            balanced = sinkhorn(cost, a, b, reg, max_iterations=60).plan
+            np.testing.assert_allclose(balanced.sum(0), column, rtol=1e-6, atol=1e-15)
+
+
 def test_mass_crosses_a_gap_far_wider_than_the_regularisation():
     # Each iteration raises the potentials by log(0.6 / 0.4) of the 2000 that they must rise.
     with np.errstate(over="raise", invalid="raise", divide="raise"):

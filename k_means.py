@@ -13,7 +13,7 @@ from crowd.configuration import ArgumentParser
 from crowd.errors import command
 from mgot.arrays import PATCH_SIDE
 from mgot.cluster_files import write_clusters
-from mgot.clustering import kmeans, pca_projection
+from mgot.clustering import in_memory, kmeans, pca_projection
 from mgot.feature_files import named, open_features
 from mgot.pictures import draw_clusters
 from mgot.transfer import add_transfer, fill
@@ -46,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
     with open_features(arguments.feature) as features:
-        values = features.read()
-    with named(arguments.feature):
-        clustering = kmeans(values, int(arguments.cluster_num), arguments.seed)
-    write_clusters(arguments.center_cluster, arguments.cluster_index, clustering)
-    samples, centers = pca_projection(values, clustering.centers)
+        values = in_memory(features.all())
+        with named(arguments.feature):
+            clustering = kmeans(values, int(arguments.cluster_num), arguments.seed)
+        write_clusters(arguments.center_cluster, arguments.cluster_index, clustering)
+        samples, centers = pca_projection(values, clustering.centers)
     maps = clustering.centers.reshape(-1, PATCH_SIDE, PATCH_SIDE)
     draw_clusters(arguments.vis_path, samples, centers, clustering.labels, maps)
     for number, (members, map_) in enumerate(zip(clustering.index_lists, maps, strict=True)):

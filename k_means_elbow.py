@@ -14,7 +14,7 @@ import numpy as np
 from crowd.configuration import ArgumentParser
 from crowd.errors import command
 from crowd.files import write_text
-from mgot.clustering import elbow
+from mgot.clustering import elbow, in_memory
 from mgot.feature_files import named, open_features
 from mgot.pictures import draw_elbow
 from mgot.transfer import add_transfer, fill
@@ -47,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
     with open_features(arguments.feature_path) as features:
-        values = features.read()
-    with named(arguments.feature_path):
-        solutions = elbow(values, KS, arguments.seed)
+        values = in_memory(features.all())
+        with named(arguments.feature_path):
+            solutions = elbow(values, KS, arguments.seed)
     inertias = [solution.inertia for solution in solutions]
     best = farthest_from_chord(KS, inertias)
     picture = Path(arguments.elbow_map)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
+import torch
 
 from crowd.errors import InputError
 from crowd.progress import progress
-from mgot.arrays import to_numpy
+from mgot.arrays import blocks, to_numpy
 
+# So many samples are held at once (1.6 GB of patches), with their Gram matrix (0.5 GB); of more,
+# blocks are read again and again.
+GRAM_SAMPLES = 8192
 GRAM_COLUMNS = 4096
+BLOCK = 256
+# A pass over samples that are read from disk must lower the inertia by this share to be repeated.
+STREAM_TOLERANCE = 1e-7
+POWER_ITERATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,33 @@ class Clustering:
         return [np.flatnonzero(self.labels == k).tolist() for k in range(len(self.centers))]
 
 
+def in_memory(features):
+    """Read up to 8192 samples as an array `[n, d]`; return more than that as they were given.
+
+    Args:
+        features: as for `kmeans`.
+    """
+    if len(features) > GRAM_SAMPLES:
+        return features
+    if isinstance(features, np.ndarray | torch.Tensor):
+        flat = to_numpy(features).reshape(len(features), -1)
+        return flat if flat.dtype.kind == "f" else flat.astype(np.float64)
+    flat = np.empty((len(features), int(np.prod(features.shape[1:]))), np.float32)
+    for first, last, block in progress(_read(features), "reading", unit="block"):
+        flat[first:last] = block
+    return flat
+
+
 def kmeans(features, k: int, seed: int = 0, restarts: int = 10, start=None) -> Clustering:
     """Euclidean k-means (k-means++ starts, Lloyd's iterations, the best of `restarts`).
 
-    With fewer samples than dimensions the iterations run on coordinates that preserve all
-    distances, from the Gram matrix in float64: the same partition for a fraction of the work.
+    The iterations run on the samples' inner products in float64: the same partition for a fraction
+    of the work. Of more than 8192 samples a random part is clustered so, and its centres are the
+    start of iterations that read all samples block by block; memory stays the same.
 
     Args:
-        features: `[n, ...]`, flattened to `[n, d]`; numpy, torch or an h5 dataset.
+        features: `[n, ...]`, flattened to `[n, d]`; numpy, torch, an h5 dataset, or anything with
+            `shape` whose slices are arrays.
         k: number of clusters, at least 1.
         seed: of the k-means++ starts.
         restarts: number of starts.
@@ -53,7 +77,7 @@ def kmeans(features, k: int, seed: int = 0, restarts: int = 10, start=None) -> C
     Raises:
         InputError: fewer samples, or fewer distinct ones, than clusters; NaN or infinite values.
     """
-    return _Samples(features).cluster(k, seed, restarts, start)
+    return _samples(features).cluster(k, seed, restarts, start)
 
 
 def elbow(
@@ -76,7 +100,7 @@ def elbow(
     Raises:
         InputError: as `kmeans`.
     """
-    samples = _Samples(features)
+    samples = _samples(features)
     solutions: list[Clustering] = []
     for k in progress(sorted(set(ks)), "k-means", unit="k"):
         start = samples.split_farthest(solutions[-1].labels, k) if solutions else None
@@ -99,79 +123,161 @@ def pca_projection(features, centers) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: fewer than 2 samples or values a sample; NaN or infinite values.
     """
-    flat = _flatten(features)
-    if min(flat.shape) < 2:
-        raise InputError(f"a projection needs 2 samples and 2 values a sample, not {flat.shape}")
-    pca = PCA(n_components=2, svd_solver="randomized", random_state=0)
-    points = pca.fit_transform(flat)
-    return points, pca.transform(to_numpy(centers).reshape(len(centers), -1))
+    shape = len(features), int(np.prod(features.shape[1:]))
+    if min(shape) < 2:
+        raise InputError(f"a projection needs 2 samples and 2 values a sample, not {shape}")
+    mean, _ = _means(features, np.zeros(len(features), np.int64), 1)
+    axes = np.random.default_rng(0).normal(size=(shape[1], min(8, *shape)))
+    for _ in progress(range(POWER_ITERATIONS), "principal axes", unit="pass"):
+        axes = np.linalg.qr(axes)[0].astype(np.float32)
+        product = np.zeros(axes.shape)
+        for _, _, block in _read(features):
+            block = block - mean[0].astype(block.dtype)
+            product += block.T @ (block @ axes)
+        axes = product
+    axes = np.linalg.svd(product, full_matrices=False)[0][:, :2]
+    points = [(block - mean[0]) @ axes for _, _, block in _read(features)]
+    return np.concatenate(points), (to_numpy(centers).reshape(len(centers), -1) - mean[0]) @ axes
+
+
+def _samples(features) -> _Held | _Streamed:
+    if not hasattr(features, "shape"):
+        features = np.asarray(features)
+    if not len(features) or not int(np.prod(features.shape)):
+        raise InputError("there are no samples to cluster: extract the features first")
+    return (_Held if len(features) <= GRAM_SAMPLES else _Streamed)(features)
 
 
 class _Samples:
-    """Samples `[n, d]`, coordinates that preserve their distances, and how many are distinct."""
+    """Samples `[n, d]`, their mean, and how many are distinct."""
 
     def __init__(self, features):
-        self.flat = _flatten(features)
-        self.coordinates = _coordinates(self.flat)
-        self.distinct = len({hash(row.tobytes()) for row in self.flat})
+        self.features, self.count = features, len(features)
+        distinct, total = set(), 0.0
+        for first, _, block in _read(features):
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                raise InputError(
+                    f"sample {first + int(np.argmin(finite))} holds NaN or infinite values: "
+                    "extract the features again with a model that has not diverged"
+                )
+            distinct.update(hash(row.tobytes()) for row in block)
+            total = total + block.sum(axis=0, dtype=np.float64)
+        self.distinct, self.mean = len(distinct), total / self.count
 
-    def cluster(self, k: int, seed: int, restarts: int, start=None) -> Clustering:
-        """Return the best of `restarts` runs and, where given, the one from `start`."""
-        self._check_count(k)
-        best = self._fit(k, init="k-means++", n_init=restarts, random_state=seed)
-        if start is not None:
-            centers = _means(self.coordinates, self._checked(start, k), k)
-            best = min(best, self._fit(k, init=centers, n_init=1), key=lambda fit: fit.inertia_)
-        labels = best.labels_.astype(np.int64)
-        centers = _means(self.flat, labels, k).astype(np.float32)
-        return Clustering(labels, centers, float(best.inertia_))
-
-    def split_farthest(self, labels: np.ndarray, k: int) -> np.ndarray:
-        """Give the samples farthest from their centres clusters of their own, up to `k`."""
-        self._check_count(k)
-        labels = labels.copy()
-        for new in range(labels.max() + 1, k):
-            centers = _means(self.coordinates, labels, new)
-            distances = np.linalg.norm(self.coordinates - centers[labels], axis=1)
-            labels[np.argmax(distances)] = new
-        return labels
-
-    def _fit(self, k: int, **options) -> KMeans:
-        # tol=0 iterates until no sample changes its cluster, so that inertia is a true minimum.
-        return KMeans(k, tol=0.0, max_iter=1000, **options).fit(self.coordinates)
-
-    def _check_count(self, k: int) -> None:
+    def check_count(self, k: int) -> None:
+        """Raise `InputError` where the samples cannot form k clusters."""
         if k < 1:
             raise InputError(f"the number of clusters must be at least 1, not {k}")
-        if len(self.flat) < k:
-            raise InputError(f"{len(self.flat)} samples cannot form {k} clusters: choose fewer")
+        if self.count < k:
+            raise InputError(f"{self.count} samples cannot form {k} clusters: choose fewer")
         if self.distinct < k:
             raise InputError(
-                f"only {self.distinct} of {len(self.flat)} samples are distinct, too few for {k} "
+                f"only {self.distinct} of {self.count} samples are distinct, too few for {k} "
                 "clusters: choose fewer, or check the model that made the features"
             )
 
-    def _checked(self, start, k: int) -> np.ndarray:
+    def check_start(self, start, k: int) -> np.ndarray:
+        """Return a start as int64 `[n]`; raise `InputError` where it is none."""
         start = to_numpy(start)
-        if start.shape != (len(self.flat),) or sorted(set(start.tolist())) != list(range(k)):
+        if start.shape != (self.count,) or sorted(set(start.tolist())) != list(range(k)):
             raise InputError(f"a start must give every sample one of the clusters 0 … {k - 1}")
-        return start
+        return start.astype(np.int64)
+
+    def split_farthest(self, labels: np.ndarray, k: int) -> np.ndarray:
+        """Give the samples farthest from their centres clusters of their own, up to `k`."""
+        self.check_count(k)
+        labels = labels.copy()
+        for new in range(labels.max() + 1, k):
+            labels[np.argmax(self.distances(labels, new))] = new
+        return labels
 
 
-def _flatten(features) -> np.ndarray:
-    flat = to_numpy(features)
-    if not flat.size:
-        raise InputError("there are no samples to cluster: extract the features first")
-    flat = flat.reshape(len(flat), -1)
-    if not np.issubdtype(flat.dtype, np.floating):
-        flat = flat.astype(np.float64)
-    finite = np.isfinite(flat).all(axis=1)
-    if not finite.all():
-        raise InputError(
-            f"sample {int(np.argmin(finite))} holds NaN or infinite values: extract the features "
-            "again with a model that has not diverged"
-        )
-    return flat
+class _Held(_Samples):
+    """Samples in memory with their inner products."""
+
+    def __init__(self, features):
+        super().__init__(in_memory(features))
+        self.gram = _gram(self.features, self.mean)
+
+    def cluster(self, k: int, seed: int, restarts: int, start=None) -> Clustering:
+        """Return the best of `restarts` runs and, where given, the one from `start`."""
+        # Imported here: numba takes a second, and only clustering needs it.
+        from mgot.gram_kmeans import best_partition
+
+        self.check_count(k)
+        start = None if start is None else self.check_start(start, k)
+        labels, inertia = best_partition(self.gram, k, seed, restarts, start)
+        centers, _ = _means(self.features, labels, k)
+        return Clustering(labels, centers.astype(np.float32), float(inertia))
+
+    def distances(self, labels: np.ndarray, k: int) -> np.ndarray:
+        """Squared distances `[n]` to the own centre."""
+        members = np.eye(k)[labels] / np.bincount(labels, minlength=k)
+        sums = self.gram @ members
+        within = np.einsum("ij,ij->j", members, sums)[labels]
+        return np.diag(self.gram) - 2 * sums[np.arange(self.count), labels] + within
+
+
+class _Streamed(_Samples):
+    """Samples of which only a block is in memory at a time."""
+
+    def cluster(self, k: int, seed: int, restarts: int, start=None) -> Clustering:
+        """Return the best of the run from a clustered part of the samples and of `start`'s."""
+        self.check_count(k)
+        part = self._part(seed)
+        starts = [part.cluster(k, seed, restarts).centers]
+        if start is not None:
+            starts.append(_means(self.features, self.check_start(start, k), k)[0])
+        return min(map(self._iterate, starts), key=lambda result: result.inertia)
+
+    def distances(self, labels: np.ndarray, k: int) -> np.ndarray:
+        """Squared distances `[n]` to the own centre."""
+        return self._assign(_means(self.features, labels, k)[0], labels)[1]
+
+    def _part(self, seed: int) -> _Held:
+        random = np.random.default_rng(seed)
+        chosen = np.sort(random.choice(self.count, GRAM_SAMPLES, replace=False))
+        parts = [
+            block[chosen[(chosen >= first) & (chosen < last)] - first]
+            for first, last, block in _read(self.features)
+        ]
+        return _Held(np.concatenate(parts))
+
+    def _iterate(self, centers: np.ndarray) -> Clustering:
+        """Lloyd's iterations from `centers` until they gain next to nothing."""
+        labels, distances = self._assign(centers)
+        inertia = np.inf
+        with progress(what="k-means", unit="pass") as bar:
+            while distances.sum() < inertia * (1 - STREAM_TOLERANCE):
+                inertia, k = distances.sum(), len(centers)
+                for empty in np.setdiff1d(np.arange(k), labels):
+                    labels[np.argmax(distances)], distances[np.argmax(distances)] = empty, 0.0
+                centers, _ = _means(self.features, labels, k)
+                labels, distances = self._assign(centers)
+                bar.update()
+        return Clustering(labels, centers.astype(np.float32), float(distances.sum()))
+
+    def _assign(self, centers: np.ndarray, labels=None) -> tuple[np.ndarray, np.ndarray]:
+        """Nearest centre of every sample, or the given one, and the squared distance to it."""
+        centers = centers - self.mean
+        squares = np.square(centers).sum(axis=1)
+        found, distances = np.empty(self.count, np.int64), np.empty(self.count)
+        for first, last, block in _read(self.features):
+            block = block - self.mean
+            all_distances = squares - 2 * (block @ centers.T)
+            own = all_distances.argmin(axis=1) if labels is None else labels[first:last]
+            rows = np.einsum("ij,ij->i", block, block)
+            found[first:last] = own
+            distances[first:last] = rows + all_distances[np.arange(len(block)), own]
+        return found, distances.clip(0)
+
+
+def _read(features) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Samples first … last − 1 as floating-point blocks, (first, last, `[last − first, d]`)."""
+    for first, last in blocks(len(features), BLOCK):
+        block = to_numpy(features[first:last]).reshape(last - first, -1)
+        yield first, last, block if block.dtype.kind == "f" else block.astype(np.float64)
 
 
 def _gram(flat: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -184,21 +290,11 @@ def _gram(flat: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return gram
 
 
-def _coordinates(flat: np.ndarray) -> np.ndarray:
-    """Coordinates with the samples' Euclidean distances, at most n of them, in float64.
-
-    With Gram matrix G = L Lᵀ the rows of L are such coordinates. Centring keeps small differences
-    of large values; pivoting copes with the singular G that centring and repeated samples give.
-    """
-    mean = flat.mean(axis=0, dtype=np.float64)
-    n, d = flat.shape
-    if n >= d:
-        return flat - mean
-    factor, pivots, rank, _ = lapack.dpstrf(_gram(flat, mean), lower=1)
-    coordinates = np.zeros((n, max(rank, 1)))
-    coordinates[pivots - 1] = np.tril(factor)[:, : max(rank, 1)]
-    return coordinates
-
-
-def _means(values: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    return np.stack([values[labels == j].mean(axis=0, dtype=np.float64) for j in range(k)])
+def _means(features, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the clusters' samples, float64 `[k, d]`, and how many samples each has, `[k]`."""
+    total = 0.0
+    for first, last, block in _read(features):
+        members = np.arange(k)[:, None] == labels[first:last]
+        total = total + (members.astype(block.dtype) @ block).astype(np.float64)
+    counts = np.bincount(labels, minlength=k)
+    return total / counts[:, None], counts

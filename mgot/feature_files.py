@@ -44,12 +44,16 @@ class Features:
         """View some patches without reading them."""
         return Rows(self, np.asarray(indices, dtype=np.int64))
 
-    def read(self, indices: Sequence[int] | None = None) -> np.ndarray:
-        """Read patches, float32 `[n, 50176]`; all of them without `indices`.
+    def all(self) -> Rows:
+        """View all patches without reading them."""
+        return self.rows(np.arange(len(self)))
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Read patches, float32 `[n, 50176]`.
 
         Raises `InputError` naming the first patch whose values are not finite.
         """
-        indices = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
+        indices = np.asarray(indices, dtype=np.int64)
         values = np.empty((len(indices), PATCH_SIDE**2), np.float32)
         starts = range(0, len(indices), READ_BLOCK)
         for first in progress(starts, f"reading {self.path.name}", "block"):

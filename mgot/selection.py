@@ -155,7 +155,7 @@ def align_patches(
 ) -> Alignment:
     """Match all patches at once (ablation: no clusters). Arguments as for `align_clusters`."""
     rows, columns = np.arange(len(target)), np.arange(len(source))
-    cost = ssim_cost(target.rows(rows), source.rows(columns), variant, device)
+    cost = ssim_cost(target.all(), source.all(), variant, device)
     matching = match_patches_by_cost(cost, reg, mass)
     return _alignment([_group(matching, cost, rows, columns)], source)
 
@@ -169,7 +169,7 @@ def align_daot(
 ) -> Alignment:
     """Match all patches at once with dustbins (DAOT); all weights are 1."""
     rows, columns = np.arange(len(target)), np.arange(len(source))
-    costs = daot_costs(target.rows(rows), source.rows(columns), variant, device)
+    costs = daot_costs(target.all(), source.all(), variant, device)
     matching = match_daot_by_cost(*costs, reg)
     return _alignment([_group(matching, costs[0], rows, columns)], source)
 

@@ -3,8 +3,10 @@ import itertools
 import h5py
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 
 from crowd.errors import InputError
+from mgot import clustering
 from mgot.clustering import elbow, kmeans, pca_projection
 
 
@@ -118,3 +120,62 @@ def test_refuses_senseless_arguments():
         kmeans(samples, 2, start=np.zeros(8, int))
     with pytest.raises(InputError, match="a projection needs"):
         pca_projection(samples[:1], samples[:1])
+
+
+@pytest.fixture
+def few_in_memory(monkeypatch):
+    """At most 30 samples in memory, 7 read at a time."""
+    monkeypatch.setattr(clustering, "GRAM_SAMPLES", 30)
+    monkeypatch.setattr(clustering, "BLOCK", 7)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_partition_is_scikit_learns(seed):
+    # Without groups to find there are many local minima: the same starts must lead to the same.
+    samples = np.random.default_rng(seed).random((60, 90))
+    plain = KMeans(5, n_init=4, random_state=seed, tol=0).fit(samples)
+    result = kmeans(samples, 5, seed, restarts=4)
+    np.testing.assert_array_equal(result.labels[:, None] == result.labels,
+                                  plain.labels_[:, None] == plain.labels_)  # fmt: skip
+    assert result.inertia == pytest.approx(plain.inertia_, rel=1e-9)
+
+
+def test_samples_read_in_blocks_are_clustered_as_well(tmp_path, few_in_memory):
+    samples, _ = blobs(sizes=(40, 61, 50), dimensions=20, spread=0.5)
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file.create_dataset("features", data=samples.reshape(-1, 1, 4, 5))
+        streamed = kmeans(file["features"], 3)
+        along = elbow(file["features"], range(2, 7))
+    plain = KMeans(3, n_init=10, random_state=0).fit(samples)
+    assert streamed.inertia == pytest.approx(plain.inertia_, rel=1e-4)
+    distances = ((samples[:, None] - streamed.centers) ** 2).sum(-1)
+    np.testing.assert_array_equal(streamed.labels, distances.argmin(1))
+    assert streamed.inertia == pytest.approx(distances.min(1).sum(), rel=1e-5)
+    assert along[1].inertia == pytest.approx(plain.inertia_, rel=1e-4)
+    inertia = [solution.inertia for solution in along]
+    assert all(later < earlier for earlier, later in itertools.pairwise(inertia))
+
+
+def test_blocks_make_no_difference_to_the_projection(monkeypatch):
+    samples, _ = blobs(spread=0.05)
+    whole = pca_projection(samples, samples[:5])
+    monkeypatch.setattr(clustering, "BLOCK", 7)
+    monkeypatch.setattr(clustering, "GRAM_SAMPLES", 30)
+    for points, parts in zip(whole, pca_projection(samples, samples[:5]), strict=True):
+        np.testing.assert_allclose(points, parts, atol=1e-4)
+    centred = samples - samples.mean(0)
+    lengths = np.linalg.svd(centred, compute_uv=False)[:2]
+    np.testing.assert_allclose(np.linalg.norm(whole[0], axis=0), lengths, rtol=1e-3)
+    np.testing.assert_allclose(whole[1], whole[0][:5], atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [20, 90])
+def test_a_cluster_left_empty_gets_the_farthest_sample(few_in_memory, count):
+    # Clusters 1 and 2 start from the same mixture; one of them must lose all its samples at first.
+    samples = np.zeros((count, 2), np.float32)
+    samples[:, 0] = np.arange(count) % 2 + np.linspace(0, 0.01, count)
+    samples[-1] = 50.0, 50.0
+    start = np.arange(count) // 2 % 3
+    result = kmeans(samples, 3, restarts=1, start=start)
+    assert sorted(set(result.labels.tolist())) == [0, 1, 2]
+    assert (result.labels == result.labels[-1]).sum() == 1

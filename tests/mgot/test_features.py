@@ -46,7 +46,7 @@ def extract(patches, output, model=red_channel, recipe=None, **options):
 
 def content(path):
     with open_features(path) as features:
-        return features.names, features.read()
+        return features.names, features.read(range(len(features)))
 
 
 def constant_maps(first, last):

@@ -1,0 +1,153 @@
+"""Lloyd's k-means when only inner products of the samples are known.
+
+With the Gram matrix G of the samples, a sample's squared distance to the centre of cluster J is
+G_ii − 2 Σ_{l ∈ J} G_il / |J| + Σ_{l, m ∈ J} G_lm / |J|². The first sum is kept for every sample and
+cluster, and changed only by what the samples that moved bring and take: after a few iterations an
+iteration costs next to nothing, whatever the dimension.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numba import njit
+
+_OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
+
+
+def best_partition(
+    gram: np.ndarray, k: int, seed: int, restarts: int, start: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """The best of several runs of k-means on `torch.get_num_threads()` threads.
+
+    Starts are greedy k-means++ (Arthur & Vassilvitskii 2007), drawn from `seed` in the order in
+    which scikit-learn draws them, so that the same samples and seed give its partition.
+
+    Args:
+        gram: inner products of the centred samples, float64 `[n, n]`.
+        k: number of clusters, at most the number of distinct samples.
+        seed: of the starts.
+        restarts: number of starts.
+        start: one more start, int64 `[n]` with values 0 … k − 1.
+
+    Returns:
+        int64 `[n]`, the cluster of every sample, and the inertia.
+    """
+    random = np.random.RandomState(seed)
+    n, trials = len(gram), 2 + int(np.log(k))
+    uniform = np.full(n, 1 / n)
+    draws = [
+        (random.choice(n, p=uniform), random.uniform(size=(k - 1, trials))) for _ in range(restarts)
+    ]
+
+    def run(draw):
+        labels = draw if isinstance(draw, np.ndarray) else nearest_seed(gram, *draw)
+        return labels, lloyd(gram, labels, k)
+
+    starts = draws if start is None else [*draws, start.copy()]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return min(pool.map(run, starts), key=lambda result: result[1])
+
+
+@njit(**_OPTIONS)
+def nearest_seed(gram, first, draws):
+    """Choose k samples far apart; return for every sample the nearest of them, int64 `[n]`.
+
+    Args:
+        gram: float64 `[n, n]`.
+        first: the first of them.
+        draws: `[k − 1, trials]`, in [0, 1). Each further one is the best of `trials` candidates,
+            drawn with probabilities in proportion to the squared distance to those before.
+    """
+    n = len(gram)
+    labels = np.zeros(n, np.int64)
+    nearest = np.empty(n)
+    for i in range(n):
+        nearest[i] = max(gram[i, i] + gram[first, first] - 2.0 * gram[first, i], 0.0)
+    for new in range(len(draws)):
+        cumulative = np.cumsum(nearest)
+        best, best_total = -1, np.inf
+        for draw in draws[new]:
+            candidate = min(np.searchsorted(cumulative, draw * cumulative[-1]), n - 1)
+            total = 0.0
+            for i in range(n):
+                distance = gram[i, i] + gram[candidate, candidate] - 2.0 * gram[candidate, i]
+                total += min(nearest[i], max(distance, 0.0))
+            if total < best_total:
+                best, best_total = candidate, total
+        for i in range(n):
+            distance = max(gram[i, i] + gram[best, best] - 2.0 * gram[best, i], 0.0)
+            if distance < nearest[i]:
+                nearest[i] = distance
+                labels[i] = new + 1
+    return labels
+
+
+@njit(**_OPTIONS)
+def lloyd(gram, labels, k):
+    """Iterate `labels` int64 `[n]` in place until none changes; return the inertia."""
+    n = len(gram)
+    sums, counts = np.zeros((k, n)), np.zeros(k, np.int64)
+    for i in range(n):
+        _add(sums[labels[i]], gram[i], 1.0)
+        counts[labels[i]] += 1
+    proposed = labels.copy()
+    largest = 0.0
+    for i in range(n):
+        largest = max(largest, gram[i, i])
+    while True:
+        inertia = _propose(gram, labels, sums, counts, proposed, 1e-13 * largest)
+        changed = 0
+        for i in range(n):
+            old, new = labels[i], proposed[i]
+            if old != new:
+                _add(sums[old], gram[i], -1.0)
+                _add(sums[new], gram[i], 1.0)
+                counts[old] -= 1
+                counts[new] += 1
+                labels[i] = new
+                changed += 1
+        if changed == 0:
+            return inertia
+
+
+@njit(**_OPTIONS)
+def _propose(gram, labels, sums, counts, proposed, least):
+    """Write each sample's nearest cluster to `proposed`; return the inertia of `labels`.
+
+    A sample moves only where that gains more than `least`, rounding. An empty cluster is given
+    the sample that lies farthest from its centre.
+    """
+    n, k = len(gram), len(sums)
+    spread = np.zeros(k)
+    for i in range(n):
+        spread[labels[i]] += sums[labels[i], i]
+    own = np.empty(n)
+    inertia = 0.0
+    for i in range(n):
+        label = labels[i]
+        best, choice = np.inf, label
+        for j in range(k):
+            if counts[j]:
+                distance = spread[j] / counts[j] - 2.0 * sums[j, i]
+                distance = gram[i, i] + distance / counts[j]
+                if j == label:
+                    own[i] = distance
+                if distance < best:
+                    best, choice = distance, j
+        proposed[i] = choice if best < own[i] - least else label
+        inertia += own[i]
+    for j in range(k):
+        if counts[j] == 0:
+            farthest = np.argmax(own)
+            proposed[farthest] = j
+            own[farthest] = 0.0
+    return inertia
+
+
+@njit(fastmath=True, **_OPTIONS)
+def _add(total, row, factor):
+    for i in range(len(total)):
+        total[i] += factor * row[i]

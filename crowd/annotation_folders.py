@@ -64,12 +64,16 @@ def annotation_path(image_path: str | os.PathLike, layout: str) -> Path:
     return find_table(image_path, f".{layout}")
 
 
-def find_photos(root: str | os.PathLike, layout: str) -> dict[str, list[Path]]:
+def find_photos(
+    root: str | os.PathLike, layout: str, faults: list[str] | None = None
+) -> dict[str, list[Path]]:
     """Return the photos of each split that the data set has.
 
     Args:
         root: folder of the data set (ShanghaiTech: `part_A` or `part_B`, whatever its spelling).
         layout: one of `LAYOUTS`.
+        faults: takes the messages about lists and tables that name what is not there, which are
+            raised without it.
 
     Returns:
         'train', 'val', 'test' -> photos in the order of names or of the set's list files; a set
@@ -87,11 +91,11 @@ def find_photos(root: str | os.PathLike, layout: str) -> dict[str, list[Path]]:
     if layout in _SPLIT_FOLDERS:
         splits = _photos_in_folders(root, *_SPLIT_FOLDERS[layout])
     elif layout == "nwpu":
-        splits = _photos_in_lists(root)
+        splits = _photos_in_lists(root, faults)
     elif layout == "ucf_cc_50":
         splits = {"all": sorted(list_images(root), key=_natural)}
     else:
-        splits = _photos_in_table(root, f".{layout}")
+        splits = _photos_in_table(root, f".{layout}", faults)
     splits = {name: photos for name, photos in splits.items() if photos}
     if not splits:
         raise InputError(f"{root} has no photos as {layout} has them: {_EXPECTED[layout]}")
@@ -108,14 +112,14 @@ def _photos_in_folders(root: Path, names: dict[str, str], inner: str) -> dict[st
     return splits
 
 
-def _photos_in_lists(root: Path) -> dict[str, list[Path]]:
+def _photos_in_lists(root: Path, faults: list[str] | None) -> dict[str, list[Path]]:
     photos = list_images(require_folder(root / "images", f"nwpu has {_EXPECTED['nwpu']}"))
     splits = {}
     for split in ("train", "val", "test"):
         path = root / f"{split}.txt"
         if not path.exists():
             continue
-        listed = read_list(path, photos)
+        listed = read_list(path, photos, faults)
         if any(annotation_path(photo, "nwpu").exists() for photo in listed):
             splits[split] = listed
         else:
@@ -123,7 +127,7 @@ def _photos_in_lists(root: Path) -> dict[str, list[Path]]:
     return splits
 
 
-def _photos_in_table(root: Path, suffix: str) -> dict[str, list[Path]]:
+def _photos_in_table(root: Path, suffix: str, faults: list[str] | None) -> dict[str, list[Path]]:
     splits = _photos_in_folders(root, {name: name for name in ("train", "val", "test")}, "")
     folders = {name: _subfolder(root, name) for name in splits} or {"all": root}
     splits = {}
@@ -134,7 +138,7 @@ def _photos_in_table(root: Path, suffix: str) -> dict[str, list[Path]]:
     for photo in (photo for photos in splits.values() for photo in photos):
         tables.setdefault(find_table(photo, suffix), []).append(photo)
     for table, photos in tables.items():
-        unnamed = check_table(table, photos)
+        unnamed = check_table(table, photos, faults)
         if unnamed and suffix == ".csv":
             _note(
                 f"{len(unnamed)} of {len(photos)} photos have no row in {table}: they count as "

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from crowd.annotation_files import as_points, read_json, read_text
-from crowd.errors import InputError
+from crowd.errors import InputError, raise_or_note
 
 FORMAT = {
     ".csv": "the header is 'image,x,y', then a row a head ('NAME,,' for a photo without heads)",
@@ -117,10 +117,13 @@ def read_table_points(image_path: Path, suffix: str) -> np.ndarray:
     raise InputError(f"{table_path} does not name the photo {image_path}: {FORMAT[suffix]}")
 
 
-def check_table(table_path: Path, photos: list[Path]) -> list[Path]:
+def check_table(
+    table_path: Path, photos: list[Path], faults: list[str] | None = None
+) -> list[Path]:
     """Return the photos that the file never names.
 
-    Raises `InputError` when it names a photo that is not there, or two photos by one name.
+    Raises `InputError` when it names a photo that is not there (with a list `faults`, that is noted
+    there), or two photos by one name.
     """
     table = read_table(table_path)
     owners: dict[str, Path] = {}
@@ -138,8 +141,9 @@ def check_table(table_path: Path, photos: list[Path]) -> list[Path]:
             owners[key] = photo
     strays = sorted(set(table) - set(owners))
     if strays:
-        raise InputError(
+        raise_or_note(
             f"{table_path} names '{strays[0]}', which is not among the {len(photos)} photos "
-            f"({len(strays)} such names): correct the name or remove its rows"
+            f"({len(strays)} such names): correct the name or remove its rows",
+            faults,
         )
     return unnamed

@@ -33,7 +33,7 @@ __all__ = [
     "upright_points",
 ]
 
-_MAT_KEYS = {
+MAT_KEYS = {
     "qnrf": "annPoints",
     "ucf_cc_50": "annPoints",
     "sht": "image_info",
@@ -63,7 +63,7 @@ def read_points(image_path: str | os.PathLike, layout: str) -> np.ndarray:
         return as_points(read_jhu_rows(path)[:, :2], path)
     if path.suffix == ".json":
         return read_nwpu_json(path)
-    return read_mat_points(path, _MAT_KEYS[layout])
+    return read_mat_points(path, MAT_KEYS[layout])
 
 
 def read_photo(image_path: str | os.PathLike, layout: str) -> tuple[np.ndarray, np.ndarray]:

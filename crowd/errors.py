@@ -28,6 +28,13 @@ class InputError(Exception):
         super().__init__(message)
 
 
+def raise_or_note(message: str, faults: list[str] | None) -> None:
+    """Raise `InputError`, or append the message to `faults` where a list is given."""
+    if faults is None:
+        raise InputError(message)
+    faults.append(str(InputError(message)))
+
+
 def command(main: Callable) -> Callable:
     """Make `main` a command: an `InputError` becomes one line on stderr and exit code 2.
 

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -46,6 +47,33 @@ def read_upright(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     with _opened(path) as image:
         image.load()
         return np.asarray(_as_rgb(ImageOps.exif_transpose(image))), _orientation(image)
+
+
+class Stored(NamedTuple):
+    """A photo with what its file says about it.
+
+    Attributes:
+        pixels: upright RGB, uint8 [H, W, 3].
+        orientation: EXIF orientation, 1 (as stored) to 8.
+        mode: Pillow's name of the stored colours, such as RGB, L, P or CMYK.
+        deep: whether a channel has more than 8 bits.
+    """
+
+    pixels: np.ndarray
+    orientation: int
+    mode: str
+    deep: bool
+
+
+def read_stored(path: str | os.PathLike) -> Stored:
+    """Read a photo with what its file says about it; raise `InputError` as `open_image` does."""
+    with _opened(path) as image:
+        # Pillow makes 8 bits of 16 where there are three channels; only the decoder still knows.
+        decoders = [str(tile[3]) for tile in image.tile]
+        deep = image.mode[0] in "IF" or any("16" in decoder for decoder in decoders)
+        image.load()
+        pixels = np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+        return Stored(pixels, _orientation(image), image.mode, deep)
 
 
 def read_orientation(path: str | os.PathLike) -> int:

@@ -6,23 +6,18 @@ A kind of processed set is a subclass of `Job` that says what is written beside 
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import ClassVar
 
-import cv2
 import numpy as np
 
 from crowd.annotations import annotation_path, read_photo, read_points
 from crowd.errors import InputError
 from crowd.files import read_array, write_array
 from crowd.images import write_image
-from crowd.progress import progress
+from crowd.processes import map_photos
 from crowd.resizing import JPEG_LIMIT, SHORT, resize_photo, target_size
-from crowd.workers import start_worker
 
 JPEG_QUALITY = 95
 
@@ -190,28 +185,7 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> list[Outcome]:
 
     Raises the first photo's `InputError`; what was finished by then stays and is kept next time.
     """
-    bar = {"what": "preprocessing", "unit": "photo", "total": len(jobs)}
-    # Starting processes takes as long as a few dozen photos.
-    workers = min(workers, len(jobs) // 16)
-    if workers < 2:
-        return [process_photo(job) for job in progress(jobs, **bar)]
-    # Forking a process that has used threads may hang: fork one that has only done the imports.
-    fresh = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if fresh else "spawn")
-    if fresh:
-        context.set_forkserver_preload(["__main__", type(jobs[0]).__module__])
-    try:
-        with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
-            return list(progress(pool.map(process_photo, jobs, chunksize=2), **bar))
-    except BrokenProcessPool as error:
-        raise InputError(
-            "a worker process died, most likely for want of memory: run again with fewer --workers"
-        ) from error
-
-
-def _start_worker() -> None:
-    start_worker()
-    cv2.setNumThreads(1)
+    return map_photos(process_photo, jobs, workers, "preprocessing")
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:

@@ -10,18 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.errors import InputError
+from crowd.errors import InputError, raise_or_note
 from crowd.files import require_file
 
 # Pauses between photos, in seconds, that may separate two sessions of one camera; widest first.
 PAUSES = (3600, 1800, 900, 600, 300)
 
 
-def read_list(path: str | os.PathLike, photos: Sequence[Path]) -> list[Path]:
+def read_list(
+    path: str | os.PathLike, photos: Sequence[Path], faults: list[str] | None = None
+) -> list[Path]:
     """Return the photos that a list file names, one a line in the first column.
 
     Names are looked up among `photos`, with or without suffix and folder, and never opened.
-    Raises `InputError` naming file and line when one is not there or stands twice.
+    Raises `InputError` naming file and line when one is not there or stands twice; with a list
+    `faults` it is noted there and left out.
     """
     path = require_file(path, "name a text file with a photo's name in each line")
     by_name = {name: photo for photo in photos for name in (photo.stem, photo.name)}
@@ -33,20 +36,28 @@ def read_list(path: str | os.PathLike, photos: Sequence[Path]) -> list[Path]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        name = re.split(r"[/\\]", line.split()[0])[-1]
-        if name not in by_name:
-            raise InputError(
+        name = listed_name(line)
+        photo = by_name.get(name)
+        if photo is None:
+            raise_or_note(
                 f"{path}, line {number}: there is no photo '{name}' among the {len(photos)}: "
-                "correct the name or remove the line"
+                "correct the name or remove the line",
+                faults,
             )
-        photo = by_name[name]
-        if photo in listed:
-            raise InputError(
+        elif photo in listed:
+            raise_or_note(
                 f"{path}, line {number}: '{name}' stands in line {listed[photo]} already: "
-                "remove one of them"
+                "remove one of them",
+                faults,
             )
-        listed[photo] = number
+        else:
+            listed[photo] = number
     return list(listed)
+
+
+def listed_name(line: str) -> str:
+    """Return the name of the photo in a line of a list file, without its folder."""
+    return re.split(r"[/\\]", line.split()[0])[-1]
 
 
 def split_by_lists(

@@ -1,0 +1,62 @@
+"""Say what is wrong with a data set, before hours are spent on it.
+
+    python -m crowd.validate data/qnrf --layout qnrf
+    python -m crowd.validate data/qnrf --layout qnrf --output report.json --fix data/qnrf_clean
+
+Exit code 0: clean. 1: something was found, errors (figures would be wrong, or a stage would stop)
+or notes (worth knowing: the readers cope); with --errors-only notes do not count. 2: there is no
+such data set. `--fix` never touches the original.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from crowd.annotations import LAYOUTS
+from crowd.configuration import ArgumentParser
+from crowd.errors import command
+from crowd.files import require_folder, write_text
+from crowd.validation.cleaning import write_clean
+from crowd.validation.findings import ERROR, KINDS
+from crowd.validation.report import all_findings, as_json, count, table
+from crowd.validation.sets import check_set
+
+
+def build_parser() -> ArgumentParser:
+    """Arguments of the command."""
+    parser = ArgumentParser(prog="python -m crowd.validate", description=__doc__)
+    add = parser.add_argument
+    add("folder", type=str, help="the data set")
+    add("--layout", choices=LAYOUTS, required=True, help="how the data set keeps its files")
+    add("--output", type=str, help="JSON file of the report")
+    add("--fix", type=str, help="new folder, for a cleaned copy in the same layout")
+    add("--errors-only", action="store_true", help="exit with 0 when there are notes alone")
+    add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="processes; 0: this one")
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Look at the data set, report, and write the copy that is asked for."""
+    arguments = build_parser().read(argv)
+    root = Path(os.path.abspath(require_folder(arguments.folder, "name the folder of a data set")))
+    checked, of_the_set = check_set(root, arguments.layout, arguments.workers)
+    findings = all_findings(checked, of_the_set)
+    print(table(checked, findings))
+    if arguments.output:
+        report = as_json(checked, findings, str(root), arguments.layout)
+        write_text(arguments.output, json.dumps(report, indent=1) + "\n")
+    if arguments.fix:
+        written, left_out = write_clean(checked, of_the_set, root, Path(arguments.fix))
+        print(f"{arguments.fix}: {written} photos written, {left_out} left out")
+        for kind in dict.fromkeys(finding.kind for finding in findings):
+            print(f"  {kind}: {KINDS[kind].remedy or 'stays, look at it yourself'}")
+    if count(findings, ERROR) or (findings and not arguments.errors_only):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

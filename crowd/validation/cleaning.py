@@ -1,0 +1,120 @@
+"""A cleaned copy of a data set, in the same layout; the original is only read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from crowd.annotation_files import read_text
+from crowd.annotation_folders import annotation_path
+from crowd.annotation_tables import read_table, table_key
+from crowd.annotation_writers import table_text, write_annotation
+from crowd.annotations import read_points, upright_points
+from crowd.errors import InputError
+from crowd.files import write_text
+from crowd.images import read_image, write_image
+from crowd.progress import progress
+from crowd.splits import listed_name
+from crowd.validation.checks import Checked
+from crowd.validation.findings import Finding
+
+
+def write_clean(
+    checked: Sequence[Checked], of_the_set: Sequence[Finding], root: Path, target: Path
+) -> tuple[int, int]:
+    """Write the photos that can be used, upright, with the points that lie in them, once each.
+
+    Args:
+        checked: all photos, of `crowd.validation.sets.check_set`.
+        of_the_set: findings of the set as a whole, from the same.
+        root: folder of the data set.
+        target: folder to make; it appears when everything is in it.
+
+    Returns:
+        How many photos were written, and how many left out.
+
+    Raises:
+        InputError: `target` exists and holds something, lies in the data set, or cannot be
+            written; a table of points lies outside `root`.
+    """
+    target = Path(os.path.abspath(target))
+    if target.is_relative_to(root):
+        raise InputError(f"{target} lies in the data set: name another folder for the copy")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} holds something: name a new folder for the copy")
+    leaks = {found.file for found in of_the_set if found.kind == "same photo in two splits"}
+    kept = [one for one in checked if one.usable and one.file not in leaks]
+    if not kept:
+        raise InputError(f"no photo of {root} can be used: there is nothing to copy")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
+    except OSError as error:
+        raise InputError(
+            f"cannot write in {target.parent} ({error.strerror}): choose a folder you may write to"
+        ) from error
+    try:
+        _write(kept, root, part)
+        os.chmod(part, 0o755)
+        os.replace(part, target)
+    except OSError as error:
+        raise InputError(
+            f"{target} could not be written ({error.strerror or error}): make room and try again"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return len(kept), len(checked) - len(kept)
+
+
+def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
+    tables: dict[Path, dict[str, np.ndarray]] = {}
+    for one in progress(kept, "copying", unit="photo"):
+        job = one.job
+        photo = part / one.file
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        if one.rewrite:
+            write_image(photo, read_image(job.photo))
+        else:
+            shutil.copyfile(job.photo, photo)
+        annotation = annotation_path(job.photo, job.layout)
+        points = read_points(job.photo, job.layout)
+        points = upright_points(points, one.orientation, *one.size)[one.keep]
+        if job.layout in ("csv", "json"):
+            name = table_key(job.photo, annotation, read_table(annotation))
+            tables.setdefault(annotation, {})[name or job.photo.name] = points
+            continue
+        copy = part / annotation.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if one.keep.all() and one.orientation == 1:
+            shutil.copyfile(annotation, copy)
+        else:
+            write_annotation(copy, annotation, job.layout, points, one.keep, one.orientation)
+    for table, photos in tables.items():
+        write_text(part / _inside(table, root), table_text(photos, table.suffix))
+    if kept[0].job.layout == "nwpu":
+        _write_lists(kept, root, part)
+
+
+def _inside(table: Path, root: Path) -> Path:
+    if not table.is_relative_to(root):
+        raise InputError(f"{table} lies outside {root}: name the folder that holds it too")
+    return table.relative_to(root)
+
+
+def _write_lists(kept: Sequence[Checked], root: Path, part: Path) -> None:
+    """Copy the lines of the list files that name photos of the copy."""
+    for split in dict.fromkeys(one.job.split for one in kept):
+        photos = [one.job.photo for one in kept if one.job.split == split]
+        missing = {name for photo in photos for name in (photo.stem, photo.name)}
+        lines = []
+        for line in read_text(root / f"{split}.txt").splitlines():
+            name = Path(listed_name(line)) if line.strip() else None
+            if name and name.name in missing:
+                lines.append(f"{line}\n")
+                missing -= {name.name, name.stem}
+        write_text(part / f"{split}.txt", "".join(lines))

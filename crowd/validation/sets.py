@@ -1,0 +1,105 @@
+"""What is odd about a data set as a whole: files without a partner, photos in two splits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from crowd.annotation_folders import annotation_path
+from crowd.annotations import find_photos
+from crowd.images import list_images
+from crowd.processes import map_photos
+from crowd.validation.checks import Checked, Job, check_photo
+from crowd.validation.findings import Finding
+from crowd.validation.hashes import SIMILAR, differing_bits
+
+# A photo that is in several splits stays in the last of them.
+SPLITS = ("all", "train", "val", "test")
+
+
+def check_set(root: Path, layout: str, workers: int) -> tuple[list[Checked], list[Finding]]:
+    """Look at all photos of all splits.
+
+    Returns:
+        What was seen of each photo, and what was found in the set as a whole.
+
+    Raises:
+        InputError: there is no set of that layout in `root`, or its table of points is damaged.
+    """
+    faults: list[str] = []
+    splits = find_photos(root, layout, faults)
+    jobs = [Job(photo, root, layout, split) for split in splits for photo in splits[split]]
+    checked = map_photos(check_photo, jobs, workers, "validating")
+    findings = [Finding("name without photo", "", _list_of(fault, root), fault) for fault in faults]
+    findings += _without_photo(jobs, root, layout)
+    findings += _same_photos(checked) + _similar_photos(checked)
+    return checked, findings
+
+
+def _list_of(fault: str, root: Path) -> str:
+    """The list or table that the message is about, which it begins with."""
+    named = fault.removeprefix(f"{root}/")
+    return named.split(" names ")[0].split(", line")[0]
+
+
+def _without_photo(jobs: Sequence[Job], root: Path, layout: str) -> list[Finding]:
+    """Annotation files, one a photo in most layouts, that no photo belongs to."""
+    if layout in ("csv", "json"):
+        return []
+    photos = [job.photo for job in jobs]
+    if layout == "nwpu":
+        photos = list_images(root / "images")
+    known = {annotation_path(photo, layout) for photo in photos}
+    pattern = "*_ann.mat" if layout in ("qnrf", "ucf_cc_50") else None
+    present: set[Path] = set()
+    for folder, suffix in {(path.parent, path.suffix) for path in known}:
+        present |= set(folder.glob(pattern or f"*{suffix}"))
+    return [
+        Finding("annotation without photo", "", path.relative_to(root).as_posix(), "no such photo")
+        for path in sorted(present - known)
+    ]
+
+
+def _same_photos(checked: Sequence[Checked]) -> list[Finding]:
+    """Photos whose pixels are the same, in one split or in several."""
+    groups: dict[str, list[Checked]] = defaultdict(list)
+    for one in checked:
+        if one.pixels:
+            groups[one.pixels].append(one)
+    findings = []
+    for group in groups.values():
+        group.sort(key=lambda one: SPLITS.index(one.job.split))
+        kept = group.pop()
+        for one in group:
+            leaks = one.job.split != kept.job.split
+            kind = "same photo in two splits" if leaks else "same photo twice"
+            detail = f"its pixels are those of {kept.file} ({kept.job.split})"
+            findings.append(Finding(kind, one.job.split, one.file, detail))
+    return findings
+
+
+def _similar_photos(checked: Sequence[Checked]) -> list[Finding]:
+    """Photos that look like one before them, each with the one it is most like.
+
+    Photos of earlier splits come before those of later ones, so that a photo that leaks is named.
+    """
+    seen = [one for split in SPLITS for one in checked if one.job.split == split and one.pixels]
+    looks = np.array([one.look for one in seen])
+    findings = []
+    for number, one in enumerate(seen[1:], start=1):
+        bits = differing_bits(one.look, looks[:number])
+        other = seen[int(bits.argmin())]
+        if bits.min() <= SIMILAR and one.pixels != other.pixels:
+            where = "one split" if one.job.split == other.job.split else "two splits"
+            findings.append(
+                Finding(
+                    f"similar photos in {where}",
+                    one.job.split,
+                    one.file,
+                    f"looks like {other.file} ({other.job.split}; {bits.min()} of 256 bits differ)",
+                )
+            )
+    return findings

@@ -1,0 +1,263 @@
+"""The validator: each fault is found, the copy is clean, the original untouched."""
+
+import hashlib
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from crowd.annotations import LAYOUTS, annotation_path, find_photos, read_photo, read_points
+from crowd.validate import main
+from crowd.validation.findings import ERROR, KINDS
+from crowd.validation.hashes import SIMILAR, difference_hash, differing_bits, pixel_hash
+from tests.crowd.test_annotations import write_split, write_text
+
+POINTS = np.array([[3.5, 4.25], [20.0, 30.5], [40.0, 8.0]])
+
+
+def scene(seed, width=64, height=48):
+    """A picture of large blots, so that it survives compression as photos do."""
+    rng = np.random.default_rng(seed)
+    return cv2.resize(
+        rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (width, height), interpolation=2
+    )
+
+
+def save(path, image, orientation=None):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.fromarray(image).save(path, exif=exif, quality=95)
+
+
+def write_set(root, layout):
+    """Three different photos in each split that the layout has."""
+    splits = ("train",) if layout == "ucf_cc_50" else ("train", "test")
+    for number, split in enumerate(splits):
+        sets = {f"IMG_{3 * number + i}": POINTS + i for i in range(3)}
+        for i, photo in enumerate(write_split(root, layout, split, sets)):
+            save(photo, scene(10 * number + i))
+    return root
+
+
+def tree(root):
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def validate(root, layout, capsys, *options, code):
+    report = root.parent / "report.json"
+    arguments = [root, "--layout", layout, "--output", report, "--workers", 0, *options]
+    if code:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        assert stop.value.code == code
+    else:
+        main([str(argument) for argument in arguments])
+    return json.loads(report.read_text()), capsys.readouterr().out
+
+
+def found(report):
+    return {(finding["kind"], finding["file"]) for finding in report["findings"]}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_clean_set_is_clean(tmp_path, layout, capsys):
+    root = write_set(tmp_path / "set", layout)
+    report, out = validate(root, layout, capsys, code=0)
+    assert report["findings"] == []
+    assert "clean" in out
+    photos = {split: one["photos"] for split, one in report["splits"].items()}
+    assert set(photos.values()) == {3}
+    assert sum(one["heads"] for one in report["splits"].values()) == 9 * len(photos)
+
+
+def spoil_photo(root):
+    (root / "Train/IMG_0.jpg").write_bytes((root / "Train/IMG_0.jpg").read_bytes()[:200])
+
+
+def save_points(root, points):
+    scipy.io.savemat(root / "Train/IMG_0_ann.mat", {"annPoints": np.asarray(points)})
+
+
+def save_deep(root):
+    photo = root / "Train/IMG_9.png"
+    cv2.imwrite(str(photo), scene(30).astype(np.uint16) * 256)
+    shutil.copy(root / "Train/IMG_0_ann.mat", root / "Train/IMG_9_ann.mat")
+    (root / "Train/IMG_0.jpg").unlink()
+    (root / "Train/IMG_0_ann.mat").unlink()
+
+
+FAULTS = {
+    "unreadable photo": spoil_photo,
+    "missing annotation": lambda root: (root / "Train/IMG_0_ann.mat").unlink(),
+    "unreadable annotation": lambda root: (root / "Train/IMG_0_ann.mat").write_bytes(b"MATLAB"),
+    "annotation without photo": lambda root: shutil.copy(
+        root / "Train/IMG_0_ann.mat", root / "Train/IMG_77_ann.mat"
+    ),
+    "points outside": lambda root: save_points(root, [[1, 1], [64.5, 2], [-1, 2]]),
+    "duplicate points": lambda root: save_points(root, [[1, 1], [2, 2], [1, 1]]),
+    "same photo in two splits": lambda root: save(root / "Train/IMG_0.jpg", scene(10)),
+    "similar photos in two splits": lambda root: (
+        Image.open(root / "Test/IMG_3.jpg")
+        .resize((128, 96))
+        .save(root / "Train/IMG_0.jpg", quality=60)
+    ),
+    "same photo twice": lambda root: save(root / "Train/IMG_0.jpg", scene(1)),
+    "similar photos in one split": lambda root: save(root / "Train/IMG_0.jpg", scene(1) // 2 + 9),
+    "rotated by EXIF": lambda root: save(root / "Train/IMG_0.jpg", scene(0), 3),
+    "more than 8 bits": save_deep,
+    "grey": lambda root: Image.fromarray(scene(0)).convert("L").save(root / "Train/IMG_0.jpg"),
+    "other colours than RGB": lambda root: (
+        Image.fromarray(scene(0)).convert("CMYK").save(root / "Train/IMG_0.jpg")
+    ),
+    "no heads": lambda root: save_points(root, np.zeros((0, 2))),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_each_fault_is_found_and_nothing_else(tmp_path, kind, capsys):
+    root = write_set(tmp_path / "set", "qnrf")
+    FAULTS[kind](root)
+    report, out = validate(root, "qnrf", capsys, code=1)
+    assert {name for name, _ in found(report)} == {kind}, out
+    (finding,) = report["findings"]
+    assert finding["severity"] == KINDS[kind].severity
+    assert "IMG_" in finding["file"]
+    assert kind in out
+    validate(root, "qnrf", capsys, "--errors-only", code=int(KINDS[kind].severity == ERROR))
+
+
+def test_every_kind_has_a_test():
+    assert {*FAULTS, "name without photo"} == set(KINDS)
+
+
+@pytest.mark.parametrize("layout", ["nwpu", "csv", "json"])
+def test_names_without_photo_are_found_and_left_out_of_the_copy(tmp_path, layout, capsys):
+    root = write_set(tmp_path / "set", layout)
+    (photo,) = root.rglob("IMG_1.jpg")
+    photo.unlink()
+    report, _ = validate(root, layout, capsys, "--fix", tmp_path / "copy", code=1)
+    kinds = {kind for kind, _ in found(report)}
+    assert "name without photo" in kinds
+    assert ("annotation without photo" in kinds) == (layout == "nwpu")
+    again, _ = validate(tmp_path / "copy", layout, capsys, code=0)
+    assert again["splits"]["train"]["photos"] == 2
+
+
+def spoil(root, layout):
+    """Turn one photo on its side, shift a head out of another, repeat a head, leak a photo."""
+    photos = find_photos(root, layout)
+    first, *others = [photo for split in photos.values() for photo in split]
+    save(first, scene(0), 6)
+    if len(photos) > 1:
+        shutil.copy(photos["test"][0], photos["train"][2])
+    others[-1].write_bytes(others[-1].read_bytes()[:100])
+    points = np.array([[70.0, 4.0], [5.0, 6.0], [5.0, 6.0], [7.0, 8.0]])
+    write_points(others[0], layout, points)
+    return first, others[0]
+
+
+def write_points(photo, layout, points):
+    path = annotation_path(photo, layout)
+    if path.suffix == ".mat":
+        cell = np.empty((1, 1), object)
+        cell[0, 0] = {"location": points, "number": len(points)}
+        values = {"annPoints": points, "loc": points, "image_info": cell}
+        scipy.io.savemat(path, values)
+    elif layout == "jhu":
+        write_text(path, "".join(f"{x} {y} 5 6 1 0\n" for x, y in points))
+    elif layout == "csv":
+        kept = [line for line in path.read_text().splitlines() if photo.name not in line]
+        write_text(path, "\n".join([*kept, *(f"{photo.name},{x},{y}" for x, y in points)]) + "\n")
+    else:
+        content = json.loads(path.read_text())
+        content["points" if layout == "nwpu" else photo.name] = points.tolist()
+        write_text(path, json.dumps(content))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_copy_is_clean_and_the_original_untouched(tmp_path, layout, capsys):
+    root = write_set(tmp_path / "set", layout)
+    turned, crowded = spoil(root, layout)
+    before = tree(root)
+    # As read from the original: heads of the upright photo.
+    image, upright = read_photo(turned, layout)
+    copy = tmp_path / "copy"
+    report, out = validate(root, layout, capsys, "--fix", copy, code=1)
+    assert tree(root) == before
+    kinds = {kind for kind, _ in found(report)}
+    assert {"unreadable photo", "points outside", "duplicate points", "rotated by EXIF"} <= kinds
+    leaks = 0 if layout == "ucf_cc_50" else 1
+    assert ("same photo in two splits" in kinds) == bool(leaks)
+    assert f"{len(list(root.rglob('*.jpg'))) - 1 - leaks} photos written" in out
+    again, _ = validate(copy, layout, capsys, code=0)
+    assert again["findings"] == []
+    where = copy / crowded.relative_to(root)
+    np.testing.assert_allclose(read_points(where, layout), [[5.0, 6.0], [7.0, 8.0]])
+    where = copy / turned.relative_to(root)
+    with Image.open(where) as stored:
+        assert stored.size == image.shape[1::-1] == (48, 64)
+    inside = ((upright >= 0) & (upright <= (48, 64))).all(1)
+    np.testing.assert_allclose(read_points(where, layout), upright[inside], atol=1e-4)
+    assert not list(tmp_path.glob(".part-*"))
+
+
+def test_sixteen_bits_are_written_as_eight(tmp_path, capsys):
+    root = write_set(tmp_path / "set", "qnrf")
+    save_deep(root)
+    validate(root, "qnrf", capsys, "--fix", tmp_path / "copy", code=1)
+    validate(tmp_path / "copy", "qnrf", capsys, code=0)
+
+
+def test_the_copy_goes_to_a_new_folder_outside_the_set(tmp_path, capsys):
+    root = write_set(tmp_path / "set", "qnrf")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    for folder in (root / "copy", root, tmp_path / "full", tmp_path / "full" / "mine.txt"):
+        validate(root, "qnrf", capsys, "--fix", folder, code=2)
+    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["mine.txt"]
+    assert not (root / "copy").exists()
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_what_is_no_data_set_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "nowhere"):
+        with pytest.raises(SystemExit) as stop:
+            main([str(folder), "--layout", "qnrf"])
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert stop.value.code == 2
+        assert len(lines) == 1
+        assert str(folder) in lines[0]
+
+
+def test_workers_find_the_same(tmp_path, capsys):
+    root = tmp_path / "set"
+    for number, photo in enumerate(
+        write_split(root, "qnrf", "train", {f"{i}": POINTS for i in range(34)})
+    ):
+        save(photo, scene(number))
+    save_points_outside = np.array([[99.0, 99.0]])
+    scipy.io.savemat(root / "Train/7_ann.mat", {"annPoints": save_points_outside})
+    one, _ = validate(root, "qnrf", capsys, code=1)
+    two, _ = validate(root, "qnrf", capsys, "--workers", 2, code=1)
+    assert one == two
+    assert found(one) == {("points outside", "Train/7.jpg")}
+
+
+def test_hashes_tell_what_they_should():
+    image, other = scene(1), scene(2)
+    assert pixel_hash(image) == pixel_hash(image.copy())
+    assert pixel_hash(image) != pixel_hash(image.swapaxes(0, 1))
+    changed = image.copy()
+    changed[0, 0, 0] ^= 1
+    assert pixel_hash(image) != pixel_hash(changed)
+    looks = [difference_hash(one) for one in (image, cv2.resize(image, (40, 30)), other)]
+    bits = differing_bits(looks[0], np.stack(looks))
+    assert bits[0] == 0
+    assert bits[1] <= SIMILAR < bits[2]

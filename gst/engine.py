@@ -13,32 +13,11 @@ from torch.optim.swa_utils import AveragedModel
 from crowd import engine
 from crowd.engine import mixed_precision, to_device
 from gst.dataset import Batch, Heads
-from gst.kernel import transport_kernel
-from gst.loss import transport_loss
+from gst.fused_loss import gaussian_transport_loss
 from gst.losses import COMPARED, TRANSPORT
 from gst.models.vgg_trans import attention_variance
 
 ATTENTION_WEIGHT = 0.1
-
-
-def batch_kernels(batch: Batch, device: torch.device, **options) -> list[Tensor | None]:
-    """Transport kernels [n + 1, cells] of a batch's crops on `device`; None without heads.
-
-    `options` are those of `gst.kernel.transport_kernel`. They are made where they are used: a
-    kernel is thousands of times larger than the Gaussians it comes from.
-    """
-    crop_size = batch.images.shape[-1]
-    with torch.no_grad():
-        return [
-            transport_kernel(
-                *(array.to(device, non_blocking=True) for array in heads[:3]),
-                crop_size,
-                **options,
-            )
-            if len(heads.points)
-            else None
-            for heads in batch.heads
-        ]
 
 
 def batch_losses(
@@ -63,9 +42,7 @@ def batch_losses(
         else:
             density, attention = model(images), []
     if loss == TRANSPORT:
-        targets = [heads.targets.to(device, non_blocking=True) for heads in batch.heads]
-        kernels = batch_kernels(batch, device, **options)
-        losses = {"transport": transport_loss(kernels, targets, density.float())}
+        losses = {"transport": gaussian_transport_loss(batch.heads, density.float(), **options)}
     else:
         heads = [Heads(*(array.to(device) for array in one)) for one in batch.heads]
         losses = COMPARED[loss](heads, density.float())

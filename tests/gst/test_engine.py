@@ -10,8 +10,9 @@ from crowd.loading import seed_epoch
 from crowd.training import Recipe, Training
 from gst.counter import load_counter
 from gst.dataset import Batch, CrowdCrops, Heads, collate
-from gst.engine import batch_kernels, batch_losses, train_one_epoch
+from gst.engine import batch_losses, train_one_epoch
 from gst.evaluation import evaluate, predict_density, tile_edges
+from gst.fused_loss import crop_kernels
 from gst.models import build_model
 from gst.photos import Preprocessing, read_preprocessing
 
@@ -79,13 +80,13 @@ def test_loss_falls_when_one_batch_is_repeated(write_set):
 
 def test_kernels_belong_to_their_photos(write_set):
     batch = one_batch(write_set(), indices=(0, 2, 1))
-    kernels = batch_kernels(batch, CPU)
+    kernels = crop_kernels(batch.heads, 64, CPU)
     assert kernels[1] is None
     for kernel, heads in zip(kernels, batch.heads, strict=True):
         if kernel is not None:
             assert kernel.shape == (len(heads.points) + 1, 64)
             torch.testing.assert_close(kernel.sum(0), torch.ones(64))
-    without = batch_kernels(batch, CPU, use_background=False)
+    without = crop_kernels(batch.heads, 64, CPU, use_background=False)
     assert len(without[0]) == len(kernels[0]) - 1
 
 

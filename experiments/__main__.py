@@ -4,6 +4,7 @@ python -m experiments demo                  both papers on scenes it draws itsel
 python -m experiments run TABLE[/ROW] …     run rows of tables and record them
 python -m experiments show [TABLE[/ROW] …]  their errors, mean ± std; all tables
 python -m experiments picture data/…/train/11.jpg …    what was fitted to a photo
+python -m experiments report RUN … [--output report.html]    one page about runs, opens offline
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from jsonargparse import Namespace
 
 from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
-from experiments import demo, figures, runner, show, tables
+from experiments import demo, figures, report, runner, show, tables
 
 
 def build_parser() -> ArgumentParser:
     """Arguments of `python -m experiments`."""
     parser = ArgumentParser(prog="python -m experiments", description=__doc__)
     parser.add_argument("what", choices=tuple(ACTIONS), help="what to do")
-    parser.add_argument("names", nargs="*", default=[], help="tables, rows or photos")
-    parser.add_argument("--output", type=str, help="folder to write to")
+    parser.add_argument("names", nargs="*", default=[], help="tables, rows, photos or run folders")
+    parser.add_argument("--output", type=str, help="folder or file to write to")
     parser.add_argument("--only", type=int, nargs="+", default=[], help="seeds or folds to run")
     return parser
 
@@ -53,6 +54,13 @@ def show_tables(arguments: Namespace) -> None:
     print("\n\n".join(show.show(name) for name in arguments.names or tables.table_names()))
 
 
+def write_report(arguments: Namespace) -> None:
+    """Write a page about runs to `--output` (default: report.html)."""
+    output = Path(arguments.output or "report.html")
+    report.write_report([Path(name) for name in _named(arguments)], output)
+    print(output)
+
+
 def _named(arguments: Namespace) -> list[str]:
     if not arguments.names:
         raise InputError(f"say what to {arguments.what}: see python -m experiments --help")
@@ -62,6 +70,7 @@ def _named(arguments: Namespace) -> list[str]:
 ACTIONS = {
     "demo": run_demo,
     "picture": draw_pictures,
+    "report": write_report,
     "run": run_rows,
     "show": show_tables,
 }

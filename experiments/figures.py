@@ -30,7 +30,7 @@ def draw_gst(processed: Path, run: Path, output: Path) -> list[Path]:
         output: folder for the pictures.
     """
     counter = load_counter(run / "best.pth", torch.device("cpu"))
-    photo = _busy_photo(split_photos(processed, "train"))
+    photo = busy_photo(split_photos(processed, "train"))
     gaussians = output / "gaussians.jpg"
     kernel = output / "kernel.jpg"
     draw_fit(gaussians, photo)
@@ -76,7 +76,7 @@ def draw_count(path: Path, photo: Path, counter: Counter) -> None:
     pictures.draw_density(path, image, density, density.sum(), len(read_annotation(photo)))
 
 
-def _busy_photo(photos: list[Path]) -> Path:
+def busy_photo(photos: list[Path]) -> Path:
     """Pick the photo with more heads than three quarters of the others."""
     counts = [len(read_annotation(photo)) for photo in photos]
     return photos[int(np.argsort(counts)[len(photos) * 3 // 4])]

@@ -1,0 +1,258 @@
+"""The report of runs: whole in itself, with every photo's name, honest about what is missing."""
+
+import json
+import os
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from crowd.evaluation import PhotoCount, errors_of, write_results
+from crowd.files import write_array, write_text
+from experiments.__main__ import main
+from experiments.report_runs import errors_by_range, find_photos, read_folder
+from GS2D.store import gaussians_path, write_gaussians
+from gst.counter import load_counter
+from gst.models import build_model
+from gst.photos import Preprocessing
+from mgot.point_files import write_points_file
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+NAMES = ("plain.jpg", "a & b <i>.jpg", "busy.jpg")
+SIZE = 64
+
+
+class Page(HTMLParser):
+    """Tags that are opened and closed in order, what is referred to, and the text."""
+
+    VOID = ("meta", "link", "img", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.references, self.images, self.text = [], [], 0, ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.references += [attributes[key] for key in ("src", "href") if key in attributes]
+        self.images += tag == "img"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def write_set(root, split, heads, seed=0):
+    """Photos NAMES with so many heads each; Gaussians where it is the training split."""
+    random = np.random.default_rng(seed)
+    for name, count in zip(NAMES, heads, strict=True):
+        path = root / split / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        points = random.uniform(4, SIZE - 4, (count, 2)).astype(np.float32)
+        write_array(path.with_suffix(".npy"), points)
+        if split == "train":
+            write_array(path.with_suffix(".npy"), np.c_[points, np.full(count, 9, np.float32)])
+            params = np.c_[points, np.full((count, 2), 4), np.zeros((count, 4))]
+            write_gaussians(gaussians_path(path), params)
+
+
+def write_run(folder, config, counts, log=({"epoch": 0, "mse": 3.0}, {"epoch": 1, "mse": 2.0})):
+    write_text(folder / "config.yml", yaml.safe_dump(config))
+    write_text(folder / "environment.json", json.dumps({"commit": "abc123", "torch": "2"}))
+    write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
+    guessing = {"count": 2.0, "mae": 9.0, "rmse": 9.0, "nae": 1.0}
+    metrics = {"model": "m", "split": "test", **errors_of(counts), "guessing": guessing}
+    write_results(folder / "test", counts, metrics)
+
+
+@pytest.fixture
+def gst_run(tmp_path):
+    """A set, a counter of it, and its counts by that counter."""
+    import torch
+
+    from crowd.loading import CountedPhotos, photo_loader
+    from crowd.training import Recipe, Training
+    from gst.evaluation import evaluate
+
+    data, run = tmp_path / "set", tmp_path / "gst_set_vgg_small"
+    write_set(data, "train", (1, 2, 9))
+    write_set(data, "test", (0, 3, 60))
+    torch.manual_seed(0)
+    preprocessing = Preprocessing(min_size=SIZE, max_size=SIZE)
+    recipe = Recipe("vgg_small", {"width": 0.25}, vars(preprocessing), 2.0, {})
+    training = Training(
+        build_model("vgg_small", width=0.25), recipe, lr=1e-3, weight_decay=0, epochs=2
+    )
+    training.keep(run)
+    counter = load_counter(run / "best.pth", torch.device("cpu"))
+    photos = photo_loader(CountedPhotos(data, "test", preprocessing), 0)
+    counts = evaluate(counter.model, photos, preprocessing.tile)
+    config = {"model_name": "vgg_small", "data_dir": str(data), "cut_off": 3.0}
+    write_run(run, config | {"loss": "transport"}, counts)
+    return run
+
+
+@pytest.fixture
+def transfer(tmp_path):
+    """Folder of a transfer whose two sides name their photos alike, with one training in it."""
+    data, work = tmp_path / "data", tmp_path / "runs" / "mgot_A2B"
+    write_set(data / "sha_fidt", "test", (1, 2, 3))
+    write_set(data / "shb_fidt", "test", (5, 0, 12), seed=1)
+    actual = {"plain.jpg": 5, "a & b <i>.jpg": 0, "busy.jpg": 12}
+    counts = [PhotoCount(n, actual[n], p) for n, p in zip(sorted(NAMES), (1, 4, 5), strict=True)]
+    config = {"model_name": "hrnet_small", "data_dir": "elsewhere", "data_root": str(data)}
+    write_run(work / "finetuned", config | {"source": "sha", "target": "shb"}, counts)
+    found = [np.full((int(count.predicted), 2), 20.0) for count in counts]
+    write_points_file(work / "finetuned" / "test" / "predicted_points.txt", found)
+    for name in ("source_elbow.png", "target_clusters.png", "A2B_cluster_ot.jpg"):
+        Image.new("RGB", (1800, 40), "white").save(work / name)
+    group = {"target_patches": 4, "source_patches": 5, "selected": 3, "unmatched": 1}
+    group |= {"mean_cost": 0.1, "residual": 0.0, "iterations": 7, "converged": True}
+    spread = dict.fromkeys(("min", "median", "mean", "max"), 1.0) | {"std": 0.0, "above_1": 0}
+    summary = {"selected": 3, "used": 3, "available": 5, "weights": spread, "groups": [group]}
+    write_text(work / "A2B_cluster_ot.json", json.dumps(summary))
+    return work
+
+
+def report_of(tmp_path, *runs):
+    output = tmp_path / "out" / "report.html"
+    main(["report", *map(str, runs), "--output", str(output)])
+    return output.read_text(encoding="utf-8")
+
+
+def require_whole(page):
+    assert page.images
+    for reference in page.references:
+        assert reference.startswith(("data:image/", "data:,", "#run-")), reference[:80]
+
+
+def test_a_run_of_gst_shows_its_photos_densities_and_gaussians(tmp_path, gst_run):
+    text = report_of(tmp_path, gst_run)
+    page = Page(text)
+    require_whole(page)
+    assert all(name in page.text for name in NAMES)
+    # Curves, counts, three overlays, Gaussians, kernel.
+    assert page.images == 7
+    assert "abc123" in page.text
+    assert "guessing 2, the training median" in page.text
+    assert "on this machine" not in page.text
+
+
+def test_what_cannot_be_drawn_is_said(tmp_path, gst_run):
+    shutil.rmtree(tmp_path / "set" / "test")
+    page = Page(report_of(tmp_path, gst_run))
+    assert "are not on this machine" in page.text
+    assert page.images == 4
+    shutil.rmtree(tmp_path / "set")
+    page = Page(report_of(tmp_path, gst_run))
+    assert page.images == 2
+    assert "is not a folder" in page.text
+
+
+def test_a_checkpoint_of_other_counts_draws_nothing(tmp_path, gst_run):
+    path = gst_run / "test" / "predictions.csv"
+    lines = path.read_text().splitlines()
+    lines[1:] = [f"{line.rpartition(',')[0]},99" for line in lines[1:]]
+    write_text(path, "\n".join(lines) + "\n")
+    page = Page(report_of(tmp_path, gst_run))
+    assert "repeats the counts" in page.text
+    assert page.images == 4
+
+
+def test_a_transfer_shows_matches_and_its_trainings(tmp_path, transfer):
+    page = Page(report_of(tmp_path, transfer))
+    require_whole(page)
+    assert all(name in page.text for name in NAMES)
+    # Elbow, clusters, matches, curves, counts, three overlays.
+    assert page.images == 8
+    assert "3 of 5 source patches used" in page.text
+
+
+def test_several_runs_stand_in_one_table(tmp_path, gst_run, transfer):
+    page = Page(report_of(tmp_path, gst_run, transfer / "finetuned"))
+    links = [reference for reference in page.references if reference.startswith("#")]
+    assert len(links) == len(set(links)) == 2
+
+
+def test_photos_are_told_apart_by_their_counts(transfer):
+    training = read_folder(transfer / "finetuned")
+    paths, points = find_photos(training, training.results[0])
+    assert paths[0].parent.parent.name == "shb_fidt"
+    assert [len(heads) for heads in points] == [
+        count.actual for count in training.results[0].counts
+    ]
+
+
+def test_ranges_hold_every_photo_once_and_their_errors_add_up():
+    random = np.random.default_rng(0)
+    actual = [0, 1, 10, 11, 50, 51, 1000, 1001, 5000]
+    counts = [PhotoCount(str(a), a, a + random.normal(0, 5)) for a in actual]
+    rows = errors_by_range(counts)
+    assert [row["range"] for row in rows][:3] == ["0", "1–10", "11–50"]
+    assert rows[-1]["range"] == "from 1001"
+    assert sum(row["photos"] for row in rows) == 9
+    total = sum(row["photos"] * row["mae"] for row in rows) / 9
+    assert total == pytest.approx(errors_of(counts)["mae"])
+    bias = sum(row["photos"] * row["bias"] for row in rows) / 9
+    assert bias == pytest.approx(np.mean([one.predicted - one.actual for one in counts]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda run: (run / "log.jsonl").unlink(), "neither a training"),
+        (lambda run: write_text(run / "environment.json", "{"), "environment.json is damaged"),
+        (lambda run: write_text(run / "test" / "predictions.csv", "name,actual\na,1\n"), "line 2"),
+        (lambda run: (run / "config.yml").unlink(), "config.yml does not exist"),
+    ],
+)
+def test_a_damaged_run_is_one_sentence_and_no_page(tmp_path, gst_run, capsys, damage, says):
+    damage(gst_run)
+    with pytest.raises(SystemExit) as stopped:
+        report_of(tmp_path, gst_run)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert says in error
+    assert not (tmp_path / "out").exists()
+
+
+def browse(page: Path) -> str:
+    """Title that the page's own look at itself leaves: broken pictures and outside requests."""
+    look = """<script>addEventListener("load", () => {
+      const broken = [...document.images].filter((image) => !image.naturalWidth).length;
+      const names = performance.getEntriesByType("resource").map((entry) => entry.name);
+      const outside = names.filter((name) => !name.startsWith("data:")).length;
+      document.title = `broken ${broken} of ${document.images.length}, outside ${outside}`;
+    });</script>"""
+    page.write_text(page.read_text(encoding="utf-8") + look, encoding="utf-8")
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    command += [f"--user-data-dir={page.parent / 'profile'}", "--virtual-time-budget=20000"]
+    environment = {**os.environ, "HOME": str(page.parent)}
+    done = subprocess.run(
+        [*command, page.as_uri()], capture_output=True, text=True, timeout=120, env=environment
+    )
+    return done.stdout.partition("<title>")[2].partition("</title>")[0]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_a_browser_shows_every_picture_and_asks_for_nothing(tmp_path, gst_run, transfer):
+    page = tmp_path / "report.html"
+    main(["report", str(gst_run), str(transfer), "--output", str(page)])
+    assert browse(page) == "broken 0 of 15, outside 0"
+    # The look does see what it is to find.
+    page.write_text('<title></title><img src="http://example.org/x.png">', encoding="utf-8")
+    assert browse(page) == "broken 1 of 1, outside 1"

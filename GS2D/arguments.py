@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import ActionYesNo
 
@@ -18,6 +17,11 @@ UNUSED_RELEASE_KEYS = (
     "gaussian_threshold",
     "display_loss",
 )
+
+
+def _anything(value):
+    """Take any value as it is; of `Any`, jsonargparse would import classes that a file names."""
+    return value
 
 
 def fit_parser(description: str) -> ArgumentParser:
@@ -38,7 +42,11 @@ def fit_parser(description: str) -> ArgumentParser:
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes, one thread each")
     add("--overwrite", action="store_true", help="fit photos again that are finished")
     for key in UNUSED_RELEASE_KEYS:
-        add(f"--{key}", type=Any, help="accepted for the released configurations, without effect")
+        add(
+            f"--{key}",
+            type=_anything,
+            help="accepted for the released configurations, without effect",
+        )
     return parser
 
 

@@ -180,6 +180,7 @@ def read_dataset(file: h5py.File, name: str, remedy: str) -> np.ndarray:
     """Read a dataset of numbers of an open file; raise `InputError` as `read_h5` does."""
     if name not in file:
         raise InputError(f"{file.filename} has no dataset '{name}': {remedy}")
+    _require_own(file, name, remedy)
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iufb":
         raise InputError(f"{file.filename}: '{name}' holds values that are not numbers: {remedy}")
@@ -190,6 +191,16 @@ def read_dataset(file: h5py.File, name: str, remedy: str) -> np.ndarray:
             f"such array needs: {remedy}"
         )
     return dataset[()]
+
+
+def _require_own(file: h5py.File, name: str, remedy: str) -> None:
+    """Raise `InputError` for a dataset whose values lie in another file that this one names."""
+    dataset = file.get(name, getlink=True)
+    away = isinstance(dataset, h5py.ExternalLink)
+    if not away and isinstance(file[name], h5py.Dataset):
+        away = file[name].external is not None or file[name].is_virtual
+    if away:
+        raise InputError(f"{file.filename}: '{name}' lies in another file: {remedy}")
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -25,7 +25,7 @@ from crowd.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60
-MEMORY = 4 * 2**30
+MEMORY = 2 * 2**30
 _REMEDY = "copy it again from the data set, or take the photo out"
 
 
@@ -77,7 +77,7 @@ def read_mat(path: Path, key: str) -> np.ndarray:
 
     Cells and structs around it are opened, see `crowd.mat_files`.
     Raises `InputError` when the file has no such key, is damaged, crashes the reader, or would take
-    more than 4 GiB or a minute.
+    more than 2 GiB or a minute.
     """
     global _child
     with _lock:

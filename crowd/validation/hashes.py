@@ -9,8 +9,8 @@ import numpy as np
 
 SIDE = 16
 # Of 256 bits. 80 real photos saved as JPEG of quality 30, or at a quarter of their size, differ
-# from themselves in 2 bits (median), 98 % of them in at most 10; nearest photos of the fixed cameras
-# of Beijing-BRT, minutes apart, in 12 or more; photos of different scenes in about 120.
+# from themselves in 2 bits (median), 98 % of them in at most 10; nearest photos of Beijing-BRT's
+# fixed cameras, minutes apart, in 12 or more; photos of different scenes in about 120.
 SIMILAR = 10
 
 

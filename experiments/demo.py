@@ -15,6 +15,7 @@ from crowd.evaluation import errors_table
 from crowd.files import atomic_path
 from crowd.runs import ROOT
 from experiments import figures
+from experiments.report import write_report
 
 TRANSFER = "mgot/configs/synthetic.yml"
 PEAKS = 3
@@ -95,9 +96,13 @@ def run(folder: str | Path) -> None:
     print(gst_table(folder / "gst" / "test"))
     print("\nMGOT, trained on streets, tested on stadiums whose annotations it never saw")
     print(mgot_table(folder / "mgot"))
+    report = folder / "report.html"
+    runs = (folder / "gst", folder / "mgot" / "mgot_synthetic_a", folder / "mgot/mgot_synthetic")
+    write_report(list(runs), report)
     print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Pictures:")
     for picture in pictures:
         print(f"  {picture}")
+    print(f"All of it on one page, to open in a browser: {report}")
 
 
 def gst_table(test: Path) -> str:

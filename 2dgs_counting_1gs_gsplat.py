@@ -33,7 +33,7 @@ def check(arguments) -> None:
         )
     if not arguments.gt_points:
         raise InputError("gt_points False: Gaussians stand on annotated heads, set it to True")
-    for name in ("num_epochs", "learning_rate", "downsample_ratio", "workers"):
+    for name in ("num_epochs", "learning_rate", "downsample_ratio", "workers", "flat_window"):
         if not arguments[name] > 0:
             raise InputError(f"{name} {arguments[name]} must be positive")
     unused = [key for key in UNUSED_RELEASE_KEYS if arguments[key] is not None]
@@ -55,11 +55,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     since = keep_settings(folder, settings, redo) if rank == 0 or not redo else 0
     waiting = [photo for photo in photos if redo or not is_finished(photo, since)]
     try:
-        if waiting:
-            fit_photos(waiting, settings, arguments.workers)
+        reports = fit_photos(waiting, settings, arguments.workers) if waiting else []
     finally:
         write_loss_table(folder)
     print(f"{len(waiting)} photos fitted, {len(photos) - len(waiting)} were finished")
+    if reports and settings.stop_when_flat:
+        mean = sum(report.iterations for report in reports) / len(reports)
+        print(f"{mean:.0f} of {settings.num_epochs} iterations on average")
 
 
 if __name__ == "__main__":

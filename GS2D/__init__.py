@@ -10,9 +10,10 @@ _HOMES = {
     "rasterize": "GS2D.rasterizer",
     "fit_gaussians": "GS2D.fitting",
     "Gaussians": "GS2D.fitting",
+    "Convergence": "GS2D.problem",
 }
 
-__all__ = ["Gaussians", "fit_gaussians", "rasterize"]
+__all__ = ["Convergence", "Gaussians", "fit_gaussians", "rasterize"]
 
 
 def __getattr__(name: str):

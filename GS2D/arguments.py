@@ -9,6 +9,7 @@ from jsonargparse import ActionYesNo
 
 from crowd.configuration import ArgumentParser
 from crowd.files import require_folder
+from GS2D.problem import Convergence
 
 # The released configurations hold these; nothing reads them, there or here.
 UNUSED_RELEASE_KEYS = (
@@ -32,6 +33,11 @@ def fit_parser(description: str) -> ArgumentParser:
     add("--downsample_ratio", type=float, default=1, help="fit at 1/ratio of the photo's size")
     add("--num_epochs", type=int, default=4000, help="iterations of the fit")
     add("--learning_rate", type=float, default=0.01)
+    flat = "stop a photo when its loss is flat, num_epochs at the latest"
+    add("--stop_when_flat", action=ActionYesNo(no_prefix="no_"), default=False, help=flat)
+    flat = "difference of the mean render losses of two windows in a row, relative"
+    add("--flat_threshold", type=float, default=Convergence.threshold, help=flat)
+    add("--flat_window", type=int, default=Convergence.window, help="iterations of a window")
     add("--bk_num", type=int, default=0, help="background Gaussians; only 0 is implemented")
     copied = "copy the pixels that lie far from every head"
     add("--use_bk_mask", action=ActionYesNo(no_prefix="no_"), default=True, help=copied)
@@ -39,7 +45,8 @@ def fit_parser(description: str) -> ArgumentParser:
     add("--gt_points", action=ActionYesNo(no_prefix="no_"), default=True, help=centres)
     add("--backend", default="auto", choices=("auto", "cpu", "gsplat", "reference"))
     add("--seed", type=int, default=0, help="of the initial rotations")
-    add("--workers", type=int, default=os.cpu_count() or 1, help="processes, one thread each")
+    workers = "processes, one thread each; on a GPU: photos fitted side by side"
+    add("--workers", type=int, default=os.cpu_count() or 1, help=workers)
     add("--overwrite", action="store_true", help="fit photos again that are finished")
     for key in UNUSED_RELEASE_KEYS:
         add(

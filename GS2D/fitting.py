@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from GS2D import autograd_fit, fused_fit
+from GS2D import autograd_fit, fused_fit, gsplat_fit
 from GS2D.parameters import activate, fitted_pixels, initial_parameters, neighbour_distances
+from GS2D.problem import Convergence, Problem, Schedule, Solution
 from GS2D.rasterizer import choose_backend
 
 
@@ -23,6 +25,7 @@ class Gaussians:
         colors: [N, 3] in (0, 1).
         render_loss: mean L1 times H W / (number of pixels that were not copied).
         shape_loss: the largest relu(axis ratio - 1.5) over the Gaussians.
+        iterations: Steps of Adam that were made.
     """
 
     means: np.ndarray
@@ -31,6 +34,7 @@ class Gaussians:
     colors: np.ndarray
     render_loss: float
     shape_loss: float
+    iterations: int
 
     def as_params(self) -> np.ndarray:
         """Rows x, y, s0, s1, theta, r, g, b, float32 [N, 8], as `GS2D.store` writes them."""
@@ -48,6 +52,7 @@ def fit_gaussians(
     seed: int = 0,
     background_mask: bool = True,
     quiet: bool = False,
+    convergence: Convergence | None = None,
 ) -> Gaussians:
     """Fit one Gaussian of opacity 1 per point: scale, rotation and colour, the centre stays.
 
@@ -59,38 +64,66 @@ def fit_gaussians(
     Args:
         image: [H, W, 3] RGB, uint8 or float in [0, 1].
         points: [N, 2] x, y in pixels; a point outside the image takes the nearest pixel's colour.
-        iterations: Steps of Adam.
+        iterations: Steps of Adam, the most there may be with `convergence`.
         lr: Learning rate.
         backend: As in `GS2D.rasterize`; "cpu" runs loss, gradient and Adam fused.
         seed: Of the initial rotations.
         background_mask: False compares the render with the whole image.
         quiet: Show no progress bar, however long it takes.
+        convergence: Stop when the render loss is flat; None: never (released code).
 
     Returns:
-        Activated values, and both losses at these values.
+        Activated values, both losses at these values, and the iterations used.
 
     Raises:
         ValueError: `image` or `points` has another shape, or holds values that are not finite.
     """
-    image, points = np.asarray(image), np.asarray(points, dtype=np.float32)
-    _check(image, points)
+    schedule = Schedule(iterations, lr, convergence)
+    return fit_side_by_side([(image, points)], schedule, backend, seed, background_mask, quiet)[0]
+
+
+def fit_side_by_side(
+    photos: Sequence[tuple[np.ndarray, np.ndarray]],
+    schedule: Schedule,
+    backend: str = "auto",
+    seed: int = 0,
+    background_mask: bool = True,
+    quiet: bool = False,
+) -> list[Gaussians]:
+    """As `fit_gaussians` for several (image, points): at once on a GPU, in turn elsewhere."""
+    photos = [(np.asarray(image), np.asarray(points, np.float32)) for image, points in photos]
+    for image, points in photos:
+        _check(image, points)
     backend = choose_backend(backend, on_cuda=torch.cuda.is_available())
-    if len(points) == 0:
-        pairs = np.zeros((0, 2), np.float32)
-        return Gaussians(pairs, pairs, pairs[:, 0], np.zeros((0, 3), np.float32), 0.0, 0.0)
+    problems = [_pose(*photo, seed, background_mask) for photo in photos if len(photo[1])]
+    if backend == "gsplat":
+        solutions = gsplat_fit.fit(problems, schedule, torch.device("cuda"), quiet)
+    elif backend == "cpu":
+        solutions = [fused_fit.fit(problem, schedule, quiet) for problem in problems]
+    else:
+        solutions = [autograd_fit.fit(problem, schedule, backend, quiet) for problem in problems]
+    remaining = iter(solutions)
+    return [_activated(points, next(remaining) if len(points) else None) for _, points in photos]
+
+
+def _pose(image: np.ndarray, points: np.ndarray, seed: int, background_mask: bool) -> Problem:
+    """Where the fit of a photo with heads starts, and what it is compared with."""
     distances = neighbour_distances(points)
     raw = initial_parameters(image, points, distances, seed)
     fitted = np.ones(image.shape[:2], bool)
     if background_mask:
         fitted = fitted_pixels(points, distances, *fitted.shape)
     # |render + image mask - image| = |render - target|: a copied pixel costs what leaks into it.
-    target = image * fitted[..., None]
-    fit = fused_fit.fit if backend == "cpu" else autograd_fit.fit
-    raw, render_loss, shape_loss = fit(
-        raw, points, target, max(int(fitted.sum()), 1), iterations, lr, backend, quiet
-    )
-    scales, rotations, colors = (part.numpy() for part in activate(torch.from_numpy(raw)))
-    return Gaussians(points, scales, rotations, colors, render_loss, shape_loss)
+    return Problem(raw, points, image * fitted[..., None], max(int(fitted.sum()), 1))
+
+
+def _activated(points: np.ndarray, solution: Solution | None) -> Gaussians:
+    """Gaussians of a solution; without one those of a photo without heads, which are none."""
+    if solution is None:
+        solution = Solution(np.zeros((0, 6), np.float32), 0.0, 0.0, 0)
+    scales, rotations, colors = (p.numpy() for p in activate(torch.from_numpy(solution.raw)))
+    losses = solution.render_loss, solution.shape_loss
+    return Gaussians(points, scales, rotations, colors, *losses, solution.iterations)
 
 
 def _check(image: np.ndarray, points: np.ndarray) -> None:

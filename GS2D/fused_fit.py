@@ -11,43 +11,38 @@ from numba import njit
 from crowd.progress import progress
 from GS2D.cpu import cut_into_tiles, l1_gradients
 from GS2D.parameters import RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR, in_unit_range, shape_loss
+from GS2D.problem import Flatness, Problem, Schedule, Solution
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch's defaults
 
 
-def fit(
-    raw: np.ndarray,
-    points: np.ndarray,
-    target: np.ndarray,
-    fitted_pixels: int,
-    iterations: int,
-    lr: float,
-    backend: str = "cpu",
-    quiet: bool = False,
-) -> tuple[np.ndarray, float, float]:
+def fit(problem: Problem, schedule: Schedule, quiet: bool = False) -> Solution:
     """As `GS2D.autograd_fit.fit`, for the backend "cpu" alone."""
-    if backend != "cpu":
-        raise ValueError(f"the fused fit runs on the backend 'cpu', not '{backend}'")
-    raw, points = raw.astype(np.float32), np.ascontiguousarray(points, np.float32)
+    raw = problem.raw.astype(np.float32)
+    points, target = np.ascontiguousarray(problem.points, np.float32), problem.target
     if target.dtype != np.uint8:
         target = target.astype(np.float32)
     tiles, size = cut_into_tiles(target.transpose(2, 0, 1)), target.shape[:2]
-    weight = np.float32(1.0 / (3 * fitted_pixels))
+    weight = np.float32(1.0 / (3 * problem.fitted_pixels))
+    # A render loss is counted from a black render, which costs the sum of the target.
+    black = float(weight * in_unit_range(target).sum(dtype=np.float64))
+    flatness, step = Flatness(schedule.convergence), 0
     opacities = np.ones(len(raw), np.float32)
     first_moment, second_moment = np.zeros_like(raw), np.zeros_like(raw)
 
     def render_gradient():
         return l1_gradients(points, *_activate(raw), opacities, tiles, size, weight)
 
-    for step in progress(range(1, iterations + 1), "fitting", disable=quiet):
-        gradient = render_gradient()[1]
-        step_size, root = lr / (1.0 - BETA1**step), math.sqrt(1.0 - BETA2**step)
+    for step in progress(range(1, schedule.iterations + 1), "fitting", disable=quiet):
+        change, gradient = render_gradient()
+        step_size, root = schedule.lr / (1.0 - BETA1**step), math.sqrt(1.0 - BETA2**step)
         slope = _to_raw(raw, gradient)
         _add_shape_gradient(raw, slope, RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR)
         _adam_step(raw, slope, first_moment, second_moment, step_size, root)
-    # A render loss is counted from a black render, which costs the sum of the target.
-    rendering = weight * in_unit_range(target).sum(dtype=np.float64) + render_gradient()[0]
-    return raw, float(rendering), shape_loss(torch.from_numpy(raw)).item()
+        if flatness.reached(black + change):
+            break
+    shape = shape_loss(torch.from_numpy(raw)).item()
+    return Solution(raw, black + float(render_gradient()[0]), shape, step)
 
 
 @njit(cache=True)

@@ -11,6 +11,7 @@ from crowd.errors import InputError
 from GS2D.reference import covariances
 
 TILE = 16
+REACH = 3.33  # sigmas: beyond, alpha is below 1/255 whatever the opacity
 VERSIONS = ((1, 5), (1, 6))  # from, below: radii were scalars up to 1.4
 
 
@@ -50,25 +51,53 @@ def render(means, scales, rotations, colors, opacities, width: int, height: int)
         return means.new_zeros(height, width, 3), means.new_zeros(height, width)
     device = means.device if means.is_cuda else torch.device("cuda")
     tensors = [t.float().to(device) for t in (means, scales, rotations, colors, opacities)]
-    image, alpha = _render_on_gpu(*tensors, width, height)
-    return image.to(means.device), alpha.to(means.device)
+    with torch.no_grad():
+        owner = torch.zeros(len(means), dtype=torch.int64, device=device)
+        reach = REACH * covariances(*tensors[1:3]).diagonal(dim1=1, dim2=2).sqrt()
+        tiles = tile_lists(tensors[0], reach, owner, 1, width, height)
+    image, alpha = draw(*tensors, tiles, width, height)
+    return image[0].to(means.device), alpha[0].to(means.device)
 
 
-def _render_on_gpu(means, scales, rotations, colors, opacities, width, height):
-    from gsplat.cuda._wrapper import isect_offset_encode, isect_tiles, rasterize_to_pixels
+def tile_lists(means, reach, owner, photos: int, width: int, height: int):
+    """Which Gaussians each tile of each photo composites, in their order.
+
+    The host waits for this one: how long the lists are decides what is allocated.
+
+    Args:
+        means: [N, 2] of the Gaussians of all photos, each in pixels of its own photo.
+        reach: [N, 2] half width and half height in pixels of the box that a Gaussian stays in.
+        owner: int64 [N] photo of each Gaussian, ascending.
+        photos: Number of photos.
+        width: Of all photos; smaller ones are at the upper left.
+        height: Of all photos.
+
+    Returns:
+        First entry of every tile, int32 [photos, tiles down, tiles across], and the entries.
+    """
+    from gsplat.cuda._wrapper import isect_offset_encode, isect_tiles
+
+    across, down = -(-width // TILE), -(-height // TILE)
+    # Depth sorts the Gaussians of a tile; equal depths keep their index order, which is the order
+    # of annotation.
+    depths, radii = torch.ones_like(means[:, 0]), torch.ceil(reach).int()
+    whose = {"packed": True, "n_images": photos, "image_ids": owner, "gaussian_ids": owner}
+    _, ids, entries = isect_tiles(means, radii, depths, TILE, across, down, **whose)
+    return isect_offset_encode(ids, photos, across, down), entries
+
+
+def draw(means, scales, rotations, colors, opacities, tiles, width: int, height: int):
+    """Composite the Gaussians of all photos: images [photos, H, W, 3] and alphas [photos, H, W].
+
+    `tiles` comes from `tile_lists`; a list may name Gaussians that do not reach its tile.
+    """
+    from gsplat.cuda._wrapper import rasterize_to_pixels
 
     covariance = covariances(scales, rotations)
     xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
     determinant = (scales[:, 0] * scales[:, 1]) ** 2
     conics = torch.stack([yy, -xy, xx], dim=-1) / determinant[:, None]
-    across, down = -(-width // TILE), -(-height // TILE)
-    with torch.no_grad():
-        radii = torch.ceil(3.33 * torch.sqrt(torch.stack([xx, yy], dim=-1))).int()
-        # Depth sorts the Gaussians of a tile; equal depths keep their index order, which is the
-        # order of annotation.
-        depths = torch.ones_like(opacities)
-        _, ids, order = isect_tiles(means[None], radii[None], depths[None], TILE, across, down)
-        offsets = isect_offset_encode(ids, 1, across, down)
-    batch = means[None], conics[None], colors[None], opacities[None]
-    image, alpha = rasterize_to_pixels(*batch, width, height, TILE, offsets, order)
-    return image[0], alpha[0, ..., 0]
+    image, alpha = rasterize_to_pixels(
+        means, conics, colors, opacities, width, height, TILE, *tiles, packed=True
+    )
+    return image, alpha[..., 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,16 @@ from crowd.errors import InputError
 from crowd.files import read_array, read_yaml, write_text
 from crowd.images import list_images, open_image, read_orientation, read_size
 from crowd.progress import progress
-from GS2D.fitting import fit_gaussians
+from GS2D.fitting import Gaussians, fit_side_by_side
+from GS2D.problem import Convergence, Schedule
 from GS2D.store import (
     FOLDER,
     SUFFIX,
+    Report,
     backup_path,
     gaussians_path,
     read_gaussians,
-    read_losses,
+    read_report,
     write_gaussians,
 )
 
@@ -41,7 +44,24 @@ class FitSettings:
     use_bk_mask: bool = True
     seed: int = 0
     downsample_ratio: float = 1.0
+    stop_when_flat: bool = False
+    flat_threshold: float = Convergence.threshold
+    flat_window: int = Convergence.window
     backend: str = "auto"
+
+    @property
+    def schedule(self) -> Schedule:
+        """Iterations, learning rate, and when to stop."""
+        flat = Convergence(self.flat_threshold, self.flat_window) if self.stop_when_flat else None
+        return Schedule(self.num_epochs, self.learning_rate, flat)
+
+    def deciding(self) -> dict:
+        """The keys that change what is found: all backends compute the same."""
+        values = dataclasses.asdict(self)
+        del values["backend"]
+        if not self.stop_when_flat:
+            del values["flat_threshold"], values["flat_window"]
+        return values
 
 
 def photos_to_fit(folder: Path) -> list[Path]:
@@ -66,7 +86,7 @@ def read_points(photo: Path) -> np.ndarray:
     points = points[:, :2].astype(np.float32)
     if not np.isfinite(points).all():
         raise InputError(f"{path} holds points that are not finite: {_REMEDY}")
-    outside = ((points < 0) | (points > _photo_size(photo))).any(axis=1)
+    outside = ((points < 0) | (points > photo_size(photo))).any(axis=1)
     if outside.any():
         x, y = points[outside][0]
         raise InputError(
@@ -76,7 +96,7 @@ def read_points(photo: Path) -> np.ndarray:
     return points
 
 
-def _photo_size(photo: Path) -> tuple[int, int]:
+def photo_size(photo: Path) -> tuple[int, int]:
     """Width and height of the upright photo, without decoding its pixels."""
     size = read_size(photo)
     return size if read_orientation(photo) < 5 else size[::-1]
@@ -85,26 +105,33 @@ def _photo_size(photo: Path) -> tuple[int, int]:
 def keep_settings(folder: Path, settings: FitSettings, overwrite: bool) -> int:
     """Write `gs_params/fit.yml`; return since when it stands, in ns: what is older is unfinished.
 
-    The backend is no part of it: all of them compute the same. Raises `InputError` when Gaussians
-    were fitted with other settings, unless they are to be overwritten. Gaussians without such a
-    file, which come from elsewhere, count as finished.
+    Raises `InputError` when Gaussians were fitted with other settings, unless they are to be
+    overwritten. Gaussians without such a file, which come from elsewhere, count as finished.
     """
-    path = folder / FOLDER / SETTINGS
-    values = dataclasses.asdict(settings)
-    del values["backend"]
+    path, values = folder / FOLDER / SETTINGS, settings.deciding()
     present = any(path.parent.glob(f"*{SUFFIX}"))
-    old = read_yaml(path, "remove it and fit again") if path.is_file() else None
+    old = _read_settings(path) if path.is_file() and not overwrite else None
     if old is None and present and not overwrite:
         return 0
-    if old != values and present and not overwrite:
-        name = next(name for name in values if old.get(name) != values[name])
+    if old is not None and old != values and present:
+        name = next(name for name in old | values if old.get(name) != values.get(name))
+        was, wanted = old.get(name), values.get(name)
         raise InputError(
-            f"{path.parent} was fitted with {name} {old.get(name)}, not {values[name]}: keep to "
-            "that, or fit all photos again with --overwrite"
+            f"{path.parent} was fitted with {name} {was}, not {wanted}: keep to that, or fit all "
+            "photos again with --overwrite"
         )
-    if old != values or overwrite:
+    if old != values:
         write_text(path, yaml.safe_dump(values, sort_keys=False))
     return path.stat().st_mtime_ns
+
+
+def _read_settings(path: Path) -> dict:
+    """The settings of an earlier fit; what an older file does not name had its default."""
+    remedy = "fit all photos again with --overwrite"
+    try:
+        return FitSettings(**read_yaml(path, remedy)).deciding()
+    except TypeError as error:
+        raise InputError(f"{path} is of another version ({error}): {remedy}") from error
 
 
 def is_finished(photo: Path, since: int) -> bool:
@@ -119,42 +146,55 @@ def is_finished(photo: Path, since: int) -> bool:
         return False
 
 
-def fit_photo(photo: Path, settings: FitSettings, quiet: bool = True) -> None:
-    """Fit one photo and write its Gaussians and losses; raises `InputError` for bad input."""
-    image, points = open_image(photo), read_points(photo)
-    ratio = settings.downsample_ratio
-    if ratio != 1:
-        image = image.resize([max(1, round(side / ratio)) for side in image.size], Image.BOX)
-    fitted = fit_gaussians(
-        np.asarray(image),
-        points / ratio,
-        settings.num_epochs,
-        settings.learning_rate,
+def fit_photo(photo: Path, settings: FitSettings, quiet: bool = True) -> Report:
+    """Fit one photo and write its Gaussians; raises `InputError` for bad input."""
+    return fit_together([photo], settings, quiet)[0]
+
+
+def fit_together(photos: Sequence[Path], settings: FitSettings, quiet: bool) -> list[Report]:
+    """As `fit_photo` for several: side by side on a GPU, in turn elsewhere."""
+    fitted = fit_side_by_side(
+        [_scaled_photo(photo, settings.downsample_ratio) for photo in photos],
+        settings.schedule,
         settings.backend,
         settings.seed,
         settings.use_bk_mask,
         quiet,
     )
+    return [_write(*one, settings) for one in zip(photos, fitted, strict=True)]
+
+
+def _scaled_photo(photo: Path, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    image, points = open_image(photo), read_points(photo)
+    if ratio != 1:
+        image = image.resize([max(1, round(side / ratio)) for side in image.size], Image.BOX)
+    return np.asarray(image), points / ratio
+
+
+def _write(photo: Path, fitted: Gaussians, settings: FitSettings) -> Report:
+    """Write the Gaussians in pixels of the photo."""
     params = fitted.as_params()
-    params[:, :2] = points
-    params[:, 2:4] *= ratio
+    params[:, :2] = read_points(photo)
+    params[:, 2:4] *= settings.downsample_ratio
     if not np.isfinite(params).all():
         raise InputError(
             f"the fit of {photo} diverged: choose a learning_rate below {settings.learning_rate:g}"
         )
     path = gaussians_path(photo)
+    report = Report(fitted.render_loss, fitted.shape_loss, fitted.iterations)
     # Deformity elimination keeps what it read there: of an earlier fit now.
     backup_path(path).unlink(missing_ok=True)
-    write_gaussians(path, params, (fitted.render_loss, fitted.shape_loss))
+    write_gaussians(path, params, report)
+    return report
 
 
 def write_loss_table(folder: Path) -> None:
-    """Write `gs_params/loss_results.csv` from the losses that every photo's file holds."""
+    """Write `gs_params/loss_results.csv` from the report that every photo's file holds."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["File Name", "Render_Loss", "Shape_Loss"])
+    table.writerow(["File Name", "Render_Loss", "Shape_Loss", "Iterations"])
     for photo in list_images(folder):
         path = gaussians_path(photo)
         if path.is_file():
-            table.writerow([photo.name, *(f"{loss:.6g}" for loss in read_losses(path))])
+            table.writerow([photo.name, *(f"{value:.6g}" for value in read_report(path))])
     write_text(folder / FOLDER / LOSS_TABLE, text.getvalue())

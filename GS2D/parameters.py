@@ -69,7 +69,13 @@ def activate(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
 
 
 def shape_loss(raw: torch.Tensor) -> torch.Tensor:
-    """relu(ratio - 1.5) of the Gaussian whose raw scales differ most, ratio = max(s0/s1, s1/s0).
+    """relu(ratio - 1.5) of the Gaussian whose raw scales differ most."""
+    ratios = axis_ratios(raw)
+    return torch.relu(ratios[ratios.argmax()] - RATIO_LIMIT)
+
+
+def axis_ratios(raw: torch.Tensor) -> torch.Tensor:
+    """max(s0/s1, s1/s0) of every Gaussian [N].
 
     As in the released code the ratio is taken of raw scales, where signs may differ: then it is
     negative and costs nothing.
@@ -77,8 +83,7 @@ def shape_loss(raw: torch.Tensor) -> torch.Tensor:
     scales = raw[:, :2]
     floor = torch.copysign(torch.full_like(scales, SMALLEST_DIVISOR), scales)
     divisors = torch.where(scales.abs() < SMALLEST_DIVISOR, floor, scales)
-    ratios = torch.maximum(scales[:, 0] / divisors[:, 1], scales[:, 1] / divisors[:, 0])
-    return torch.relu(ratios[ratios.argmax()] - RATIO_LIMIT)
+    return torch.maximum(scales[:, 0] / divisors[:, 1], scales[:, 1] / divisors[:, 0])
 
 
 def fitted_pixels(points: np.ndarray, distances: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from crowd.errors import InputError, command
 from crowd.files import require_folder
 from crowd.progress import progress
 from GS2D.arguments import fit_parser, photo_folder
-from GS2D.store import FOLDER, SUFFIX, backup_path, read_gaussians, read_losses, write_gaussians
+from GS2D.store import FOLDER, SUFFIX, backup_path, read_gaussians, read_report, write_gaussians
 
 RATIO_LIMIT = 1.5
 
@@ -55,8 +55,8 @@ def process_file(path: Path) -> tuple[int, int]:
         raise InputError(f"{path} holds scales that are not positive: remove it and fit again")
     processed, deformed = eliminate_deformity(params)
     if deformed.any():
-        write_gaussians(backup_path(path), params, read_losses(path))
-        write_gaussians(path, processed, read_losses(path))
+        write_gaussians(backup_path(path), params, read_report(path))
+        write_gaussians(path, processed, read_report(path))
     return int(deformed.sum()), len(params)
 
 

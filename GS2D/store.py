@@ -7,8 +7,10 @@ Row i belongs to row i of the annotation.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,8 +35,16 @@ def backup_path(path: str | os.PathLike) -> Path:
     return path.with_name(f"{path.stem}_bk{path.suffix}")
 
 
+class Report(NamedTuple):
+    """How a fit ended; all NaN where a file does not tell, as released ones do not."""
+
+    render_loss: float = math.nan
+    shape_loss: float = math.nan
+    iterations: float = math.nan
+
+
 def write_gaussians(
-    path: str | os.PathLike, params: np.ndarray, losses: tuple[float, float] | None = None
+    path: str | os.PathLike, params: np.ndarray, report: Report | None = None
 ) -> None:
     """Write Gaussians whole or not at all.
 
@@ -42,7 +52,7 @@ def write_gaussians(
         path: The h5 file.
         params: [N, 8], written as float32; all finite, only the scales of a file from elsewhere may
             be NaN.
-        losses: Render loss and shape loss of the fit, kept as a second dataset `losses`.
+        report: How the fit ended, kept in the datasets `losses` (render, shape) and `iterations`.
 
     Raises:
         ValueError: `params` has another shape, or is not finite.
@@ -50,7 +60,10 @@ def write_gaussians(
     params = np.asarray(params, dtype=np.float32)
     if (fault := _fault(params)) is not None:
         raise ValueError(f"Gaussians for {path}: {fault}")
-    extra = {} if losses is None else {"losses": np.asarray(losses, dtype=np.float64)}
+    extra = {}
+    if report is not None:
+        losses = np.array([report.render_loss, report.shape_loss], np.float64)
+        extra = {"losses": losses, "iterations": np.array([report.iterations], np.float64)}
     write_h5(path, params=params, **extra)
 
 
@@ -77,8 +90,12 @@ def _fault(params: np.ndarray) -> str | None:
     return None
 
 
-def read_losses(path: str | os.PathLike) -> tuple[float, float]:
-    """Read render loss and shape loss; NaN, NaN where the file does not tell (released files)."""
+def read_report(path: str | os.PathLike) -> Report:
+    """Read how the fit ended; NaN for what the file does not tell."""
     with open_h5(path, _REMEDY) as file:
-        losses = read_dataset(file, "losses", _REMEDY) if "losses" in file else (np.nan, np.nan)
-        return float(losses[0]), float(losses[1])
+        values = list(Report())
+        if "losses" in file:
+            values[:2] = read_dataset(file, "losses", _REMEDY)[:2]
+        if "iterations" in file:
+            values[2:] = read_dataset(file, "iterations", _REMEDY)[:1]
+        return Report(*(float(value) for value in values))

@@ -20,34 +20,49 @@ from crowd.errors import InputError
 from crowd.progress import progress
 from crowd.workers import start_worker
 from GS2D.fitting import fit_gaussians
-from GS2D.jobs import FitSettings, fit_photo
+from GS2D.jobs import FitSettings, fit_photo, fit_together, photo_size
+from GS2D.rasterizer import choose_backend
+from GS2D.store import Report
 
 
-def fit_photos(photos: Sequence[Path], settings: FitSettings, workers: int) -> None:
-    """Fit every photo and write its Gaussians.
+def fit_photos(photos: Sequence[Path], settings: FitSettings, workers: int) -> list[Report]:
+    """Fit every photo, write its Gaussians, and return how the fits ended, in no given order.
 
-    Photos are spread over `workers` processes; a single photo, or a fit on a GPU, stays in this
-    process. What is finished when an error or a kill ends the run stays, whole.
+    Photos are spread over `workers` processes. A single photo stays in this process, and so does a
+    fit on a GPU, which takes `workers` photos at a time. What is finished when an error or a kill
+    ends the run stays, whole.
     """
     _compile(settings)
-    count = min(workers, len(photos))
-    finished = _in_this_process if count < 2 or settings.backend == "gsplat" else _in_processes
-    started = time.monotonic()
+    on_gpu = choose_backend(settings.backend, torch.cuda.is_available()) == "gsplat"
+    if on_gpu:
+        finished = _side_by_side
+    else:
+        finished = _in_processes if min(workers, len(photos)) > 1 else _in_this_process
+    started, reports = time.monotonic(), []
     with progress(total=len(photos), what="fitting", unit="photo") as bar:
-        for number, _ in enumerate(finished(photos, settings, workers), start=1):
-            rate = 60.0 * number / (time.monotonic() - started)
+        for report in finished(photos, settings, workers):
+            reports.append(report)
+            rate = 60.0 * len(reports) / (time.monotonic() - started)
             bar.set_postfix_str(f"{rate:.1f} photos/min", refresh=False)
             bar.update()
+    return reports
 
 
-def _in_this_process(photos, settings, workers) -> Iterator[None]:
+def _in_this_process(photos, settings, workers) -> Iterator[Report]:
     torch.set_num_threads(workers)
     for photo in photos:
-        fit_photo(photo, settings, quiet=len(photos) > 1)
-        yield
+        yield fit_photo(photo, settings, quiet=len(photos) > 1)
 
 
-def _in_processes(photos, settings, workers) -> Iterator[None]:
+def _side_by_side(photos, settings, workers) -> Iterator[Report]:
+    # Photos of a group are padded to one size: let them be alike.
+    photos = sorted(photos, key=photo_size)
+    for first in range(0, len(photos), workers):
+        group = photos[first : first + workers]
+        yield from fit_together(group, settings, quiet=len(photos) > workers)
+
+
+def _in_processes(photos, settings, workers) -> Iterator[Report]:
     # Forking a process that has used threads may hang: fork one that has only done the imports.
     fresh = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if fresh else "spawn")
@@ -56,8 +71,7 @@ def _in_processes(photos, settings, workers) -> Iterator[None]:
     with ProcessPoolExecutor(min(workers, len(photos)), context, _start_worker) as pool:
         try:
             for done in as_completed([pool.submit(fit_photo, p, settings) for p in photos]):
-                done.result()
-                yield
+                yield done.result()
         except BrokenProcessPool as error:
             raise InputError(
                 "a worker process died, most likely for want of memory: run the command again "

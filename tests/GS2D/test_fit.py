@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from GS2D import Gaussians, autograd_fit, fit_gaussians, fused_fit, rasterize
+from GS2D import Convergence, Gaussians, autograd_fit, fit_gaussians, fused_fit, rasterize
 from GS2D.parameters import (
     activate,
     fitted_pixels,
@@ -13,6 +13,7 @@ from GS2D.parameters import (
     neighbour_distances,
     shape_loss,
 )
+from GS2D.problem import Flatness, Problem, Schedule
 
 
 def heads(columns, rows, seed, gap, jitter=2.0):
@@ -77,15 +78,19 @@ def test_fused_fit_agrees_with_its_readable_twin(dtype, background_mask):
     fitted = np.ones((60, 60), bool)
     if background_mask:
         fitted = fitted_pixels(points, distances, 60, 60)
-    problem = start, points, image * fitted[..., None], int(fitted.sum()), 50, 0.01
-    (fast, *fast_losses), (slow, *slow_losses) = (
-        fused_fit.fit(*problem, "cpu"),
-        autograd_fit.fit(*problem, "reference"),
-    )
-    np.testing.assert_allclose(fast_losses, slow_losses, rtol=1e-4)
-    assert np.abs(slow - start).max() > 0.3
-    assert np.median(np.abs(fast - slow)) < 1e-4
-    assert np.abs(fast - slow).max() < 1e-2
+    problem = Problem(start, points, image * fitted[..., None], int(fitted.sum()))
+    fast = fused_fit.fit(problem, Schedule(50))
+    slow = autograd_fit.fit(problem, Schedule(50), "reference")
+    agree(fast, slow)
+    assert np.abs(slow.raw - start).max() > 0.3
+
+
+def agree(fast, slow):
+    assert fast.iterations == slow.iterations
+    assert fast.render_loss == pytest.approx(slow.render_loss, rel=1e-4)
+    assert fast.shape_loss == pytest.approx(slow.shape_loss, rel=1e-4)
+    assert np.median(np.abs(fast.raw - slow.raw)) < 1e-4
+    assert np.abs(fast.raw - slow.raw).max() < 1e-2
 
 
 def test_one_step_follows_the_loss_as_written():
@@ -102,7 +107,7 @@ def test_one_step_follows_the_loss_as_written():
     assert shape.item() == pytest.approx(1.7, rel=1e-5)
     mean = (render - torch.tensor(image)).abs().mean() * (2500 / 2000)
     gradient = torch.autograd.grad(mean + 0.2 * shape, raw)[0].numpy()
-    stepped, _, _ = fused_fit.fit(start, points, image, 2000, 1, 0.01)
+    stepped = fused_fit.fit(Problem(start, points, image, 2000), Schedule(1)).raw
     clear = np.abs(gradient) > 1e-5
     assert clear.sum() > 20
     moved = (stepped - start)[clear]
@@ -120,9 +125,9 @@ def test_shape_loss_stays_finite_where_a_raw_scale_is_zero():
         assert torch.isfinite(raw.grad).all()
         start = raw.detach().numpy()
         points, black = np.full((len(scales), 2), 4.0, np.float32), np.zeros((8, 8, 3), np.float32)
-        for fit in (fused_fit.fit, autograd_fit.fit):
-            stepped, _, _ = fit(start, points, black, 64, 3, 0.01, "cpu")
-            assert np.isfinite(stepped).all()
+        problem = Problem(start, points, black, 64)
+        assert np.isfinite(fused_fit.fit(problem, Schedule(3)).raw).all()
+        assert np.isfinite(autograd_fit.fit(problem, Schedule(3), "cpu").raw).all()
 
 
 def test_opposite_signs_cost_nothing():
@@ -228,3 +233,43 @@ def test_wrong_input_is_refused():
     ):
         with pytest.raises(ValueError, match=match):
             fit_gaussians(*wrong, 1)
+
+
+def test_loss_is_flat_when_two_windows_in_a_row_differ_little():
+    flatness = Flatness(Convergence(threshold=0.1, window=2))
+    losses = [9.0, 7.0, 4.0, 6.0, 2.0, 4.0, 2.8, 2.8, 0.1, 0.1]
+    reached = [bool(flatness.reached(loss)) for loss in losses]
+    # Means 8, 5, 3, 2.8, 0.1: only 3 -> 2.8 is below a tenth.
+    assert reached == [False] * 7 + [True] + [False] * 2
+    rising = Flatness(Convergence(threshold=0.1, window=1))
+    assert [bool(rising.reached(loss)) for loss in (1.0, 2.0, 2.1)] == [False, False, True]
+    several = Flatness(Convergence(threshold=0.1, window=1))
+    assert several.reached(torch.tensor([1.0, 1.0])) is False
+    np.testing.assert_array_equal(several.reached(torch.tensor([0.5, 0.99])), [False, True])
+    assert not any(Flatness(None).reached(1.0) for _ in range(9))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_fit_stops_when_its_loss_is_flat(backend):
+    points, width, height = heads(2, 2, seed=3, gap=26.0)
+    image, _, _ = picture_of(points, width, height, seed=4)
+    flat = {"backend": backend, "convergence": Convergence(0.1, 40)}
+    stopped = fit_gaussians(image, points, 1000, **flat)
+    assert 80 <= stopped.iterations < 1000
+    assert stopped.iterations % 40 == 0
+    same = fit_gaussians(image, points, stopped.iterations, backend=backend)
+    np.testing.assert_array_equal(stopped.as_params(), same.as_params())
+    assert same.iterations == stopped.iterations
+    assert fit_gaussians(image, points, 90, **flat).iterations == 90
+    assert fit_gaussians(image, points[:0], 90, **flat).iterations == 0
+
+
+def test_converged_fit_finds_what_the_long_one_finds():
+    points, width, height = heads(4, 3, seed=0, gap=40.0)
+    image, _, _ = picture_of(points, width, height, seed=1)
+    image = np.clip(image + np.random.default_rng(2).normal(0, 0.15, image.shape), 0, 1)
+    long = fit_gaussians(image, points, 3000)
+    short = fit_gaussians(image, points, 3000, convergence=Convergence())
+    assert 400 <= short.iterations < 2500
+    assert short.render_loss == pytest.approx(long.render_loss, rel=0.01)
+    assert np.median(np.abs(short.scales / long.scales - 1)) < 0.02

@@ -14,7 +14,7 @@ from PIL import Image
 from crowd.images import write_image
 from GS2D import jobs
 from GS2D.process_gaussians import main as process
-from GS2D.store import backup_path, gaussians_path, read_gaussians, write_gaussians
+from GS2D.store import Report, backup_path, gaussians_path, read_gaussians, write_gaussians
 
 SCRIPT = "2dgs_counting_1gs_gsplat.py"
 NAMES = ("crowd 1", "b.c", "IMG_3", "empty")
@@ -72,8 +72,9 @@ def test_every_photo_gets_its_gaussians_and_its_line(fit, photos):
         assert (params[:, 2:4] >= 1).all()
         assert ((params[:, 4:] > 0) & (params[:, 4:] < np.pi)).all()
     head, *rows = table(photos)
-    assert head == ["File Name", "Render_Loss", "Shape_Loss"]
+    assert head == ["File Name", "Render_Loss", "Shape_Loss", "Iterations"]
     assert [row[0] for row in rows] == [photo.name for photo in photos]
+    assert [row[3] for row in rows] == [str(3 * (row[0] != "empty.jpg")) for row in rows]
     losses = {row[0]: float(row[1]) for row in rows}
     assert losses.pop("empty.jpg") == 0.0
     assert all(loss > 0 for loss in losses.values())
@@ -105,7 +106,7 @@ def test_processed_gaussians_are_finished_and_their_backup_goes_with_a_new_fit(f
     path = gaussians_path(photos[0])
     params = read_gaussians(path)
     params[0, 2:4] = [9, 2]
-    write_gaussians(path, params, (0.5, 0.0))
+    write_gaussians(path, params, Report(0.5, 0.0, 3))
     process(["--folder", str(path.parent)])
     processed = path.read_bytes()
     fit()
@@ -125,11 +126,40 @@ def test_other_settings_do_not_mix(fit, photos, capsys):
     fit("--num_epochs", 4, "--overwrite")
     fit("--num_epochs", 4)
     assert "0 photos fitted" in capsys.readouterr().out.splitlines()[-1]
+    fit("--num_epochs", 4, "--flat_threshold", 0.5)
+    flat = "--num_epochs", 40, "--stop_when_flat", "--flat_window", 2
+    assert "num_epochs 4, not 40" in refusal(fit, capsys, *flat)
+    fit(*flat, "--overwrite")
+    assert "flat_window 2, not 3" in refusal(fit, capsys, *flat[:-1], 3)
+    assert "stop_when_flat True, not False" in refusal(fit, capsys, *flat[:2])
+
+
+def test_settings_of_an_earlier_version_stand(fit, photos, capsys):
+    fit()
+    settings = photos[0].parent / "gs_params" / "fit.yml"
+    assert "flat" not in settings.read_text().replace("stop_when_flat", "")
+    written = settings.stat().st_mtime_ns
+    settings.write_text(settings.read_text().replace("stop_when_flat: false\n", ""))
+    os.utime(settings, ns=(written, written))
+    fit()
+    assert "0 photos fitted" in capsys.readouterr().out.splitlines()[-1]
+    settings.write_text("num_epohcs: 3")
+    assert "fit.yml is of another version" in refusal(fit, capsys)
+    fit("--overwrite")
+
+
+def test_iterations_used_are_reported(fit, photos, capsys):
+    flat = "--stop_when_flat", "--flat_threshold", 1, "--flat_window", 5
+    fit("--num_epochs", 40, *flat)
+    reported = {row[0]: int(row[3]) for row in table(photos)[1:]}
+    # Ten iterations are the fewest that two windows take, and with so high a threshold enough.
+    assert reported == {photo.name: 10 * (photo.stem != "empty") for photo in photos}
+    assert "8 of 40 iterations on average" in capsys.readouterr().out
 
 
 def test_an_overwriting_run_that_was_interrupted_continues(fit, photos, capsys, monkeypatch):
     fit()
-    real, done = jobs.fit_gaussians, []
+    real, done = jobs.fit_side_by_side, []
 
     def interrupted(*arguments):
         if len(done) == 2:
@@ -137,7 +167,7 @@ def test_an_overwriting_run_that_was_interrupted_continues(fit, photos, capsys, 
         done.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr(jobs, "fit_gaussians", interrupted)
+    monkeypatch.setattr(jobs, "fit_side_by_side", interrupted)
     with pytest.raises(SystemExit) as caught:
         fit("--overwrite")
     assert caught.value.code == 130
@@ -235,6 +265,7 @@ def test_bad_input_is_one_sentence(fit, photos, capsys, break_input, message):
     ("options", "message"),
     [
         (("--bk_num", 3), "bk_num 3"),
+        (("--flat_window", 0), "flat_window 0 must be positive"),
         (("--no_gt_points",), "gt_points"),
         (("--num_epochs", 0), "num_epochs 0 must be positive"),
         (("--downsample_ratio", "nan"), "downsample_ratio"),
@@ -248,14 +279,14 @@ def test_bad_arguments_are_one_sentence(fit, photos, capsys, options, message):
 
 
 def test_a_fit_that_diverges_writes_nothing(fit, photos, capsys, monkeypatch):
-    real = jobs.fit_gaussians
+    real = jobs.fit_side_by_side
 
     def diverges(*arguments):
         fitted = real(*arguments)
-        fitted.scales[:] = np.nan
+        fitted[0].scales[:] = np.nan
         return fitted
 
-    monkeypatch.setattr(jobs, "fit_gaussians", diverges)
+    monkeypatch.setattr(jobs, "fit_side_by_side", diverges)
     assert "learning_rate below 0.01" in refusal(fit, capsys)
     assert not list(photos[0].parent.glob("gs_params/*.h5"))
 

@@ -5,7 +5,14 @@ import pytest
 from crowd.errors import InputError
 from GS2D import process_gaussians
 from GS2D.process_gaussians import eliminate_deformity, process_file
-from GS2D.store import backup_path, gaussians_path, read_gaussians, read_losses, write_gaussians
+from GS2D.store import (
+    Report,
+    backup_path,
+    gaussians_path,
+    read_gaussians,
+    read_report,
+    write_gaussians,
+)
 
 
 @pytest.fixture
@@ -22,16 +29,16 @@ def test_path_is_beside_the_photo_and_needs_no_img(tmp_path):
 
 def test_what_is_written_is_read(tmp_path, params):
     path = tmp_path / "new" / "x_gs_params.h5"
-    write_gaussians(path, params.astype(np.float64), (0.5, 0.25))
+    write_gaussians(path, params.astype(np.float64), Report(0.5, 0.25, 1400))
     back = read_gaussians(path)
     assert back.dtype == np.float32
     np.testing.assert_array_equal(back, params)
-    assert read_losses(path) == (0.5, 0.25)
+    assert read_report(path) == (0.5, 0.25, 1400)
     with h5py.File(path) as file:
         assert file["params"].compression == "gzip"
     write_gaussians(path, np.zeros((0, 8)))
     assert read_gaussians(path).shape == (0, 8)
-    assert np.isnan(read_losses(path)).all()
+    assert np.isnan(read_report(path)).all()
 
 
 def test_what_is_no_gaussian_is_not_written(tmp_path, params):
@@ -84,7 +91,7 @@ def test_deformity_elimination_computes_what_the_release_does(golden):
 
 def test_processing_twice_changes_nothing_and_keeps_the_original(tmp_path, params):
     path = tmp_path / "x_gs_params.h5"
-    write_gaussians(path, params, (0.1, 0.2))
+    write_gaussians(path, params, Report(0.1, 0.2, 30))
     changed, total = process_file(path)
     assert 0 < changed < total == 20
     once = path.read_bytes()
@@ -92,7 +99,7 @@ def test_processing_twice_changes_nothing_and_keeps_the_original(tmp_path, param
     assert process_file(path) == (0, 20)
     assert path.read_bytes() == once
     np.testing.assert_array_equal(read_gaussians(backup_path(path)), params)
-    assert read_losses(path) == read_losses(backup_path(path)) == (0.1, 0.2)
+    assert read_report(path) == read_report(backup_path(path)) == (0.1, 0.2, 30)
     ratio = read_gaussians(path)[:, 2] / read_gaussians(path)[:, 3]
     assert np.maximum(ratio, 1 / ratio).max() <= 1.5
 

@@ -22,7 +22,7 @@ from crowd.images import read_orientation, read_size, read_upright
 from crowd.processed import read_annotation
 from crowd.splits import read_list
 from GS2D.arguments import fit_parser
-from GS2D.store import read_gaussians, read_losses, write_gaussians
+from GS2D.store import read_gaussians, read_report, write_gaussians
 from gst import counter as gst_counter
 from gst.arguments import build_parser
 from gst.models import build_model
@@ -154,7 +154,7 @@ def whole_gaussians(folder: Path) -> list[Path]:
 
 def read_gaussian_file(path: Path) -> None:
     read_gaussians(path)
-    read_losses(path)
+    read_report(path)
 
 
 def whole_fidt(folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 READY = $(VENV)/.installed
 
-.PHONY: setup demo test fuzz lint bench clean
+.PHONY: setup demo test fuzz lint bench figures clean
 
 setup: $(READY)
 
@@ -32,6 +32,10 @@ lint: $(READY)
 DATA ?= data
 bench: $(READY)
 	$(RUN) -m bench --data $(DATA)
+
+# The README's pictures, from the demo's output and the photos below $(DATA).
+figures: $(READY)
+	$(RUN) -m experiments figures --data $(DATA)
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .ruff_cache

@@ -180,7 +180,7 @@ def read_dataset(file: h5py.File, name: str, remedy: str) -> np.ndarray:
     """Read a dataset of numbers of an open file; raise `InputError` as `read_h5` does."""
     if name not in file:
         raise InputError(f"{file.filename} has no dataset '{name}': {remedy}")
-    _require_own(file, name, remedy)
+    require_own(file, name, remedy)
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iufb":
         raise InputError(f"{file.filename}: '{name}' holds values that are not numbers: {remedy}")
@@ -193,7 +193,7 @@ def read_dataset(file: h5py.File, name: str, remedy: str) -> np.ndarray:
     return dataset[()]
 
 
-def _require_own(file: h5py.File, name: str, remedy: str) -> None:
+def require_own(file: h5py.File, name: str, remedy: str) -> None:
     """Raise `InputError` for a dataset whose values lie in another file that this one names."""
     dataset = file.get(name, getlink=True)
     away = isinstance(dataset, h5py.ExternalLink)

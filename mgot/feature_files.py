@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from crowd.errors import InputError
-from crowd.files import LARGEST_ARRAY, require_file
+from crowd.files import LARGEST_ARRAY, require_file, require_own
 from crowd.progress import progress
 from mgot.arrays import PATCH_SIDE
 
@@ -119,6 +119,8 @@ def _features(path: Path, file: h5py.File) -> Features:
     missing = [name for name in ("features", "paths") if name not in file]
     if missing:
         raise InputError(f"{path} has no dataset '{missing[0]}': {REMEDY}")
+    for name in ("features", "paths"):
+        require_own(file, name, REMEDY)
     values = file["features"]
     if math.prod(values.shape[1:]) != PATCH_SIDE**2 or values.dtype.kind != "f":
         raise InputError(

@@ -173,7 +173,7 @@ def whole_features(folder: Path) -> list[Path]:
 
 def read_features(path: Path) -> None:
     with open_features(path) as features:
-        features.read()
+        features.read(range(len(features)))
 
 
 def whole_centres(folder: Path) -> list[Path]:

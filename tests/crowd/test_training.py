@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from crowd.checkpoints import load_checkpoint, save_checkpoint
 from crowd.engine import can_mix, mixed_precision
 from crowd.errors import InputError
 from crowd.evaluation import PhotoCount, errors_of, errors_table, guessing_errors
@@ -88,3 +89,21 @@ def test_bfloat16_on_a_cpu_is_asked_for_and_never_automatic():
         assert layer(x).dtype == torch.bfloat16
     with mixed_precision(False, cpu):
         assert layer(x).dtype == torch.float32
+
+
+@pytest.mark.parametrize("part", ["model", "average", "optimizer", "scheduler", "epoch", "best"])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_damaged_state_cannot_be_continued(tmp_path, part, missing):
+    def make():
+        return Training(nn.Linear(1, 1), recipe(), lr=1e-3, weight_decay=0, epochs=9, ema=0.5)
+
+    training = make()
+    training.optimizer.step()
+    training.finish_epoch(tmp_path)
+    state = load_checkpoint(tmp_path / "last.pth")
+    state[part] = "damaged"
+    if missing:
+        del state[part]
+    save_checkpoint(tmp_path / "last.pth", **state)
+    with pytest.raises(InputError, match=r"last\.pth"):
+        make().resume(tmp_path)

@@ -22,7 +22,7 @@ from crowd.images import read_orientation, read_size, read_upright
 from crowd.processed import read_annotation
 from crowd.splits import read_list
 from GS2D.arguments import fit_parser
-from GS2D.store import read_gaussians, read_report, write_gaussians
+from GS2D.store import Report, read_gaussians, read_report, write_gaussians
 from gst import counter as gst_counter
 from gst.arguments import build_parser
 from gst.models import build_model
@@ -147,7 +147,7 @@ def whole_lists(folder: Path) -> list[Path]:
 
 def whole_gaussians(folder: Path) -> list[Path]:
     params = np.hstack([POINTS, np.ones((12, 6))])
-    write_gaussians(folder / "whole.h5", params, (0.1, 0.2))
+    write_gaussians(folder / "whole.h5", params, Report(0.1, 0.2, 40))
     write_h5(folder / "empty.h5", params=np.zeros((0, 8), np.float32))
     return [folder / "whole.h5", folder / "empty.h5"]
 

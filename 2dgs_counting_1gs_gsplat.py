@@ -12,10 +12,11 @@ import dataclasses
 from collections.abc import Sequence
 
 from crowd.configuration import ArgumentParser
+from crowd.distributed import rank_and_size
 from crowd.errors import InputError, command
 from GS2D.arguments import UNUSED_RELEASE_KEYS, fit_parser, photo_folder
 from GS2D.jobs import FitSettings, is_finished, keep_settings, photos_to_fit, write_loss_table
-from GS2D.workers import fit_photos, rank_and_size
+from GS2D.workers import fit_photos
 
 
 def build_parser() -> ArgumentParser:

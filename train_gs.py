@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from crowd.configuration import save_arguments
-from crowd.devices import pick_device, place
+from crowd.devices import place
+from crowd.distributed import join, parallel, synchronise_norms, together
 from crowd.engine import can_mix
 from crowd.errors import command
 from crowd.evaluation import errors_of
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train, validate, keep the best."""
     arguments = read_arguments(build_parser(), argv)
     folder = Path(arguments.save_dir)
-    device = pick_device(arguments.device)
+    device = join(arguments.device)
     resume = open_folder(folder, arguments.resume)
     on_gpu = device.type == "cuda"
 
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     pretrained = "none" if resume else arguments.pretrained
     model = build_model(arguments.model_name, pretrained, **arguments.model_options)
     training = Training(
-        place(model, device),
+        place(synchronise_norms(model), device),
         describe(arguments, preprocessing, crops.counts()),
         lr=arguments.lr,
         weight_decay=arguments.weight_decay,
@@ -68,19 +69,21 @@ def main(argv: list[str] | None = None) -> None:
 
     options = {name: arguments[name] for name in ("loss", *KERNEL)}
     amp = can_mix(device, arguments.precision)
+    trained = parallel(training.model)
     run = Run(folder, save_arguments(arguments), training.epoch)
     print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {device}")
     for epoch in range(training.epoch, arguments.epochs):
-        batches.sampler.epoch = epoch
+        batches.batch_sampler.epoch = epoch
         seed_epoch(arguments.seed, epoch)
         figures = train_one_epoch(
-            *(model, batches, training.optimizer, device, epoch),
+            *(trained, batches, training.optimizer, device, epoch),
             *(training.average, amp, folder),
             **options,
         )
         figures["lr"] = training.scheduler.get_last_lr()[0]
         if validates(epoch, arguments.epochs, arguments.validate_from, arguments.validate_every):
-            errors = errors_of(evaluate(training.evaluated, photos, preprocessing.tile, "val"))
+            counts = evaluate(training.evaluated, photos, preprocessing.tile, "val")
+            errors = errors_of(together(counts))
             figures |= {f"val_{name}": value for name, value in errors.items() if value == value}
             training.keep_best(folder, errors)
         run.log(epoch, **figures)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import sys
 import threading
 import time
@@ -102,10 +101,3 @@ def _said_after(seconds: float, message: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def rank_and_size() -> tuple[int, int]:
-    """Which of how many processes this is: torchrun starts one a GPU, otherwise there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

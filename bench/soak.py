@@ -51,7 +51,7 @@ def draw_sets(folder: Path, images: int) -> None:
     """Draw the two data sets and write the transfer's file, before anything is killed."""
     write_text(folder / "soak.yml", TRANSFER)
     for domain in "ab":
-        words = f"-m crowd.synthetic --root data/synthetic_{domain} --layout qnrf --seed 1"
+        words = f"-m crowd.synthetic --root data/synthetic_{domain} --layout sht --seed 1"
         run(folder, f"{words} --images {images} --domain {domain}", check=True)
 
 
@@ -70,9 +70,9 @@ def stages(epochs: int) -> dict[str, str]:
         for domain in ("source", "target")
     }
     return {
-        "preprocess": "preprocess_dataset_ucf.py --layout qnrf --workers 2 "
+        "preprocess": "preprocess_dataset_ucf.py --layout sht --workers 2 "
         "--input-dataset-path data/synthetic_a --output-dataset-path data/gst",
-        "splat": "2dgs_counting_1gs_gsplat.py --root_path data/gst/train --num_epochs 150 "
+        "splat": "2dgs_counting_1gs_gsplat.py --root_path data/gst/train --num_epochs 60 "
         "--backend cpu --workers 2",
         "deformity": "GS2D/process_gaussians.py --folder data/gst/train/gs_params",
         "train gst": f"train_gs.py {training} --data-dir data/gst --save-dir runs/gst --ema 0.9 "

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from crowd.distributed import align_statistics, bare, place_of, total
+from crowd.errors import InputError
 from crowd.not_finite import all_finite, finite_gradient, stop
 from crowd.progress import progress
 
 
 class Named(Protocol):
-    """A batch that knows the names of its photos."""
+    """A batch that knows the names of its photos; without names it does not count."""
 
     names: list[str]
 
@@ -69,7 +71,8 @@ def train_one_epoch(
         optimizer: of the model's parameters.
         epoch: for the progress bar and messages.
         average: moving average of the weights, updated after every step.
-        summed: whether losses are sums over a batch's photos, not means.
+        summed: whether losses are sums over a batch's photos, not means; the step is on the sum
+            or mean over the photos of all processes.
         folder: of the run, which keeps the batch whose loss or gradient is not finite.
         check: what to look at first then.
 
@@ -82,21 +85,30 @@ def train_one_epoch(
     """
     model.train()
     sums: dict[str, float] = defaultdict(float)
-    photos = 0
+    photos = 0.0
+    _, processes = place_of()
     for batch in progress(batches, f"epoch {epoch}", unit="batch", leave=False):
         losses = losses_of(batch)
         loss = torch.stack(list(losses.values())).sum()
         values = {name: value.item() for name, value in losses.items()}
+        own = len(batch.names)
+        # A batch that does not count costs nothing, however its losses are put together.
+        weight = float(own > 0) if summed else own
+        *costs, count = total([*(value * weight for value in values.values()), own])
         if not all_finite(values.values()):
             stop(batch, epoch, values, folder, check)
+        if not all_finite(costs):
+            raise InputError("another process stopped at a loss that is not finite: see there")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        # Gradients become means over the processes, which are to be sums.
+        (loss * (processes * weight / (1 if summed else count))).backward()
         if not finite_gradient(model.parameters()):
             stop(batch, epoch, values, folder, check)
         optimizer.step()
         if average is not None:
-            average.update_parameters(model)
-        for name, value in values.items():
-            sums[name] += value if summed else value * len(batch.names)
-        photos += len(batch.names)
+            average.update_parameters(bare(model))
+        for name, cost in zip(values, costs, strict=True):
+            sums[name] += cost
+        photos += count
+    align_statistics(model, average)
     return {name: value / photos for name, value in sums.items()}

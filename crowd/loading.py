@@ -6,34 +6,69 @@ generator or depends on what was loaded before.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Hashable, Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
+from crowd.distributed import place_of
+from crowd.errors import InputError
 from crowd.photos import Preprocessing, photo_tensor, read_photo
 from crowd.processed import read_annotation, split_photos
 
 
 def seed_epoch(seed: int, epoch: int) -> None:
-    """Seed torch (dropout) from (seed, epoch), so that a resumed epoch repeats the lost one."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+    """Seed torch (dropout) from (seed, epoch), so that a resumed epoch repeats the lost one.
+
+    Processes that train together drop differently.
+    """
+    rank, _ = place_of()
+    sequence = np.random.SeedSequence([seed, epoch, rank] if rank else [seed, epoch])
+    torch.manual_seed(int(sequence.generate_state(1)[0]))
 
 
-class EpochSampler(Sampler):
-    """Shuffled keys (epoch, index); the order depends on seed and epoch only."""
+class EpochBatches(Sampler):
+    """Batches of shuffled keys (epoch, index, counts); seed and epoch alone decide the order.
 
-    def __init__(self, length: int, seed: int):
-        self.length, self.seed, self.epoch = length, seed, 0
+    Of processes that train together each takes every size-th crop of a batch. One that is left
+    without, as happens in the last batch, takes another's crop, which does not count: all of them
+    must run the model.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int):
+        self.length, self.batch_size, self.seed, self.epoch = length, batch_size, seed, 0
 
     def __len__(self) -> int:
-        return self.length
+        return -(-self.length // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return iter([(self.epoch, int(index)) for index in order])
+    def __iter__(self) -> Iterator[list[tuple[int, int, bool]]]:
+        rank, size = place_of()
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
+        for first in range(0, self.length, self.batch_size):
+            batch = order[first : first + self.batch_size]
+            share = [(self.epoch, index, True) for index in batch[rank::size]]
+            yield share or [(self.epoch, batch[0], False)]
+
+
+class _Marked(Dataset):
+    """Crops, each with whether it counts."""
+
+    def __init__(self, crops: Dataset):
+        self.crops = crops
+
+    def __getitem__(self, key: tuple[int, int, bool]) -> tuple:
+        epoch, index, counts = key
+        return self.crops[epoch, index], counts
+
+
+def _collate(collate: Callable, marked: list[tuple]):
+    """Join crops to a batch, which has no names where it does not count."""
+    crops, counts = zip(*marked, strict=True)
+    batch = collate(list(crops))
+    return batch if all(counts) else batch._replace(names=[])
 
 
 class Cache:
@@ -86,21 +121,30 @@ class CountedPhotos(Dataset):
 def crop_loader(
     crops: Dataset, seed: int, batch_size: int, workers: int, pin_memory: bool, collate: Callable
 ) -> DataLoader:
-    """Return the loader of training batches; set `loader.sampler.epoch` before each epoch.
+    """Return the loader of training batches; set `loader.batch_sampler.epoch` before each epoch.
 
     Args:
         crops: asked for keys (epoch, index).
         seed: of the order.
-        batch_size: crops in a batch; the last one of an epoch may have fewer.
+        batch_size: crops in a batch of all processes together; the last one of an epoch may have
+            fewer.
         workers: processes that read; 0: this one.
         pin_memory: as a GPU likes it.
-        collate: joins crops to a batch.
+        collate: joins crops to a batch, a named tuple with `names`.
+
+    Raises:
+        InputError: there are more processes than crops in a batch.
     """
+    _, size = place_of()
+    if batch_size < size:
+        raise InputError(
+            f"a batch of {batch_size} leaves some of {size} processes without a crop: enlarge it, "
+            "or start fewer"
+        )
     return DataLoader(
-        crops,
-        batch_size=batch_size,
-        sampler=EpochSampler(len(crops), seed),
-        collate_fn=collate,
+        _Marked(crops),
+        batch_sampler=EpochBatches(len(crops), batch_size, seed),
+        collate_fn=functools.partial(_collate, collate),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
@@ -110,5 +154,7 @@ def crop_loader(
 
 
 def photo_loader(photos: CountedPhotos, workers: int) -> DataLoader:
-    """Return a loader of one whole photo at a time."""
+    """Return a loader of one whole photo at a time: of several processes' every size-th."""
+    rank, size = place_of()
+    photos = Subset(photos, range(rank, len(photos), size))
     return DataLoader(photos, batch_size=None, num_workers=workers, generator=torch.Generator())

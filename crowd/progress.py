@@ -7,11 +7,15 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+# Set in all but one of several processes that do the same.
+silent = False
+
 
 def progress(items: Iterable | None = None, what: str = "", unit: str = "it", **options) -> tqdm:
     """Wrap `items` in a progress bar that appears after two seconds.
 
     On a terminal the bar redraws itself; in a log file it prints a line every 30 s at most.
     """
+    options.setdefault("disable", silent)
     options.setdefault("mininterval", 0.1 if sys.stderr.isatty() else 30.0)
     return tqdm(items, desc=what, unit=unit, delay=2.0, dynamic_ncols=True, **options)

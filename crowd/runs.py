@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from crowd.distributed import leads
 from crowd.errors import InputError
 from crowd.files import write_text
 
@@ -21,13 +22,15 @@ class Run:
     """A run folder: `config.yml`, `environment.json`, `log.jsonl` and TensorBoard events.
 
     `log.jsonl` is cut back to `first_epoch` when a run is resumed, so that every epoch stands in it
-    once.
+    once. Of processes that train together only the first writes.
     """
 
     def __init__(self, folder: str | os.PathLike, config: str, first_epoch: int = 0):
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder = Path(folder)
+        self.folder, self.writes = Path(folder), leads()
+        if not self.writes:
+            return
         self.log_path = self.folder / "log.jsonl"
         write_text(self.folder / "config.yml", config)
         write_text(self.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
@@ -40,6 +43,8 @@ class Run:
 
         Raises `InputError` when the disk is full.
         """
+        if not self.writes:
+            return
         try:
             with open(self.log_path, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"epoch": epoch, **figures}) + "\n")
@@ -55,7 +60,8 @@ class Run:
 
     def close(self) -> None:
         """Flush and close the TensorBoard file."""
-        self._writer.close()
+        if self.writes:
+            self._writer.close()
 
 
 def read_log(path: str | os.PathLike) -> list[dict]:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crowd.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from crowd.distributed import leads
 from crowd.errors import InputError
 from crowd.photos import Preprocessing
 
@@ -114,6 +115,8 @@ class Training:
     def keep(self, folder: Path, **figures: float) -> None:
         """Write `best.pth` with the figures that speak for this epoch."""
         self.best = {"epoch": self.epoch, **figures}
+        if not leads():
+            return
         save_checkpoint(
             folder / BEST,
             model=self.evaluated.state_dict(),
@@ -125,6 +128,8 @@ class Training:
         """Step the schedule, count the epoch and write `last.pth`."""
         self.scheduler.step()
         self.epoch += 1
+        if not leads():
+            return
         save_checkpoint(
             folder / LAST,
             model=self.model.state_dict(),

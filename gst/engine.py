@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from crowd import engine
+from crowd.distributed import bare
 from crowd.engine import mixed_precision, to_device
 from gst.dataset import Batch, Heads
 from gst.fused_loss import gaussian_transport_loss
@@ -37,7 +38,7 @@ def batch_losses(
     """
     images = to_device(batch.images, device)
     with mixed_precision(amp, device):
-        if model.has_attention:
+        if bare(model).has_attention:
             density, attention = model(images, with_attention=True)
         else:
             density, attention = model(images), []

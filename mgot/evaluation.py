@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from crowd.distributed import together
 from crowd.errors import InputError
 from crowd.evaluation import PhotoCount, errors_of
 from crowd.images import read_image
@@ -144,7 +145,7 @@ class CountedSet:
 
     def find(self, model: nn.Module) -> list[np.ndarray]:
         """Find the heads of every photo (`find_heads`)."""
-        return find_heads(model, self._loader, self.smooth, self.tile, self.split)
+        return together(find_heads(model, self._loader, self.smooth, self.tile, self.split))
 
     def counts(self, found: Sequence[np.ndarray]) -> list[PhotoCount]:
         """Pair the heads found in each photo with its annotation."""

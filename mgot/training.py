@@ -10,7 +10,8 @@ from jsonargparse import Namespace
 from torch.utils.data import DataLoader
 
 from crowd.configuration import save_arguments
-from crowd.devices import pick_device, place
+from crowd.devices import place
+from crowd.distributed import join, leads, parallel, synchronise_norms
 from crowd.engine import can_mix
 from crowd.evaluation import errors_table
 from crowd.loading import seed_epoch
@@ -76,7 +77,7 @@ class Start:
 
     def __init__(self, arguments: Namespace):
         self.folder = Path(arguments.save_dir)
-        self.device = pick_device(arguments.device)
+        self.device = join(arguments.device)
         self.resume = open_folder(self.folder, arguments.resume)
         torch.manual_seed(arguments.seed)
         if arguments.pre:
@@ -85,8 +86,8 @@ class Start:
         else:
             self.name, self.options = arguments.model_name, arguments.model_options
             pretrained = "none" if self.resume else arguments.pretrained
-            model = build_model(self.name, pretrained, **self.options)
-            self.model = place(model, self.device)
+            self.model = build_model(self.name, pretrained, **self.options)
+        self.model = place(synchronise_norms(self.model), self.device)
 
     def training(
         self,
@@ -132,16 +133,16 @@ def run_epochs(
 
     Without photos to validate on, the last epoch is the best.
     """
-    folder, model = start.folder, start.model
+    folder, trained = start.folder, parallel(training.model)
     amp = can_mix(start.device, arguments.precision)
     run = Run(folder, save_arguments(arguments), training.epoch)
     print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {start.device}")
     rows = {}
     for epoch in range(training.epoch, arguments.epochs):
-        batches.sampler.epoch = epoch
+        batches.batch_sampler.epoch = epoch
         seed_epoch(arguments.seed, epoch)
         figures = train_one_epoch(
-            model,
+            trained,
             batches,
             training.optimizer,
             start.device,
@@ -176,7 +177,7 @@ def _validate(
 ) -> dict[str, float]:
     found = validation.find(training.evaluated)
     errors = validation.errors(found)
-    if training.keep_best(folder, errors) and visual:
+    if training.keep_best(folder, errors) and visual and leads():
         validation.draw(found, folder / "visual")
     return errors
 

@@ -34,7 +34,7 @@ def test_workers_and_batches_do_not_change_the_crops(write_set):
     loaders = [crop_batches(crops, 2, workers, pin_memory=False) for workers in (0, 2)]
     for epoch in (0, 1):
         for loader in loaders:
-            loader.sampler.epoch = epoch
+            loader.batch_sampler.epoch = epoch
         alone, helped = (list(loader) for loader in loaders)
         assert [batch.names for batch in alone] == [batch.names for batch in helped]
         for first, second in zip(alone, helped, strict=True):
@@ -47,7 +47,7 @@ def test_every_photo_comes_once_an_epoch_in_a_new_order(write_set):
     loader = crop_batches(crops, 2, 0, pin_memory=False)
     orders = []
     for epoch in (0, 1):
-        loader.sampler.epoch = epoch
+        loader.batch_sampler.epoch = epoch
         orders.append([name for batch in loader for name in batch.names])
     assert sorted(orders[0]) == sorted(orders[1]) == [f"photo{index}.png" for index in range(9)]
     assert orders[0] != orders[1]

@@ -102,7 +102,7 @@ def test_workers_do_not_change_the_batches(write_fidt_set):
     crops = open_crops(write_fidt_set())
     alone, helped = (crop_batches(crops, 3, workers, pin_memory=False) for workers in (0, 1))
     for epoch in (0, 1):
-        alone.sampler.epoch = helped.sampler.epoch = epoch
+        alone.batch_sampler.epoch = helped.batch_sampler.epoch = epoch
         for first, second in zip(alone, helped, strict=True):
             assert first.names == second.names
             torch.testing.assert_close(first[:4], second[:4], rtol=0, atol=0)

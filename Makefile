@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 READY = $(VENV)/.installed
 
-.PHONY: setup demo test fuzz lint bench figures clean
+.PHONY: setup demo test fuzz soak lint bench figures clean
 
 setup: $(READY)
 
@@ -23,6 +23,10 @@ test: $(READY)
 # 10,000 damaged files of every format, a quarter of an hour; make test reads 60 of each.
 fuzz: $(READY)
 	$(RUN) -m tests.fuzz --files 10000
+
+# 50 processes killed at random moments of all stages, half an hour of one core.
+soak: $(READY)
+	$(RUN) -m bench.soak
 
 lint: $(READY)
 	$(RUN) -m ruff check .

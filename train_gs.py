@@ -11,7 +11,7 @@ import torch
 
 from crowd.configuration import save_arguments
 from crowd.devices import place
-from crowd.distributed import join, parallel, synchronise_norms, together
+from crowd.distributed import join, leave, parallel, synchronise_norms, together
 from crowd.engine import can_mix
 from crowd.errors import command
 from crowd.evaluation import errors_of
@@ -90,6 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         training.finish_epoch(folder)
         print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in figures.items()))
     run.close()
+    leave()
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ target_size: 768x512
 model_name: hrnet_small
 """
 TINY = '\'{"widths": [16, 8], "hidden": 4}\''
-# What every run writes differently, and which no figure depends on.
-DIFFERENT = ("environment.json", "tensorboard")
+# What every run writes differently, and which no figure depends on; MATLAB files hold a date.
+DIFFERENT = ("environment.json", "tensorboard", "synthetic_a", "synthetic_b")
 
 
 def draw_sets(folder: Path, images: int) -> None:

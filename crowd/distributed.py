@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import datetime
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import TypeVar
 
 import torch
 from torch import distributed, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
@@ -50,12 +52,30 @@ def join(device: str) -> torch.device:
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device} is one GPU for {size} processes: leave it out")
     chosen = pick_device(os.environ["LOCAL_RANK"] if _has_gpus(device) else "cpu")
-    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
-    atexit.register(distributed.destroy_process_group)
+    store, *_ = next(rendezvous("env://", rank, size))
+    # Processes that were started again would else find the addresses of those that died.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    distributed.init_process_group(
+        "nccl" if chosen.type == "cuda" else "gloo",
+        store=distributed.PrefixStore(f"attempt_{attempt}", store),
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
+    )
+    # The group's threads must end before Python does, which aborts one that it finds at work; they
+    # do once the wrapped model, part of a cycle, is gone.
+    atexit.register(gc.collect)
     if rank:
         crowd.progress.silent = True
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
     return chosen
+
+
+def leave() -> None:
+    """Part from the other processes once all of them have come to the end of their work."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def _has_gpus(device: str) -> bool:

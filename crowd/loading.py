@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from crowd.distributed import place_of
 from crowd.errors import InputError
@@ -155,6 +155,27 @@ def crop_loader(
 
 def photo_loader(photos: CountedPhotos, workers: int) -> DataLoader:
     """Return a loader of one whole photo at a time: of several processes' every size-th."""
-    rank, size = place_of()
-    photos = Subset(photos, range(rank, len(photos), size))
-    return DataLoader(photos, batch_size=None, num_workers=workers, generator=torch.Generator())
+    return DataLoader(
+        photos,
+        batch_size=None,
+        sampler=_Share(photos),
+        num_workers=workers,
+        generator=torch.Generator(),
+    )
+
+
+class _Share(Sampler):
+    """Every size-th index of a set, beginning with this process's rank."""
+
+    def __init__(self, photos: CountedPhotos):
+        self.photos = photos
+
+    def __len__(self) -> int:
+        return len(self._indices())
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._indices())
+
+    def _indices(self) -> range:
+        rank, size = place_of()
+        return range(rank, len(self.photos), size)

@@ -37,6 +37,8 @@ def fidt_map(points, height: int, width: int) -> np.ndarray:
     if background.all():
         return np.zeros((height, width), np.float32)
     distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Its last bit depends on OpenCV's threads; between pixels a squared distance is an integer.
+    distance = np.sqrt(np.rint(distance * distance))
     with np.errstate(over="ignore"):  # far from all heads: 1 / infinity is the 0 it should be
         values = 1.0 / (1.0 + distance ** (0.02 * distance + 0.75))
     values[values < SMALLEST_VALUE] = 0.0

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from crowd.configuration import save_arguments
 from crowd.devices import place
-from crowd.distributed import join, leads, parallel, synchronise_norms
+from crowd.distributed import join, leads, leave, parallel, synchronise_norms
 from crowd.engine import can_mix
 from crowd.evaluation import errors_table
 from crowd.loading import seed_epoch
@@ -169,6 +169,7 @@ def run_epochs(
         if epoch % arguments.print_freq == 0 or epoch + 1 == arguments.epochs:
             print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in figures.items()))
     run.close()
+    leave()
     _report(rows, training.best, validation)
 
 

@@ -1,0 +1,42 @@
+"""Tiny sets, and torchrun with two processes on this machine."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.gst.conftest import write_set  # noqa: F401 - a fixture
+from tests.mgot.conftest import write_counter, write_fidt_set  # noqa: F401 - fixtures
+
+
+@pytest.fixture
+def torchrun(root):
+    """Start a script, or -m and a module, in two processes; return torchrun's process."""
+
+    def start(*words, restarts=0):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        launcher += ["--nproc-per-node", "2", "--max-restarts", str(restarts)]
+        return subprocess.Popen(
+            [*launcher, *map(str, words)],
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture
+def succeed(torchrun):
+    """Run to the end, which must be a good one; return what was printed."""
+
+    def run(*words):
+        process = torchrun(*words)
+        printed, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, printed
+        return printed
+
+    return run

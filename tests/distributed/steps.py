@@ -1,0 +1,71 @@
+"""Steps of a training, in one process or in several: their gradients, and the epoch's figures."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from crowd.distributed import join, leads, leave, parallel
+from gst.dataset import CrowdCrops
+from gst.dataset import crop_batches as gst_batches
+from gst.engine import train_one_epoch as gst_epoch
+from gst.photos import read_preprocessing
+from mgot.dataset import FidtCrops
+from mgot.dataset import crop_batches as mgot_batches
+from mgot.engine import train_one_epoch as mgot_epoch
+from mgot.models import build_model
+from mgot.photos import Preprocessing
+
+
+class Keeping(torch.optim.SGD):
+    """Keeps the gradient of every step and moves nothing."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, lr=0.0)
+        self.kept = []
+
+    def step(self):
+        parameters = self.param_groups[0]["params"]
+        self.kept.append(torch.cat([one.grad.flatten().clone() for one in parameters]))
+
+
+class Local(nn.Module):
+    """A counter of a few weights without batch normalisation."""
+
+    has_attention = False
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.ReLU(), nn.Conv2d(8, 1, 1))
+
+    def forward(self, images):
+        return self.layers(images).abs()
+
+
+def run(method: str, data: Path, batch_size: int) -> tuple[torch.Tensor, dict]:
+    """Gradients [steps, weights] of an epoch, and its figures."""
+    torch.manual_seed(0)
+    if method == "gst":
+        crops = CrowdCrops(data, 64, 1, read_preprocessing(data))
+        batches, model = gst_batches(crops, batch_size, 0, False), Local()
+        epoch, options = gst_epoch, {}
+    else:
+        paths = sorted(data.glob("train/*.png"))
+        weights = np.linspace(0.5, 2, len(paths))
+        crops = FidtCrops(paths, 32, 1, Preprocessing(), weights)
+        model = build_model("hrnet_small", widths=[16, 8], hidden=4)
+        batches = mgot_batches(crops, batch_size, 0, False)
+        epoch, options = mgot_epoch, {"ssim_weight": 10.0}
+    keeping = Keeping(model.parameters())
+    figures = epoch(parallel(model), batches, keeping, torch.device("cpu"), 0, **options)
+    return torch.stack(keeping.kept), figures
+
+
+if __name__ == "__main__":
+    join("cpu")
+    result = run(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    if leads():
+        torch.save(result, sys.argv[4])
+    leave()

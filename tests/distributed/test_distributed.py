@@ -1,0 +1,142 @@
+"""Two processes under torchrun train as one does, and go on when one of them dies."""
+
+import os
+import shlex
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from crowd.checkpoints import load_checkpoint
+from crowd.runs import read_log
+from mgot.index_lists import write_selection
+from tests.distributed import steps
+
+GST = (
+    "train_gs.py --model-name vgg_small --model-options '{\"width\": 0.25}' --device cpu "
+    "--crop-size 64 --lr 0.003 --batch-size 3 --validate-from 1 --validate-every 2 --ema 0.5"
+)
+MGOT = (
+    "--device cpu --crop_size 32 --batch_size 3 --lr 0.002 --epochs 3 --validate_every 2 "
+    "--ssim_weight 10"
+)
+TINY = '--model_name hrnet_small --model_options \'{"widths": [16, 8], "hidden": 4}\''
+
+
+@pytest.mark.parametrize("method", ["gst", "mgot"])
+def test_two_processes_step_on_the_gradient_of_one(
+    method, write_set, write_fidt_set, succeed, tmp_path
+):
+    """Batches of 4, 4 and 1 crops: shared evenly, and one that leaves a process without a crop."""
+    heads = (5, 1, 0, 3, 2, 4, 0, 1, 6)
+    data = (write_set if method == "gst" else write_fidt_set)(train=heads)
+    gradients, figures = steps.run(method, data, 4)
+    succeed(Path(steps.__file__), method, data, 4, tmp_path / "two.pt")
+    shared, shared_figures = torch.load(tmp_path / "two.pt")
+    assert gradients.shape == shared.shape
+    assert len(gradients) == 3
+    torch.testing.assert_close(shared, gradients, rtol=1e-5, atol=1e-5 * gradients.abs().max())
+    assert shared_figures == pytest.approx(figures, rel=1e-5)
+
+
+def test_mgot_s_trainings_give_the_figures_of_one_process(
+    write_fidt_set, write_counter, succeed, tmp_path
+):
+    data, names = write_fidt_set(train=(0, 1, 2, 3, 5), val=(2, 0, 4)), []
+    write_selection(
+        tmp_path / "names.npy",
+        tmp_path / "weights.npy",
+        [f"photo{index}.png" for index in (3, 1, 0, 2, 3)],
+        [2.0, 1.0, 1.0, 0.5, 1.0],
+    )
+    tune = f"train_baseline_weight.py {MGOT} --pre {write_counter()} --val_dir {data} "
+    tune += f"--patches {data}/train --selected_result {tmp_path}/names.npy "
+    tune += f"--corresponding_weight {tmp_path}/weights.npy --save_path"
+    train = f"-m mgot.train_baseline {MGOT} {TINY} --data_dir {data} --save_dir"
+    for number, words in enumerate((train, tune)):
+        names = [tmp_path / f"{number}_{count}" for count in ("one", "two")]
+        run_alone(words, names[0])
+        printed = succeed(*shlex.split(words), names[1])
+        assert printed.count("epochs 0 to 3") == 1
+        alone, shared = (read_log(name / "log.jsonl") for name in names)
+        assert len(alone) == len(shared) == 3
+        for first, second in zip(alone, shared, strict=True):
+            assert second == pytest.approx(first, rel=1e-3)
+
+
+def run_alone(words, folder):
+    from importlib import import_module
+
+    words = shlex.split(words)
+    module = words[1] if words[0] == "-m" else words[0].removesuffix(".py")
+    arguments = words[2:] if words[0] == "-m" else words[1:]
+    import_module(module).main([*arguments, str(folder)])
+
+
+def test_a_training_whose_process_is_killed_starts_again_and_ends_alike(
+    write_set, succeed, torchrun, tmp_path
+):
+    data = write_set(train=(5, 1, 0, 3, 2, 4, 0))
+    words = [*shlex.split(GST), "--epochs", "30", "--resume", "--data-dir", data, "--save-dir"]
+    succeed(*words, tmp_path / "whole")
+    process = torchrun(*words, tmp_path / "parts", restarts=1)
+    wait_for(tmp_path / "parts/last.pth", process)
+    kill_rank(process.pid, 1)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    assert "epochs 0 to 30" in printed
+    assert printed.count(": epochs ") == 2
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    first, second = (load_checkpoint(tmp_path / name / "last.pth") for name in ("whole", "parts"))
+    for part in ("model", "optimizer", "average"):
+        torch.testing.assert_close(first[part], second[part], rtol=0, atol=0)
+    assert first["best"] == second["best"]
+
+
+def wait_for(path, process):
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def kill_rank(launcher, rank):
+    """Send SIGKILL to the process of that rank which torchrun, `launcher`, started."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    for child in children:
+        if f"\0RANK={rank}\0".encode() in Path(f"/proc/{child}/environ").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
+            return
+    raise AssertionError(f"no process of rank {rank} among {children}")
+
+
+def test_a_batch_too_small_for_all_processes_is_one_sentence(write_set, torchrun, tmp_path):
+    words = [*shlex.split(GST), "--batch-size", "1", "--data-dir", write_set()]
+    process = torchrun(*words, "--save-dir", tmp_path / "run")
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "error: a batch of 1 leaves some of 2 processes without a crop" in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_is_shared_without_loss(monkeypatch):
+    from crowd import loading
+
+    def keys(rank, size):
+        monkeypatch.setattr(loading, "place_of", lambda: (rank, size))
+        batches = loading.EpochBatches(10, 4, seed=3)
+        batches.epoch = 5
+        return list(batches)
+
+    whole = keys(0, 1)
+    shares = [keys(rank, 3) for rank in range(3)]
+    assert [len(share) for share in shares] == [3, 3, 3]
+    for number, batch in enumerate(whole):
+        joined = [key for share in shares for key in share[number] if key[2]]
+        assert sorted(joined) == sorted(batch)
+    assert [len(batch) for batch in whole] == [4, 4, 2]
+    assert [share[2][0][2] for share in shares] == [True, True, False]

@@ -16,8 +16,8 @@ from crowd.annotations import annotation_path, read_photo, read_points
 from crowd.errors import InputError
 from crowd.files import read_array, write_array
 from crowd.images import write_image
-from crowd.processes import map_photos
 from crowd.resizing import JPEG_LIMIT, SHORT, resize_photo, target_size
+from crowd.workers import map_photos
 
 JPEG_QUALITY = 95
 

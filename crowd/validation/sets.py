@@ -11,10 +11,10 @@ import numpy as np
 from crowd.annotation_folders import annotation_path
 from crowd.annotations import find_photos
 from crowd.images import list_images
-from crowd.processes import map_photos
 from crowd.validation.checks import Checked, Job, check_photo
 from crowd.validation.findings import Finding
 from crowd.validation.hashes import SIMILAR, differing_bits
+from crowd.workers import map_photos
 
 # A photo that is in several splits stays in the last of them.
 SPLITS = ("all", "train", "val", "test")

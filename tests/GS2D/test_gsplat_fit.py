@@ -1,0 +1,159 @@
+"""The fit on a GPU, with slow stand-ins for gsplat's functions, which honour the tile lists."""
+
+import numpy as np
+import pytest
+import torch
+
+from GS2D import Convergence, autograd_fit, fitting, gsplat_backend, gsplat_fit, rasterize
+from GS2D.problem import Schedule
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def stock(monkeypatch):
+    """Replace the stock functions; returns the list of calls to the tile intersection."""
+    wrapper = pytest.importorskip("gsplat.cuda._wrapper")
+    calls = []
+
+    def isect_tiles(means, radii, depths, size, across, down, **packed):
+        assert packed["packed"]
+        assert radii.dtype == torch.int32
+        assert packed["image_ids"].dtype == packed["gaussian_ids"].dtype == torch.int64
+        assert depths.min() == depths.max() > 0
+        calls.append(len(means))
+        ids, entries = [], []
+        grid = torch.tensor([across, down])
+        for i, image in enumerate(packed["image_ids"].tolist()):
+            first = ((means[i] - radii[i]) / size).floor().clamp(min=0).int()
+            last = torch.minimum(((means[i] + radii[i]) / size).ceil().int(), grid)
+            for v in range(first[1], last[1]):
+                for u in range(first[0], last[0]):
+                    ids.append((image * down + v) * across + u)
+                    entries.append(i)
+        order = np.argsort(ids, kind="stable")
+        entries = torch.tensor(entries, dtype=torch.int32)[order]
+        return None, torch.tensor(ids, dtype=torch.int64)[order], entries
+
+    def isect_offset_encode(ids, images, across, down):
+        counts = torch.bincount(ids, minlength=images * across * down)
+        return (counts.cumsum(0) - counts).int().reshape(images, down, across)
+
+    def rasterize_to_pixels(*arguments, packed):
+        assert packed
+        means, conics, colors, opacities, width, height, size, offsets, entries = arguments
+        images, down, across = offsets.shape
+        ends = [*offsets.flatten().tolist(), len(entries)]
+        rows = []
+        for tile in range(offsets.numel()):
+            own = entries[ends[tile] : ends[tile + 1]].long()
+            x = torch.arange(size) + 0.5 + tile % across * size
+            y = torch.arange(size) + 0.5 + tile // across % down * size
+            dx = (x[None, :, None] - means[own, 0]).double()
+            dy = (y[:, None, None] - means[own, 1]).double()
+            a, b, c = conics[own].double().T
+            sigma = 0.5 * (a * dx**2 + c * dy**2) + b * dx * dy
+            alpha = (opacities[own] * torch.exp(-sigma)).clamp(max=0.999)
+            alpha = torch.where(alpha >= 1 / 255, alpha, 0.0)
+            alpha = torch.where(torch.cumprod(1 - alpha, dim=-1) > 1e-4, alpha, 0.0)
+            untouched = torch.ones(size, size, 1, dtype=torch.float64)
+            before = torch.cumprod(torch.cat([untouched, 1 - alpha], dim=-1), dim=-1)
+            color = (alpha * before[..., :-1]) @ colors[own].double()
+            rows.append(torch.cat([color, 1 - before[..., -1:]], dim=-1))
+        canvas = torch.stack(rows).reshape(images, down, across, size, size, 4)
+        canvas = canvas.transpose(2, 3).reshape(images, down * size, across * size, 4).float()
+        return canvas[:, :height, :width, :3], canvas[:, :height, :width, 3:]
+
+    for function in (isect_tiles, isect_offset_encode, rasterize_to_pixels):
+        monkeypatch.setattr(wrapper, function.__name__, function)
+    return calls
+
+
+def photo(seed, width, height, number):
+    """Blocks of colour, and heads some of which are at one place or over the border."""
+    random = np.random.default_rng(seed)
+    blocks = random.uniform(0, 1, (height // 6 + 1, width // 6 + 1, 3)).astype(np.float32)
+    image = np.kron(blocks, np.ones((6, 6, 1), np.float32))[:height, :width]
+    points = random.uniform(-2, [width + 2, height + 2], (number, 2)).astype(np.float32)
+    points[1:2] = points[:1]
+    return image, points
+
+
+def posed(*photos, background_mask=True):
+    problems = [fitting._pose(*one, 0, background_mask) for one in photos]
+    for problem in problems:
+        # Round Gaussians have no gradient of the angle but rounding.
+        problem.raw[:, 0] += 0.6
+    return problems
+
+
+def agree(got, expected):
+    assert got.iterations == expected.iterations
+    assert got.render_loss == pytest.approx(expected.render_loss, rel=1e-4)
+    assert got.shape_loss == pytest.approx(expected.shape_loss, rel=1e-4, abs=1e-6)
+    assert np.median(np.abs(got.raw - expected.raw)) < 1e-4
+    assert np.abs(got.raw - expected.raw).max() < 1e-2
+
+
+def test_photos_are_drawn_side_by_side_as_alone(stock):
+    random = np.random.default_rng(0)
+    owner = torch.tensor([0] * 5 + [2] * 7)
+    numbers = [random.uniform(-5, 55, (12, 2)), random.uniform(1, 15, (12, 2))]
+    numbers += [random.uniform(0, 3, 12), random.uniform(0, 1, (12, 3)), random.uniform(0, 1, 12)]
+    parts = [torch.tensor(part, dtype=torch.float32) for part in numbers]
+    reach = gsplat_backend.REACH * parts[1].amax(dim=1, keepdim=True).expand(-1, 2)
+    tiles = gsplat_backend.tile_lists(parts[0], reach, owner, 3, 50, 37)
+    images, alphas = gsplat_backend.draw(*parts, tiles, 50, 37)
+    assert images.shape == (3, 37, 50, 3)
+    for i in range(3):
+        own = [part[owner == i] for part in parts]
+        expected = rasterize(*own[:4], 50, 37, own[4], backend="reference")
+        torch.testing.assert_close((images[i], alphas[i]), expected, atol=1e-4, rtol=0)
+    assert alphas[1].max() == 0 < alphas[0].max()
+
+
+def test_photos_are_fitted_side_by_side_as_alone(stock):
+    problems = posed(photo(0, 47, 33, 6), photo(1, 30, 50, 1), photo(2, 20, 18, 4))
+    together = gsplat_fit.fit(problems, Schedule(40), CPU, quiet=True)
+    # Once before the first step, and once for the losses at the end: no scale leaves the margin.
+    assert stock == [11, 11]
+    for got, problem in zip(together, problems, strict=True):
+        agree(got, autograd_fit.fit(problem, Schedule(40), "reference", quiet=True))
+    assert gsplat_fit.fit([], Schedule(40), CPU) == []
+
+
+def test_tile_lists_are_made_anew_when_a_scale_outgrows_them(stock):
+    white, point = np.ones((64, 64, 3), np.float32), np.array([[30.0, 33.0]], np.float32)
+    problem = fitting._pose(white, point, 0, False)
+    problem.raw[0, 0] += 0.3
+    schedule = Schedule(260, lr=0.02)
+    (got,) = gsplat_fit.fit([problem], schedule, CPU, quiet=True)
+    expected = autograd_fit.fit(problem, schedule, "reference", quiet=True)
+    assert (got.raw[:, :2] - problem.raw[:, :2]).min() > gsplat_fit.MARGIN
+    assert 3 <= len(stock) < 30
+    agree(got, expected)
+
+
+def test_each_photo_stops_when_its_own_loss_is_flat(stock):
+    white = np.ones((18, 20, 3), np.float32), np.array([[9.0, 8.0]], np.float32)
+    photos = photo(0, 30, 33, 3), photo(4, 24, 24, 2), white
+    problems = posed(*photos, background_mask=False)
+    schedule = Schedule(40, convergence=Convergence(0.0035, 5))
+    together = gsplat_fit.fit(problems, schedule, CPU, quiet=True)
+    alone = [autograd_fit.fit(one, schedule, "reference", quiet=True) for one in problems]
+    assert len({one.iterations for one in alone}) == 3
+    for got, expected in zip(together, alone, strict=True):
+        agree(got, expected)
+
+
+def test_no_step_of_adam_is_longer_than_the_bound():
+    """The gradients that make the longest step grow by (b2 / b1) an iteration."""
+    value = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([value], lr=1.0, eps=0.0)
+    longest = 0.0
+    for step in range(3000):
+        value.grad = torch.full_like(value, (0.999 / 0.9) ** max(step - 2900, -600))
+        before = value.item()
+        adam.step()
+        longest = max(longest, abs(value.item() - before))
+    assert 0.9 * gsplat_fit.LONGEST_STEP < longest <= gsplat_fit.LONGEST_STEP

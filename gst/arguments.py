@@ -12,6 +12,7 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from crowd.configuration import ArgumentParser
 from crowd.engine import PRECISIONS
 from crowd.errors import InputError
+from gst.kernel import transport_kernel
 from gst.losses import COMPARED, TRANSPORT
 from gst.models import MODELS
 
@@ -55,11 +56,23 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
     for name in arguments.model_options:
         if name not in known:
             raise InputError(f"{arguments.model_name} has no option '{name}'; known: {known}")
+    if arguments.loss != TRANSPORT:
+        _refuse_kernel(arguments)
     method = "gst" if arguments.loss == TRANSPORT else arguments.loss
     arguments.save_dir = arguments.save_dir or (
         f"runs/{method}_{arguments.dataset or Path(arguments.data_dir).name}_{arguments.model_name}"
     )
     return arguments
+
+
+def _refuse_kernel(arguments: Namespace) -> None:
+    defaults = inspect.signature(transport_kernel).parameters
+    for name in KERNEL:
+        if arguments[name] != defaults[name].default:
+            raise InputError(
+                f"--{name.replace('_', '-')} is of the transport kernel, which --loss "
+                f"{arguments.loss} does without: leave it out"
+            )
 
 
 def _add_training(group) -> None:

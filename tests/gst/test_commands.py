@@ -10,6 +10,7 @@ import yaml
 from torch import nn
 
 from crowd.checkpoints import load_checkpoint, save_checkpoint
+from crowd.errors import InputError
 from crowd.runs import read_log
 from gst.arguments import CONFIGS, DATASETS, build_parser, read_arguments
 from gst.models import build_model
@@ -270,3 +271,12 @@ def test_every_command_of_the_readme_is_accepted(root, script, monkeypatch):
     assert {name for name, _ in commands} == set(SCRIPTS)
     for name, arguments in commands:
         script(name).build_parser().read(arguments)
+
+
+def test_options_of_the_kernel_are_refused_where_there_is_none():
+    argv = ["--data-dir", "d", "--loss", "bayesian"]
+    assert read_arguments(build_parser(), argv).save_dir == "runs/bayesian_d_vgg"
+    with pytest.raises(InputError, match=r"--cut-off .*--loss bayesian"):
+        read_arguments(build_parser(), [*argv, "--cut-off", "2"])
+    with pytest.raises(InputError, match="--use-background"):
+        read_arguments(build_parser(), [*argv, "--no-use-background"])

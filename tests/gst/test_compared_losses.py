@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from gst.dataset import Heads
-from gst.losses import COMPARED
+from gst.losses import COMPARED, dm_count
 from gst.losses.bayesian import SIGMA, bayesian_posterior
-from gst.losses.dm_count import sinkhorn_cost, sinkhorn_potentials
+from gst.losses.dm_count import log_potentials, sinkhorn_cost, sinkhorn_potentials
 from gst.losses.gaussian import gaussian_density
 from gst.losses.grid import nearest_cells, squared_distances
 
@@ -91,6 +91,15 @@ def test_the_posterior_is_bayes_rule():
     np.testing.assert_allclose(posterior[:, 3 * 8 + 5], likelihood / likelihood.sum())
 
 
+def test_the_background_takes_over_at_the_root_of_the_short_side():
+    shape = (32, 32)  # 256 pixels: from 16 on
+    points = torch.tensor([[128.0, 128.0]]).double()
+    distance = squared_distances(points, shape)[0].sqrt()
+    background = bayesian_posterior(points, shape)[1]
+    assert (background[distance < 15] < 0.5).all()
+    assert (background[distance > 17] > 0.5).all()
+
+
 def test_a_density_that_gives_every_head_its_own_costs_nothing():
     points = torch.tensor([[4.0, 4.0], [60.0, 44.0]]).double()
     heads = Heads(points, torch.ones(2, 2), torch.zeros(2), torch.ones(2).double())
@@ -118,6 +127,39 @@ def test_the_transport_is_pots(reg):
     np.testing.assert_allclose(plan, pots, atol=1e-5)
     value = sinkhorn_cost(cost, wanted, share, reg, 20000)
     assert value.item() == pytest.approx((pots * cost.numpy()).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("reg", [0.5, 10.0, 200.0])
+@pytest.mark.parametrize("power", [1, 30], ids=["spread", "peaked"])
+def test_products_give_the_potentials_of_the_log_domain(monkeypatch, reg, power):
+    heads, step, steps = heads_of(9), dm_count.log_step, []
+    cost = squared_distances(heads.points, SHAPE)
+    share = density_of().flatten() ** power + 1e-12
+    share /= share.sum()
+    wanted = heads.targets / heads.targets.sum()
+    expected = log_potentials(cost, wanted, share, reg, 100)
+    monkeypatch.setattr(dm_count, "log_step", lambda *given: steps.append(1) or step(*given))
+    potentials = sinkhorn_potentials(cost, wanted, share, reg, 100)
+    assert len(steps) <= 50
+    for found, twin in zip(potentials, expected, strict=True):
+        torch.testing.assert_close(found, twin, rtol=1e-9, atol=1e-6)
+    plan = torch.exp((potentials[0][:, None] + potentials[1] - cost) / reg)
+    torch.testing.assert_close(plan.sum(0), share)
+
+
+def test_where_factors_become_logarithms_changes_nothing(monkeypatch):
+    heads = heads_of(9)
+    cost = squared_distances(heads.points, SHAPE)
+    share = density_of().flatten()
+    share /= share.sum()
+    wanted = heads.targets / heads.targets.sum()
+    expected = log_potentials(cost, wanted, share, 1.0, 60)
+    for largest in (0.01, 1.0, 10.0):
+        monkeypatch.setattr(dm_count, "LARGEST_LOG", largest)
+        for found, twin in zip(
+            sinkhorn_potentials(cost, wanted, share, 1.0, 60), expected, strict=True
+        ):
+            torch.testing.assert_close(found, twin, rtol=1e-9, atol=1e-6)
 
 
 def test_no_mass_is_lost_in_single_precision_at_a_small_regularisation():

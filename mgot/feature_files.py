@@ -273,13 +273,16 @@ def _is_whole(path: Path, names: Sequence[str], recipe: str) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return _fits(file, names, recipe) and int(file["finished"][()]) == len(names)
-    except OSError:
+    except Exception:  # as in _fits
         return False
 
 
 def _fits(file: h5py.File, names: Sequence[str], recipe: str) -> bool:
-    whole = all(name in file for name in ("features", "paths", "finished"))
-    return whole and file.attrs.get("recipe") == recipe and _names(file) == list(names)
+    try:
+        whole = all(name in file for name in ("features", "paths", "finished"))
+        return whole and file.attrs.get("recipe") == recipe and _names(file) == list(names)
+    except Exception:  # h5py's answer to a damaged structure may be any
+        return False
 
 
 def _names(file: h5py.File) -> list[str]:

@@ -284,3 +284,17 @@ def test_checkpoints_are_told_apart_by_content(tmp_path):
 def test_messages_get_the_name_of_their_file():
     with pytest.raises(InputError, match=r"^f\.h5: too few$"), named("f.h5"):
         raise InputError("too few")
+
+
+@pytest.mark.parametrize("where", ["f.h5", "f.h5.part"])
+@pytest.mark.parametrize("place", [0, 96, 400, 800, 1100, 2000, 2400])
+def test_a_damaged_structure_is_written_anew(tmp_path, place, where):
+    write_features(tmp_path / "f.h5", names(2), "r", constant_maps)
+    os.replace(tmp_path / "f.h5", tmp_path / where)
+    with open(tmp_path / where, "r+b") as file:
+        file.seek(place)
+        file.write(b"\xa5" * 200)
+    write_features(tmp_path / "f.h5", names(2), "r", constant_maps)
+    with open_features(tmp_path / "f.h5") as features:
+        assert features.names == names(2)
+        np.testing.assert_array_equal(features.read([0, 1])[:, 0], constant_maps(0, 2)[:, 0, 0])

@@ -4,6 +4,7 @@ python -m experiments demo                  both papers on scenes it draws itsel
 python -m experiments run TABLE[/ROW] …     run rows of tables and record them
 python -m experiments show [TABLE[/ROW] …]  their errors, mean ± std; all tables
 python -m experiments picture data/…/train/11.jpg …    what was fitted to a photo
+python -m experiments contact-sheet data/…/train/*.jpg --output sheet.jpg    many photos' fits
 python -m experiments figures               the README's pictures, of the demo and of real photos
 python -m experiments report RUN … [--output report.html]    one page about runs, opens offline
 """
@@ -45,6 +46,13 @@ def draw_pictures(arguments: Namespace) -> None:
             print(path)
 
 
+def draw_contact_sheet(arguments: Namespace) -> None:
+    """Draw photos of a processed set beside what their Gaussians render to, on one sheet."""
+    path = Path(arguments.output or "contact_sheet.jpg")
+    figures.draw_fit_sheet(path, [Path(name) for name in _named(arguments)])
+    print(path)
+
+
 def run_rows(arguments: Namespace) -> None:
     """Run rows of tables, or all rows of a table, and record them."""
     for row in [row for name in _named(arguments) for row in tables.read_rows(name)]:
@@ -77,6 +85,7 @@ def _named(arguments: Namespace) -> list[str]:
 
 
 ACTIONS = {
+    "contact-sheet": draw_contact_sheet,
     "demo": run_demo,
     "figures": draw_readme,
     "picture": draw_pictures,

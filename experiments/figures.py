@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -11,6 +12,7 @@ from crowd import pictures
 from crowd.images import read_image
 from crowd.photos import photo_tensor, read_photo
 from crowd.processed import read_annotation, split_photos
+from crowd.progress import progress
 from crowd.runs import read_log
 from GS2D import rasterize
 from GS2D.store import gaussians_path, read_gaussians
@@ -19,6 +21,7 @@ from gst.counter import Counter, load_counter
 from gst.evaluation import predict_density
 
 DENSITIES = 3
+SHEET_SIZE, SHEET_COLUMNS = (160, 120), 5  # of one half, pixels
 
 
 def draw_gst(processed: Path, run: Path, output: Path) -> list[Path]:
@@ -47,11 +50,42 @@ def draw_gst(processed: Path, run: Path, output: Path) -> list[Path]:
 
 def draw_fit(path: Path, photo: Path) -> None:
     """Draw the fitted Gaussians of a photo, as ellipses and as they render."""
+    image, gaussians, render = _fit(photo)
+    pictures.draw_gaussians(path, image, *gaussians, render=render)
+
+
+def draw_fit_sheet(path: Path, photos: list[Path]) -> None:
+    """Draw many photos, each beside what its Gaussians render to, with the number of heads.
+
+    Of each, the largest part around its middle that has the sheet's aspect.
+    """
+    sheet, captions = [], []
+    for photo in progress(photos, "drawing", "photo"):
+        image, (means, *_), render = _fit(photo)
+        halves = [image, (255 * render).round().astype(np.uint8)]
+        halves = [
+            cv2.resize(_middle(one), SHEET_SIZE, interpolation=cv2.INTER_AREA) for one in halves
+        ]
+        sheet.append(np.concatenate(halves, axis=1))
+        captions.append(f"{photo.stem}: {len(means)}")
+    pictures.contact_sheet(path, sheet, captions, columns=SHEET_COLUMNS)
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
+    """The largest part of the sheet's aspect around the middle of an image."""
+    height, width = image.shape[:2]
+    scale = min(width / SHEET_SIZE[0], height / SHEET_SIZE[1])
+    columns, rows = (max(round(scale * side), 1) for side in SHEET_SIZE)
+    left, top = (width - columns) // 2, (height - rows) // 2
+    return image[top : top + rows, left : left + columns]
+
+
+def _fit(photo: Path) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """A photo, its means, scales, rotations and colours, and what these render to."""
     image = read_image(photo)
     params = read_gaussians(gaussians_path(photo))
-    means, scales, rotations, colors = params[:, :2], params[:, 2:4], params[:, 4], params[:, 5:]
-    render, _ = rasterize(means, scales, rotations, colors, image.shape[1], image.shape[0])
-    pictures.draw_gaussians(path, image, means, scales, rotations, colors, render=render)
+    gaussians = [params[:, :2], params[:, 2:4], params[:, 4], params[:, 5:]]
+    return image, gaussians, rasterize(*gaussians, image.shape[1], image.shape[0])[0]
 
 
 def draw_kernel(path: Path, photo: Path) -> None:

@@ -239,6 +239,21 @@ def test_workers_compute_what_one_process_does(root, fit, photos):
         np.testing.assert_allclose(read_gaussians(gaussians_path(photo)), alone[photo], atol=1e-4)
 
 
+def test_shards_share_the_photos_out(fit, photos, capsys, monkeypatch):
+    """What torchrun sets for two processes; either may be killed and started again."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    fit()
+    monkeypatch.setenv("RANK", "0")
+    fit()
+    out = capsys.readouterr().out
+    assert out.splitlines() == ["2 photos fitted, 0 were finished"] * 2
+    assert all(gaussians_path(photo).exists() for photo in photos)
+    assert len(table(photos)) == 1 + len(photos)
+    fit()
+    assert "0 photos fitted, 2 were finished" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("break_input", "message"),
     [

@@ -157,3 +157,13 @@ def test_no_step_of_adam_is_longer_than_the_bound():
         adam.step()
         longest = max(longest, abs(value.item() - before))
     assert 0.9 * gsplat_fit.LONGEST_STEP < longest <= gsplat_fit.LONGEST_STEP
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_photos_are_fitted_on_a_gpu_as_by_the_reference():
+    if (reason := gsplat_backend.why_unusable()) is not None:
+        pytest.skip(reason)
+    problems = posed(photo(0, 147, 133, 60), photo(1, 130, 150, 1), photo(2, 120, 118, 40))
+    together = gsplat_fit.fit(problems, Schedule(60), torch.device("cuda"), quiet=True)
+    for got, problem in zip(together, problems, strict=True):
+        agree(got, autograd_fit.fit(problem, Schedule(60), "reference", quiet=True))

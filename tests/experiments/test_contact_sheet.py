@@ -1,0 +1,50 @@
+"""The sheet of fits: every photo beside its render, in a file small enough for a README."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crowd import pictures
+from crowd.images import write_image
+from experiments import figures
+from experiments.__main__ import main
+from GS2D.store import gaussians_path, write_gaussians
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Black photos of several shapes with one white Gaussian in the middle of each."""
+    paths = []
+    for name, (height, width) in {"a": (90, 200), "b": (200, 90), "c": (40, 40)}.items():
+        path = tmp_path / f"{name}.png"
+        write_image(path, np.zeros((height, width, 3), np.uint8))
+        params = [[width / 2, height / 2, 4, 4, 0, 1, 1, 1]]
+        write_gaussians(gaussians_path(path), np.array(params, np.float32))
+        paths.append(path)
+    return paths
+
+
+def test_every_photo_stands_beside_its_render(photos, tmp_path, monkeypatch):
+    drawn = {}
+
+    def keep(path, images, captions, columns):
+        drawn.update(zip(captions, images, strict=True))
+
+    monkeypatch.setattr(pictures, "contact_sheet", keep)
+    figures.draw_fit_sheet(tmp_path / "sheet.jpg", photos)
+    assert list(drawn) == ["a: 1", "b: 1", "c: 1"]
+    for image in drawn.values():
+        photo, render = np.split(image, 2, axis=1)
+        assert photo.max() == 0
+        assert render[60, 80].min() > 200
+        assert render[0].max() == 0
+
+
+def test_command_writes_the_sheet(photos, tmp_path, capsys):
+    sheet = tmp_path / "sheets" / "sheet.jpg"
+    main(["contact-sheet", *map(str, photos), "--output", str(sheet)])
+    assert capsys.readouterr().out.strip() == str(sheet)
+    with Image.open(sheet) as picture:
+        assert picture.width > 500
+    with pytest.raises(SystemExit):
+        main(["contact-sheet"])

@@ -24,6 +24,7 @@ import numpy as np
 from crowd.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
+READY = b"ready\n"
 SECONDS = 60
 MEMORY = 2 * 2**30
 _REMEDY = "copy it again from the data set, or take the photo out"
@@ -34,15 +35,18 @@ class _Child:
 
     def __init__(self):
         self.owner = os.getpid()
+        # The package is found wherever the parent works; more threads would only reserve memory.
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+        settings = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "crowd.mat_child"],
-            cwd=ROOT,
-            # One thread: more would only reserve memory.
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env={**os.environ, **settings},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        if self.process.stdout.readline() != READY:
+            raise RuntimeError("the reader did not start; python -m crowd.mat_child says why")
 
     def ask(self, path: str, key: str) -> tuple[dict, bytes]:
         """Return the answer and its bytes; raise `EOFError` when the child died or hangs."""
@@ -107,26 +111,29 @@ def _end() -> None:
 
 def _serve() -> None:
     """Answer one line [path, key] after the other, until the parent ends."""
+    # Not above: the parent never reads such a file itself.
+    from crowd import mat_files
+
     # Ctrl-C is for the parent, which then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
     for line in sys.stdin.buffer:
-        answer, content = _answer(*json.loads(line))
+        answer, content = _answer(mat_files, *json.loads(line))
         sys.stdout.buffer.write(json.dumps({**answer, "size": len(content)}).encode() + b"\n")
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
 
 
-def _answer(path: str, key: str) -> tuple[dict, bytes]:
-    from crowd.mat_files import NoSuchKey, read_values
-
+def _answer(mat_files, path: str, key: str) -> tuple[dict, bytes]:
     buffer = io.BytesIO()
     try:
-        values = read_values(path, key)
+        values = mat_files.read_values(path, key)
         if values.dtype.kind not in "iufb":
             return {"fault": "holds points that are not numbers"}, b""
         np.lib.format.write_array(buffer, values, allow_pickle=False)
-    except NoSuchKey as error:
+    except mat_files.NoSuchKey as error:
         return {"keys": error.args[0]}, b""
     except MemoryError:
         return {"fault": "is damaged (it asks for more memory than any annotation needs)"}, b""

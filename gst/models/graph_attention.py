@@ -113,7 +113,9 @@ def degree_levels(tokens: Tensor) -> Tensor:
     """
     count = tokens.shape[1]
     distances = torch.cdist(tokens, tokens)
-    distances.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    index = torch.arange(count, device=tokens.device)
+    # Not in place, which an export to ONNX would lose.
+    distances = distances.masked_fill(index[:, None] == index, torch.inf)
     neighbours = distances.topk(int(NEIGHBOUR_SHARE * count), largest=False).indices.flatten(1)
     degree = torch.zeros(tokens.shape[:2], device=tokens.device)
     degree.scatter_add_(1, neighbours, torch.ones_like(neighbours, dtype=degree.dtype))

@@ -1,0 +1,47 @@
+"""Write a counter of GST as an ONNX file.
+
+    python -m gst.export --save-path runs/gst_qnrf_vgg/best.pth --output vgg.onnx
+
+The file takes normalised photos of any size, but those of `vgg_trans`, whose graph depends on the
+number of cells, of `--size` alone. It puts out `density`, whose sum is the count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from crowd.configuration import ArgumentParser
+from crowd.errors import command
+from crowd.onnx_export import export_counter, parse_size
+from gst.counter import load_counter
+from gst.models import MODELS
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command's arguments."""
+    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add = parser.add_argument
+    add("--save-path", type=str, required=True, help="checkpoint: best.pth, last.pth or weights")
+    add("--output", type=str, required=True, help="ONNX file to write")
+    add("--size", type=str, default="512x512", help="WIDTHxHEIGHT to trace with, px")
+    add("--model-name", choices=tuple(MODELS), help="for weights that do not say which model")
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command with `argv` (default: the command line)."""
+    arguments = build_parser().read(argv)
+    size = parse_size(arguments.size)
+    counter = load_counter(arguments.save_path, torch.device("cpu"), arguments.model_name)
+    any_size = not counter.model.has_attention
+    difference = export_counter(counter, arguments.output, size, "density", any_size)
+    takes = "any size" if any_size else f"{size[0]} x {size[1]} pixels alone"
+    print(f"{arguments.output}: {counter.name}, photos of {takes}; onnxruntime agrees with torch")
+    print(f"largest difference {difference:.1e} of the largest value")
+
+
+if __name__ == "__main__":
+    main()

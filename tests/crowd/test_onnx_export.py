@@ -1,0 +1,90 @@
+"""Both papers' counters as ONNX files: the same output, what the file says, bad input."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import gst.export
+import gst.models
+import mgot.export
+import mgot.models
+from crowd.checkpoints import save_checkpoint
+from crowd.counter import Counter
+from crowd.onnx_export import export_counter
+from crowd.photos import Preprocessing
+
+
+def write_weights(path, models, name):
+    torch.manual_seed(0)
+    model = models.build_model(name).eval()
+    save_checkpoint(path, **model.state_dict())
+    return model
+
+
+def outputs(path, photo):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {"photo": photo.numpy()})[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "models", "name", "any_size"),
+    [
+        (gst.export, gst.models, "vgg", True),
+        (gst.export, gst.models, "vgg_small", True),
+        (gst.export, gst.models, "vgg_trans", False),
+        (mgot.export, mgot.models, "hrnet_small", True),
+        (mgot.export, mgot.models, "hrnet_w48", True),
+    ],
+)
+def test_onnxruntime_puts_out_what_torch_does(module, models, name, any_size, tmp_path, capsys):
+    model = write_weights(tmp_path / "weights.pth", models, name)
+    dash = "-" if module is gst.export else "_"
+    options = [f"--save{dash}path", str(tmp_path / "weights.pth"), f"--model{dash}name", name]
+    file = tmp_path / "model.onnx"
+    module.main([*options, "--output", str(file), "--size", "80x64"])
+    printed = capsys.readouterr().out
+    assert ("any size" if any_size else "80 x 64 pixels alone") in printed
+    for height, width in [(64, 80)] + ([(96, 57)] if any_size else []):
+        photo = torch.rand(1, 3, height, width)
+        with torch.inference_mode():
+            expected = model(photo).numpy()
+        found = outputs(file, photo)
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+    metadata = {prop.key: prop.value for prop in onnx.load(file).metadata_props}
+    assert metadata["model"] == name
+    assert json.loads(metadata["preprocessing"])["mean"] == [0.485, 0.456, 0.406]
+
+
+def test_bad_exports_are_one_sentence(tmp_path, capsys):
+    write_weights(tmp_path / "weights.pth", gst.models, "vgg_small")
+
+    def refused(*options):
+        with pytest.raises(SystemExit) as stop:
+            gst.export.main([*options, "--output", str(tmp_path / "x.onnx")])
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert (stop.value.code, len(lines)) == (2, 1)
+        assert not (tmp_path / "x.onnx").exists()
+        return lines[0]
+
+    good = ["--save-path", str(tmp_path / "weights.pth")]
+    assert "--model-name" in refused(*good)
+    assert "--size 5x5" in refused(*good, "--model-name", "vgg_small", "--size", "5x5")
+    assert "none.pth" in refused("--save-path", str(tmp_path / "none.pth"))
+
+
+def test_a_file_that_says_something_else_is_not_written(tmp_path):
+    class Random(torch.nn.Module):
+        """Tracing keeps what was drawn the first time."""
+
+        def forward(self, photo):
+            return photo[:, :1] * float(torch.rand(()))
+
+    counter = Counter(Random(), "random", Preprocessing(), None, {})
+    with pytest.raises(Exception, match="differ by"):
+        export_counter(counter, tmp_path / "x.onnx", (32, 32), "y", any_size=True)
+    assert list(tmp_path.iterdir()) == []

@@ -133,12 +133,19 @@ def kill(folder: Path, words: str, after: float, alone: bool) -> bool:
         printed, _ = process.communicate(timeout=after)
     except subprocess.TimeoutExpired:
         (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
-        # Workers that were left to themselves hold the pipe until they end.
-        process.communicate(timeout=60)
+        _wait_for_workers(process)
         return True
     if process.returncode:
         raise InputError(f"'{words}' in {folder} ended with {process.returncode}: {printed}")
     return False
+
+
+def _wait_for_workers(process: subprocess.Popen) -> None:
+    # Left to themselves they hold the pipe until they end.
+    try:
+        process.communicate(timeout=60)
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"workers of '{process.args}' outlive it by a minute") from error
 
 
 def startup() -> float:

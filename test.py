@@ -1,36 +1,42 @@
-"""GST 4: test a counter on a processed set, or count the people in one photo.
+"""GST 4: test a counter on a processed set, or count the people in photos or a video.
 
 python test.py --save-path runs/gst_qnrf_vgg/best.pth --data-dir data/qnrf_processed
 python test.py --save-path runs/gst_qnrf_vgg/best.pth --image photo.jpg
+python test.py --save-path runs/gst_qnrf_vgg/best.pth --folder photos --output counted
+python test.py --save-path runs/gst_qnrf_vgg/best.pth --video street.mp4
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from crowd.configuration import ArgumentParser
+from crowd.counting import count_folder, count_video
 from crowd.devices import pick_device
 from crowd.errors import InputError, command
 from crowd.evaluation import errors_of, errors_table, guessing_errors, write_results
 from crowd.loading import CountedPhotos, photo_loader
-from crowd.photos import photo_tensor, read_photo
+from crowd.photos import read_photo
 from crowd.pictures import draw_density
 from crowd.processed import median_count
 from gst.counter import Counter, load_counter
-from gst.evaluation import evaluate, predict_density
+from gst.counting import density_of, look_with
+from gst.evaluation import evaluate
 from gst.models import MODELS
+
+SOURCES = ("data_dir", "image", "folder", "video")
 
 
 def build_parser() -> ArgumentParser:
-    """Arguments; exactly one of `--data-dir` and `--image`."""
+    """Arguments; exactly one of `SOURCES`."""
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--save-path", type=str, required=True, help="checkpoint: best.pth, last.pth or weights")
     add("--data-dir", type=str, help="processed set with a folder per split")
     add("--split", choices=("train", "val", "test"), default="test")
     add("--image", type=str, help="count the people in this photo instead")
+    add("--folder", type=str, help="count every photo of this folder instead")
+    add("--video", type=str, help="count every frame of this video instead")
     add("--output", type=str, help="folder of the results (default: test/ beside the checkpoint)")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")
     add("--model-name", choices=tuple(MODELS), help="for weights that do not say which model")
@@ -40,11 +46,9 @@ def build_parser() -> ArgumentParser:
 def count_image(counter: Counter, path: str, output: Path) -> None:
     """Print the count of one photo and draw the density map over it."""
     image = read_photo(path, counter.preprocessing)
-    tensor = photo_tensor(image, counter.preprocessing)
-    density = predict_density(counter.model, tensor, counter.preprocessing.tile)
-    count = density.sum(dtype=torch.float64).item()
+    count, density = density_of(counter, image, path)
     picture = output / f"{Path(path).stem}_density.jpg"
-    draw_density(picture, image, density.numpy(), count)
+    draw_density(picture, image, density, count)
     print(f"{count:.1f} people in {path}; density map: {picture}")
 
 
@@ -69,15 +73,19 @@ def count_set(counter: Counter, data_dir: str, split: str, output: Path) -> None
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    """Count one photo, or a split."""
+    """Count a split, a photo, a folder or a video."""
     arguments = build_parser().read(argv)
-    if (arguments.image is None) == (arguments.data_dir is None):
-        raise InputError("name either a processed set with --data-dir or a photo with --image")
+    if sum(arguments[source] is not None for source in SOURCES) != 1:
+        raise InputError("name one of --data-dir (a processed set), --image, --folder and --video")
     device = pick_device(arguments.device)
     counter = load_counter(arguments.save_path, device, arguments.model_name)
     output = Path(arguments.output or Path(arguments.save_path).parent / "test")
     if arguments.image is not None:
         count_image(counter, arguments.image, output)
+    elif arguments.folder is not None:
+        print(count_folder(arguments.folder, output, look_with(counter), counter.preprocessing))
+    elif arguments.video is not None:
+        print(count_video(arguments.video, output, look_with(counter), counter.preprocessing))
     else:
         count_set(counter, arguments.data_dir, arguments.split, output)
 

@@ -1,7 +1,9 @@
-"""Count the people of a set, or of one photo, by the peaks of the predicted FIDT map.
+"""Count the people of a set, of photos or of a video by the peaks of the predicted FIDT map.
 
 python -m mgot.test --save_path runs/mgot_A2B/finetuned/best.pth --data_dir data/shb_fidt
 python -m mgot.test --save_path runs/mgot_A2B/finetuned/best.pth --image photo.jpg
+python -m mgot.test --save_path runs/mgot_A2B/finetuned/best.pth --folder photos --output counted
+python -m mgot.test --save_path runs/mgot_A2B/finetuned/best.pth --video street.mp4
 """
 
 from __future__ import annotations
@@ -13,26 +15,32 @@ from jsonargparse import ActionYesNo
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from crowd.configuration import ArgumentParser
+from crowd.counting import count_folder, count_video
 from crowd.devices import pick_device
 from crowd.errors import InputError, command
 from crowd.evaluation import errors_of, errors_table, guessing_errors, write_results
-from crowd.photos import photo_tensor, read_photo
+from crowd.photos import read_photo
 from mgot.counter import Counter, load_counter
-from mgot.evaluation import CountedSet, peak_centers, predict_map
+from mgot.counting import heads_of, look_with
+from mgot.evaluation import CountedSet
 from mgot.localization import localization_table
 from mgot.models import MODELS
 from mgot.pictures import draw_peaks
 from mgot.point_files import write_points_file
 
+SOURCES = ("data_dir", "image", "folder", "video")
+
 
 def build_parser() -> ArgumentParser:
-    """Arguments; exactly one of `--data_dir` and `--image`."""
+    """Arguments; exactly one of `SOURCES`."""
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--save_path", type=str, required=True, help="checkpoint: best.pth, last.pth or weights")
     add("--data_dir", type=str, help="set of mgot.fidt with a folder per split")
     add("--split", choices=("train", "val", "test"), default="test")
     add("--image", type=str, help="count the people in this photo instead")
+    add("--folder", type=str, help="count every photo of this folder instead")
+    add("--video", type=str, help="count every frame of this video instead")
     add("--output", type=str, help="folder of the results (default: test/ beside the checkpoint)")
     add("--radii", type=PositiveFloat, nargs="+", default=[4.0, 8.0], help="of localisation, px")
     add("--visual", action=ActionYesNo(no_prefix="no_"), default=False, help="draw every photo")
@@ -46,10 +54,7 @@ def build_parser() -> ArgumentParser:
 def count_image(counter: Counter, path: str, output: Path, tile: int) -> None:
     """Print the count of one photo and draw the heads found over it."""
     image = read_photo(path, counter.preprocessing)
-    tensor = photo_tensor(image, counter.preprocessing)
-    heads = peak_centers(
-        predict_map(counter.model, tensor, tile), path, counter.preprocessing.smooth
-    )
+    heads = heads_of(counter, image, path, tile)
     picture = output / f"{Path(path).stem}_peaks.jpg"
     draw_peaks(picture, image, heads)
     print(f"{len(heads)} people in {path}; where: {picture}")
@@ -78,15 +83,21 @@ def count_set(counter: Counter, counted: CountedSet, arguments, output: Path) ->
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Count one photo, or a split."""
+    """Count a split, a photo, a folder or a video."""
     arguments = build_parser().read(argv)
-    if (arguments.image is None) == (arguments.data_dir is None):
-        raise InputError("name either a set with --data_dir or a photo with --image")
+    if sum(arguments[source] is not None for source in SOURCES) != 1:
+        raise InputError("name one of --data_dir (a set), --image, --folder and --video")
     device = pick_device(arguments.device)
     counter = load_counter(arguments.save_path, device, arguments.model_name)
     output = Path(arguments.output or Path(arguments.save_path).parent / "test")
     if arguments.image is not None:
         count_image(counter, arguments.image, output, arguments.tile)
+    elif arguments.folder is not None:
+        look = look_with(counter, arguments.tile)
+        print(count_folder(arguments.folder, output, look, counter.preprocessing))
+    elif arguments.video is not None:
+        look = look_with(counter, arguments.tile)
+        print(count_video(arguments.video, output, look, counter.preprocessing))
     else:
         where = (arguments.data_dir, arguments.split, arguments.workers, arguments.tile)
         count_set(counter, CountedSet(*where), arguments, output)

@@ -1,5 +1,7 @@
 """Shared by all tests: one torch thread a process, and the folders of figures and photos."""
 
+import contextlib
+import resource
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,19 @@ def golden():
 def root():
     """Root of the repository, where the flat scripts are."""
     return ROOT
+
+
+@pytest.fixture
+def full_disk():
+    """Context in which no file of this process grows beyond a number of bytes."""
+
+    @contextlib.contextmanager
+    def limit(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

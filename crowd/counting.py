@@ -1,0 +1,139 @@
+"""Counting the photos of a folder, or the frames of a video, with any counter."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from crowd.errors import InputError
+from crowd.files import atomic_path, require_file, write_text
+from crowd.images import list_images
+from crowd.photos import Preprocessing, read_photo
+from crowd.picture_files import write_picture
+from crowd.progress import progress
+from crowd.resizing import resize_photo
+
+Look = Callable[[np.ndarray, str], tuple[float, np.ndarray]]
+"""From a photo uint8 [H, W, 3] and its name to its count and the photo with the count drawn in."""
+
+COUNTS = "counts.csv"
+_FRAMES_A_SECOND = 25.0  # where a video does not say
+
+
+def count_folder(folder: str | os.PathLike, output: Path, look: Look, how: Preprocessing) -> Path:
+    """Count every photo of a folder; write `counts.csv` (name, count) and `NAME_counted.jpg`.
+
+    Args:
+        folder: with photos directly inside.
+        output: folder to write to, another one.
+        look: counts and draws.
+        how: photos are brought to the network's size.
+
+    Returns:
+        The path of `counts.csv`, which is written last.
+
+    Raises:
+        InputError: no such folder, no photos in it, two of one name, or one that is unreadable.
+    """
+    paths = list_images(folder)
+    if not paths:
+        raise InputError(f"{folder} holds no photos: name a folder that does")
+    if Path(folder).resolve() == output.resolve():
+        raise InputError(f"{output} is the folder of the photos: choose another --output")
+    names = {path.stem for path in paths}
+    if len(names) < len(paths):
+        raise InputError(f"two photos in {folder} share a name: rename one")
+    rows = []
+    for path in progress(paths, "counting", "photo"):
+        count, drawn = look(read_photo(path, how), str(path))
+        write_picture(output / f"{path.stem}_counted.jpg", drawn)
+        rows.append((path.name, f"{count:.4f}"))
+    return _write_counts(output / COUNTS, ("name", "count"), rows)
+
+
+def count_video(video: str | os.PathLike, output: Path, look: Look, how: Preprocessing) -> Path:
+    """Count every frame; write `NAME_counts.csv` (frame, seconds, count) and `NAME_counted.mp4`.
+
+    Args:
+        video: file that OpenCV's FFmpeg reads.
+        output: folder to write to.
+        look: counts and draws.
+        how: frames are brought to the network's size.
+
+    Returns:
+        The path of the CSV file, which is written last.
+
+    Raises:
+        InputError: no such file, none that holds frames, or the disk is full.
+    """
+    video = require_file(video, "check the path of the video")
+    capture = _open(video)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    rate = rate if 0 < rate < 1000 else _FRAMES_A_SECOND
+    announced = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
+    rows: list[tuple] = []
+
+    def counted() -> Iterator[np.ndarray]:
+        for number, frame in enumerate(
+            progress(_frames(capture), "counting", "frame", total=announced)
+        ):
+            bounds = (how.min_size, how.max_size, how.interpolation, how.bounded)
+            count, drawn = look(resize_photo(frame, *bounds), f"frame {number} of {video}")
+            rows.append((number, f"{number / rate:.3f}", f"{count:.4f}"))
+            yield drawn
+
+    with atomic_path(output / f"{video.stem}_counted.mp4") as part:
+        _write_video(part, counted(), rate)
+        if not rows:
+            raise InputError(f"{video} holds no frame that can be read: convert it to MP4")
+    return _write_counts(output / f"{video.stem}_{COUNTS}", ("frame", "seconds", "count"), rows)
+
+
+def _open(video: Path) -> cv2.VideoCapture:
+    # FFmpeg would print what it thinks of a file, and follow a playlist into the network.
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
+    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
+        raise InputError(f"{video} is damaged or no video: convert it to MP4")
+    return capture
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return
+        yield np.ascontiguousarray(frame[..., ::-1])
+
+
+def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
+    """Write frames, all of one size; raises OSError when not all of them arrived on the disk."""
+    writer, written = None, 0
+    for frame in frames:
+        if writer is None:
+            size = frame.shape[1::-1]
+            writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        written += 1
+    if writer is not None:
+        writer.release()
+        # OpenCV says nothing of a full disk.
+        found = cv2.VideoCapture(str(part), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
+        if found != written:
+            raise OSError(f"{found:g} of {written} frames arrived on the disk")
+
+
+def _write_counts(path: Path, names: Sequence[str], rows: Sequence[tuple]) -> Path:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(names)
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+    return path

@@ -1,0 +1,174 @@
+"""Folders and videos: counts as CSV, pictures and a video, one sentence for what is none."""
+
+import csv
+import importlib.util
+import re
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from crowd.checkpoints import save_checkpoint
+from crowd.counting import count_folder, count_video
+from crowd.errors import InputError
+from crowd.overlays import density_overlay, heads_overlay
+from crowd.photos import Preprocessing
+from gst.models import build_model
+from mgot import test as mgot_test
+from tests.mgot.conftest import write_counter  # noqa: F401 - a fixture
+
+STORED = Preprocessing(min_size=1, max_size=4000)
+
+
+def look(image, name):
+    """The grey value is the count; the picture is turned about to tell it from the photo."""
+    return float(image.mean()), 255 - image
+
+
+def write_photos(folder, greys, size=(64, 48)):
+    folder.mkdir()
+    for number, grey in enumerate(greys):
+        Image.new("RGB", size, (grey,) * 3).save(folder / f"p{number}.png")
+    return folder
+
+
+def write_video(path, greys, size=(64, 48), rate=10):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+    for grey in greys:
+        writer.write(np.full((size[1], size[0], 3), grey, np.uint8))
+    writer.release()
+    return path
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_photo_of_a_folder_is_counted_and_drawn(tmp_path):
+    folder = write_photos(tmp_path / "photos", (10, 200, 90))
+    table = count_folder(folder, tmp_path / "out", look, STORED)
+    found = [(row["name"], float(row["count"])) for row in rows(table)]
+    assert found == [("p0.png", 10), ("p1.png", 200), ("p2.png", 90)]
+    drawn = np.asarray(Image.open(tmp_path / "out/p1_counted.jpg"))
+    assert drawn.shape == (48, 64, 3)
+    assert abs(drawn.mean() - 55) < 2
+
+
+def test_every_frame_of_a_video_is_counted_and_drawn(tmp_path):
+    video = write_video(tmp_path / "street.mp4", (40, 120, 200, 80))
+    table = count_video(video, tmp_path / "out", look, STORED)
+    found = rows(table)
+    assert [row["frame"] for row in found] == ["0", "1", "2", "3"]
+    assert [float(row["seconds"]) for row in found] == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert [float(row["count"]) for row in found] == pytest.approx([40, 120, 200, 80], abs=4)
+    drawn = cv2.VideoCapture(str(tmp_path / "out/street_counted.mp4"))
+    assert drawn.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+    means = [drawn.read()[1].mean() for _ in range(4)]
+    assert means == pytest.approx([215, 135, 55, 175], abs=6)
+    assert not drawn.read()[0]
+
+
+def test_frames_are_brought_to_the_network_s_size(tmp_path):
+    sizes = set()
+
+    def measured(image, name):
+        sizes.add(image.shape)
+        return 0.0, image
+
+    video = write_video(tmp_path / "street.mp4", (40, 120))
+    count_video(video, tmp_path, measured, Preprocessing(min_size=96))
+    assert sizes == {(96, 128, 3)}
+
+
+def test_what_cannot_be_counted_is_one_sentence_and_leaves_nothing(tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.mp4").write_text("no video\n" * 99)
+    (tmp_path / "nothing.mp4").write_bytes(b"")
+    whole = write_video(tmp_path / "whole.mp4", [10] * 20).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    for name in ("none.mp4", "text.mp4", "nothing.mp4", "cut.mp4", "empty"):
+        with pytest.raises(InputError, match=re.escape(name)):
+            count_video(tmp_path / name, out, look, STORED)
+    for name, words in (("none", "none is not a folder"), ("empty", "holds no photos")):
+        with pytest.raises(InputError, match=words):
+            count_folder(tmp_path / name, out, look, STORED)
+    bad = write_photos(tmp_path / "bad", (10, 20))
+    (bad / "p1.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"p1\.png"):
+        count_folder(bad, out, look, STORED)
+    with pytest.raises(InputError, match="choose another --output"):
+        count_folder(bad, bad, look, STORED)
+    assert [path.name for path in out.iterdir()] == ["p0_counted.jpg"]
+
+
+def test_a_full_disk_under_a_video_is_one_sentence(tmp_path, full_disk):
+    video = write_video(tmp_path / "street.mp4", [10] * 20)
+    with full_disk(300), pytest.raises(InputError, match=r"street_counted\.mp4 could not be writ"):
+        count_video(video, tmp_path / "out", look, STORED)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_overlays_show_where_people_are():
+    image = np.full((96, 128, 3), 100, np.uint8)
+    density = np.zeros((12, 16), np.float32)
+    density[9, 12] = 3.0
+    drawn = density_overlay(image, density).astype(int)
+    assert drawn.shape == image.shape
+    lower = np.abs(drawn[48:] - 100).sum(axis=2)
+    assert np.unravel_index(lower.argmax(), lower.shape) == pytest.approx((28, 100), abs=8)
+    assert (drawn[80:, :40] == 100).all()
+    marked = heads_overlay(image, np.array([[90.5, 70.5]]))
+    assert tuple(marked[70, 90]) == (240, 228, 66)
+    assert (image == 100).all()
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (50, 61), (17, 23)])
+def test_a_density_map_of_any_size_fits_its_photo(shape):
+    image = np.full((*shape, 3), 100, np.uint8)
+    for rows_, columns in ((-(-shape[0] // 8), -(-shape[1] // 8)), (shape[0] // 8, shape[1] // 8)):
+        assert density_overlay(image, np.ones((rows_, columns))).shape == image.shape
+
+
+def load_test(root):
+    spec = importlib.util.spec_from_file_location("test_py", root / "test.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_gst_counts_a_photo_a_folder_and_a_video_alike(root, tmp_path, capsys):
+    weights = tmp_path / "weights.pth"
+    save_checkpoint(weights, **build_model("vgg_small", width=1.0).state_dict())
+    folder = write_photos(tmp_path / "photos", (60,), size=(640, 512))
+    write_video(tmp_path / "street.mp4", (60, 60), size=(640, 512))
+    options = ["--save-path", str(weights), "--model-name", "vgg_small", "--device", "cpu"]
+    options += ["--output", str(tmp_path / "out")]
+    main = load_test(root).main
+    main([*options, "--image", str(folder / "p0.png")])
+    alone = float(re.match(r"([\d.]+) people", capsys.readouterr().out)[1])
+    main([*options, "--folder", str(folder)])
+    main([*options, "--video", str(tmp_path / "street.mp4")])
+    (row,) = rows(tmp_path / "out/counts.csv")
+    assert float(row["count"]) == pytest.approx(alone, abs=0.06)
+    counts = [float(row["count"]) for row in rows(tmp_path / "out/street_counts.csv")]
+    assert counts == pytest.approx([alone] * 2, rel=0.05)
+    with pytest.raises(SystemExit):
+        main([*options, "--folder", str(folder), "--video", "x.mp4"])
+    assert "name one of" in capsys.readouterr().err
+
+
+def test_mgot_counts_a_photo_a_folder_and_a_video(write_counter, tmp_path, capsys):  # noqa: F811
+    folder, video = write_photos(tmp_path / "photos", (60,)), tmp_path / "street.mp4"
+    write_video(video, (60, 60))
+    options = ["--save_path", str(write_counter()), "--device", "cpu"]
+    options += ["--output", str(tmp_path / "out")]
+    mgot_test.main([*options, "--image", str(folder / "p0.png")])
+    alone = float(re.match(r"(\d+) people", capsys.readouterr().out)[1])
+    mgot_test.main([*options, "--folder", str(folder)])
+    mgot_test.main([*options, "--video", str(video)])
+    (row,) = rows(tmp_path / "out/counts.csv")
+    assert float(row["count"]) == alone
+    assert len(rows(tmp_path / "out/street_counts.csv")) == 2

@@ -40,8 +40,9 @@ def read_patches(patches, first: int, last: int, name: str) -> np.ndarray:
     """
     block = to_numpy(patches[first:last]).astype(np.float32, copy=False)
     block = np.ascontiguousarray(block.reshape(-1, PATCH_SIDE, PATCH_SIDE))
+    largest = np.maximum(block.max(axis=(1, 2), initial=0), -block.min(axis=(1, 2), initial=0))
     # Written so that NaN, for which every comparison is false, is refused too.
-    within = np.abs(block).max(axis=(1, 2), initial=0) <= LARGEST_VALUE
+    within = largest <= LARGEST_VALUE
     if not within.all():
         raise InputError(
             f"patch {first + int(np.argmin(within))} of {name} holds NaN or values beyond "

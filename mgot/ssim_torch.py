@@ -53,8 +53,11 @@ def global_cost(target, source, device: torch.device) -> np.ndarray:
 def _moments(patches, first: int, last: int, name: str, device: torch.device):
     """Centred patches `[b, 50176]` in float32, means and variances `[b]` in float64."""
     flat = _read(patches, first, last, name, device).flatten(1)
-    variance, mean = torch.var_mean(flat, dim=1, correction=0)
-    return flat - mean[:, None], mean.double(), variance.double()
+    mean = flat.mean(1)
+    centred = flat - mean[:, None]
+    parts = centred.split(GLOBAL_COLUMNS, 1)
+    variance = sum(part.square().sum(1).double() for part in parts) / PATCH_SIDE**2
+    return centred, mean.double(), variance
 
 
 def _inner_products(x: Tensor, y: Tensor) -> Tensor:

@@ -1,0 +1,172 @@
+"""One loss step, forward and backward in the density: GST against optimal transport and others.
+
+    python -m bench ot_loss
+
+Crops of 512 pixels with 50 to 3000 heads; the losses take turns, the median is told. Memory is what
+a step adds to the process at its peak. The share is that of the loss in a whole training step with
+one crop: forward, loss, backward, Adam. DM-Count is measured as trained here, and with the plain
+single-precision iterations of its release, which are the cheapest but lose the mass that is more
+than 32 pixels from every head; GST as trained here, and by whole kernels as the paper writes it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.measure import bench_parser, ratio, time_in_turn, write_record
+from crowd.errors import command
+from gst import build_model
+from gst.dataset import Heads
+from gst.fused_loss import dense_transport_loss, gaussian_transport_loss
+from gst.losses import COMPARED, dm_count
+from gst.losses.gaussian import gaussian_density
+
+CROP, STRIDE = 512, 8
+HEADS = (50, 300, 1000, 3000)
+REPEATS, REPEATS_OF_MODELS = 5, 2
+MODELS = ("vgg_small", "vgg")
+
+
+def plain_potentials(
+    cost: Tensor, rows: Tensor, columns: Tensor, reg: float, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """Sinkhorn's iterations outside the log domain, as DM-Count's release has them."""
+    kernel = torch.exp(cost / -reg)
+    u = torch.full_like(rows, 1 / len(rows))
+    for _ in range(iterations):
+        v = columns / (u @ kernel + 1e-16)
+        u = rows / (kernel @ v + 1e-16)
+    return reg * (u + 1e-16).log(), reg * (v + 1e-16).log()
+
+
+def plain_dm_count(heads: list[Heads], density: Tensor) -> dict[str, Tensor]:
+    """`dm_count_losses` with `plain_potentials`."""
+    careful, dm_count.sinkhorn_potentials = dm_count.sinkhorn_potentials, plain_potentials
+    try:
+        return dm_count.dm_count_losses(heads, density)
+    finally:
+        dm_count.sinkhorn_potentials = careful
+
+
+LOSSES = {
+    "GST": lambda heads, density: {"transport": gaussian_transport_loss(heads, density)},
+    "GST, whole kernels": lambda heads, density: {
+        "transport": dense_transport_loss(heads, density)
+    },
+    "Gaussian": COMPARED["gaussian"],
+    "Bayesian": COMPARED["bayesian"],
+    "DM-Count": COMPARED["dm_count"],
+    "DM-Count, plain": plain_dm_count,
+}
+
+
+def crop_of(count: int, seed: int = 0) -> tuple[list[Heads], Tensor]:
+    """Heads at random and a density that half knows where they are, [1, 1, 64, 64]."""
+    random = torch.Generator().manual_seed(seed)
+    points = CROP * torch.rand(count, 2, generator=random)
+    scales = 4 + 6 * torch.rand(count, 2, generator=random)
+    angles = torch.pi * torch.rand(count, generator=random)
+    shape = (CROP // STRIDE, CROP // STRIDE)
+    guessed = points + 8 * torch.randn(count, 2, generator=random)
+    noise = torch.rand(shape, generator=random)
+    density = gaussian_density(guessed, torch.full((count,), 0.5), shape)
+    density += noise * (0.5 * count / noise.sum())
+    return [Heads(points, scales, angles, torch.ones(count))], density[None, None]
+
+
+def step(loss: Callable, heads: list[Heads], density: Tensor) -> Callable[[], Tensor]:
+    """A program that gives the gradient of a loss in the density."""
+
+    def run() -> Tensor:
+        variable = density.clone().requires_grad_()
+        total = sum(loss(heads, variable).values())
+        return torch.autograd.grad(total, variable)[0]
+
+    return run
+
+
+def model_step(name: str) -> Callable[[], None]:
+    """A training step of one crop whose loss costs next to nothing."""
+    torch.manual_seed(0)
+    model = build_model(name).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-6)
+    photo = torch.rand(1, 3, CROP, CROP)
+
+    def run() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        model(photo).sum().backward()
+        optimizer.step()
+
+    return run
+
+
+def added_memory(program: Callable[[], object]) -> int | None:
+    """Bytes that a run adds to the process's resident memory at its peak (Linux alone)."""
+    if not sys.platform.startswith("linux"):
+        return None
+    gc.collect()
+    # What was freed goes back to the system, or a run could hide in it.
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    program()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def measure(count: int, models: dict[str, float]) -> list[dict]:
+    """Lines of the record with so many heads, a loss each; `models`: seconds of their steps."""
+    heads, density = crop_of(count)
+    programs = [step(loss, heads, density) for loss in LOSSES.values()]
+    timings = time_in_turn(programs, REPEATS)
+    return [
+        {
+            "loss": name,
+            "heads": count,
+            "seconds": timing.median,
+            "times_of_gst": ratio(timing, timings[0]),
+            "peak_bytes": added_memory(program),
+            "share": {
+                model: timing.median / (timing.median + seconds)
+                for model, seconds in models.items()
+            },
+        }
+        for name, timing, program in zip(LOSSES, timings, programs, strict=True)
+    ]
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print a table, write the record."""
+    arguments = bench_parser("ot_loss", __doc__.split("\n", 1)[0]).read(argv)
+    torch.set_num_threads(arguments.threads)
+    models = {
+        name: time_in_turn([model_step(name)], REPEATS_OF_MODELS)[0].median for name in MODELS
+    }
+    lines = [line for count in HEADS for line in measure(count, models)]
+    for name, seconds in models.items():
+        print(f"step of {name} at {CROP} x {CROP} without the loss: {seconds:.3f} s")
+    print(f"{'loss':20}{'heads':>6}{'ms':>9}{'x GST':>8}{'MB':>8}  share of a step: {MODELS}")
+    for line in lines:
+        shares = "  ".join(f"{share:7.2%}" for share in line["share"].values())
+        memory = "–" if line["peak_bytes"] is None else f"{line['peak_bytes'] / 1e6:.1f}"
+        print(
+            f"{line['loss']:20}{line['heads']:6}{1e3 * line['seconds']:9.2f}"
+            f"{line['times_of_gst']:8.1f}{memory:>8}  {shares}"
+        )
+    write_record(arguments.output, crop=CROP, model_seconds=models, lines=lines)
+
+
+if __name__ == "__main__":
+    main()

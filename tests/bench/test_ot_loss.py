@@ -1,0 +1,52 @@
+"""What the benchmark of the losses measures is what it says."""
+
+import sys
+
+import pytest
+import torch
+
+from bench.bench_ot_loss import (
+    LOSSES,
+    added_memory,
+    crop_of,
+    plain_potentials,
+    step,
+)
+from gst.losses.dm_count import log_potentials
+
+
+def test_plain_iterations_agree_where_nothing_underflows():
+    random = torch.Generator().manual_seed(0)
+    cost = 20 * torch.rand(4, 12, generator=random, dtype=torch.float64)
+    rows = torch.full((4,), 0.25, dtype=torch.float64)
+    columns = torch.rand(12, generator=random, dtype=torch.float64)
+    columns /= columns.sum()
+    plans = [
+        torch.exp((f[:, None] + g - cost) / 10)
+        for f, g in (
+            find(cost, rows, columns, 10, 500) for find in (plain_potentials, log_potentials)
+        )
+    ]
+    torch.testing.assert_close(*plans)
+
+
+def test_every_loss_gives_a_gradient_and_leaves_the_density_alone():
+    heads, density = crop_of(20)
+    before = density.clone()
+    assert density.sum().item() == pytest.approx(20, rel=1e-3)
+    slopes = {name: step(loss, heads, density)() for name, loss in LOSSES.items()}
+    assert torch.equal(density, before)
+    for slope in slopes.values():
+        assert slope.shape == density.shape
+        assert slope.isfinite().all()
+        assert slope.abs().sum() > 0
+    torch.testing.assert_close(slopes["GST"], slopes["GST, whole kernels"], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_is_what_a_run_adds_at_its_peak():
+    def run():
+        torch.ones(40_000_000 // 4).sum()
+
+    assert 35e6 < added_memory(run) < 60e6
+    assert added_memory(lambda: None) < 5e6

@@ -35,7 +35,7 @@ def fit_parser(description: str) -> ArgumentParser:
     add("--learning_rate", type=float, default=0.01)
     flat = "stop a photo when its loss is flat, num_epochs at the latest"
     add("--stop_when_flat", action=ActionYesNo(no_prefix="no_"), default=False, help=flat)
-    flat = "difference of the mean render losses of two windows in a row, relative"
+    flat = "relative difference of the mean losses of two windows in a row"
     add("--flat_threshold", type=float, default=Convergence.threshold, help=flat)
     add("--flat_window", type=int, default=Convergence.window, help="iterations of a window")
     add("--bk_num", type=int, default=0, help="background Gaussians; only 0 is implemented")

@@ -31,10 +31,11 @@ def fit(problem: Problem, schedule: Schedule, backend: str, quiet: bool = False)
     for _ in progress(range(schedule.iterations), "fitting", disable=quiet):
         adam.zero_grad()
         loss = render_loss(raw, points, target, problem.fitted_pixels, backend)
-        (loss + SHAPE_WEIGHT * shape_loss(raw)).backward()
+        total = loss + SHAPE_WEIGHT * shape_loss(raw)
+        total.backward()
         adam.step()
         steps += 1
-        if flatness.reached(loss.detach()):
+        if flatness.reached(loss.detach(), total.detach()):
             break
     with torch.no_grad():
         rendering = render_loss(raw, points, target, problem.fitted_pixels, backend).item()

@@ -37,9 +37,10 @@ def fit(problem: Problem, schedule: Schedule, quiet: bool = False) -> Solution:
         change, gradient = render_gradient()
         step_size, root = schedule.lr / (1.0 - BETA1**step), math.sqrt(1.0 - BETA2**step)
         slope = _to_raw(raw, gradient)
-        _add_shape_gradient(raw, slope, RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR)
+        shape = _add_shape_gradient(raw, slope, RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR)
         _adam_step(raw, slope, first_moment, second_moment, step_size, root)
-        if flatness.reached(black + change):
+        rendering = black + change
+        if flatness.reached(rendering, rendering + SHAPE_WEIGHT * shape):
             break
     shape = shape_loss(torch.from_numpy(raw)).item()
     return Solution(raw, black + float(render_gradient()[0]), shape, step)
@@ -77,7 +78,7 @@ def _to_raw(raw, gradient):
 
 @njit(cache=True)
 def _add_shape_gradient(raw, slope, limit, weight, smallest):
-    """Add `weight` times the gradient of `GS2D.parameters.shape_loss` to `slope` [N, 6].
+    """Add `weight` times the gradient of `GS2D.parameters.shape_loss` to `slope`; return the loss.
 
     The constants come as arguments, because compiled code is cached with the globals it saw.
     """
@@ -93,6 +94,7 @@ def _add_shape_gradient(raw, slope, limit, weight, smallest):
         slope[worst, above] += weight / divisor
         if divisor == raw[worst, below]:
             slope[worst, below] -= weight * raw[worst, above] / (divisor * divisor)
+    return worst_ratio - limit
 
 
 @njit(cache=True)

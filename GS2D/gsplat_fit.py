@@ -44,10 +44,12 @@ def fit(
     for step in progress(range(1, schedule.iterations + 1), "fitting", disable=quiet):
         adam.zero_grad()
         rendering = batch.render_losses(raw, tiles)
-        (rendering.sum() + SHAPE_WEIGHT * batch.shape_losses(raw).sum()).backward()
+        losses = rendering + SHAPE_WEIGHT * batch.shape_losses(raw)
+        losses.sum().backward()
         adam.step()
         steps[running] = step
-        for i in np.flatnonzero(flatness.reached(rendering.detach()) & running):
+        flat = flatness.reached(rendering.detach(), losses.detach())
+        for i in np.flatnonzero(flat & running):
             running[i], kept[i] = False, batch.rows(raw.detach(), i).clone()
         if not running.any():
             break

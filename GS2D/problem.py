@@ -27,11 +27,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Convergence:
-    """Stop when the render loss is flat: the means of two windows in a row differ too little.
+    """Stop when the loss is flat: the means of two windows in a row differ too little.
 
     Adam's steps do not shrink, so that the loss of single iterations never comes to rest; the mean
-    over a window does. The shape loss is left out: it is one Gaussian's, and may be rising while
-    all others still grow.
+    over a window does. Render loss and whole loss must both be flat: where thin Gaussians fight the
+    shape loss of one at a time, it falls long after the render has settled; and while both move,
+    their sum may stand still.
 
     Attributes:
         threshold: Difference of the means relative to the earlier one, below which it is flat.
@@ -62,29 +63,33 @@ class Solution:
 
 
 class Flatness:
-    """Watches the render loss of one photo, or of several at once, for `Convergence`."""
+    """Watches the losses of one photo, or of several at once, for `Convergence`."""
 
     def __init__(self, convergence: Convergence | None):
         self._convergence = convergence
         self._previous: np.ndarray | None = None
-        self._sum, self._count = 0.0, 0
+        self._sums, self._count = [0.0, 0.0], 0
 
-    def reached(self, render_loss: float | torch.Tensor) -> np.ndarray | bool:
-        """Take the loss of one more iteration; say whether the window that it ends was flat.
+    def reached(
+        self, render_loss: float | torch.Tensor, loss: float | torch.Tensor
+    ) -> np.ndarray | bool:
+        """Take the losses of one more iteration; say whether the window that it ends was flat.
 
         Args:
             render_loss: One photo's, or a tensor [photos], which is read once a window.
+            loss: The whole loss, of the same shape.
 
         Returns:
             bool, or bool [photos] at the end of a window for a tensor.
         """
         if self._convergence is None:
             return False
-        self._sum, self._count = self._sum + render_loss, self._count + 1
+        self._sums = [self._sums[0] + render_loss, self._sums[1] + loss]
+        self._count += 1
         if self._count < self._convergence.window:
             return False
-        mean = torch.as_tensor(self._sum).detach().cpu().numpy() / self._count
-        before, self._previous, self._sum, self._count = self._previous, mean, 0.0, 0
+        means = np.stack([torch.as_tensor(one).cpu().numpy() for one in self._sums]) / self._count
+        before, self._previous, self._sums, self._count = self._previous, means, [0.0, 0.0], 0
         if before is None:
             return False
-        return np.abs(before - mean) <= self._convergence.threshold * before
+        return (np.abs(before - means) <= self._convergence.threshold * before).all(axis=0)

@@ -238,15 +238,20 @@ def test_wrong_input_is_refused():
 def test_loss_is_flat_when_two_windows_in_a_row_differ_little():
     flatness = Flatness(Convergence(threshold=0.1, window=2))
     losses = [9.0, 7.0, 4.0, 6.0, 2.0, 4.0, 2.8, 2.8, 0.1, 0.1]
-    reached = [bool(flatness.reached(loss)) for loss in losses]
+    reached = [bool(flatness.reached(loss, loss)) for loss in losses]
     # Means 8, 5, 3, 2.8, 0.1: only 3 -> 2.8 is below a tenth.
     assert reached == [False] * 7 + [True] + [False] * 2
     rising = Flatness(Convergence(threshold=0.1, window=1))
-    assert [bool(rising.reached(loss)) for loss in (1.0, 2.0, 2.1)] == [False, False, True]
+    assert [bool(rising.reached(loss, loss)) for loss in (1.0, 2.0, 2.1)] == [False, False, True]
+    # The render has settled, the whole loss has not; then the other way round.
+    for pairs in (((1, 5), (1, 4), (1, 4)), ((3, 5), (2, 5), (2, 5))):
+        both = Flatness(Convergence(threshold=0.1, window=1))
+        assert [bool(both.reached(*pair)) for pair in pairs] == [False, False, True]
     several = Flatness(Convergence(threshold=0.1, window=1))
-    assert several.reached(torch.tensor([1.0, 1.0])) is False
-    np.testing.assert_array_equal(several.reached(torch.tensor([0.5, 0.99])), [False, True])
-    assert not any(Flatness(None).reached(1.0) for _ in range(9))
+    first, second = torch.tensor([1.0, 1.0]), torch.tensor([0.5, 0.99])
+    assert several.reached(first, first) is False
+    np.testing.assert_array_equal(several.reached(second, second), [False, True])
+    assert not any(Flatness(None).reached(1.0, 1.0) for _ in range(9))
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
@@ -273,3 +278,15 @@ def test_converged_fit_finds_what_the_long_one_finds():
     assert 400 <= short.iterations < 2500
     assert short.render_loss == pytest.approx(long.render_loss, rel=0.01)
     assert np.median(np.abs(short.scales / long.scales - 1)) < 0.02
+
+
+def test_a_fit_goes_on_while_only_its_shape_loss_falls():
+    """A black photo, a thin black Gaussian: the render is perfect from the start."""
+    start = np.tile(np.float32([6, 1.5, 0, -20, -20, -20]), (2, 1))
+    points, black = np.array([[20, 20], [30, 30]], np.float32), np.zeros((50, 50, 3), np.float32)
+    problem = Problem(start, points, black, 2500)
+    schedule = Schedule(400, convergence=Convergence(0.01, 20))
+    fast = fused_fit.fit(problem, schedule)
+    agree(fast, autograd_fit.fit(problem, schedule, "reference"))
+    assert 60 < fast.iterations < 400
+    assert fast.shape_loss < 0.1 < shape_loss(torch.from_numpy(start)).item()

@@ -71,10 +71,16 @@ def join(device: str) -> torch.device:
     return chosen
 
 
-def leave() -> None:
-    """Part from the other processes once all of them have come to the end of their work."""
+def wait_for_all() -> None:
+    """Wait until all processes have come this far."""
     if distributed.is_initialized():
         distributed.barrier()
+
+
+def leave() -> None:
+    """Part from the other processes once all of them have come to the end of their work."""
+    wait_for_all()
+    if distributed.is_initialized():
         distributed.destroy_process_group()
 
 

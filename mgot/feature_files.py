@@ -170,7 +170,7 @@ def write_features(
             file, or a model put out values that are not finite.
     """
     path = Path(path)
-    if _is_whole(path, names, recipe):
+    if is_whole(path, names, recipe):
         return 0
     part = path.with_name(path.name + ".part")
     try:
@@ -269,7 +269,8 @@ def _reserve(file: int, offset: int, size: int) -> None:
         os.posix_fallocate(file, offset, size)
 
 
-def _is_whole(path: Path, names: Sequence[str], recipe: str) -> bool:
+def is_whole(path: Path, names: Sequence[str], recipe: str) -> bool:
+    """Whether `path` holds the features of these patches, all of them, made by this recipe."""
     try:
         with h5py.File(path, "r") as file:
             return _fits(file, names, recipe) and int(file["finished"][()]) == len(names)

@@ -4,6 +4,7 @@
 
 Source patches are seen by the source model, target patches by the model retrained on pseudo labels.
 Features keep the order of the patches' names. Run again, the command goes on where it stopped.
+Several GPUs: start it with torchrun, one process a GPU.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from jsonargparse.typing import PositiveInt
 from PIL import Image
 
 from crowd.configuration import ArgumentParser
-from crowd.devices import pick_device
+from crowd.distributed import join, leave
 from crowd.errors import InputError, command
 from crowd.files import require_file, require_folder
 from crowd.images import list_images, open_image
 from crowd.photos import Preprocessing, photo_tensor
 from mgot.arrays import PATCH_SIDE
 from mgot.counter import load_counter
-from mgot.feature_files import write_features
+from mgot.feature_shards import write_shared_features
 from mgot.transfer import add_transfer, fill
 
 RESIZED = 256
@@ -99,7 +100,7 @@ def extract_features(
 
     recipe = json.dumps({**recipe, "bgr": bgr, "newest_patch": newest}, sort_keys=True)
     names = [path.name for path in paths]
-    return len(paths), write_features(output, names, recipe, compute, batch_size)
+    return len(paths), write_shared_features(output, names, recipe, compute, batch_size)
 
 
 def fingerprint(path: str | os.PathLike) -> str:
@@ -127,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
-    device = pick_device(arguments.device)
+    device = join(arguments.device)
     recipe = {"checkpoint": fingerprint(arguments.save_path)}
     counter = load_counter(arguments.save_path, device, arguments.model_name)
     total, computed = extract_features(
@@ -141,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.bgr,
     )
     print(f"{arguments.output}: {total} patches, {computed} of them computed now")
+    leave()
 
 
 if __name__ == "__main__":

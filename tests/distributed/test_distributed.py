@@ -6,11 +6,14 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from crowd.checkpoints import load_checkpoint
 from crowd.runs import read_log
+from mgot import features
+from mgot.feature_files import open_features
 from mgot.index_lists import write_selection
 from tests.distributed import steps
 
@@ -140,3 +143,18 @@ def test_a_batch_is_shared_without_loss(monkeypatch):
         assert sorted(joined) == sorted(batch)
     assert [len(batch) for batch in whole] == [4, 4, 2]
     assert [share[2][0][2] for share in shares] == [True, True, False]
+
+
+def test_shared_features_are_those_of_one_process(write_fidt_set, write_counter, succeed, tmp_path):
+    patches = write_fidt_set(train=(1,) * 7, val=(), test=(), size=(256, 256)) / "train"
+    words = ["--patches", patches, "--save_path", write_counter(), "--device", "cpu"]
+    words += ["--batch_size", "2", "--output"]
+    features.main([*map(str, words), str(tmp_path / "one.h5")])
+    printed = succeed("-m", "mgot.features", *words, tmp_path / "two.h5")
+    assert "7 patches, 7 of them computed now" in printed
+    with open_features(tmp_path / "one.h5") as one, open_features(tmp_path / "two.h5") as two:
+        assert one.names == two.names
+        first, second = one.read(range(7)), two.read(range(7))
+        np.testing.assert_array_equal(first, second)
+        assert first.std() > 0
+    assert not list(tmp_path.glob("two.*-of-*"))

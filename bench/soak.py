@@ -47,12 +47,12 @@ TINY = '\'{"widths": [16, 8], "hidden": 4}\''
 DIFFERENT = ("environment.json", "tensorboard", "synthetic_a", "synthetic_b")
 
 
-def draw_sets(folder: Path, images: int) -> None:
+def draw_sets(folder: Path, images: int, domains: str = "ab") -> None:
     """Draw the two data sets and write the transfer's file, before anything is killed."""
     write_text(folder / "soak.yml", TRANSFER)
-    for domain in "ab":
+    for domain in domains:
         words = f"-m crowd.synthetic --root data/synthetic_{domain} --layout sht --seed 1"
-        run(folder, f"{words} --images {images} --domain {domain}", check=True)
+        run(folder, f"{words} --images {images} --domain {domain}")
 
 
 def stages(epochs: int) -> dict[str, str]:
@@ -109,12 +109,12 @@ def start(folder: Path, words: str) -> subprocess.Popen:
     )
 
 
-def run(folder: Path, words: str, check: bool) -> float:
+def run(folder: Path, words: str) -> float:
     """Run one stage to its end and return how long it took, s; raises `InputError` if it fails."""
     started = time.monotonic()
     process = start(folder, words)
     printed, _ = process.communicate()
-    if check and process.returncode:
+    if process.returncode:
         raise InputError(f"'{words}' in {folder} ended with {process.returncode}: {printed}")
     return time.monotonic() - started
 
@@ -150,7 +150,7 @@ def _wait_for_workers(process: subprocess.Popen) -> None:
 
 def startup() -> float:
     """How long a stage takes before it does anything, s."""
-    return run(ROOT, "train_gs.py --help", check=True)
+    return run(ROOT, "train_gs.py --help")
 
 
 def killed_pass(
@@ -178,7 +178,7 @@ def killed_pass(
             if not kill(folder, words, after, alone=chance.random() < 0.5):
                 break
             kills[name] += 1
-        run(folder, words, check=True)
+        run(folder, words)
     return kills
 
 
@@ -230,7 +230,7 @@ def soak(folder: Path, kills: int, seed: int, images: int = 24, epochs: int = 6)
     chance, commands, idle = random.Random(seed), stages(epochs), startup()
     draw_sets(folder / "whole", images)
     took = {
-        name: run(folder / "whole", words, check=True)
+        name: run(folder / "whole", words)
         for name, words in progress(commands.items(), "undisturbed", "stage")
     }
     total, passes, files = Counter(), 0, 0

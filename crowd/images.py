@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import warnings
 from collections.abc import Iterator
@@ -130,5 +131,9 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 95) -
     image = np.asarray(image)
     if image.dtype != np.uint8:
         image = (image * 255.0).round().clip(0, 255).astype(np.uint8)
+    # Into memory first: on a disk that fills meanwhile Pillow leaves half a JPEG, and says nothing.
+    content = io.BytesIO()
+    kind = Image.registered_extensions()[Path(path).suffix.lower()]
+    Image.fromarray(image).save(content, kind, quality=quality)
     with atomic_path(path) as part:
-        Image.fromarray(image).save(part, quality=quality)
+        part.write_bytes(content.getbuffer())

@@ -66,8 +66,7 @@ def train_one_epoch(
     Args:
         model: put into training mode.
         batches: each with the names of its photos.
-        losses_of: runs the model on a batch and returns its losses by name, scalars whose sum is
-            minimised.
+        losses_of: runs the model on a batch; its losses by name, scalars whose sum is minimised.
         optimizer: of the model's parameters.
         epoch: for the progress bar and messages.
         average: moving average of the weights, updated after every step.
@@ -80,8 +79,7 @@ def train_one_epoch(
         The losses by name, means over photos.
 
     Raises:
-        InputError: a loss or gradient is not finite; names the photos, and the weights are not
-            stepped.
+        InputError: a loss or gradient is not finite; names the photos, before any step.
     """
     model.train()
     sums: dict[str, float] = defaultdict(float)
@@ -91,10 +89,9 @@ def train_one_epoch(
         losses = losses_of(batch)
         loss = torch.stack(list(losses.values())).sum()
         values = {name: value.item() for name, value in losses.items()}
-        own = len(batch.names)
         # A batch that does not count costs nothing, however its losses are put together.
-        weight = float(own > 0) if summed else own
-        *costs, count = total([*(value * weight for value in values.values()), own])
+        weight = float(len(batch.names) > 0) if summed else len(batch.names)
+        *costs, count = total([*(value * weight for value in values.values()), len(batch.names)])
         if not all_finite(values.values()):
             stop(batch, epoch, values, folder, check)
         if not all_finite(costs):

@@ -89,8 +89,7 @@ def whole_json(folder: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> None:
-    table = b"b.jpg" in path.read_bytes()
-    read_table(path) if table else read_nwpu_json(path)
+    (read_table if b"b.jpg" in path.read_bytes() else read_nwpu_json)(path)
 
 
 def whole_csv(folder: Path) -> list[Path]:
@@ -235,9 +234,7 @@ def read_checkpoint(path: Path) -> None:
 
 def whole_yaml(folder: Path) -> list[Path]:
     training = "data_dir: set\nmodel_name: vgg\nepochs: 3\nlr: 1e-4\nuse_background: true\n"
-    fit = (
-        "root_path: set\ndownsample_ratio: 1\nnum_epochs: 40\nuse_bk_mask: True\ndisplay_loss: x\n"
-    )
+    fit = "root_path: set\ndownsample_ratio: 1\nnum_epochs: 40\ndisplay_loss: x\n"
     made = "min_size: 512\nmax_size: 2048\ninterpolation: bilinear\n"
     training += "model_options: {dropout: 0.5}\n"
     return written(folder, ".yml", training, fit, made)
@@ -256,19 +253,18 @@ def read_yaml(path: Path) -> None:
         build_parser().read(["--config", str(path), "--data-dir", "set"])
 
 
-def whole_photos(folder: Path, suffix: str, modes: tuple[str, ...], **options) -> list[Path]:
+def whole_photos(folder: Path, suffix: str, modes: tuple[str, ...]) -> list[Path]:
     y, x = np.mgrid[:48, :64]
     pixels = np.stack([x * 4, y * 5, 128 + 0 * x], axis=2).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
-    paths = []
-    for mode in modes:
-        paths.append(folder / f"whole_{mode.replace(';', '')}{suffix}")
+    paths = {mode: folder / f"whole_{mode.replace(';', '')}{suffix}" for mode in modes}
+    for mode, path in paths.items():
         if mode == "I;16":
-            cv2.imwrite(str(paths[-1]), pixels[:, :, 0].astype(np.uint16) * 256)
+            cv2.imwrite(str(path), pixels[:, :, 0].astype(np.uint16) * 256)
         else:
-            Image.fromarray(pixels).convert(mode).save(paths[-1], exif=exif, **options)
-    return paths
+            Image.fromarray(pixels).convert(mode).save(path, exif=exif)
+    return list(paths.values())
 
 
 def read_photo(path: Path) -> None:
@@ -277,8 +273,8 @@ def read_photo(path: Path) -> None:
     read_upright(path)
 
 
-def photos(suffix: str, *modes: str, **options) -> Target:
-    return Target(suffix, lambda folder: whole_photos(folder, suffix, modes, **options), read_photo)
+def photos(suffix: str, *modes: str) -> Target:
+    return Target(suffix, lambda folder: whole_photos(folder, suffix, modes), read_photo)
 
 
 TARGETS = {

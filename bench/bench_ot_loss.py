@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bench.measure import bench_parser, ratio, time_in_turn, write_record
 from crowd.errors import command
+from crowd.progress import progress
 from gst import build_model
 from gst.dataset import Heads
 from gst.fused_loss import dense_transport_loss, gaussian_transport_loss
@@ -30,7 +31,7 @@ from gst.losses.gaussian import gaussian_density
 
 CROP, STRIDE = 512, 8
 HEADS = (50, 300, 1000, 3000)
-REPEATS, REPEATS_OF_MODELS = 5, 2
+REPEATS, REPEATS_OF_MODELS = 3, 2
 MODELS = ("vgg_small", "vgg")
 
 
@@ -154,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     models = {
         name: time_in_turn([model_step(name)], REPEATS_OF_MODELS)[0].median for name in MODELS
     }
-    lines = [line for count in HEADS for line in measure(count, models)]
+    lines = [line for count in progress(HEADS, "heads") for line in measure(count, models)]
     for name, seconds in models.items():
         print(f"step of {name} at {CROP} x {CROP} without the loss: {seconds:.3f} s")
     print(f"{'loss':20}{'heads':>6}{'ms':>9}{'x GST':>8}{'MB':>8}  share of a step: {MODELS}")

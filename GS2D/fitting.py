@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from crowd.errors import InputError
 from GS2D import autograd_fit, fused_fit, gsplat_fit
+from GS2D.gsplat_backend import why_unusable
 from GS2D.parameters import activate, fitted_pixels, initial_parameters, neighbour_distances
 from GS2D.problem import Convergence, Problem, Schedule, Solution
 from GS2D.rasterizer import choose_backend
@@ -77,6 +79,7 @@ def fit_gaussians(
 
     Raises:
         ValueError: `image` or `points` has another shape, or holds values that are not finite.
+        InputError: backend "gsplat" cannot be used on this machine.
     """
     schedule = Schedule(iterations, lr, convergence)
     return fit_side_by_side([(image, points)], schedule, backend, seed, background_mask, quiet)[0]
@@ -97,6 +100,8 @@ def fit_side_by_side(
     backend = choose_backend(backend, on_cuda=torch.cuda.is_available())
     problems = [_pose(*photo, seed, background_mask) for photo in photos if len(photo[1])]
     if backend == "gsplat":
+        if (reason := why_unusable()) is not None:
+            raise InputError(reason)
         solutions = gsplat_fit.fit(problems, schedule, torch.device("cuda"), quiet)
     elif backend == "cpu":
         solutions = [fused_fit.fit(problem, schedule, quiet) for problem in problems]

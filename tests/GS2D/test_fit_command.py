@@ -8,11 +8,12 @@ import time
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from crowd.images import write_image
-from GS2D import jobs
+from GS2D import jobs, workers
 from GS2D.process_gaussians import main as process
 from GS2D.store import Report, backup_path, gaussians_path, read_gaussians, write_gaussians
 
@@ -291,6 +292,27 @@ def test_bad_input_is_one_sentence(fit, photos, capsys, break_input, message):
 def test_bad_arguments_are_one_sentence(fit, photos, capsys, options, message):
     assert message in refusal(fit, capsys, *options)
     assert not (photos[0].parent / "gs_params").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a machine with CUDA")
+def test_a_gpu_that_is_not_there_is_one_sentence(fit, photos, capsys):
+    assert "'gsplat' needs CUDA" in refusal(fit, capsys, "--backend", "gsplat")
+
+
+def test_photos_of_a_group_are_fitted_side_by_side(fit, photos, capsys, monkeypatch):
+    """With a GPU --workers says how many; here the CPU takes its place."""
+    groups, real = [], workers.fit_together
+
+    def together(group, *settings, **how):
+        groups.append(group)
+        return real(group, *settings, **how)
+
+    monkeypatch.setattr(workers, "choose_backend", lambda *_: "gsplat")
+    monkeypatch.setattr(workers, "fit_together", together)
+    fit("--workers", 3)
+    assert [len(group) for group in groups] == [3, 1]
+    assert {photo for group in groups for photo in group} == set(photos)
+    assert "4 photos fitted" in capsys.readouterr().out
 
 
 def test_a_fit_that_diverges_writes_nothing(fit, photos, capsys, monkeypatch):

@@ -2,8 +2,8 @@
 
 scipy's reader of MATLAB files is C code that a few flipped bits make write outside its memory, and
 version 7.3 is HDF5, a C library too. One child serves all files of its parent: starting it costs
-half a second once, a file then a fraction of a millisecond more than reading it here. It ends with
-its parent. Values come back as bytes of a plain array, so nothing that the child says is executed.
+about a second once, a file then a millisecond or a few more than reading it here. It ends with its
+parent. Values come back as bytes of a plain array, so nothing that the child says is executed.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ LANES = TILE * TILE
 CUT_OFF = 25.0
 
 _LANES = np.uint64(LANES)
+_PY, _LARGEST, _NEAREST, _SIZE, _TOTAL = (np.uint64(part * LANES) for part in range(1, 6))
 _HALF, _ONE, _TWO, _ZERO = (np.float32(value) for value in (0.5, 1.0, 2.0, 0.0))
 _OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -32,11 +33,12 @@ _LEAST = np.float32(-80.0)
 @njit(inline="always")
 def _exp(x):
     """e^x for x <= 0; below -80 it stays at e^-80."""
-    x = max(x, _LEAST)
-    k = np.floor(x * _LOG2_E + _HALF)
+    x = x if x > _LEAST else _LEAST
+    power = np.int32(x * _LOG2_E - _HALF)  # cut off towards 0: to the nearest
+    k = np.float32(power)
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
     p = _ONE + r * (_ONE + r * (_HALF + r * (_E3 + r * (_E4 + r * (_E5 + r * _E6)))))
-    return p * np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return p * np.int32((power + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
 @njit(**_OPTIONS)
@@ -136,37 +138,42 @@ def _candidates(gaussians, down, across, stride, background):
 def _fill_shares(gaussians, ids, background, scratch, shares, rest):
     """Write e^(likelihood - largest) of each Gaussian, the background's, and 1 / their sum."""
     x, y, xx, xy, yy, log_determinant, _ = gaussians
-    px, py, largest, nearest, nearest_size, total = scratch
+    # One flat array: the compiler sees that its parts, 64 lanes each, do not overlap.
+    flat = scratch.reshape(6 * LANES)
     for lane in range(_LANES):
-        largest[lane] = nearest[lane] = np.float32(-3e38)
-        nearest_size[lane] = _ZERO
+        flat[_LARGEST + lane] = flat[_NEAREST + lane] = np.float32(-3e38)
+        flat[_SIZE + lane] = _ZERO
     for k in range(len(ids)):
         n = ids[k]
         gx, gy, gxx, gxy, gyy, size = x[n], y[n], xx[n], xy[n], yy[n], log_determinant[n]
         half_size = _HALF * size
         row = shares[k * LANES : (k + 1) * LANES]
         for lane in range(_LANES):
-            dx, dy = px[lane] - gx, py[lane] - gy
+            dx, dy = flat[lane] - gx, flat[_PY + lane] - gy
             z = gxx * dx * dx + (gxy * dx + gyy * dy) * dy
-            row[lane] = z - half_size
-            largest[lane] = max(largest[lane], z - half_size)
-            nearest_size[lane] = size if z > nearest[lane] else nearest_size[lane]
-            nearest[lane] = max(nearest[lane], z)
+            likelihood, largest = z - half_size, flat[_LARGEST + lane]
+            nearest, nearest_size = flat[_NEAREST + lane], flat[_SIZE + lane]
+            row[lane] = likelihood
+            flat[_LARGEST + lane] = likelihood if likelihood > largest else largest
+            flat[_SIZE + lane] = size if z > nearest else nearest_size
+            flat[_NEAREST + lane] = z if z > nearest else nearest
     behind, scale = rest
     base = np.float32(max(background, -3e38))
     for lane in range(_LANES):
-        likelihood = base - nearest[lane] - nearest_size[lane]
-        largest[lane] = max(largest[lane], likelihood)
-        behind[lane] = _exp(likelihood - largest[lane])
-        total[lane] = behind[lane]
+        likelihood = base - flat[_NEAREST + lane] - flat[_SIZE + lane]
+        largest = max(flat[_LARGEST + lane], likelihood)
+        share = _exp(likelihood - largest)
+        flat[_LARGEST + lane] = largest
+        flat[_TOTAL + lane] = share
+        behind[lane] = share
     for k in range(len(ids)):
         row = shares[k * LANES : (k + 1) * LANES]
         for lane in range(_LANES):
-            share = _exp(row[lane] - largest[lane])
+            share = _exp(row[lane] - flat[_LARGEST + lane])
             row[lane] = share
-            total[lane] += share
+            flat[_TOTAL + lane] += share
     for lane in range(_LANES):
-        scale[lane] = _ONE / total[lane]
+        scale[lane] = _ONE / flat[_TOTAL + lane]
 
 
 @njit(fastmath=_FAST, **_OPTIONS)

@@ -9,7 +9,7 @@ from crowd.errors import InputError
 from mgot.localization import main, score
 from mgot.point_files import ANNOTATED, PREDICTED, read_points_file, write_points_file
 
-FIDT_POINTS = Path("/work/shared/data/fidt_points")
+FIDT_POINTS = Path(__file__).parents[2] / "data" / "fidt_points"
 ANNOTATION = "1 2 10 10 4 8 1 50 50 4 8 1\n2 0\n7 1 5.5 -3 2 4 0\n"
 PREDICTION = "7 1 5.5 -3\n1 3 13 10 50 57 90 90\n\n2 0\n"
 

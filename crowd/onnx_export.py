@@ -78,7 +78,7 @@ def _trace(counter: Counter, size: tuple[int, int], output: str, any_size: bool)
             input_names=[INPUT],
             output_names=[output],
             dynamic_axes=axes if any_size else None,
-            # The exporter to come takes ten times as long, and fails at graph attention.
+            # The exporter to come took 2 to 33 times as long, and fails at graph attention.
             dynamo=False,
         )
     model = onnx.load_model_from_string(buffer.getvalue())

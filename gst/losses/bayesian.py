@@ -18,8 +18,8 @@ def bayesian_posterior(points: Tensor, shape: tuple[int, int]) -> Tensor:
     A head's likelihood is a Gaussian of 8 pixels. The background stands, at every cell, at the
     distance d_bg with d_bg² = (1.0 · short side)² / d_min, where d_min is the squared distance to
     the nearest head: the nearer a head, the farther the background, which takes over from about
-    √(short side) pixels on. So the release that has the ratio 1.0; the paper, and a later version,
-    have d_bg = ratio · short side − √d_min, for which the paper's ratio is 0.15.
+    √(short side) pixels on. So the release that has the ratio 1.0; the other published form is
+    d_bg = ratio · short side − √d_min, for which the paper's ratio is 0.15.
 
     Args:
         points: heads x, y `[n, 2]`, n ≥ 1, pixels of the crop.

@@ -51,7 +51,7 @@ def mgot_stages(folder: Path) -> list[str]:
     work, target = runs / "mgot_synthetic", data / "synthetic_b_fidt"
     where = f"--config {TRANSFER} --data_root {data} --runs_root {runs}"
     daot = f"--selected_result {work}/daot.npy --corresponding_weight {work}/daot_weight.npy"
-    synthetic = "-m crowd.synthetic --layout sht --images 40 --seed 1"
+    synthetic = "-m crowd.synthetic --layout sht --images 60 --seed 1"
     per_domain = [
         f"{stage} {where} --domain {domain}"
         for domain in ("source", "target")
@@ -61,18 +61,20 @@ def mgot_stages(folder: Path) -> list[str]:
         f"{synthetic} --domain a --root {data}/synthetic_a",
         f"{synthetic} --domain b --root {data}/synthetic_b",
         *(f"-m mgot.fidt {where} --domain {domain}" for domain in ("source", "target")),
-        f"-m mgot.train_baseline {where} --domain source --epochs 60 --lr 1e-3 {SCHEDULE}",
+        # Earlier the network finds no heads, which few photos may take for the least error.
+        f"-m mgot.train_baseline {where} --domain source --epochs 80 --lr 1e-3 {SCHEDULE} "
+        "--validate_from 40",
         _test(runs / "mgot_synthetic_a/best.pth", target, runs / MGOT_ROWS["source only"]),
         f"-m mgot.pseudo_label {where}",
-        f"-m mgot.train_baseline {where} --domain target --epochs 30 --lr 1e-4 {SCHEDULE}",
+        f"-m mgot.train_baseline {where} --domain target --epochs 40 --lr 1e-4 {SCHEDULE}",
         _test(work / "retrained/best.pth", target, runs / MGOT_ROWS["pseudo label"]),
         *per_domain,
         f"k_means_ot_weight.py {where} --alignment daot {daot}",
-        f"train_baseline_weight.py {where} {daot} --save_dir {work}/daot --epochs 15 --lr 1e-4 "
+        f"train_baseline_weight.py {where} {daot} --save_dir {work}/daot --epochs 12 --lr 3e-5 "
         f"{SCHEDULE}",
         _test(work / "daot/last.pth", target, runs / MGOT_ROWS["DAOT"]),
         f"k_means_ot_weight.py {where}",
-        f"train_baseline_weight.py {where} --epochs 15 --lr 1e-4 {SCHEDULE}",
+        f"train_baseline_weight.py {where} --epochs 12 --lr 3e-5 {SCHEDULE}",
         _test(work / "finetuned/last.pth", target, runs / MGOT_ROWS["MGOT"]) + " --visual",
     ]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from bench.measure import RESULTS, time_runs
 from crowd.configuration import ArgumentParser
@@ -70,9 +71,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         slope = np.polyfit(np.log(sizes), np.log(seconds), 1)
         axis.loglog(sizes, np.exp(np.polyval(slope, np.log(sizes))), color=PALETTE[4], lw=1)
         axis.loglog(sizes, seconds, "o", color=PALETTE[5])
-        axis.set_title(f"{cost['title']}\nseconds ~ size^{cost['exponent']:.2f}", fontsize=10)
+        axis.set_title(f"{cost['title']}\nseconds ~ size^{cost['exponent']:.2f}", fontsize=9)
         axis.set_xlabel(cost["size"], fontsize=9)
-        axis.tick_params(labelsize=8)
+        axis.tick_params(labelsize=8, which="both")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3, which="both")
     for axis in list(panels):
         axis.set_axis_off()

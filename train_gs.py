@@ -41,14 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     val = CountedPhotos(arguments.data_dir, "val", preprocessing)
     # Every process that reads photos keeps its own.
     cache_gib = arguments.cache_gib / max(arguments.workers, 1)
-    crops = CrowdCrops(
-        arguments.data_dir,
-        arguments.crop_size,
-        arguments.seed,
-        preprocessing,
-        cache_gib,
-        fitted=arguments.loss == TRANSPORT,
-    )
+    which = (arguments.data_dir, arguments.crop_size, arguments.seed, preprocessing, cache_gib)
+    crops = CrowdCrops(*which, fitted=arguments.loss == TRANSPORT)
     batches = crop_batches(crops, arguments.batch_size, arguments.workers, pin_memory=on_gpu)
     photos = photo_loader(val, arguments.workers)
 

@@ -18,7 +18,7 @@ from crowd.evaluation import errors_of
 from crowd.loading import CountedPhotos, photo_loader, seed_epoch
 from crowd.runs import Run
 from crowd.training import Training, open_folder, validates
-from gst.arguments import KERNEL, build_parser, read_arguments
+from gst.arguments import build_parser, loss_options, read_arguments
 from gst.dataset import CrowdCrops, crop_batches
 from gst.engine import train_one_epoch
 from gst.evaluation import evaluate
@@ -61,7 +61,6 @@ def main(argv: list[str] | None = None) -> None:
     if resume:
         training.resume(folder)
 
-    options = {name: arguments[name] for name in ("loss", *KERNEL)}
     amp = can_mix(device, arguments.precision)
     trained = parallel(training.model)
     run = Run(folder, save_arguments(arguments), training.epoch)
@@ -72,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         figures = train_one_epoch(
             *(trained, batches, training.optimizer, device, epoch),
             *(training.average, amp, folder),
-            **options,
+            **loss_options(arguments),
         )
         figures["lr"] = training.scheduler.get_last_lr()[0]
         if validates(epoch, arguments.epochs, arguments.validate_from, arguments.validate_every):

@@ -13,12 +13,14 @@ from crowd.configuration import ArgumentParser
 from crowd.engine import PRECISIONS
 from crowd.errors import InputError
 from gst.kernel import transport_kernel
-from gst.losses import COMPARED, TRANSPORT
+from gst.losses import COMPARED, DM_COUNT, OT_WEIGHT, TRANSPORT
 from gst.models import MODELS
 
 CONFIGS = Path(__file__).parent / "configs"
 DATASETS = ("qnrf", "jhu", "nwpu", "sha", "shb", "brt", "ucf_cc_50", "synthetic")
 KERNEL = ("background_ratio", "cut_off", "post_min", "post_max", "scale_ratio", "use_background")
+# What each loss takes from the arguments.
+OPTIONS = {TRANSPORT: KERNEL, DM_COUNT: ("ot_weight",)}
 
 
 def preset(arguments: dict) -> Path | None:
@@ -56,8 +58,7 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
     for name in arguments.model_options:
         if name not in known:
             raise InputError(f"{arguments.model_name} has no option '{name}'; known: {known}")
-    if arguments.loss != TRANSPORT:
-        _refuse_kernel(arguments)
+    _refuse_other_options(arguments)
     method = "gst" if arguments.loss == TRANSPORT else arguments.loss
     arguments.save_dir = arguments.save_dir or (
         f"runs/{method}_{arguments.dataset or Path(arguments.data_dir).name}_{arguments.model_name}"
@@ -65,19 +66,29 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
     return arguments
 
 
-def _refuse_kernel(arguments: Namespace) -> None:
-    defaults = inspect.signature(transport_kernel).parameters
-    for name in KERNEL:
-        if arguments[name] != defaults[name].default:
-            raise InputError(
-                f"--{name.replace('_', '-')} is of the transport kernel, which --loss "
-                f"{arguments.loss} does without: leave it out"
-            )
+def loss_options(arguments: Namespace) -> dict:
+    """Return the loss and its options, as `gst.engine.batch_losses` takes them."""
+    names = OPTIONS.get(arguments.loss, ())
+    return {"loss": arguments.loss, **{name: arguments[name] for name in names}}
+
+
+def _refuse_other_options(arguments: Namespace) -> None:
+    """Raise `InputError` for an option of another loss than the chosen one."""
+    kernel = {name: inspect.signature(transport_kernel).parameters[name].default for name in KERNEL}
+    defaults = {TRANSPORT: kernel, DM_COUNT: {"ot_weight": OT_WEIGHT}}
+    for loss, options in defaults.items():
+        for name, default in options.items():
+            if loss != arguments.loss and arguments[name] != default:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is an option of --loss {loss}, not of --loss "
+                    f"{arguments.loss}: leave it out"
+                )
 
 
 def _add_training(group) -> None:
     add = group.add_argument
     add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")
+    add("--ot-weight", type=NonNegativeFloat, default=OT_WEIGHT, help="of transport in dm_count")
     add("--seed", type=NonNegativeInt, default=4073, help="of weights, crops and dropout")
     add("--crop-size", type=PositiveInt, default=512, help="side of a training crop, px")
     add("--epochs", type=PositiveInt, default=1200)

@@ -33,8 +33,8 @@ def batch_losses(
 
     `loss` is GST's `transport` or one of `gst.losses.COMPARED`, which say what their terms are;
     `attention_variance` is added for models with attention.
-    `options` are those of `gst.kernel.transport_kernel`; with `amp` the model runs in bfloat16,
-    the losses are always float32.
+    `options` are those of the loss (`gst.kernel.transport_kernel`'s for `transport`); with `amp`
+    the model runs in bfloat16, the losses are always float32.
     """
     images = to_device(batch.images, device)
     with mixed_precision(amp, device):
@@ -46,7 +46,7 @@ def batch_losses(
         losses = {"transport": gaussian_transport_loss(batch.heads, density.float(), **options)}
     else:
         heads = [Heads(*(array.to(device) for array in one)) for one in batch.heads]
-        losses = COMPARED[loss](heads, density.float())
+        losses = COMPARED[loss](heads, density.float(), **options)
     if attention:
         losses["attention_variance"] = ATTENTION_WEIGHT * attention_variance(attention)
     return losses
@@ -74,7 +74,7 @@ def train_one_epoch(
         average: moving average of the weights, updated after every step.
         amp: run the model in bfloat16.
         folder: of the run, which keeps the batch whose loss or gradient is not finite.
-        **options: of `batch_losses`: the loss, and the transport kernel's.
+        **options: of `batch_losses`: the loss, and its options.
 
     Raises:
         InputError: a loss or gradient is not finite; names the photos, and the weights are not

@@ -14,7 +14,9 @@ SMALLEST = 1e-12  # share of a cell, so that its logarithm exists
 LARGEST_LOG = 100.0  # of the factors between two steps in the log domain
 
 
-def dm_count_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
+def dm_count_losses(
+    heads: list, density: Tensor, ot_weight: float = OT_WEIGHT
+) -> dict[str, Tensor]:
     """`count` + 0.1 `ot` + 0.01 `tv`, weighted, means over the batch.
 
     Per crop with N = Σ t: count = |ΣD − N|; ot = entropic transport of D/ΣD to the heads' t/N by
@@ -27,7 +29,7 @@ def dm_count_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
     count, transport, variation = (
         torch.stack(column).mean() for column in zip(*terms, strict=True)
     )
-    return {"count": count, "ot": OT_WEIGHT * transport, "tv": TV_WEIGHT * variation}
+    return {"count": count, "ot": ot_weight * transport, "tv": TV_WEIGHT * variation}
 
 
 def _crop_terms(heads, density: Tensor) -> tuple[Tensor, Tensor, Tensor]:

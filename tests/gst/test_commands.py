@@ -12,7 +12,7 @@ from torch import nn
 from crowd.checkpoints import load_checkpoint, save_checkpoint
 from crowd.errors import InputError
 from crowd.runs import read_log
-from gst.arguments import CONFIGS, DATASETS, build_parser, read_arguments
+from gst.arguments import CONFIGS, DATASETS, build_parser, loss_options, read_arguments
 from gst.models import build_model
 
 SCRIPTS = (
@@ -280,3 +280,12 @@ def test_options_of_the_kernel_are_refused_where_there_is_none():
         read_arguments(build_parser(), [*argv, "--cut-off", "2"])
     with pytest.raises(InputError, match="--use-background"):
         read_arguments(build_parser(), [*argv, "--no-use-background"])
+
+
+def test_the_weight_of_transport_is_an_option_of_dm_count_alone():
+    argv = ["--data-dir", "d", "--ot-weight", "0.5", "--loss"]
+    chosen = read_arguments(build_parser(), [*argv, "dm_count"])
+    assert loss_options(chosen) == {"loss": "dm_count", "ot_weight": 0.5}
+    for loss in ("transport", "gaussian"):
+        with pytest.raises(InputError, match=rf"--ot-weight .*--loss {loss}"):
+            read_arguments(build_parser(), [*argv, loss])

@@ -192,6 +192,13 @@ def test_the_gradient_of_the_transport_is_that_of_the_entropic_optimum():
     assert (variable.grad @ direction).item() == pytest.approx(slope.item(), rel=1e-5)
 
 
+def test_the_weight_of_transport_scales_the_transport_alone():
+    given = [heads_of(5)], density_of()
+    published, light = COMPARED["dm_count"](*given), COMPARED["dm_count"](*given, ot_weight=0.01)
+    assert light.pop("ot") == pytest.approx(published.pop("ot").item() / 10)
+    assert light == published
+
+
 def test_heads_are_in_their_cells_and_those_outside_in_the_nearest():
     points = torch.tensor([[0.0, 0.0], [63.9, 47.9], [17.0, 9.0], [-30.0, 20.0], [90.0, 99.0]])
     assert nearest_cells(points, SHAPE).tolist() == [0, 47, 10, 16, 47]

@@ -58,9 +58,10 @@ def stages_of(row: Row) -> list[str]:
 
 def require_data(row: Row) -> None:
     """Raise `InputError` saying what to download and where to put it."""
-    for path, remedy in row.table.data.items():
+    for path, remedy in (row.table.data | row.data).items():
         if not Path(path).exists():
-            raise InputError(f"{row.table.name} needs {path}, which is not here: {remedy}")
+            name = f"{row.table.name}/{row.name}"
+            raise InputError(f"{name} needs {path}, which is not here: {remedy}")
 
 
 def work_folder(row: Row, repeat: int) -> Path:

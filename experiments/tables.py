@@ -69,6 +69,7 @@ class Row:
         result: folder of `metrics.json` and `predictions.csv`.
         stages: commands, in order.
         after: rows of the table whose stages come first.
+        data: what the row needs beside the table's data sets, in the same form.
         also: further small files to keep, name in the record -> file.
         paper: figures of the paper, heading -> value, with their `source`.
         repeats: where they differ from the table's.
@@ -83,6 +84,7 @@ class Row:
     stages: list[str] = dataclasses.field(default_factory=list)
     run: str = ""
     after: list[str] = dataclasses.field(default_factory=list)
+    data: dict[str, str] = dataclasses.field(default_factory=dict)
     also: dict[str, str] = dataclasses.field(default_factory=dict)
     paper: dict[str, float | str] = dataclasses.field(default_factory=dict)
     repeats: list[int] | None = None

@@ -132,6 +132,17 @@ def test_missing_data_is_named_with_its_remedy(table, capsys):
     assert "from the moon" in capsys.readouterr().out
 
 
+def test_a_row_may_need_data_of_its_own(table, capsys):
+    table(second={"data": {"data/sun": "fly there by night"}})
+    main(["run", "toy/first"])
+    with pytest.raises(SystemExit):
+        main(["run", "toy/second"])
+    assert re.search(r"toy/second needs data/sun.*by night", capsys.readouterr().err)
+    Path("data/sun").mkdir(parents=True)
+    main(["run", "toy/second"])
+    assert Path("results/toy/second/seed_2").is_dir()
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [

@@ -76,9 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.read(argv)
     file = require_file(arguments.record, "run python -m bench training")
     record = json.loads(file.read_text(encoding="utf-8"))
-    print(
-        "| | network | photos/s, measured | " + " | ".join(f"{n} devices" for n in DEVICES) + " |"
-    )
+    headings = " | ".join("1 device" if n == 1 else f"{n} devices" for n in DEVICES)
+    print(f"| | network | photos/s, measured | {headings} |")
     print("|---|---|---|" + "---|" * len(DEVICES))
     for name, plan in PLANS.items():
         for line in record["lines"]:

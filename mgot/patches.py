@@ -33,7 +33,7 @@ SIDE = 256
 SETTINGS = "patches.yml"
 # Arguments on which the patches depend.
 DECIDING = ("data_dir", "split", "unlabelled", "resize")
-FIDT = "run python -m mgot.fidt again"
+FIDT = "run python -m mgot.fidt again (for patches: python -m mgot.patches)"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -93,7 +93,11 @@ def record_row(row: Row, repeat: int) -> None:
 
 
 def run_stage(command: str, folder: Path) -> None:
-    """Run `python COMMAND`, once: what is finished stands in `folder/stages.jsonl`."""
+    """Run `python COMMAND`, once: what is finished stands in `folder/stages.jsonl`.
+
+    `cpu_seconds` there are those of the command's own process: workers that a fork server started
+    (fits, preprocessing) are missing from them, and in `seconds` alone.
+    """
     finished = _finished(folder)
     if any(line["command"] == command for line in finished):
         return

@@ -21,6 +21,9 @@ _LANES = np.uint64(LANES)
 _PY, _LARGEST, _NEAREST, _SIZE, _TOTAL = (np.uint64(part * LANES) for part in range(1, 6))
 _HALF, _ONE, _TWO, _ZERO = (np.float32(value) for value in (0.5, 1.0, 2.0, 0.0))
 _OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
+# Helpers are inlined: called, they are optimised otherwise in the process that compiles them than
+# in those that find them in the cache, which showed in a loss's last bit.
+_HELPER = {"forceinline": True, **_OPTIONS}
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 # e^x = 2^k e^r with r in ± log(2) / 2, Taylor's polynomial of degree 6 (relative error 1e-7).
 _LOG2_E, _LN2_HIGH, _LN2_LOW = (
@@ -96,7 +99,7 @@ def image_loss(gaussians, targets, density, stride, background, gradient):
     return loss
 
 
-@njit(fastmath=_FAST, **_OPTIONS)
+@njit(fastmath=_FAST, **_HELPER)
 def _candidates(gaussians, down, across, stride, background):
     """Which Gaussians each tile needs: their numbers, and where each tile's begin `[tiles + 1]`."""
     x, y, xx, xy, yy, log_determinant, steepness = gaussians
@@ -134,7 +137,7 @@ def _candidates(gaussians, down, across, stride, background):
     return chosen[:kept], offsets
 
 
-@njit(fastmath=_FAST, **_OPTIONS)
+@njit(fastmath=_FAST, **_HELPER)
 def _fill_shares(gaussians, ids, background, scratch, shares, rest):
     """Write e^(likelihood - largest) of each Gaussian, the background's, and 1 / their sum."""
     x, y, xx, xy, yy, log_determinant, _ = gaussians
@@ -176,7 +179,7 @@ def _fill_shares(gaussians, ids, background, scratch, shares, rest):
         scale[lane] = _ONE / flat[_TOTAL + lane]
 
 
-@njit(fastmath=_FAST, **_OPTIONS)
+@njit(fastmath=_FAST, **_HELPER)
 def _move(mass, ids, shares, rest, moved):
     """Add what each Gaussian receives to `moved`; return what the background receives."""
     behind, scale = rest
@@ -193,7 +196,7 @@ def _move(mass, ids, shares, rest, moved):
     return to_background
 
 
-@njit(fastmath=_FAST, **_OPTIONS)
+@njit(fastmath=_FAST, **_HELPER)
 def _slopes(ids, shares, rest, signs, background_sign, slope):
     """Gradient of the tile's cells: the signs, weighted by the shares."""
     behind, scale = rest

@@ -1,0 +1,74 @@
+"""The process that compiles a kernel computes what those compute that find it in the cache."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+# Prints a digest of what every compiled kernel makes of the same random numbers.
+KERNELS = """
+import hashlib
+import numpy as np
+import torch
+
+torch.set_num_threads(1)
+random = np.random.default_rng(0)
+
+
+def tensor(*shape, low=0.0, high=1.0):
+    return torch.from_numpy(random.uniform(low, high, shape).astype(np.float32))
+
+
+def show(name, *arrays):
+    parts = (np.ascontiguousarray(array).tobytes() for array in arrays)
+    print(name, hashlib.sha256(b"".join(parts)).hexdigest())
+
+
+from gst.dataset import Heads
+from gst.fused_loss import gaussian_transport_loss
+
+for crop in range(8):
+    density = tensor(1, 1, 32, 32).requires_grad_()
+    count = 40 + 20 * crop
+    points, scales = tensor(count, 2, high=256), tensor(count, 2, low=4, high=20)
+    heads = Heads(points, scales, tensor(count, high=3), torch.ones(count))
+    loss = gaussian_transport_loss([heads], density)
+    loss.backward()
+    show("loss", loss.detach().numpy(), density.grad.numpy())
+
+from GS2D import rasterize
+
+means, scales = tensor(90, 2, high=200), tensor(90, 2, low=2, high=12)
+leaves = [means, scales, tensor(90, high=3), tensor(90, 3)]
+for leaf in leaves:
+    leaf.requires_grad_()
+image, alpha = rasterize(*leaves, 200, 200, backend="cpu")
+(image.square().sum() + alpha.sum()).backward()
+show("splatting", image.detach().numpy(), alpha.detach().numpy(), *(x.grad.numpy() for x in leaves))
+
+from mgot.clustering import kmeans
+from mgot.ssim_cost import ssim_cost
+
+maps = tensor(30, 224, 224).numpy()
+show("cost", ssim_cost(maps[:20], maps[20:]), ssim_cost(maps[:9], maps[9:], variant="global"))
+found = kmeans(maps, 3, seed=0, restarts=4)
+show("k-means", found.labels, found.centers)
+"""
+
+
+def test_the_first_process_computes_what_the_later_ones_do(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", KERNELS],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        for _ in range(2)
+    )
+    assert first.returncode == 0, first.stderr
+    assert len(set(first.stdout.splitlines())) == 11
+    assert first.stdout == second.stdout

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import select
 import sys
 from collections.abc import Callable
 
@@ -38,18 +40,36 @@ def raise_or_note(message: str, faults: list[str] | None) -> None:
 def command(main: Callable) -> Callable:
     """Make `main` a command: an `InputError` becomes one line on stderr and exit code 2.
 
-    Any other exception is a fault of ours and keeps its traceback.
+    A reader of its output that goes away, as `head` does, ends it without a word. Any other
+    exception is a fault of ours and keeps its traceback.
     """
 
     @functools.wraps(main)
     def run(*args, **kwargs):
         try:
-            return main(*args, **kwargs)
+            result = main(*args, **kwargs)
+            sys.stdout.flush()
+            return result
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             print("interrupted; the same command continues where it stopped", file=sys.stderr)
             raise SystemExit(130) from None
+        except BrokenPipeError:
+            if not _nobody_reads():
+                raise
+            raise SystemExit(141) from None
 
     return run
+
+
+def _nobody_reads() -> bool:
+    """Whether the output's reader is gone; then what is left of the output goes nowhere."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)  # errors are reported whatever is asked for
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True

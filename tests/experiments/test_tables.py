@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,14 @@ def test_show_gives_mean_and_deviation_beside_the_paper(table, capsys):
     assert "No photo was harmed." in out
     main(["show", "toy/first"])
     assert re.search(r"seed_2 +2\.00 +0\.500", capsys.readouterr().out)
+
+
+def test_a_reader_that_leaves_ends_the_table_quietly():
+    command = [sys.executable, "-m", "experiments", "show"]
+    shown = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    shown.stdout.close()
+    assert shown.stderr.read() == b""
+    assert shown.wait() == 141
 
 
 def test_one_seed_can_be_run_alone(table):

@@ -13,14 +13,19 @@ from crowd.configuration import ArgumentParser
 from crowd.engine import PRECISIONS
 from crowd.errors import InputError
 from gst.kernel import transport_kernel
-from gst.losses import COMPARED, DM_COUNT, OT_WEIGHT, TRANSPORT
+from gst.losses import COMPARED, DM_COUNT, TRANSPORT, dm_count_losses
 from gst.models import MODELS
 
 CONFIGS = Path(__file__).parent / "configs"
 DATASETS = ("qnrf", "jhu", "nwpu", "sha", "shb", "brt", "ucf_cc_50", "synthetic")
-KERNEL = ("background_ratio", "cut_off", "post_min", "post_max", "scale_ratio", "use_background")
-# What each loss takes from the arguments.
-OPTIONS = {TRANSPORT: KERNEL, DM_COUNT: ("ot_weight",)}
+# What each loss takes from the arguments, and the function that says their defaults.
+OPTIONS = {
+    TRANSPORT: (
+        ("background_ratio", "cut_off", "post_min", "post_max", "scale_ratio", "use_background"),
+        transport_kernel,
+    ),
+    DM_COUNT: (("ot_weight",), dm_count_losses),
+}
 
 
 def preset(arguments: dict) -> Path | None:
@@ -68,17 +73,16 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
 
 def loss_options(arguments: Namespace) -> dict:
     """Return the loss and its options, as `gst.engine.batch_losses` takes them."""
-    names = OPTIONS.get(arguments.loss, ())
+    names, _ = OPTIONS.get(arguments.loss, ((), None))
     return {"loss": arguments.loss, **{name: arguments[name] for name in names}}
 
 
 def _refuse_other_options(arguments: Namespace) -> None:
     """Raise `InputError` for an option of another loss than the chosen one."""
-    kernel = {name: inspect.signature(transport_kernel).parameters[name].default for name in KERNEL}
-    defaults = {TRANSPORT: kernel, DM_COUNT: {"ot_weight": OT_WEIGHT}}
-    for loss, options in defaults.items():
-        for name, default in options.items():
-            if loss != arguments.loss and arguments[name] != default:
+    for loss, (names, function) in OPTIONS.items():
+        defaults = inspect.signature(function).parameters
+        for name in names:
+            if loss != arguments.loss and arguments[name] != defaults[name].default:
                 raise InputError(
                     f"--{name.replace('_', '-')} is an option of --loss {loss}, not of --loss "
                     f"{arguments.loss}: leave it out"
@@ -88,7 +92,7 @@ def _refuse_other_options(arguments: Namespace) -> None:
 def _add_training(group) -> None:
     add = group.add_argument
     add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")
-    add("--ot-weight", type=NonNegativeFloat, default=OT_WEIGHT, help="of transport in dm_count")
+    add("--ot-weight", type=NonNegativeFloat, default=0.1, help="of transport in dm_count")
     add("--seed", type=NonNegativeInt, default=4073, help="of weights, crops and dropout")
     add("--crop-size", type=PositiveInt, default=512, help="side of a training crop, px")
     add("--epochs", type=PositiveInt, default=1200)

@@ -8,13 +8,12 @@ the papers that they come from.
 from __future__ import annotations
 
 from gst.losses.bayesian import bayesian_losses
-from gst.losses.dm_count import OT_WEIGHT, dm_count_losses
+from gst.losses.dm_count import dm_count_losses
 from gst.losses.gaussian import gaussian_losses
 
 __all__ = [
     "COMPARED",
     "DM_COUNT",
-    "OT_WEIGHT",
     "TRANSPORT",
     "bayesian_losses",
     "dm_count_losses",

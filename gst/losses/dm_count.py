@@ -7,17 +7,15 @@ from torch import Tensor
 
 from gst.losses.grid import nearest_cells, squared_distances
 
-OT_WEIGHT, TV_WEIGHT = 0.1, 0.01
+TV_WEIGHT = 0.01
 REGULARISATION = 10.0  # squared pixels
 ITERATIONS = 100
 SMALLEST = 1e-12  # share of a cell, so that its logarithm exists
 LARGEST_LOG = 100.0  # of the factors between two steps in the log domain
 
 
-def dm_count_losses(
-    heads: list, density: Tensor, ot_weight: float = OT_WEIGHT
-) -> dict[str, Tensor]:
-    """`count` + 0.1 `ot` + 0.01 `tv`, weighted, means over the batch.
+def dm_count_losses(heads: list, density: Tensor, ot_weight: float = 0.1) -> dict[str, Tensor]:
+    """`count` + `ot_weight` · `ot` + 0.01 `tv`, weighted, means over the batch.
 
     Per crop with N = Σ t: count = |ΣD − N|; ot = entropic transport of D/ΣD to the heads' t/N by
     squared pixels; tv = N · Σ |D/ΣD − t/N| over the cells, each head in its cell. A crop without

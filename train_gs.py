@@ -12,7 +12,7 @@ import torch
 from crowd.configuration import save_arguments
 from crowd.devices import place
 from crowd.distributed import join, leave, parallel, synchronise_norms, together
-from crowd.engine import can_mix
+from crowd.engine import choose_precision
 from crowd.errors import command
 from crowd.evaluation import errors_of
 from crowd.loading import CountedPhotos, photo_loader, seed_epoch
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     if resume:
         training.resume(folder)
 
-    amp = can_mix(device, arguments.precision)
+    arguments.precision = choose_precision(device, arguments.precision)
     trained = parallel(training.model)
     run = Run(folder, save_arguments(arguments), training.epoch)
     print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {device}")
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         seed_epoch(arguments.seed, epoch)
         figures = train_one_epoch(
             *(trained, batches, training.optimizer, device, epoch),
-            *(training.average, amp, folder),
+            *(training.average, arguments.precision == "bfloat16", folder),
             **loss_options(arguments),
         )
         figures["lr"] = training.scheduler.get_last_lr()[0]

@@ -22,7 +22,7 @@ import torch
 from bench.measure import bench_parser, write_record
 from crowd.devices import pick_device, place
 from crowd.distributed import join, leads, leave, parallel, place_of, wait_for_all
-from crowd.engine import can_mix
+from crowd.engine import choose_precision
 from crowd.errors import InputError, command
 from crowd.runs import ROOT
 from gst.dataset import Batch, Heads
@@ -51,7 +51,7 @@ def photos_a_second(name: str, steps: int, device: torch.device) -> float:
     torch.manual_seed(0)
     model = place(build_model(name), device)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-6)
-    trained, amp = parallel(model), can_mix(device, "auto")
+    trained, amp = parallel(model), choose_precision(device, "auto") == "bfloat16"
     crops = [batch(seed) for seed in range(steps)]
 
     def run(batches: list[Batch]) -> None:

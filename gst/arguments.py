@@ -103,7 +103,12 @@ def _add_training(group) -> None:
     add("--lr-schedule", choices=("constant", "cosine"), default="constant")
     add("--weight-decay", type=NonNegativeFloat, default=1e-5)
     add("--ema", type=NonNegativeFloat, default=0.0, help="decay of averaged weights; 0: none")
-    add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 on GPUs alone")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="auto: bfloat16 on GPUs alone; native: on CPUs with AMX too",
+    )
 
 
 def _add_kernel(group) -> None:

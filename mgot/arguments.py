@@ -109,7 +109,12 @@ def add_training(
     add("--batch_size", type=PositiveInt, default=16)
     add("--ssim_weight", type=NonNegativeFloat, default=0.0, help="of I-SSIM; 0 as released")
     add("--ema", type=NonNegativeFloat, default=0.0, help="decay of averaged weights; 0: none")
-    add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 on GPUs alone")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="auto: bfloat16 on GPUs alone; native: on CPUs with AMX too",
+    )
     add("--validate_from", type=PositiveInt, default=1, help="first epoch to validate")
     add("--validate_every", type=PositiveInt, default=10, help="epochs; the last one always is")
     add("--tile", type=NonNegativeInt, default=0, help="side of tiles, px; 0: whole photos")

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from crowd.configuration import save_arguments
 from crowd.devices import place
 from crowd.distributed import join, leads, leave, parallel, synchronise_norms
-from crowd.engine import can_mix
+from crowd.engine import choose_precision
 from crowd.evaluation import errors_table
 from crowd.loading import seed_epoch
 from crowd.runs import Run
@@ -134,7 +134,7 @@ def run_epochs(
     Without photos to validate on, the last epoch is the best.
     """
     folder, trained = start.folder, parallel(training.model)
-    amp = can_mix(start.device, arguments.precision)
+    arguments.precision = choose_precision(start.device, arguments.precision)
     run = Run(folder, save_arguments(arguments), training.epoch)
     print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {start.device}")
     rows = {}
@@ -148,7 +148,7 @@ def run_epochs(
             start.device,
             epoch,
             training.average,
-            amp,
+            arguments.precision == "bfloat16",
             arguments.ssim_weight,
             folder,
         )

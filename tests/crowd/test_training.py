@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from crowd.checkpoints import load_checkpoint, save_checkpoint
-from crowd.engine import can_mix, mixed_precision
+from crowd.engine import choose_precision, mixed_precision
 from crowd.errors import InputError
 from crowd.evaluation import PhotoCount, errors_of, errors_table, guessing_errors
 from crowd.photos import Preprocessing
@@ -79,11 +79,18 @@ def test_another_recipe_cannot_be_continued(tmp_path):
         make(crop_size=96).resume(tmp_path)
 
 
-def test_bfloat16_on_a_cpu_is_asked_for_and_never_automatic():
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_bfloat16_on_a_cpu_is_asked_for_and_never_automatic(monkeypatch, has_amx):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_amx})
     cpu = torch.device("cpu")
-    assert not can_mix(cpu, "auto")
-    assert not can_mix(cpu, "float32")
-    assert can_mix(cpu, "bfloat16")
+    assert choose_precision(cpu, "auto") == "float32"
+    assert choose_precision(cpu, "float32") == "float32"
+    assert choose_precision(cpu, "bfloat16") == "bfloat16"
+    assert choose_precision(cpu, "native") == ("bfloat16" if has_amx else "float32")
+
+
+def test_bfloat16_is_where_it_is_told_to_be():
+    cpu = torch.device("cpu")
     layer, x = torch.nn.Linear(4, 4), torch.randn(2, 4)
     with mixed_precision(True, cpu):
         assert layer(x).dtype == torch.bfloat16

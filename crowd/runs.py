@@ -16,6 +16,8 @@ from crowd.errors import InputError
 from crowd.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
+# Records are what runs write: those of the runs before are no change of the program.
+SOURCES = ["--", ".", ":!results", ":!bench/results"]
 
 
 class Run:
@@ -84,7 +86,9 @@ def environment() -> dict:
     """What a figure depends on beside the configuration: commit, versions, machine, command."""
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "uncommitted_changes": bool(
+            _git("status", "--porcelain", "--untracked-files=no", *SOURCES)
+        ),
         "command": " ".join(["python", *_program(), *sys.argv[1:]]),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     batches = crop_batches(
         crops, arguments.batch_size, arguments.workers, start.device.type == "cuda"
     )
-    training = start.training(arguments, preprocessing, crops.counts, arguments.start_epoch)
+    training = start.training(arguments, preprocessing, crops, arguments.start_epoch)
     if arguments.select_on == "test":
         print("note: the best epoch is chosen on test, as in the papers; its error is optimistic")
     run_epochs(arguments, start, training, batches, validation)

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     model = build_model(arguments.model_name, pretrained, **arguments.model_options)
     training = Training(
         place(synchronise_norms(model), device),
-        describe(arguments, preprocessing, crops.counts()),
+        describe(arguments, preprocessing, crops),
         lr=arguments.lr,
         weight_decay=arguments.weight_decay,
         epochs=arguments.epochs,

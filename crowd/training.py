@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -50,15 +51,39 @@ class Recipe:
     Attributes:
         model_name, model_options: of the method's `build_model`.
         preprocessing: fields of the method's `Preprocessing`.
-        train_median: median count of the training photos, the guess to be beaten.
+        train_median: median count of the training photos, the guess to be beaten; None where
+            what was trained on are no whole photos.
         settings: arguments that decide the figures, by name.
     """
 
     model_name: str
     model_options: dict
     preprocessing: dict
-    train_median: float
+    train_median: float | None
     settings: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPhotos:
+    """What is trained on, as far as a recipe tells: a run cannot be continued on anything else.
+
+    Attributes:
+        number: of photos or patches.
+        train_median: as in `Recipe`.
+        fingerprint: of their names and labels, from `fingerprint`.
+    """
+
+    number: int
+    train_median: float | None
+    fingerprint: str
+
+
+def fingerprint(names: Iterable[str], arrays: Iterable[np.ndarray]) -> str:
+    """Return 12 hex digits that change with any name or number of what is trained on."""
+    digest = hashlib.sha256("\0".join(names).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def twice_rmse_plus_mae(errors: dict[str, float]) -> float:
@@ -193,7 +218,7 @@ def describe(
     arguments: Namespace,
     model: tuple[str, dict],
     preprocessing: Preprocessing,
-    counts: np.ndarray,
+    photos: TrainingPhotos,
     harmless: Collection[str],
 ) -> Recipe:
     """Make the recipe of a run.
@@ -202,7 +227,7 @@ def describe(
         arguments: of the command.
         model: name and options.
         preprocessing: of the photos that the counter is for.
-        counts: heads of each training photo.
+        photos: that are trained on.
         harmless: arguments that may change between a training and its continuation.
     """
     settings = {name: value for name, value in vars(arguments).items() if name not in harmless}
@@ -213,6 +238,6 @@ def describe(
         model_name=name,
         model_options=options,
         preprocessing=dataclasses.asdict(preprocessing),
-        train_median=float(np.median(counts)),
-        settings={**settings, "photos": len(counts)},
+        train_median=photos.train_median,
+        settings={**settings, "photos": photos.number, "training_data": photos.fingerprint},
     )

@@ -6,6 +6,7 @@ import numpy as np
 from jsonargparse import Namespace
 
 from crowd import training
+from gst.dataset import CrowdCrops
 from gst.photos import Preprocessing
 
 # Arguments that may change between a training and its continuation.
@@ -26,8 +27,15 @@ HARMLESS = {
 
 
 def describe(
-    arguments: Namespace, preprocessing: Preprocessing, counts: np.ndarray
+    arguments: Namespace, preprocessing: Preprocessing, crops: CrowdCrops
 ) -> training.Recipe:
-    """Make the recipe of a run from train_gs.py's arguments and its training photos' counts."""
+    """Make the recipe of a run from train_gs.py's arguments and its training photos."""
     model = (arguments.model_name, arguments.model_options)
-    return training.describe(arguments, model, preprocessing, counts, HARMLESS)
+    photos = training.TrainingPhotos(
+        number=len(crops),
+        train_median=float(np.median(crops.counts())),
+        fingerprint=training.fingerprint(
+            [path.name for path in crops.paths], [array for one in crops.heads for array in one]
+        ),
+    )
+    return training.describe(arguments, model, preprocessing, photos, HARMLESS)

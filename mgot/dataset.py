@@ -53,7 +53,7 @@ class FidtCrops(Dataset):
         crop_size: side of a crop, pixels.
         seed: of the augmentation.
         preprocessing: mean and std of the input.
-        weights: of each path in the loss; 1 where absent.
+        weights: of selected patches, one a path, in the loss; None for whole photos.
         cache_gib: memory for photos and maps, GiB (of each worker process).
 
     Raises:
@@ -74,6 +74,7 @@ class FidtCrops(Dataset):
             raise InputError("there is no photo to train on: select or label some first")
         self.paths = list(paths)
         require_beside(self.paths, _labels_path, "FIDT map", FIDT)
+        self.of_patches = weights is not None
         if weights is None:
             weights = np.ones(len(self.paths))
         if len(weights) != len(self.paths):

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     batches = crop_batches(
         crops, arguments.batch_size, arguments.workers, start.device.type == "cuda"
     )
-    training = start.training(arguments, preprocessing, crops.counts)
+    training = start.training(arguments, preprocessing, crops)
     run_epochs(arguments, start, training, batches, validation)
 
 

@@ -16,8 +16,16 @@ from crowd.engine import choose_precision
 from crowd.evaluation import errors_table
 from crowd.loading import seed_epoch
 from crowd.runs import Run
-from crowd.training import Recipe, Training, describe, open_folder, validates
+from crowd.training import (
+    Training,
+    TrainingPhotos,
+    describe,
+    fingerprint,
+    open_folder,
+    validates,
+)
 from mgot.counter import load_counter
+from mgot.dataset import FidtCrops
 from mgot.engine import train_one_epoch
 from mgot.evaluation import CountedSet
 from mgot.models import build_model
@@ -83,17 +91,19 @@ class Start:
         if arguments.pre:
             counter = load_counter(arguments.pre, self.device, arguments.model_name)
             self.model, self.name, self.options = counter.model, counter.name, counter.options
+            self.train_median = counter.train_median
         else:
             self.name, self.options = arguments.model_name, arguments.model_options
             pretrained = "none" if self.resume else arguments.pretrained
             self.model = build_model(self.name, pretrained, **self.options)
+            self.train_median = None
         self.model = place(synchronise_norms(self.model), self.device)
 
     def training(
         self,
         arguments: Namespace,
         preprocessing: Preprocessing,
-        counts: np.ndarray,
+        crops: FidtCrops,
         first_epoch: int = 0,
     ) -> Training:
         """Return the training's state: new, or continued from `last.pth`.
@@ -101,11 +111,19 @@ class Start:
         Args:
             arguments: of `mgot.arguments`.
             preprocessing: of the photos that the counter is for.
-            counts: heads of each training photo.
+            crops: to train on.
             first_epoch: number of a new training's first epoch.
         """
         model = (self.name, self.options)
-        recipe: Recipe = describe(arguments, model, preprocessing, counts, HARMLESS)
+        photos = TrainingPhotos(
+            number=len(crops),
+            # Heads of a patch are no guess at those of a photo: the model's own photos go on.
+            train_median=self.train_median if crops.of_patches else float(np.median(crops.counts)),
+            fingerprint=fingerprint(
+                [path.name for path in crops.paths], [crops.counts, crops.weights]
+            ),
+        )
+        recipe = describe(arguments, model, preprocessing, photos, HARMLESS)
         training = Training(
             self.model,
             recipe,

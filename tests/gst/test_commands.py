@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 
+import h5py
 import pytest
 import torch
 import yaml
@@ -216,6 +217,10 @@ def test_bad_input_is_one_sentence_that_names_it(write_set, train, script, tmp_p
     options = ("--resume", "--crop-size", "32")
     assert "crop_size 64 became 32" in failure(train, capsys, data, "run", *options)
     assert "width" in failure(train, capsys, data, "new", "--model-options", '{"widht": 2}')
+    fitted = data / "train/gs_params/photo0_gs_params.h5"
+    with h5py.File(fitted, "r+") as file:
+        file["params"][0, 2] += 1
+    assert "training_data" in failure(train, capsys, data, "run", "--resume")
     (data / "train/gs_params/photo0_gs_params.h5").unlink()
     assert "photo0" in failure(train, capsys, data, "new")
     assert not (tmp_path / "new").exists()

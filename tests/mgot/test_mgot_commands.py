@@ -140,6 +140,28 @@ def test_a_killed_fine_tuning_continues_to_the_same_figures(
     assert_same_run(whole, finetune(*where, "parts", "--resume"))
 
 
+@pytest.mark.parametrize("changed", ["weights", "names"])
+def test_a_fine_tuning_is_not_continued_on_another_selection(
+    write_fidt_set, write_counter, select, finetune, capsys, changed
+):
+    where = write_counter(), write_fidt_set(name="target")
+    folder = finetune(select(), *where)
+    before = (folder / "log.jsonl").read_bytes()
+    other = {"weights": (2.0, 1.0, 1.0, 0.5, 1.5), "names": (3, 1, 2, 0, 3)}
+    with pytest.raises(SystemExit):
+        finetune(select(**{changed: other[changed]}), *where, options="--epochs 5 --resume")
+    assert "cannot be continued because training_data" in capsys.readouterr().err
+    assert (folder / "log.jsonl").read_bytes() == before
+
+
+def test_a_fine_tuned_counter_guesses_as_the_model_it_started_from(
+    write_fidt_set, write_counter, select, finetune
+):
+    """Heads of patches say nothing about those of whole photos."""
+    folder = finetune(select(), write_counter(), write_fidt_set(name="target"))
+    assert load_checkpoint(folder / "last.pth")["recipe"]["train_median"] == 2.0
+
+
 def test_the_best_epoch_has_the_lowest_mae_on_val(write_fidt_set, baseline, capsys):
     data = write_fidt_set(val=(2, 5, 9))
     folder = baseline(data, options="--validate_every 1 --epochs 5 --lr 0.02 --visual")

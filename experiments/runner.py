@@ -98,8 +98,7 @@ def run_stage(command: str, folder: Path) -> None:
     `cpu_seconds` there are those of the command's own process: workers that a fork server started
     (fits, preprocessing) are missing from them, and in `seconds` alone.
     """
-    finished = _finished(folder)
-    if any(line["command"] == command for line in finished):
+    if any(line["command"] == command for line in _finished(folder)):
         return
     print(f"\n$ python {command}", flush=True)
     started, cpu = time.monotonic(), _children_seconds()
@@ -112,7 +111,8 @@ def run_stage(command: str, folder: Path) -> None:
         "cpu_seconds": round(_children_seconds() - cpu, 1),
         "commit": environment()["commit"],
     }
-    lines = [*finished, line]
+    # Read again: another row may have run beside this one, with the same seed.
+    lines = [*_finished(folder), line]
     write_text(folder / FINISHED, "".join(json.dumps(line) + "\n" for line in lines))
 
 

@@ -119,6 +119,21 @@ def test_one_seed_can_be_run_alone(table):
     assert len(records.read_records(Path("results/toy/first"), {"MAE": "mae"})) == 1
 
 
+def test_rows_that_run_beside_each_other_keep_each_other_s_lines(table, monkeypatch):
+    table(second={"after": []})
+    run = subprocess.run
+
+    def beside(command, **options):
+        monkeypatch.setattr(runner.subprocess, "run", run)
+        main(["run", "toy/second", "--only", "1"])
+        return run(command, **options)
+
+    monkeypatch.setattr(runner.subprocess, "run", beside)
+    main(["run", "toy/first", "--only", "1"])
+    main(["run", "toy", "--only", "1"])
+    assert sorted(calls()) == ["first 1.0", "second 11.0"]
+
+
 def test_a_failed_command_leaves_no_record_and_is_repeated(table, capsys):
     table(first={"stages": ["-c 'raise SystemExit(3)'"]})
     for _ in range(2):

@@ -22,8 +22,9 @@ class _Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormat
 class ArgumentParser(jsonargparse.ArgumentParser):
     """`jsonargparse.ArgumentParser` whose errors name the file, the key and the nearest known key.
 
-    `--config FILE` is always there. With `preset`, a function from the arguments known so far to
-    a YAML file (or None), that file is read first, `--config` second, the command line last.
+    `--config FILE` is always there. With `preset`, a function from the arguments that `--config`
+    and the command line give to a YAML file (or None), that file is read first, `--config` second,
+    the command line last.
     """
 
     def __init__(self, *args, preset: Callable[[dict], Path | None] | None = None, **kwargs):
@@ -37,11 +38,14 @@ class ArgumentParser(jsonargparse.ArgumentParser):
 
     def read(self, argv: Sequence[str] | None = None) -> jsonargparse.Namespace:
         """Parse `argv` (default: the command line) over the YAML files."""
-        first = _first_look(argv, self)
-        files = [self.preset(first)] if self.preset else []
-        files = [Path(file) for file in [*files, first.get("config")] if file]
+        given = _given(argv, self)
+        config = Path(given["config"]) if given.get("config") else None
+        values = {action.dest: action.default for action in self._actions}
+        values |= (self._read_file(config) if config else {}) | given
+        preset = self.preset(values) if self.preset else None
+        files = [file for file in (preset, config) if file]
         # jsonargparse takes no file without a key.
-        self.default_config_files = [str(file) for file in files if self._check_keys(file)]
+        self.default_config_files = [str(file) for file in files if self._read_file(file)]
         arguments = self.parse_args(argv).clone(with_meta=False)
         for name, value in vars(arguments).items():
             for plain in (int, float):
@@ -54,8 +58,8 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         """Names that a YAML file may set."""
         return [action.dest for action in self._actions if action.dest != "help"]
 
-    def _check_keys(self, file: Path) -> bool:
-        """Return whether a YAML file sets anything; raise `InputError` for what it may not set."""
+    def _read_file(self, file: Path) -> dict:
+        """Return what a YAML file sets, by argument; raise `InputError` for what it may not set."""
         values = read_yaml(file, "name an existing, valid YAML file with --config")
         for key, value in values.items():
             dest = str(key).replace("-", "_")
@@ -65,7 +69,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
                 self.parse_object({dest: value}, defaults=False, _skip_required=True)
             except InputError as error:
                 raise InputError(f"{file}: {error}") from None
-        return bool(values)
+        return {str(key).replace("-", "_"): value for key, value in values.items()}
 
     def _explain(self, message: str) -> str:
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
@@ -84,16 +88,18 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
 
 
-def _first_look(argv: Sequence[str] | None, parser: ArgumentParser) -> dict:
-    """Read only what chooses the YAML files, leaving all checks to the full parse."""
+def _given(argv: Sequence[str] | None, parser: ArgumentParser) -> dict:
+    """Read what the command line itself gives, leaving all checks to the full parse."""
     look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for action in parser._actions:
         if action.option_strings and action.dest != "help":
             flags = [flag for flag in action.option_strings if flag.startswith("-")]
             if action.nargs == 0:
-                look.add_argument(*flags, dest=action.dest, action="store_true")
+                look.add_argument(
+                    *flags, dest=action.dest, action="store_true", default=argparse.SUPPRESS
+                )
             else:
-                look.add_argument(*flags, dest=action.dest, nargs="?", default=action.default)
+                look.add_argument(*flags, dest=action.dest, nargs="?", default=argparse.SUPPRESS)
     return vars(look.parse_known_args(argv)[0])
 
 

@@ -44,6 +44,17 @@ def test_defaults_preset_config_command_line(parser, tmp_path):
     assert parser.read([]).lr == 1e-5
 
 
+def test_a_config_names_the_preset_unless_the_command_line_does(parser, tmp_path):
+    write(tmp_path / "qnrf.yml", "crop_size: 512\nlr: 1e-3\n")
+    config = write(tmp_path / "mine.yml", "dataset: qnrf\nlr: 2e-3\n")
+    read = parser.read(["--config", config])
+    assert (read.dataset, read.crop_size, read.lr) == ("qnrf", 512, 2e-3)
+    read = parser.read(["--config", config, "--dataset", "none"])
+    assert (read.dataset, read.crop_size, read.lr) == ("none", 256, 2e-3)
+    read = parser.read(["--config", config, "--crop-size", "7"])
+    assert (read.dataset, read.crop_size, read.lr) == ("qnrf", 7, 2e-3)
+
+
 @pytest.mark.parametrize("text", ["", "# nothing is set here\n"])
 def test_empty_yaml_changes_nothing(parser, tmp_path, text):
     read = parser.read(["--config", write(tmp_path / "mine.yml", text)])

@@ -227,13 +227,15 @@ def test_bad_input_is_one_sentence_that_names_it(write_set, train, script, tmp_p
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_presets_set_the_crop_of_the_data_and_the_command_line_wins(dataset):
+def test_presets_set_the_crop_of_the_data_and_the_command_line_wins(dataset, tmp_path):
     crops = {"qnrf": 512, "jhu": 512, "nwpu": 384, "sha": 256, "shb": 512}
-    arguments = read_arguments(build_parser(), ["--dataset", dataset])
-    assert arguments.crop_size == crops.get(dataset, 256)
-    assert arguments.data_dir == f"data/{dataset}_processed"
-    assert arguments.save_dir == f"runs/gst_{dataset}_vgg"
-    assert arguments.validate_every == (50 if dataset == "nwpu" else 5)
+    (tmp_path / "mine.yml").write_text(f"dataset: {dataset}\n")
+    for options in (["--dataset", dataset], ["--config", str(tmp_path / "mine.yml")]):
+        arguments = read_arguments(build_parser(), options)
+        assert arguments.crop_size == crops.get(dataset, 256)
+        assert arguments.data_dir == f"data/{dataset}_processed"
+        assert arguments.save_dir == f"runs/gst_{dataset}_vgg"
+        assert arguments.validate_every == (50 if dataset == "nwpu" else 5)
     arguments = read_arguments(build_parser(), ["--dataset", dataset, "--crop-size", "128"])
     assert arguments.crop_size == 128
 

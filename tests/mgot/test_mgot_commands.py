@@ -383,7 +383,7 @@ def test_a_selection_that_does_not_fit_is_named(
 
 
 @pytest.mark.parametrize("transfer", TRANSFERS)
-def test_a_transfer_completes_every_stage(transfer):
+def test_a_transfer_completes_every_stage(transfer, tmp_path):
     config = yaml.safe_load((CONFIGS / f"{transfer}.yml").read_text())
     work = f"runs/mgot_{transfer}"
     options = ["--config", str(CONFIGS / f"{transfer}.yml"), "--domain"]
@@ -394,7 +394,9 @@ def test_a_transfer_completes_every_stage(transfer):
     assert target.data_dir == f"{work}/pseudo_labels"
     assert target.pre == f"{source.save_dir}/best.pth"
     assert (target.lr, target.epochs, target.crop_size) == (1e-5, 1200, 256)
-    for tuned in (read_weight(options[:2]), read_weight(["--dataset", transfer])):
+    (tmp_path / "mine.yml").write_text(f"dataset: {transfer}\n")
+    named = ["--dataset", transfer], ["--config", str(tmp_path / "mine.yml")]
+    for tuned in map(read_weight, (options[:2], *named)):
         assert tuned.pre == f"{target.save_dir}/best.pth" == f"{work}/retrained/best.pth"
         assert tuned.selected_result == f"{work}/{transfer}_cluster_ot.npy"
         assert tuned.corresponding_weight == f"{work}/{transfer}_cluster_ot_weight.npy"

@@ -56,7 +56,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
 
     def known_keys(self) -> list[str]:
         """Names that a YAML file may set."""
-        return [action.dest for action in self._actions if action.dest != "help"]
+        return [action.dest for action in self._actions if action.dest not in ("help", "config")]
 
     def _read_file(self, file: Path) -> dict:
         """Return what a YAML file sets, by argument; raise `InputError` for what it may not set."""

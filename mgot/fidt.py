@@ -109,7 +109,7 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
         arguments.smooth = arguments.layout in SMOOTHED
     transfer = ArgumentParser()
     add_transfer(transfer, domain=True)
-    known = {*transfer.known_keys()} - {"config"}
+    known = transfer.known_keys()
     return Namespace(**{key: value for key, value in vars(arguments).items() if key not in known})
 
 

@@ -75,6 +75,7 @@ def test_resolved_arguments_read_back(parser, tmp_path):
     [
         ("crop_sise: 3\n", r"unknown key 'crop_sise'; did you mean 'crop_size'\?"),
         ("zzzzzzzz: 3\n", r"unknown key 'zzzzzzzz'; known: .*crop_size.*lr"),
+        ("config: other.yml\n", r"unknown key 'config'"),
         ("crop_size: large\n", "'crop_size'|crop_size|crop-size"),
         ("lr: [1, 2\n", "not valid YAML"),
         ("- lr\n", "must hold 'key: value' lines"),

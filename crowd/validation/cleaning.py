@@ -47,8 +47,13 @@ def write_clean(
         raise InputError(f"{target} lies in the data set: name another folder for the copy")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} holds something: name a new folder for the copy")
-    leaks = {found.file for found in of_the_set if found.kind == "same photo in two splits"}
-    kept = [one for one in checked if one.usable and one.file not in leaks]
+    # NWPU keeps all photos in one folder: one that stands in two lists is the same file in both.
+    leaks = {
+        (found.split, found.file)
+        for found in of_the_set
+        if found.kind == "same photo in two splits"
+    }
+    kept = [one for one in checked if one.usable and (one.job.split, one.file) not in leaks]
     if not kept:
         raise InputError(f"no photo of {root} can be used: there is nothing to copy")
     try:

@@ -207,6 +207,18 @@ def test_the_copy_is_clean_and_the_original_untouched(tmp_path, layout, capsys):
     assert not list(tmp_path.glob(".part-*"))
 
 
+def test_a_photo_in_several_lists_stays_in_the_last_split(tmp_path, capsys):
+    root = write_set(tmp_path / "set", "nwpu")
+    lists = {"train": "IMG_0\nIMG_1\nIMG_2\n", "val": "IMG_1\nIMG_2\n", "test": "IMG_2\nIMG_3\n"}
+    for split, names in lists.items():
+        write_text(root / f"{split}.txt", names)
+    report, _ = validate(root, "nwpu", capsys, "--fix", tmp_path / "copy", code=1)
+    assert report["kinds"]["same photo in two splits"] == 3
+    found = find_photos(tmp_path / "copy", "nwpu")
+    stems = {split: [photo.stem for photo in photos] for split, photos in found.items()}
+    assert stems == {"train": ["IMG_0"], "val": ["IMG_1"], "test": ["IMG_2", "IMG_3"]}
+
+
 def test_sixteen_bits_are_written_as_eight(tmp_path, capsys):
     root = write_set(tmp_path / "set", "qnrf")
     save_deep(root)

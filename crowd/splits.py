@@ -27,7 +27,7 @@ def read_list(
     `faults` it is noted there and left out.
     """
     path = require_file(path, "name a text file with a photo's name in each line")
-    by_name = {name: photo for photo in photos for name in (photo.stem, photo.name)}
+    by_name = photos_by_name(photos)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -53,6 +53,11 @@ def read_list(
         else:
             listed[photo] = number
     return list(listed)
+
+
+def photos_by_name(photos: Sequence[Path]) -> dict[str, Path]:
+    """Return the photo of each name that a list may give it: with or without suffix."""
+    return {name: photo for photo in photos for name in (photo.stem, photo.name)}
 
 
 def listed_name(line: str) -> str:

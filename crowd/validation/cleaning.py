@@ -17,9 +17,9 @@ from crowd.annotation_writers import table_text, write_annotation
 from crowd.annotations import read_points, upright_points
 from crowd.errors import InputError
 from crowd.files import write_text
-from crowd.images import read_image, write_image
+from crowd.images import list_images, read_image, write_image
 from crowd.progress import progress
-from crowd.splits import listed_name
+from crowd.splits import listed_name, photos_by_name
 from crowd.validation.checks import Checked
 from crowd.validation.findings import Finding
 
@@ -112,14 +112,14 @@ def _inside(table: Path, root: Path) -> Path:
 
 
 def _write_lists(kept: Sequence[Checked], root: Path, part: Path) -> None:
-    """Copy the lines of the list files that name photos of the copy."""
+    """Copy the lines of the list files that name photos of the copy, one a photo."""
+    by_name = photos_by_name(list_images(root / "images"))
     for split in dict.fromkeys(one.job.split for one in kept):
-        photos = [one.job.photo for one in kept if one.job.split == split]
-        missing = {name for photo in photos for name in (photo.stem, photo.name)}
+        missing = {one.job.photo for one in kept if one.job.split == split}
         lines = []
         for line in read_text(root / f"{split}.txt").splitlines():
-            name = Path(listed_name(line)) if line.strip() else None
-            if name and name.name in missing:
+            photo = by_name.get(listed_name(line)) if line.strip() else None
+            if photo in missing:
                 lines.append(f"{line}\n")
-                missing -= {name.name, name.stem}
+                missing.remove(photo)
         write_text(part / f"{split}.txt", "".join(lines))

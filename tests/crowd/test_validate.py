@@ -219,6 +219,21 @@ def test_a_photo_in_several_lists_stays_in_the_last_split(tmp_path, capsys):
     assert stems == {"train": ["IMG_0"], "val": ["IMG_1"], "test": ["IMG_2", "IMG_3"]}
 
 
+def test_lists_of_the_copy_name_its_photos_once(tmp_path, capsys):
+    root = tmp_path / "set"
+    names = ("scene.1", "scene", "scene.2", "IMG_0")
+    photos = write_split(root, "nwpu", "train", dict.fromkeys(names, POINTS))
+    for number, photo in enumerate(photos):
+        save(photo, scene(number))
+    lines = "scene.1 1 2\nscene 1 2\nscene.1.jpg 3 4\nscene.2 1 2\nimages/IMG_0.jpg\nIMG_0 1 2\n"
+    write_text(root / "train.txt", lines)
+    report, _ = validate(root, "nwpu", capsys, "--fix", tmp_path / "copy", code=1)
+    assert report["kinds"]["name without photo"] == 2
+    copied = (tmp_path / "copy" / "train.txt").read_text()
+    assert copied == "scene.1 1 2\nscene 1 2\nscene.2 1 2\nimages/IMG_0.jpg\n"
+    validate(tmp_path / "copy", "nwpu", capsys, code=0)
+
+
 def test_sixteen_bits_are_written_as_eight(tmp_path, capsys):
     root = write_set(tmp_path / "set", "qnrf")
     save_deep(root)

@@ -40,7 +40,8 @@ def gst_stages(folder: Path) -> list[str]:
         f"--root_path {processed}/train --num_epochs 500",
         f"GS2D/process_gaussians.py --folder {processed}/train/gs_params",
         "train_gs.py --model-name vgg_small --dataset synthetic "
-        f"--config experiments/gst_synthetic_small.yml --data-dir {processed} --save-dir {run}",
+        f"--config experiments/gst_synthetic_small.yml --data-dir {processed} --save-dir {run} "
+        "--resume",
         f"test.py --save-path {run}/best.pth --data-dir {processed} --output {run}/test",
     ]
 
@@ -63,18 +64,18 @@ def mgot_stages(folder: Path) -> list[str]:
         *(f"-m mgot.fidt {where} --domain {domain}" for domain in ("source", "target")),
         # Earlier the network finds no heads, which few photos may take for the least error.
         f"-m mgot.train_baseline {where} --domain source --epochs 80 --lr 1e-3 {SCHEDULE} "
-        "--validate_from 40",
+        "--validate_from 40 --resume",
         _test(runs / "mgot_synthetic_a/best.pth", target, runs / MGOT_ROWS["source only"]),
         f"-m mgot.pseudo_label {where}",
-        f"-m mgot.train_baseline {where} --domain target --epochs 40 --lr 1e-4 {SCHEDULE}",
+        f"-m mgot.train_baseline {where} --domain target --epochs 40 --lr 1e-4 {SCHEDULE} --resume",
         _test(work / "retrained/best.pth", target, runs / MGOT_ROWS["pseudo label"]),
         *per_domain,
         f"k_means_ot_weight.py {where} --alignment daot {daot}",
         f"train_baseline_weight.py {where} {daot} --save_dir {work}/daot --epochs 12 --lr 3e-5 "
-        f"{SCHEDULE}",
+        f"{SCHEDULE} --resume",
         _test(work / "daot/last.pth", target, runs / MGOT_ROWS["DAOT"]),
         f"k_means_ot_weight.py {where}",
-        f"train_baseline_weight.py {where} --epochs 12 --lr 3e-5 {SCHEDULE}",
+        f"train_baseline_weight.py {where} --epochs 12 --lr 3e-5 {SCHEDULE} --resume",
         _test(work / "finetuned/last.pth", target, runs / MGOT_ROWS["MGOT"]) + " --visual",
     ]
 

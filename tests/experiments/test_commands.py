@@ -34,13 +34,13 @@ def load(name):
 
 
 def accept(words):
-    """Parse `-m module …` or `script.py …` as the command itself would."""
+    """Parse `-m module …` or `script.py …` as the command itself would, and return the result."""
     if words[0] == "-m":
         name, arguments = words[1], words[2:]
     else:
         name, arguments = words[0].removesuffix(".py").replace("/", "."), words[1:]
     module, _, function = PARSERS.get(name, f"{name}:build_parser").partition(":")
-    getattr(load(module), function)().read(arguments)
+    return getattr(load(module), function)().read(arguments)
 
 
 def readme():
@@ -75,3 +75,10 @@ def test_a_wrong_command_is_not_accepted():
 )
 def test_commands_are_accepted(command):
     accept(shlex.split(command))
+
+
+def test_the_demo_s_trainings_continue_when_it_is_given_again():
+    stages = [*demo.gst_stages(Path("d")), *demo.mgot_stages(Path("d"))]
+    resumed = [getattr(accept(shlex.split(stage)), "resume", None) for stage in stages]
+    assert resumed.count(True) == 5
+    assert False not in resumed

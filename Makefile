@@ -42,4 +42,4 @@ figures: $(READY)
 	$(RUN) -m experiments figures --data $(DATA)
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo soak fuzz .pytest_cache .ruff_cache

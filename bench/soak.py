@@ -7,7 +7,7 @@ A small synthetic transfer goes through all stages once undisturbed. Then it goe
 again, in a fresh folder, and each stage is sent SIGKILL at random moments: the process alone, as
 for want of memory, or with all its workers, as by a cluster. Every command is given again until it
 ends by itself. Passes follow one another until there were as many kills as asked for; after each,
-every file must equal the undisturbed one.
+every file must equal the undisturbed one. The folder goes when all of them did.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,6 +264,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{folder} exists: name a new folder with --folder, or remove it")
     figures = soak(folder, arguments.kills, arguments.seed)
     write_record(arguments.output, **figures)
+    shutil.rmtree(folder)
     print(f"{arguments.kills} kills by stage: {figures['kills']}")
     print("nothing lost: all files equal those of the undisturbed run")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from crowd.distributed import take_gpu
 from crowd.errors import InputError
 from crowd.progress import progress
 from crowd.workers import start_worker
@@ -31,8 +32,10 @@ def fit_photos(photos: Sequence[Path], settings: FitSettings, workers: int) -> l
     fit on a GPU, which takes `workers` photos at a time. What is finished when an error or a kill
     ends the run stays, whole.
     """
-    _compile(settings)
     on_gpu = choose_backend(settings.backend, torch.cuda.is_available()) == "gsplat"
+    if on_gpu and torch.cuda.is_available():
+        take_gpu()
+    _compile(settings)
     if on_gpu:
         finished = _side_by_side
     else:

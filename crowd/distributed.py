@@ -29,9 +29,7 @@ Item = TypeVar("Item")
 
 
 def rank_and_size() -> tuple[int, int]:
-    """Which of how many processes this is: torchrun starts one a GPU, otherwise there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    """Which of how many processes this is: torchrun starts several, otherwise there is one."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -44,14 +42,14 @@ def join(device: str) -> torch.device:
         device: `--device`. Each process has a GPU of its own, so that under torchrun none is named.
 
     Raises:
-        InputError: there is no such device, or all processes would share one GPU.
+        InputError: there is no such device, or processes would share a GPU.
     """
     rank, size = rank_and_size()
     if size == 1:
         return pick_device(device)
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device} is one GPU for {size} processes: leave it out")
-    chosen = pick_device(os.environ["LOCAL_RANK"] if _has_gpus(device) else "cpu")
+    chosen = take_gpu() if _has_gpus(device) else pick_device("cpu")
     store, *_ = next(rendezvous("env://", rank, size))
     # Processes that were started again would else find the addresses of those that died.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -69,6 +67,21 @@ def join(device: str) -> torch.device:
         crowd.progress.silent = True
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
     return chosen
+
+
+def take_gpu() -> torch.device:
+    """Return the GPU of this process's number, and make it the one that "cuda" means here.
+
+    Raises `InputError` when torchrun started more processes than this machine has GPUs.
+    """
+    number, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if number >= gpus:
+        raise InputError(
+            f"torchrun started more processes than this machine has GPUs ({gpus}): give it "
+            f"--nproc-per-node {gpus}, or leave the GPUs alone (--device cpu; fit: --backend cpu)"
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 def wait_for_all() -> None:

@@ -315,6 +315,24 @@ def test_photos_of_a_group_are_fitted_side_by_side(fit, photos, capsys, monkeypa
     assert "4 photos fitted" in capsys.readouterr().out
 
 
+def test_processes_fit_on_a_gpu_of_their_own_or_on_the_cpu(fit, photos, capsys, monkeypatch):
+    """The second of two processes on a machine that says it has one GPU."""
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for name, value in {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    fit("--backend", "cpu")
+    assert taken == []
+    monkeypatch.setattr(workers, "choose_backend", lambda *_: "gsplat")
+    options = "--backend", "cpu", "--overwrite"
+    assert "more processes than this machine has GPUs (1)" in refusal(fit, capsys, *options)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    fit(*options)
+    assert taken == [0]
+
+
 def test_a_fit_that_diverges_writes_nothing(fit, photos, capsys, monkeypatch):
     real = jobs.fit_side_by_side
 

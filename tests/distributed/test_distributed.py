@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+import crowd.progress
+from crowd import distributed
 from crowd.checkpoints import load_checkpoint
+from crowd.errors import InputError
 from crowd.runs import read_log
 from mgot import features
 from mgot.feature_files import open_features
@@ -124,6 +127,37 @@ def test_a_batch_too_small_for_all_processes_is_one_sentence(write_set, torchrun
     assert process.returncode != 0
     assert "error: a batch of 1 leaves some of 2 processes without a crop" in printed
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def one_gpu(monkeypatch):
+    """The second of two processes on a machine with one GPU; returns the GPUs that are taken."""
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for name, value in {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    return taken
+
+
+def test_more_processes_than_gpus_are_one_sentence_unless_they_use_the_cpu(one_gpu, monkeypatch):
+    started = []
+    monkeypatch.setattr(distributed, "rendezvous", lambda *_: iter([(None,)]))
+    monkeypatch.setattr(distributed.distributed, "PrefixStore", lambda *_: None)
+    monkeypatch.setattr(
+        distributed.distributed, "init_process_group", lambda backend, **_: started.append(backend)
+    )
+    monkeypatch.setattr(crowd.progress, "silent", False)
+    monkeypatch.setattr("sys.stdout", None)
+    assert distributed.rank_and_size() == (1, 2)
+    assert distributed.join("cpu") == torch.device("cpu")
+    assert (started, one_gpu) == (["gloo"], [])
+    with pytest.raises(InputError, match=r"more processes .* \(1\): .* --nproc-per-node 1"):
+        distributed.join("auto")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert distributed.join("auto") == torch.device("cuda", 0)
+    assert (started, one_gpu) == (["gloo", "nccl"], [0])
 
 
 def test_a_batch_is_shared_without_loss(monkeypatch):

@@ -131,7 +131,7 @@ def synchronise_norms(model: nn.Module) -> nn.Module:
 
     There each process normalises by its own crops, and the first one's running statistics are kept.
     """
-    if place_of()[1] > 1 and torch.cuda.is_available():
+    if place_of()[1] > 1 and distributed.get_backend() == "nccl":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return model
 

@@ -160,6 +160,13 @@ def test_more_processes_than_gpus_are_one_sentence_unless_they_use_the_cpu(one_g
     assert (started, one_gpu) == (["gloo", "nccl"], [0])
 
 
+def test_processes_on_the_cpu_keep_norms_that_cpus_have(one_gpu, monkeypatch):
+    monkeypatch.setattr(distributed, "place_of", lambda: (1, 2))
+    for backend, kind in (("gloo", torch.nn.BatchNorm2d), ("nccl", torch.nn.SyncBatchNorm)):
+        monkeypatch.setattr(distributed.distributed, "get_backend", lambda name=backend: name)
+        assert type(distributed.synchronise_norms(torch.nn.BatchNorm2d(2))) is kind
+
+
 def test_a_batch_is_shared_without_loss(monkeypatch):
     from crowd import loading
 

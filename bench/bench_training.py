@@ -4,8 +4,9 @@
 
 A step is forward, transport loss, backward and Adam on 512 × 512 crops with 100 heads each. One
 process has all threads, or two processes have half of them each and share their gradients by
-gloo, as under torchrun; the ratio is what sharing costs. From this record, or from one made on a
-GPU, `python -m bench.scaling` works out how long the data sets of the paper take.
+gloo, as under torchrun; the ratio is what sharing costs (left out where there is a single GPU).
+From this record, or from one made on a GPU, `python -m bench.scaling` works out how long the data
+sets of the paper take.
 """
 
 from __future__ import annotations
@@ -66,8 +67,10 @@ def photos_a_second(name: str, steps: int, device: torch.device) -> float:
     return steps * place_of()[1] / (time.perf_counter() - started)
 
 
-def in_two(name: str, arguments) -> float:
-    """The same in two processes of half the threads each."""
+def in_two(name: str, arguments, device: torch.device) -> float | None:
+    """The same in two processes of half the threads each; None where they would share a GPU."""
+    if device.type == "cuda" and torch.cuda.device_count() < 2:
+        return None
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words += ["-m", "bench.bench_training", "--only", name, "--steps", str(arguments.steps)]
     half = str(max(arguments.threads // 2, 1))
@@ -100,12 +103,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     device, lines = pick_device(arguments.device), []
     for name in MODELS:
-        alone, shared = photos_a_second(name, arguments.steps, device), in_two(name, arguments)
+        alone = photos_a_second(name, arguments.steps, device)
+        shared = in_two(name, arguments, device)
         lines.append({"model": name, "photos_per_s": alone, "photos_per_s_in_two": shared})
-        print(
-            f"{name} on {device}, {CROP} px: {alone:.3f} photos/s in one process, "
-            f"{shared:.3f} in two"
-        )
+        two = "two need two GPUs" if shared is None else f"{shared:.3f} in two"
+        print(f"{name} on {device}, {CROP} px: {alone:.3f} photos/s in one process, {two}")
     write_record(arguments.output, device=str(device), crop=CROP, heads=HEADS, lines=lines)
 
 

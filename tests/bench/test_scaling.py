@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import torch
 
-from bench import scaling
+from bench import bench_training, scaling
 
 
 def test_hours_are_work_over_speed():
@@ -28,3 +29,17 @@ def test_the_table_is_made_of_the_record(tmp_path, capsys):
     with pytest.raises(SystemExit):
         scaling.main(["--record", str(tmp_path / "none.json")])
     assert "run python -m bench training" in capsys.readouterr().err
+
+
+def test_a_machine_with_one_gpu_has_a_record_too(tmp_path, monkeypatch, capsys):
+    record = tmp_path / "gpu.json"
+    monkeypatch.setattr(bench_training, "pick_device", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(bench_training, "photos_a_second", lambda *_: 10.0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    threads = str(torch.get_num_threads())
+    bench_training.main(["--threads", threads, "--output", str(record)])
+    assert "10.000 photos/s in one process, two need two GPUs" in capsys.readouterr().out
+    lines = json.loads(record.read_text())["lines"]
+    assert [line["photos_per_s_in_two"] for line in lines] == [None, None]
+    scaling.main(["--record", str(record)])
+    assert "| vgg | 10.000 | " in capsys.readouterr().out

@@ -54,7 +54,8 @@ def command(main: Callable) -> Callable:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
-            print("interrupted; the same command continues where it stopped", file=sys.stderr)
+            again = "interrupted; give the command again (trainings: with --resume)"
+            print(again, file=sys.stderr)
             raise SystemExit(130) from None
         except BrokenPipeError:
             if not _nobody_reads():

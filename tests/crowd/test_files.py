@@ -131,7 +131,7 @@ def test_commands_end_with_a_sentence_and_code_2(capsys):
     assert capsys.readouterr().err == "error: a.txt does not exist: name one that does\n"
 
 
-def test_interrupts_end_with_130_and_our_own_faults_keep_their_trace():
+def test_interrupts_end_with_130_and_our_own_faults_keep_their_trace(capsys):
     @command
     def stopped(error):
         raise error
@@ -139,5 +139,7 @@ def test_interrupts_end_with_130_and_our_own_faults_keep_their_trace():
     with pytest.raises(SystemExit) as raised:
         stopped(KeyboardInterrupt())
     assert raised.value.code == 130
+    said = "interrupted; give the command again (trainings: with --resume)\n"
+    assert capsys.readouterr().err == said
     with pytest.raises(ZeroDivisionError):
         stopped(ZeroDivisionError())

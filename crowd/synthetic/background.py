@@ -39,7 +39,8 @@ def draw_background(rng: np.random.Generator, domain: Domain, camera: Camera) ->
     # Feet of the farthest people stand a little before the backdrop.
     _, far = camera.intersect(0.0, camera.head_row(domain.smallest_head), 1.6)
     distance = far * rng.uniform(1.05, 1.4)
-    edge = int(np.clip(camera.project(0.0, distance, 0.0)[1], 0, camera.height))
+    # In small photos the backdrop's foot may lie below them: a row of ground stays.
+    edge = int(np.clip(camera.project(0.0, distance, 0.0)[1], 0, camera.height - 1))
     planes = np.empty((3, camera.height, camera.width), np.float32)
     planes[:, edge:] = _draw_ground(rng, ground, camera, edge)
     if edge > 0:

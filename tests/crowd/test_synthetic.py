@@ -235,6 +235,14 @@ def test_a_scene_depends_on_its_key_alone():
         assert not np.array_equal(first.image, render_scene(*other, size=SMALL).image)
 
 
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_the_smallest_photos_are_drawn_whatever_the_seed(domain):
+    for seed in range(40):
+        drawn = render_scene(seed, domain, 0, size=(64, 64))
+        assert drawn.image.shape == (64, 64, 3)
+        assert drawn.image.std() > 2
+
+
 def test_a_larger_set_holds_the_smaller(tmp_path):
     make_dataset(tmp_path / "two", "qnrf", 2, 0, "a", size=SMALL)
     make_dataset(tmp_path / "three", "qnrf", 3, 0, "a", size=SMALL)

@@ -46,7 +46,7 @@ def photos_per_minute(photos: Sequence[Path], iterations: int, workers: int) -> 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write the record."""
-    parser = bench_parser("fit_workers", __doc__.split("\n", 1)[0])
+    parser = bench_parser("fit_workers", __doc__.split("\n", 1)[0], threads=None)
     parser.add_argument("--photos", type=int, default=10)
     parser.add_argument("--iterations", type=int, default=1000)
     arguments = parser.read(argv)

@@ -135,7 +135,7 @@ def training_step(repeats: int) -> float:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write the record."""
-    parser = bench_parser("loss", __doc__.split("\n", 1)[0])
+    parser = bench_parser("loss", __doc__.split("\n", 1)[0], threads=1)
     parser.add_argument("--repeats", type=int, default=15, help="turns of all programs")
     arguments = parser.read(argv)
     torch.set_num_threads(arguments.threads)

@@ -150,7 +150,7 @@ def measure(count: int, models: dict[str, float]) -> list[dict]:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print a table, write the record."""
-    arguments = bench_parser("ot_loss", __doc__.split("\n", 1)[0]).read(argv)
+    arguments = bench_parser("ot_loss", __doc__.split("\n", 1)[0], threads=1).read(argv)
     torch.set_num_threads(arguments.threads)
     models = {
         name: time_in_turn([model_step(name)], REPEATS_OF_MODELS)[0].median for name in MODELS

@@ -18,6 +18,7 @@ from crowd.files import write_text
 from crowd.runs import ROOT, environment
 
 DATA = "data"
+ALL = os.cpu_count() or 1
 RESULTS = ROOT / "bench" / "results"
 
 
@@ -38,12 +39,16 @@ class Timing:
         return min(self.runs)
 
 
-def bench_parser(name: str, description: str) -> ArgumentParser:
-    """Return a parser with the arguments of every benchmark: --data, --threads, --output."""
+def bench_parser(name: str, description: str, threads: int | None = ALL) -> ArgumentParser:
+    """Return a parser with the arguments of every benchmark: --data, --threads, --output.
+
+    `threads` is the default of --threads, which a benchmark without a choice (None) does not have.
+    """
     parser = ArgumentParser(prog=f"python -m bench.bench_{name}", description=description)
     add = parser.add_argument
     add("--data", type=str, default=DATA, help="folder of the data sets, where photos are needed")
-    add("--threads", type=int, default=os.cpu_count() or 1, help="threads of torch")
+    if threads is not None:
+        add("--threads", type=int, default=threads, help="threads of torch")
     add("--output", type=str, default=str(RESULTS / f"{name}.json"), help="record to write")
     return parser
 

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
 
 from bench import __main__ as bench
+from bench import bench_fit_workers, bench_loss, bench_ot_loss
 from bench.measure import Timing, bench_parser, ratio, time_in_turn, write_record
+from crowd.errors import InputError
 
 
 def test_programs_run_in_alternation_after_one_run_to_warm_up():
@@ -32,6 +35,27 @@ def test_record_holds_figures_and_machine(tmp_path):
 def test_record_is_named_after_the_benchmark(root):
     arguments = bench_parser("splatting", "").read([])
     assert arguments.output == str(root / "bench" / "results" / "splatting.json")
+
+
+@pytest.mark.parametrize("module", [bench_loss, bench_ot_loss])
+def test_the_losses_are_measured_on_one_core(module, monkeypatch):
+    """The README says so of their figures."""
+    used = []
+
+    def stop(threads):
+        used.append(threads)
+        raise InputError("enough")
+
+    monkeypatch.setattr(torch, "set_num_threads", stop)
+    with pytest.raises(SystemExit):
+        module.main([])
+    assert used == [1]
+
+
+def test_a_benchmark_that_chooses_its_threads_takes_no_number_of_them(capsys):
+    with pytest.raises(SystemExit):
+        bench_fit_workers.main(["--threads", "1"])
+    assert "unknown argument '--threads'" in capsys.readouterr().err
 
 
 def test_every_benchmark_has_a_main_and_an_unknown_one_is_refused(root, capsys):

@@ -93,7 +93,8 @@ def read_mat(path: Path, key: str) -> np.ndarray:
             _child.end()
             _child = None
             raise InputError(
-                f"{path} is damaged (the reader of MATLAB files crashed on it): {_REMEDY}"
+                f"{path} is damaged (the reader of MATLAB files crashed on it, or did not end "
+                f"within {SECONDS} s): {_REMEDY}"
             ) from error
     if "keys" in answer:
         present = ", ".join(answer["keys"]) or "none"

@@ -54,7 +54,8 @@ def export_counter(
     width, height = size
     content = _trace(counter, (height, width), output, any_size)
     sizes = [(height, width)] + ([(height + 21, width + 40)] if any_size else [])
-    difference = max(_difference(counter, content, one) for one in sizes)
+    # Of numpy: Python's loses a NaN that is not the first.
+    difference = float(np.max([_difference(counter, content, one) for one in sizes]))
     if not difference <= TOLERANCE:
         raise InputError(
             f"onnxruntime and torch differ by {difference:.1e} of the largest value: {path} was "

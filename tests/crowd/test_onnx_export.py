@@ -12,8 +12,10 @@ import gst.export
 import gst.models
 import mgot.export
 import mgot.models
+from crowd import onnx_export
 from crowd.checkpoints import save_checkpoint
 from crowd.counter import Counter
+from crowd.errors import InputError
 from crowd.onnx_export import export_counter
 from crowd.photos import Preprocessing
 
@@ -90,5 +92,14 @@ def test_a_file_that_says_something_else_is_not_written(tmp_path):
 
     counter = Counter(Random(), "random", Preprocessing(), None, {})
     with pytest.raises(Exception, match="differ by"):
+        export_counter(counter, tmp_path / "x.onnx", (32, 32), "y", any_size=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_says_nothing_at_another_size_is_not_written(tmp_path, monkeypatch):
+    counter = Counter(torch.nn.Conv2d(3, 1, 1), "plain", Preprocessing(), None, {})
+    differences = iter([0.0, np.nan])
+    monkeypatch.setattr(onnx_export, "_difference", lambda *_: next(differences))
+    with pytest.raises(InputError, match="differ by nan"):
         export_counter(counter, tmp_path / "x.onnx", (32, 32), "y", any_size=True)
     assert list(tmp_path.iterdir()) == []

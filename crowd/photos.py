@@ -62,7 +62,7 @@ def read_preprocessing(
         command: that wrote the set.
 
     Raises:
-        InputError: the file or its values are damaged, or another command wrote it.
+        InputError: the file or its values are damaged, or a key of `names` is missing.
     """
     path = Path(data_dir) / SETTINGS
     if not path.is_file():

@@ -1,1 +1,1 @@
-"""What uses everything: the demo, and later the tables and their report."""
+"""What uses everything: the demo, the tables, their report and the README's pictures."""

@@ -108,8 +108,8 @@ def model_step(name: str) -> Callable[[], None]:
     return run
 
 
-def added_memory(program: Callable[[], object]) -> int | None:
-    """Bytes that a run adds to the process's resident memory at its peak (Linux alone)."""
+def added_memory(program: Callable[[], object]) -> float | None:
+    """Megabytes that a run adds to the process's resident memory at its peak (Linux alone)."""
     if not sys.platform.startswith("linux"):
         return None
     gc.collect()
@@ -118,7 +118,7 @@ def added_memory(program: Callable[[], object]) -> int | None:
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     program()
-    return _status("VmHWM") - before
+    return (_status("VmHWM") - before) / 1e6
 
 
 def _status(name: str) -> int:
@@ -137,7 +137,7 @@ def measure(count: int, models: dict[str, float]) -> list[dict]:
             "heads": count,
             "seconds": timing.median,
             "times_of_gst": ratio(timing, timings[0]),
-            "peak_bytes": added_memory(program),
+            "peak_megabytes": added_memory(program),
             "share": {
                 model: timing.median / (timing.median + seconds)
                 for model, seconds in models.items()
@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{'loss':20}{'heads':>6}{'ms':>9}{'x GST':>8}{'MB':>8}  share of a step: {MODELS}")
     for line in lines:
         shares = "  ".join(f"{share:7.2%}" for share in line["share"].values())
-        memory = "–" if line["peak_bytes"] is None else f"{line['peak_bytes'] / 1e6:.1f}"
+        memory = "–" if line["peak_megabytes"] is None else f"{line['peak_megabytes']:.1f}"
         print(
             f"{line['loss']:20}{line['heads']:6}{1e3 * line['seconds']:9.2f}"
             f"{line['times_of_gst']:8.1f}{memory:>8}  {shares}"

@@ -13,9 +13,10 @@ from crowd.configuration import ArgumentParser
 from crowd.errors import command
 from mgot.arrays import PATCH_SIDE
 from mgot.cluster_files import write_clusters
-from mgot.clustering import in_memory, kmeans, pca_projection
+from mgot.clustering import in_memory, kmeans
 from mgot.feature_files import named, open_features
 from mgot.pictures import draw_clusters
+from mgot.projection import pca_projection
 from mgot.transfer import add_transfer, fill
 
 FILES = {

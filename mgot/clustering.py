@@ -1,4 +1,4 @@
-"""k-means over patch distributions, the elbow, and a projection to look at."""
+"""k-means over patch distributions, and the elbow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ GRAM_COLUMNS = 4096
 BLOCK = 256
 # A pass over samples that are read from disk must lower the inertia by this share to be repeated.
 STREAM_TOLERANCE = 1e-7
-POWER_ITERATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def in_memory(features):
         flat = to_numpy(features).reshape(len(features), -1)
         return flat if flat.dtype.kind == "f" else flat.astype(np.float64)
     flat = np.empty((len(features), int(np.prod(features.shape[1:]))), np.float32)
-    for first, last, block in progress(_read(features), "reading", unit="block"):
+    for first, last, block in progress(read_blocks(features), "reading", unit="block"):
         flat[first:last] = block
     return flat
 
@@ -108,38 +107,6 @@ def elbow(
     return solutions
 
 
-def pca_projection(features, centers) -> tuple[np.ndarray, np.ndarray]:
-    """Project samples and centres on the samples' first two principal axes.
-
-    One projection for both, so that a centre lies at the mean of its members' points.
-
-    Args:
-        features: `[n, ...]`, flattened to `[n, d]`.
-        centers: `[k, ...]`, flattened to `[k, d]`.
-
-    Returns:
-        `[n, 2]` and `[k, 2]`.
-
-    Raises:
-        InputError: fewer than 2 samples or values a sample; NaN or infinite values.
-    """
-    shape = len(features), int(np.prod(features.shape[1:]))
-    if min(shape) < 2:
-        raise InputError(f"a projection needs 2 samples and 2 values a sample, not {shape}")
-    mean, _ = _means(features, np.zeros(len(features), np.int64), 1)
-    axes = np.random.default_rng(0).normal(size=(shape[1], min(8, *shape)))
-    for _ in progress(range(POWER_ITERATIONS), "principal axes", unit="pass"):
-        axes = np.linalg.qr(axes)[0].astype(np.float32)
-        product = np.zeros(axes.shape)
-        for _, _, block in _read(features):
-            block = block - mean[0].astype(block.dtype)
-            product += block.T @ (block @ axes)
-        axes = product
-    axes = np.linalg.svd(product, full_matrices=False)[0][:, :2]
-    points = [(block - mean[0]) @ axes for _, _, block in _read(features)]
-    return np.concatenate(points), (to_numpy(centers).reshape(len(centers), -1) - mean[0]) @ axes
-
-
 def _samples(features) -> _Held | _Streamed:
     if not hasattr(features, "shape"):
         features = np.asarray(features)
@@ -154,7 +121,7 @@ class _Samples:
     def __init__(self, features):
         self.features, self.count = features, len(features)
         distinct, total = set(), 0.0
-        for first, _, block in _read(features):
+        for first, _, block in read_blocks(features):
             finite = np.isfinite(block).all(axis=1)
             if not finite.all():
                 raise InputError(
@@ -208,7 +175,7 @@ class _Held(_Samples):
         self.check_count(k)
         start = None if start is None else self.check_start(start, k)
         labels, inertia = best_partition(self.gram, k, seed, restarts, start)
-        centers, _ = _means(self.features, labels, k)
+        centers, _ = means(self.features, labels, k)
         return Clustering(labels, centers.astype(np.float32), float(inertia))
 
     def distances(self, labels: np.ndarray, k: int) -> np.ndarray:
@@ -228,19 +195,19 @@ class _Streamed(_Samples):
         part = self._part(seed)
         starts = [part.cluster(k, seed, restarts).centers]
         if start is not None:
-            starts.append(_means(self.features, self.check_start(start, k), k)[0])
+            starts.append(means(self.features, self.check_start(start, k), k)[0])
         return min(map(self._iterate, starts), key=lambda result: result.inertia)
 
     def distances(self, labels: np.ndarray, k: int) -> np.ndarray:
         """Squared distances `[n]` to the own centre."""
-        return self._assign(_means(self.features, labels, k)[0], labels)[1]
+        return self._assign(means(self.features, labels, k)[0], labels)[1]
 
     def _part(self, seed: int) -> _Held:
         random = np.random.default_rng(seed)
         chosen = np.sort(random.choice(self.count, GRAM_SAMPLES, replace=False))
         parts = [
             block[chosen[(chosen >= first) & (chosen < last)] - first]
-            for first, last, block in _read(self.features)
+            for first, last, block in read_blocks(self.features)
         ]
         return _Held(np.concatenate(parts))
 
@@ -253,7 +220,7 @@ class _Streamed(_Samples):
                 inertia, k = distances.sum(), len(centers)
                 for empty in np.setdiff1d(np.arange(k), labels):
                     labels[np.argmax(distances)], distances[np.argmax(distances)] = empty, 0.0
-                centers, _ = _means(self.features, labels, k)
+                centers, _ = means(self.features, labels, k)
                 labels, distances = self._assign(centers)
                 bar.update()
         return Clustering(labels, centers.astype(np.float32), float(distances.sum()))
@@ -263,7 +230,7 @@ class _Streamed(_Samples):
         centers = centers - self.mean
         squares = np.square(centers).sum(axis=1)
         found, distances = np.empty(self.count, np.int64), np.empty(self.count)
-        for first, last, block in _read(self.features):
+        for first, last, block in read_blocks(self.features):
             block = block - self.mean
             all_distances = squares - 2 * (block @ centers.T)
             own = all_distances.argmin(axis=1) if labels is None else labels[first:last]
@@ -273,7 +240,7 @@ class _Streamed(_Samples):
         return found, distances.clip(0)
 
 
-def _read(features) -> Iterator[tuple[int, int, np.ndarray]]:
+def read_blocks(features) -> Iterator[tuple[int, int, np.ndarray]]:
     """Samples first … last − 1 as floating-point blocks, (first, last, `[last − first, d]`)."""
     for first, last in blocks(len(features), BLOCK):
         block = to_numpy(features[first:last]).reshape(last - first, -1)
@@ -290,10 +257,10 @@ def _gram(flat: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return gram
 
 
-def _means(features, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def means(features, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Means of the clusters' samples, float64 `[k, d]`, and how many samples each has, `[k]`."""
     total = 0.0
-    for first, last, block in _read(features):
+    for first, last, block in read_blocks(features):
         members = np.arange(k)[:, None] == labels[first:last]
         total = total + (members.astype(block.dtype) @ block).astype(np.float64)
     counts = np.bincount(labels, minlength=k)

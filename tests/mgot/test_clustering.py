@@ -7,7 +7,8 @@ from sklearn.cluster import KMeans
 
 from crowd.errors import InputError
 from mgot import clustering
-from mgot.clustering import elbow, kmeans, pca_projection
+from mgot.clustering import elbow, kmeans
+from mgot.projection import pca_projection
 
 
 def blobs(sizes=(20, 31, 25), dimensions=300, spread=0.3, seed=0):

@@ -128,7 +128,8 @@ class _Samples:
                     f"sample {first + int(np.argmin(finite))} holds NaN or infinite values: "
                     "extract the features again with a model that has not diverged"
                 )
-            distinct.update(hash(row.tobytes()) for row in block)
+            # Adding 0 makes -0.0 a 0.0, which has other bytes and the same value.
+            distinct.update(hash(row.tobytes()) for row in block + 0)
             total = total + block.sum(axis=0, dtype=np.float64)
         self.distinct, self.mean = len(distinct), total / self.count
 
@@ -156,7 +157,7 @@ class _Samples:
         self.check_count(k)
         labels = labels.copy()
         for new in range(labels.max() + 1, k):
-            labels[np.argmax(self.distances(labels, new))] = new
+            _fill_empty(labels, self.distances(labels, new), new + 1)
         return labels
 
 
@@ -176,7 +177,8 @@ class _Held(_Samples):
         start = None if start is None else self.check_start(start, k)
         labels, inertia = best_partition(self.gram, k, seed, restarts, start)
         centers, _ = means(self.features, labels, k)
-        return Clustering(labels, centers.astype(np.float32), float(inertia))
+        # Sums of inner products that cancel may end below 0.
+        return Clustering(labels, centers.astype(np.float32), max(float(inertia), 0.0))
 
     def distances(self, labels: np.ndarray, k: int) -> np.ndarray:
         """Squared distances `[n]` to the own centre."""
@@ -214,15 +216,17 @@ class _Streamed(_Samples):
     def _iterate(self, centers: np.ndarray) -> Clustering:
         """Lloyd's iterations from `centers` until they gain next to nothing."""
         labels, distances = self._assign(centers)
-        inertia = np.inf
+        inertia, k = np.inf, len(centers)
         with progress(what="k-means", unit="pass") as bar:
             while distances.sum() < inertia * (1 - STREAM_TOLERANCE):
-                inertia, k = distances.sum(), len(centers)
-                for empty in np.setdiff1d(np.arange(k), labels):
-                    labels[np.argmax(distances)], distances[np.argmax(distances)] = empty, 0.0
+                inertia = distances.sum()
+                _fill_empty(labels, distances, k)
                 centers, _ = means(self.features, labels, k)
                 labels, distances = self._assign(centers)
                 bar.update()
+        if _fill_empty(labels, distances, k):
+            centers, _ = means(self.features, labels, k)
+            distances = self._assign(centers, labels)[1]
         return Clustering(labels, centers.astype(np.float32), float(distances.sum()))
 
     def _assign(self, centers: np.ndarray, labels=None) -> tuple[np.ndarray, np.ndarray]:
@@ -238,6 +242,13 @@ class _Streamed(_Samples):
             found[first:last] = own
             distances[first:last] = rows + all_distances[np.arange(len(block)), own]
         return found, distances.clip(0)
+
+
+def _fill_empty(labels: np.ndarray, distances: np.ndarray, k: int) -> int:
+    """Fill empty clusters of `labels` in place; return how many there were."""
+    from mgot.gram_kmeans import fill_empty
+
+    return fill_empty(labels, distances, np.bincount(labels, minlength=k), labels)
 
 
 def read_blocks(features) -> Iterator[tuple[int, int, np.ndarray]]:

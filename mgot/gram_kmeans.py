@@ -87,18 +87,26 @@ def nearest_seed(gram, first, draws):
 
 @njit(**_OPTIONS)
 def lloyd(gram, labels, k):
-    """Iterate `labels` int64 `[n]` in place until none changes; return the inertia."""
+    """Iterate `labels` int64 `[n]` in place until none changes; return the inertia.
+
+    Of at least k samples no cluster stays empty.
+    """
     n = len(gram)
     sums, counts = np.zeros((k, n)), np.zeros(k, np.int64)
     for i in range(n):
         _add(sums[labels[i]], gram[i], 1.0)
         counts[labels[i]] += 1
-    proposed = labels.copy()
-    largest = 0.0
+    proposed, own = labels.copy(), np.empty(n)
+    lowest, largest = np.inf, 0.0
     for i in range(n):
         largest = max(largest, gram[i, i])
     while True:
-        inertia = _propose(gram, labels, sums, counts, proposed, 1e-13 * largest)
+        inertia = _propose(gram, labels, sums, counts, proposed, own, 1e-13 * largest)
+        # Moves that no longer lower it are rounding's and could go on for ever.
+        if not inertia < lowest:
+            proposed[:] = labels
+        lowest = min(lowest, inertia)
+        fill_empty(labels, own, counts, proposed)
         changed = 0
         for i in range(n):
             old, new = labels[i], proposed[i]
@@ -114,17 +122,16 @@ def lloyd(gram, labels, k):
 
 
 @njit(**_OPTIONS)
-def _propose(gram, labels, sums, counts, proposed, least):
+def _propose(gram, labels, sums, counts, proposed, own, least):
     """Write each sample's nearest cluster to `proposed`; return the inertia of `labels`.
 
-    A sample moves only where that gains more than `least`, rounding. An empty cluster is given
-    the sample that lies farthest from its centre.
+    A sample moves only where that gains more than `least`, rounding. `own` receives the squared
+    distances to the present centres.
     """
     n, k = len(gram), len(sums)
     spread = np.zeros(k)
     for i in range(n):
         spread[labels[i]] += sums[labels[i], i]
-    own = np.empty(n)
     inertia = 0.0
     for i in range(n):
         label = labels[i]
@@ -139,12 +146,41 @@ def _propose(gram, labels, sums, counts, proposed, least):
                     best, choice = distance, j
         proposed[i] = choice if best < own[i] - least else label
         inertia += own[i]
-    for j in range(k):
-        if counts[j] == 0:
-            farthest = np.argmax(own)
-            proposed[farthest] = j
-            own[farthest] = 0.0
     return inertia
+
+
+@njit(**_OPTIONS)
+def fill_empty(labels, distances, counts, proposed):
+    """Write to `proposed`, for each empty cluster, the sample farthest from its own centre.
+
+    No cluster gives its last sample, and no sample is given twice: samples that only rounding
+    tells apart would make as many holes as they fill.
+
+    Args:
+        labels: present clusters, int64 `[n]`.
+        distances: to the own centre, float64 `[n]`.
+        counts: samples of each cluster, int64 `[k]`.
+        proposed: int64 `[n]`, changed in place; may be `labels`.
+
+    Returns:
+        The number of clusters filled.
+    """
+    left, given = counts.copy(), np.zeros(len(labels), np.bool_)
+    filled = 0
+    for j in range(len(counts)):
+        if counts[j]:
+            continue
+        farthest = -1
+        for i in range(len(labels)):
+            free = not given[i] and left[labels[i]] > 1
+            if free and (farthest < 0 or distances[i] > distances[farthest]):
+                farthest = i
+        if farthest >= 0:
+            left[labels[farthest]] -= 1
+            given[farthest] = True
+            proposed[farthest] = j
+            filled += 1
+    return filled
 
 
 @njit(fastmath=True, **_OPTIONS)

@@ -103,6 +103,7 @@ def test_samples_and_centers_share_one_projection():
         (np.random.default_rng(0).random((2, 4)), "2 samples cannot form 3 clusters"),
         (np.ones((9, 4)), "only 1 of 9 samples are distinct"),
         (np.repeat(np.random.default_rng(0).random((2, 40)), 6, axis=0), "only 2 of 12"),
+        (np.where(np.eye(12, 64), np.float32(-0.0), np.float32(0)), "only 1 of 12"),
         (np.array([[1.0, 2.0], [3.0, np.nan], [0.0, 0.0]]), "sample 1 holds NaN"),
     ],
 )
@@ -180,3 +181,34 @@ def test_a_cluster_left_empty_gets_the_farthest_sample(few_in_memory, count):
     result = kmeans(samples, 3, restarts=1, start=start)
     assert sorted(set(result.labels.tolist())) == [0, 1, 2]
     assert (result.labels == result.labels[-1]).sum() == 1
+
+
+def barely_different(count):
+    """Copies of two pictures in turn, each with one value changed in its last bit."""
+    samples = np.random.default_rng(0).random((2, 3000)).astype(np.float32)[np.arange(count) % 2]
+    one = np.arange(count), np.arange(count)
+    samples[one] = np.nextafter(samples[one], np.float32(2))
+    return samples
+
+
+@pytest.mark.parametrize("count", [20, 60], ids=["in memory", "in blocks"])
+def test_samples_that_only_rounding_tells_apart_are_clustered_in_the_end(few_in_memory, count):
+    samples = barely_different(count)
+    solutions = elbow(samples, restarts=3)
+    for k, solution in enumerate(solutions, start=2):
+        assert sorted(set(solution.labels.tolist())) == list(range(k))
+        assert 0 <= solution.inertia < 1e-6
+        assert np.isfinite(solution.centers).all()
+        # No cluster mixes the two pictures.
+        assert all(len({i % 2 for i in members}) == 1 for members in solution.index_lists)
+
+
+def test_samples_nearer_than_inner_products_can_tell_are_clustered_in_the_end():
+    samples = np.zeros((12, 64))
+    samples[:4, 0] = 1e-200, 2e-200, 3e-200, 4e-200
+    for k in (2, 5):
+        result = kmeans(samples, k)
+        assert sorted(set(result.labels.tolist())) == list(range(k))
+        assert result.inertia == 0
+    with pytest.raises(InputError, match="only 5 of 12"):
+        kmeans(samples, 6)

@@ -61,13 +61,18 @@ def predict_map(model: nn.Module, image: Tensor, tile: int = 0) -> Tensor:
     return fidt_map
 
 
-def tile_windows(side: int, tile: int) -> list[tuple[slice, slice]]:
-    """Cut a side into (window, core) pairs; the cores cover it once, each inside its window."""
+def check_tile(tile: int) -> None:
+    """Raise `InputError` unless `tile` is a side that `predict_map` can cut tiles of, or 0."""
     if tile and (tile % GRID or tile <= 2 * MARGIN):
         raise InputError(
             f"--tile {tile} is no tile: name a multiple of {GRID} above {2 * MARGIN}, or 0 for "
             "whole photos"
         )
+
+
+def tile_windows(side: int, tile: int) -> list[tuple[slice, slice]]:
+    """Cut a side into (window, core) pairs; the cores cover it once, each inside its window."""
+    check_tile(tile)
     if not tile or side <= tile:
         return [(slice(0, side), slice(0, side))]
     core = tile - 2 * MARGIN
@@ -134,10 +139,11 @@ class CountedSet:
         tile: as for `predict_map`.
 
     Raises:
-        InputError: the split is missing, empty or damaged.
+        InputError: the split is missing, empty or damaged, or `tile` is no such number.
     """
 
     def __init__(self, data_dir: str | os.PathLike, split: str, workers: int = 0, tile: int = 0):
+        check_tile(tile)  # not after the first epoch, which would be lost
         self.photos = CountedPhotos(data_dir, split, Preprocessing())
         self.smooth = read_preprocessing(data_dir).smooth
         self.split, self.tile = split, tile

@@ -346,6 +346,7 @@ def test_bad_trainings_are_one_sentence(write_fidt_set, baseline, tmp_path, fail
     assert "'widht'" in refused("--model_options", '{"widht": 2}', save="new")
     assert "knows its own model" in refused("--pre", folder / "best.pth", save="new")
     assert "ImageNet" in refused("--pretrained", "imagenet", save="new")
+    assert "--tile 300 is no tile" in refused("--tile", "300", save="new")
     assert "--lr" in refused("--lr", "1e30", "--epochs", "9", save="diverged")
     (data / "train/photo2.h5").unlink()
     assert "photo2.png" in refused(save="new")

@@ -12,6 +12,7 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from crowd.configuration import ArgumentParser
 from crowd.engine import PRECISIONS
 from crowd.errors import InputError
+from mgot.evaluation import TILE_HELP
 from mgot.models import MODELS
 from mgot.photos import paper_crop_size
 from mgot.transfer import add_transfer, fill
@@ -117,7 +118,7 @@ def add_training(
     )
     add("--validate_from", type=PositiveInt, default=1, help="first epoch to validate")
     add("--validate_every", type=PositiveInt, default=10, help="epochs; the last one always is")
-    add("--tile", type=NonNegativeInt, default=0, help="side of tiles, px; 0: whole photos")
+    add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add(
         "--print_freq", type=PositiveInt, default=1, help="epochs from one printed line to the next"
     )

@@ -30,7 +30,7 @@ from crowd.processed import SETTINGS, list_split
 from crowd.processing import keep_settings
 from crowd.progress import progress
 from mgot.counter import Counter, load_counter
-from mgot.evaluation import peak_centers, predict_map
+from mgot.evaluation import TILE_HELP, peak_centers, predict_map
 from mgot.fidt_map import head_pixels
 from mgot.photos import Preprocessing, read_preprocessing
 from mgot.transfer import add_transfer, fill
@@ -104,7 +104,7 @@ def build_parser() -> ArgumentParser:
     add("--data_dir", type=str, help="set of mgot.fidt with the target's photos")
     add("--split", choices=("train", "val", "test"), default="train")
     add("--output", type=str, help="folder of the labelled set")
-    add("--tile", type=NonNegativeInt, default=0, help="side of tiles, px; 0: whole photos")
+    add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add_transfer(parser)
     return parser

@@ -22,7 +22,7 @@ from crowd.evaluation import errors_of, errors_table, guessing_errors, write_res
 from crowd.photos import read_photo
 from mgot.counter import Counter, load_counter
 from mgot.counting import heads_of, look_with
-from mgot.evaluation import CountedSet
+from mgot.evaluation import TILE_HELP, CountedSet
 from mgot.localization import localization_table
 from mgot.models import MODELS
 from mgot.pictures import draw_peaks
@@ -44,7 +44,7 @@ def build_parser() -> ArgumentParser:
     add("--output", type=str, help="folder of the results (default: test/ beside the checkpoint)")
     add("--radii", type=PositiveFloat, nargs="+", default=[4.0, 8.0], help="of localisation, px")
     add("--visual", action=ActionYesNo(no_prefix="no_"), default=False, help="draw every photo")
-    add("--tile", type=NonNegativeInt, default=0, help="side of tiles, px; 0: whole photos")
+    add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
     add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add("--model_name", choices=tuple(MODELS), help="for weights that do not say which model")

@@ -19,7 +19,8 @@ class SmallHRNet(nn.Module):
 
     Stage after stage a coarser branch is added; each stage ends with an exchange; FIDT's head
     brings the joined branches back to full resolution. GroupNorm keeps no statistics of the source
-    domain, does the same in training and evaluation, and does not mind small batches.
+    domain, does the same in training and evaluation, and does not mind small batches. It takes its
+    statistics over all that it sees, so that the map of a tile is not that part of its photo's map.
 
     Args:
         widths: channels of the branches, finest first, multiples of 8 (the first of 16).

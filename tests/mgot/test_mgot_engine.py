@@ -7,12 +7,15 @@ from torch import nn
 from torch.nn import functional
 
 from crowd.errors import InputError
+from mgot import test as mgot_test
+from mgot.arguments import baseline_parser, weight_parser
 from mgot.dataset import Batch
 from mgot.engine import batch_losses, train_one_epoch
 from mgot.evaluation import CountedSet, find_heads, peak_centers, predict_map, tile_windows
 from mgot.fidt_map import fidt_map
 from mgot.losses import instance_ssim
 from mgot.models import build_model
+from mgot.pseudo_label import build_parser as label_parser
 
 CPU = torch.device("cpu")
 
@@ -174,6 +177,15 @@ def test_tiles_of_a_counter_that_sees_less_than_the_margin_join_to_the_whole_map
     assert whole.shape == (333, 610)
     torch.testing.assert_close(predict_map(model, image, tile=288), whole)
     torch.testing.assert_close(predict_map(model, image, tile=352), whole)
+
+
+def test_tiles_change_what_group_norm_sees_and_every_help_says_so():
+    model, image = tiny().eval(), torch.rand(3, 32, 400)
+    nn.init.normal_(model.last_layer[-1].weight)
+    whole, tiled = predict_map(model, image), predict_map(model, image, tile=288)
+    assert (whole - tiled).abs().max() > 1e-3 * whole.abs().max()
+    for parser in (baseline_parser(), weight_parser(), mgot_test.build_parser(), label_parser()):
+        assert "tiles change the counts of hrnet_small" in " ".join(parser.format_help().split())
 
 
 def test_heads_on_seams_are_found_once():

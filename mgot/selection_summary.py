@@ -69,7 +69,12 @@ def _convergence(transport: Transport) -> dict:
 
 
 def describe(summary: dict) -> str:
-    """Return the lines that a reader needs: matches, residuals, patches used, spread of weights."""
+    """Return the lines that a reader needs: matches, residuals, patches used, spread of weights.
+
+    Args:
+        summary: as `summarise` returns it; with the command's `arguments`, where there are any, it
+            is said why all weights are 1.
+    """
     columns = {
         "target_cluster": "target cluster",
         "source_cluster": "source cluster",
@@ -104,8 +109,15 @@ def describe(summary: dict) -> str:
         f"weights {spread['min']:.4f} to {spread['max']:.4f}, mean {spread['mean']:.4f}, standard "
         f"deviation {spread['std']:.4f}, {spread['above_1']} above 1"
     )
-    lines.append(weights if spread["above_1"] else "all weights are 1, as always at --mass 1")
+    lines.append(weights if spread["above_1"] else "all weights are 1" + _reason(summary))
     return "\n".join(lines)
+
+
+def _reason(summary: dict) -> str:
+    arguments = summary.get("arguments", {})
+    if not arguments.get("weights", True):
+        return " (--no-weights)"
+    return ", as always at --mass 1" if arguments.get("mass") in (None, 1) else ""
 
 
 def _cell(value: float | int | None) -> str:

@@ -116,7 +116,7 @@ def test_selects_what_the_released_procedure_selects(tmp_path, domains, run, mas
     assert (summary["used"], summary["available"]) == (len(used), 10)
     assert [group["source_cluster"] for group in summary["groups"]] == [0, 1]
     assert [group["target_patches"] for group in summary["groups"]] == [4, 6]
-    assert ("all weights are 1" in printed) == (mass is None)
+    assert ("all weights are 1, as always at --mass 1\n" in printed) == (mass is None)
     picture = Image.open((tmp_path / FILES["selected_result"]).with_suffix(".jpg"))
     assert picture.size[0] > 300
 
@@ -130,7 +130,8 @@ def test_part_of_the_mass_leaves_patches_out_and_tells_others_apart(tmp_path, do
     assert weights.min() >= 1
     assert summary["weights"]["max"] == weights.max()
     assert summary["weights"]["above_1"] == (weights > 1 + 1e-6).sum()
-    run("--mass", 0.5, "--no-weights")
+    printed = run("--mass", 0.5, "--no-weights")
+    assert "all weights are 1 (--no-weights)\n" in printed
     unweighted, _ = selection(tmp_path)
     assert unweighted == [(path, 1.0) for path, _ in listed]
 
@@ -153,6 +154,16 @@ def test_a_source_patch_is_listed_once_a_cluster_and_may_repeat_across(tmp_path,
     assert len(set(first)) == len(first) < 3
     assert summary["used"] == len(first)
     assert summary["selected"] == 2 * len(first)
+
+
+def test_a_single_patch_has_weight_1_at_any_mass(tmp_path, domains, run):
+    for domain, (values, _) in zip("ts", domains, strict=True):
+        one = values[:1]
+        write_features(
+            tmp_path / f"{domain}.h5", [f"{domain}.jpg"], "1", lambda a, b, v=one: v[a:b]
+        )
+    printed = run("--alignment", "none-clusters", "--mass", 0.5)
+    assert "all weights are 1\n" in printed
 
 
 @pytest.mark.parametrize("alignment", ["daot", "none-clusters"])

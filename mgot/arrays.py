@@ -40,15 +40,20 @@ def read_patches(patches, first: int, last: int, name: str) -> np.ndarray:
     """
     block = to_numpy(patches[first:last]).astype(np.float32, copy=False)
     block = np.ascontiguousarray(block.reshape(-1, PATCH_SIDE, PATCH_SIDE))
-    largest = np.maximum(block.max(axis=(1, 2), initial=0), -block.min(axis=(1, 2), initial=0))
-    # Written so that NaN, for which every comparison is false, is refused too.
-    within = largest <= LARGEST_VALUE
+    within = within_range(block.reshape(-1, PATCH_SIDE**2))
     if not within.all():
         raise InputError(
             f"patch {first + int(np.argmin(within))} of {name} holds NaN or values beyond "
             f"±{LARGEST_VALUE:.0f}: extract the features again with a model that has not diverged"
         )
     return block
+
+
+def within_range(values: np.ndarray) -> np.ndarray:
+    """Whether all values of each patch are numbers within ±`LARGEST_VALUE`, `[n, d]` -> `[n]`."""
+    largest = np.maximum(values.max(axis=1, initial=0), -values.min(axis=1, initial=0))
+    # Written so that NaN, for which every comparison is false, is refused too.
+    return largest <= LARGEST_VALUE
 
 
 def blocks(count: int, size: int) -> Iterator[tuple[int, int]]:

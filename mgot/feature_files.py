@@ -18,7 +18,7 @@ import numpy as np
 from crowd.errors import InputError
 from crowd.files import LARGEST_ARRAY, require_file, require_own
 from crowd.progress import progress
-from mgot.arrays import PATCH_SIDE
+from mgot.arrays import LARGEST_VALUE, PATCH_SIDE, within_range
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
 REMEDY = "write it with python -m mgot.features"
@@ -51,7 +51,8 @@ class Features:
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Read patches, float32 `[n, 50176]`.
 
-        Raises `InputError` naming the first patch whose values are not finite.
+        Raises `InputError` naming the first patch whose values are not finite or far outside a
+        FIDT map's range.
         """
         indices = np.asarray(indices, dtype=np.int64)
         values = np.empty((len(indices), PATCH_SIDE**2), np.float32)
@@ -71,12 +72,12 @@ class Features:
         except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise InputError(f"{self.path} is damaged: {REMEDY}") from error
         values = np.concatenate(blocks) if blocks else np.zeros((0, PATCH_SIDE**2), np.float32)
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            name = self.names[indices[int(np.argmin(finite))]]
+        within = within_range(values)
+        if not within.all():
+            name = self.names[indices[int(np.argmin(within))]]
             raise InputError(
-                f"{self.path} holds NaN or infinite values for {name}: extract the features again "
-                "with a model that has not diverged"
+                f"{self.path} holds NaN or values beyond ±{LARGEST_VALUE:.0f} for {name}: extract "
+                "the features again with a model that has not diverged"
             )
         return values
 

@@ -117,9 +117,10 @@ def test_features_that_cannot_be_clustered(tmp_path, run, name):
     assert "f.h5: 3 samples cannot form" in refused()
     write(tmp_path / "f.h5", np.full((12, SIDE, SIDE), 0.3, np.float32))
     assert "f.h5: only 1 of 12 samples are distinct" in refused()
-    with h5py.File(tmp_path / "f.h5", "r+") as file:
-        file["features"][7, 0, 0, 0, 0] = np.nan
-    assert "NaN or infinite values for p_07.jpg" in refused()
+    for value in (np.nan, np.inf, -101.0):
+        with h5py.File(tmp_path / "f.h5", "r+") as file:
+            file["features"][7, 0, 0, 0, 0] = value
+        assert "f.h5 holds NaN or values beyond ±100 for p_07.jpg" in refused()
     with h5py.File(tmp_path / "f.h5", "r+") as file:
         del file["features"]
     assert "no dataset 'features'" in refused()

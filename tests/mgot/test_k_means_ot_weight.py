@@ -297,9 +297,10 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, domains, run):
 
 
 def test_bad_features(tmp_path, domains, run):
-    with h5py.File(tmp_path / "t.h5", "r+") as file:
-        file["features"][3, 0, 0, 1, 1] = np.nan
-    assert "t.h5 holds NaN or infinite values for t_03.jpg" in run(code=2)
+    for value in (np.nan, -1e3):
+        with h5py.File(tmp_path / "t.h5", "r+") as file:
+            file["features"][3, 0, 0, 1, 1] = value
+        assert "t.h5 holds NaN or values beyond ±100 for t_03.jpg: extract" in run(code=2)
     with h5py.File(tmp_path / "t.h5", "r+") as file:
         del file["paths"]
     assert "t.h5 has no dataset 'paths'" in run(code=2)

@@ -13,7 +13,7 @@ from crowd.configuration import ArgumentParser
 from crowd.errors import command
 from mgot.arrays import PATCH_SIDE
 from mgot.cluster_files import write_clusters
-from mgot.clustering import in_memory, kmeans
+from mgot.clustering import Seed, in_memory, kmeans
 from mgot.feature_files import named, open_features
 from mgot.pictures import draw_clusters
 from mgot.projection import pca_projection
@@ -36,7 +36,7 @@ def build_parser() -> ArgumentParser:
     add("--center_cluster", type=str, help="centres to write, h5")
     add("--cluster_index", type=str, help="members to write, npy")
     add("--vis_path", type=str, help="picture of samples and centres to write")
-    add("--seed", type=int, default=0, help="of the starts of k-means")
+    add("--seed", type=Seed, default=0, help="of the starts of k-means")
     add_transfer(parser, domain=True)
     return parser
 

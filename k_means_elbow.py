@@ -14,7 +14,7 @@ import numpy as np
 from crowd.configuration import ArgumentParser
 from crowd.errors import command
 from crowd.files import write_text
-from mgot.clustering import elbow, in_memory
+from mgot.clustering import Seed, elbow, in_memory
 from mgot.feature_files import named, open_features
 from mgot.pictures import draw_elbow
 from mgot.transfer import add_transfer, fill
@@ -29,7 +29,7 @@ def build_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--feature_path", type=str, help="features of the patches, h5")
     add("--elbow_map", type=str, help="picture to write; the figures go beside it as JSON")
-    add("--seed", type=int, default=0, help="of the starts of k-means")
+    add("--seed", type=Seed, default=0, help="of the starts of k-means")
     add_transfer(parser, domain=True)
     return parser
 

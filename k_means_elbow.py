@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from crowd.configuration import ArgumentParser
-from crowd.errors import command
+from crowd.errors import InputError, command
 from crowd.files import write_text
-from mgot.clustering import Seed, elbow, in_memory
+from mgot.clustering import Seed, count_distinct, elbow, in_memory
 from mgot.feature_files import named, open_features
 from mgot.pictures import draw_elbow
 from mgot.transfer import add_transfer, fill
@@ -36,9 +36,24 @@ def build_parser() -> ArgumentParser:
 
 def farthest_from_chord(ks: Sequence[int], inertias: Sequence[float]) -> int:
     """Return the elbow: the k whose point lies farthest below the line from first to last."""
-    share = (np.array(ks) - ks[0]) / (ks[-1] - ks[0])
+    share = (np.array(ks) - ks[0]) / max(ks[-1] - ks[0], 1)
     chord = inertias[0] + share * (inertias[-1] - inertias[0])
     return ks[int(np.argmax(chord - inertias))]
+
+
+def possible(distinct: int, patches: int) -> range:
+    """Return the numbers of clusters that so many distinct patches can form.
+
+    Says so where they are fewer than `KS`; raises `InputError` where there is none.
+    """
+    if distinct < KS[0]:
+        raise InputError(
+            f"only {distinct} of {patches} patches can be told apart, too few for an elbow: cut "
+            "more patches, or check the model that made the features"
+        )
+    if distinct < KS[-1]:
+        print(f"{distinct} of {patches} patches can be told apart: no k beyond {distinct}")
+    return KS[: distinct - KS[0] + 1]
 
 
 @command
@@ -49,15 +64,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     with open_features(arguments.feature_path) as features:
         values = in_memory(features.all())
         with named(arguments.feature_path):
-            solutions = elbow(values, KS, arguments.seed)
+            ks = possible(count_distinct(values), len(values))
+            solutions = elbow(values, ks, arguments.seed)
     inertias = [solution.inertia for solution in solutions]
-    best = farthest_from_chord(KS, inertias)
+    best = farthest_from_chord(ks, inertias)
     picture = Path(arguments.elbow_map)
-    draw_elbow(picture, KS, inertias, best)
+    draw_elbow(picture, ks, inertias, best)
     figures = {
         "features": arguments.feature_path,
         "patches": len(solutions[0].labels),
-        "inertia": dict(zip(KS, inertias, strict=True)),
+        "inertia": dict(zip(ks, inertias, strict=True)),
         "elbow": best,
     }
     write_text(picture.with_suffix(".json"), json.dumps(figures, indent=2) + "\n")

@@ -82,6 +82,18 @@ def kmeans(features, k: int, seed: int = 0, restarts: int = 10, start=None) -> C
     return _samples(features).cluster(k, seed, restarts, start)
 
 
+def count_distinct(features) -> int:
+    """Return how many samples can be told apart, the most clusters that they can form.
+
+    Args:
+        features: as for `kmeans`.
+
+    Raises:
+        InputError: NaN or infinite values.
+    """
+    return _Samples(features).distinct
+
+
 def elbow(
     features, ks: Iterable[int] = range(2, 11), seed: int = 0, restarts: int = 10
 ) -> list[Clustering]:

@@ -75,6 +75,19 @@ def test_the_elbow_is_at_the_number_of_kinds(tmp_path, run):
     assert Image.open(tmp_path / "out/elbow.png").size[0] > 300
 
 
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_the_elbow_of_few_patches_ends_at_their_number(tmp_path, run, count):
+    # Each of them twice: that makes no more of them.
+    write(tmp_path / "f.h5", np.repeat(blobs(count), 2, axis=0))
+    printed = run("k_means_elbow", "--feature_path", "f.h5", "--elbow_map", "elbow.png")
+    says = f"{count} of {2 * count} patches can be told apart: no k beyond {count}"
+    assert printed.splitlines()[0] == says
+    figures = json.loads((tmp_path / "elbow.json").read_text())
+    assert list(figures["inertia"]) == [str(k) for k in range(2, count + 1)]
+    assert figures["elbow"] in range(2, count + 1)
+    assert (tmp_path / "elbow.png").is_file()
+
+
 def test_clusters_are_the_kinds(tmp_path, run):
     values = blobs(18)
     write(tmp_path / "f.h5", values)
@@ -113,10 +126,13 @@ def test_features_that_cannot_be_clustered(tmp_path, run, name):
         return run(name, feature, "f.h5", *rest, *argv, code=2)
 
     assert "f.h5 does not exist" in refused()
-    write(tmp_path / "f.h5", blobs(3))
-    assert "f.h5: 3 samples cannot form" in refused()
+    few, alike = "f.h5: 3 samples cannot form", "f.h5: only 1 of 12 samples are distinct"
+    if name == "k_means_elbow":
+        few, alike = (f"f.h5: only 1 of {n} patches can be told apart" for n in (1, 12))
+    write(tmp_path / "f.h5", blobs(3 if name == "k_means" else 1))
+    assert few in refused()
     write(tmp_path / "f.h5", np.full((12, SIDE, SIDE), 0.3, np.float32))
-    assert "f.h5: only 1 of 12 samples are distinct" in refused()
+    assert alike in refused()
     for value in (np.nan, np.inf, -101.0):
         with h5py.File(tmp_path / "f.h5", "r+") as file:
             file["features"][7, 0, 0, 0, 0] = value

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from jsonargparse import ActionYesNo, Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -181,3 +182,10 @@ def _check_options(name: str, options: dict) -> None:
     for option in options:
         if option not in known:
             raise InputError(f"{name} has no option '{option}'; known: {known}")
+    if not options:
+        return
+    try:
+        with torch.device("meta"):  # builds nothing that takes memory
+            MODELS[name](**options)
+    except ValueError as error:
+        raise InputError(f"--model_options: {error}") from error

@@ -26,10 +26,14 @@ class SmallHRNet(nn.Module):
         widths: channels of the branches, finest first, multiples of 8 (the first of 16).
         blocks: residual blocks of each branch in each stage.
         hidden: channels between the transposed convolutions of the head.
+
+    Raises:
+        ValueError: options that are not of this kind.
     """
 
     def __init__(self, widths: Sequence[int] = (32, 48, 64), blocks: int = 1, hidden: int = 16):
         super().__init__()
+        _check_options(widths, blocks, hidden)
         self.stride = 2 ** (len(widths) + 1)  # of the coarsest branch
         self.stem = nn.Sequential(
             *conv_norm_relu(3, widths[0] // 2, stride=2),
@@ -57,6 +61,22 @@ class SmallHRNet(nn.Module):
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
             branches = stage([*branches, transition(branches[-1])])
         return self.last_layer(join_branches(branches))[..., :height, :width]
+
+
+def _check_options(widths: Sequence[int], blocks: int, hidden: int) -> None:
+    fit = isinstance(widths, list | tuple) and len(widths) and all(map(_is_width, widths))
+    if not fit or widths[0] % (2 * GROUP):
+        raise ValueError(
+            f"widths {widths!r} cannot be: name a list of multiples of {GROUP}, the first of "
+            f"{2 * GROUP}, such as [32, 48, 64]"
+        )
+    for name, value in (("blocks", blocks), ("hidden", hidden)):
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} {value!r} cannot be: name a whole number above 0")
+
+
+def _is_width(value: object) -> bool:
+    return type(value) is int and value > 0 and value % GROUP == 0
 
 
 class Stage(nn.Module):

@@ -344,6 +344,19 @@ def test_bad_trainings_are_one_sentence(write_fidt_set, baseline, tmp_path, fail
     other = '{"widths": [16, 8], "hidden": 8}'
     assert "model_options" in refused("--resume", "--model_options", other)
     assert "'widht'" in refused("--model_options", '{"widht": 2}', save="new")
+    for option, value in (
+        ("widths", "[8, 16]"),
+        ("widths", "[16, 12]"),
+        ("widths", "[16, 0]"),
+        ("widths", "[]"),
+        ("widths", "3"),
+        ("widths", '"16"'),
+        ("widths", "[16.0]"),
+        ("blocks", "0"),
+        ("hidden", "[4]"),
+    ):
+        message = refused("--model_options", f'{{"{option}": {value}}}', save="new")
+        assert f"--model_options: {option} " in message
     assert "knows its own model" in refused("--pre", folder / "best.pth", save="new")
     assert "ImageNet" in refused("--pretrained", "imagenet", save="new")
     assert "--tile 300 is no tile" in refused("--tile", "300", save="new")

@@ -160,9 +160,14 @@ def read_baseline(argv: Sequence[str] | None = None) -> Namespace:
 def read_weight(argv: Sequence[str] | None = None) -> Namespace:
     """Read train_baseline_weight.py's arguments, completed by the transfer.
 
-    Raises `InputError` as the parser does.
+    Raises `InputError` as the parser does, and for a first epoch beyond the last.
     """
     arguments = weight_parser().read(argv)
+    if arguments.start_epoch >= arguments.epochs:
+        raise InputError(
+            f"--start_epoch {arguments.start_epoch} leaves none of --epochs {arguments.epochs} to "
+            "train: name a smaller first epoch or more epochs"
+        )
     fill(arguments, WEIGHT_FILES)
     return arguments
 

@@ -247,6 +247,18 @@ def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(
     assert "test_mae" in log[-1]
 
 
+@pytest.mark.parametrize("first", [4, 7])
+def test_a_first_epoch_beyond_the_last_writes_nothing(
+    write_fidt_set, write_counter, select, finetune, tmp_path, capsys, first
+):
+    where = select(), write_counter(), write_fidt_set(name="target")
+    with pytest.raises(SystemExit) as stop:
+        finetune(*where, options=f"--start_epoch {first}")
+    assert stop.value.code == 2
+    assert f"--start_epoch {first} leaves none of --epochs 4" in capsys.readouterr().err
+    assert not (tmp_path / "tuned").exists()
+
+
 def test_photos_with_few_heads_pass_through_every_stage(
     write_fidt_set, baseline, select, finetune, tmp_path, capsys
 ):

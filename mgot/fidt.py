@@ -90,8 +90,9 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
 
     Raises `InputError` as the parser does, and when bounds do not fit together.
     """
-    arguments = build_parser().read(argv)
-    fill(arguments, FILES)
+    parser = build_parser()
+    arguments = parser.read(argv)
+    fill(arguments, FILES, parser)
     sizes = SIZES.get(arguments.layout, OTHER_SIZES)
     if arguments.test_min_size is None:
         given = arguments.min_size is not None

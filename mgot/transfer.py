@@ -186,13 +186,14 @@ def transfer_of(arguments: Namespace) -> Transfer | None:
     return Transfer(arguments.transfer, source, target, work)
 
 
-def fill(arguments: Namespace, files: dict[str, str]) -> None:
+def fill(arguments: Namespace, files: dict[str, str], parser: ArgumentParser | None = None) -> None:
     """Set the arguments that were left out to the transfer's files.
 
     Args:
         arguments: of a parser with `add_transfer`; changed in place.
         files: for each argument the attribute of `Transfer` that it stands for, such as
             "target.features"; "{domain}" is replaced by `--domain`.
+        parser: of the arguments, where its options are not spelt as the arguments are named.
 
     Raises:
         InputError: an argument was left out and no transfer, or no domain, is named.
@@ -202,9 +203,14 @@ def fill(arguments: Namespace, files: dict[str, str]) -> None:
         if arguments[name] is not None:
             continue
         if transfer is None:
-            raise InputError(f"name --{name}, or a transfer: --config mgot/configs/A2B.yml")
+            option = _option(parser, name) if parser else f"--{name}"
+            raise InputError(f"name {option}, or a transfer: --config mgot/configs/A2B.yml")
         if "{domain}" in attribute:
             if arguments.domain is None:
                 raise InputError(f"transfer {transfer.name} has two sides: add --domain")
             attribute = attribute.format(domain=arguments.domain)
         arguments[name] = str(attrgetter(attribute)(transfer))
+
+
+def _option(parser: ArgumentParser, name: str) -> str:
+    return next(action.option_strings[0] for action in parser._actions if action.dest == name)

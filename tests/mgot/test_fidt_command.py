@@ -203,7 +203,8 @@ def test_bad_arguments_write_nothing(tmp_path, failure, flags, says):
 
 
 def test_bad_photos_and_folders(tmp_path, failure, capsys):
-    assert "--input" in failure(main, "--layout", "csv")
+    message = failure(main, "--layout", "csv")
+    assert "name --input-dataset-path, or a transfer" in message
     assert "raw is not a folder" in failure(main, *options(tmp_path))
     write_raw(tmp_path / "raw")
     photo = tmp_path / "raw/test/b.jpg"

@@ -104,7 +104,7 @@ def add_training(
         "--epochs", type=PositiveInt, default=epochs, help=_default(epochs, "3000, 1200 with --pre")
     )
     add("--lr", type=PositiveFloat, default=lr, help=_default(lr, "1e-4, 1e-5 with --pre"))
-    crop = "512 for photos of up to 2048 px, else 256"
+    crop = "512 for photos of up to 2048 px, else 256; 256 with --pre"
     add("--crop_size", type=PositiveInt, default=crop_size, help=_default(crop_size, crop))
     add("--lr_schedule", choices=("constant", "cosine"), default="constant")
     add("--weight_decay", type=NonNegativeFloat, default=5e-4)

@@ -15,7 +15,7 @@ from crowd.checkpoints import load_checkpoint, save_checkpoint
 from crowd.runs import read_log
 from mgot import fidt, pseudo_label, train_baseline, training
 from mgot import test as mgot_test
-from mgot.arguments import CONFIGS, TRANSFERS, read_baseline, read_weight
+from mgot.arguments import CONFIGS, TRANSFERS, baseline_parser, read_baseline, read_weight
 from mgot.counter import load_counter
 from mgot.evaluation import CountedSet
 from mgot.index_lists import write_selection
@@ -420,6 +420,7 @@ def test_a_transfer_completes_every_stage(transfer, tmp_path):
     assert target.data_dir == f"{work}/pseudo_labels"
     assert target.pre == f"{source.save_dir}/best.pth"
     assert (target.lr, target.epochs, target.crop_size) == (1e-5, 1200, 256)
+    assert "else 256; 256 with --pre" in " ".join(baseline_parser().format_help().split())
     (tmp_path / "mine.yml").write_text(f"dataset: {transfer}\n")
     named = ["--dataset", transfer], ["--config", str(tmp_path / "mine.yml")]
     for tuned in map(read_weight, (options[:2], *named)):

@@ -57,12 +57,13 @@ def write_results(folder: Path, counts: Sequence[PhotoCount], metrics: dict) -> 
         writer = csv.writer(file)
         writer.writerow(PhotoCount._fields)
         writer.writerows((count.name, count.actual, f"{count.predicted:.4f}") for count in counts)
-    write_text(folder / "metrics.json", json.dumps(_without_nan(metrics), indent=2) + "\n")
+    write_text(folder / "metrics.json", json.dumps(without_nan(metrics), indent=2) + "\n")
 
 
-def _without_nan(metrics: dict) -> dict:
+def without_nan(metrics: dict) -> dict:
+    """Replace what is not a number by None, in dictionaries within it too: JSON knows no NaN."""
     return {
-        name: _without_nan(value)
+        name: without_nan(value)
         if isinstance(value, dict)
         else (None if isinstance(value, float) and math.isnan(value) else value)
         for name, value in metrics.items()

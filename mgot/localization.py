@@ -16,7 +16,7 @@ import numpy as np
 
 from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
-from crowd.evaluation import errors_table
+from crowd.evaluation import errors_table, without_nan
 from crowd.files import write_text
 from crowd.metrics import counting_errors, localization, pool_localization
 from crowd.progress import progress
@@ -86,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     errors, scores = score(annotated, predicted)
     if arguments.output:
         metrics = {"photos": len(annotated), **errors, "localization": scores}
-        write_text(Path(arguments.output) / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        text = json.dumps(without_nan(metrics), indent=2) + "\n"
+        write_text(Path(arguments.output) / "metrics.json", text)
     print(errors_table({f"{len(annotated)} photos": errors}))
     print(localization_table(scores))
 

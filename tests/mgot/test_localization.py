@@ -1,5 +1,6 @@
 """mgot.localization: files of points, their scores, the published figures, bad input."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ def test_scores_of_a_small_set(tmp_path, capsys):
     printed = capsys.readouterr().out
     for figure in ("0.33", "0.58", "57.14%", "85.71%", "50.00%", "75.00%"):
         assert figure in printed
+
+
+def test_figures_that_do_not_exist_are_null(tmp_path):
+    paths = write(tmp_path, "1 0\n2 0\n", "1 0\n2 1 3 4\n")
+    main([*options(paths), "--output", str(tmp_path / "out")])
+
+    def refuse(token):
+        raise AssertionError(f"{token} is no JSON")
+
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text(), parse_constant=refuse)
+    assert metrics["nae"] is None
+    assert metrics["mae"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from GS2D.store import (
     gaussians_path,
     read_gaussians,
     read_report,
+    stand_at,
     write_gaussians,
 )
 
@@ -135,13 +136,13 @@ def _read_settings(path: Path) -> dict:
 
 
 def is_finished(photo: Path, since: int) -> bool:
-    """Whether the Gaussians are there, whole, and newer than settings, photo and annotation."""
+    """Whether whole Gaussians stand at the points, newer than settings, photo and annotation."""
     path, sources = gaussians_path(photo), (photo, photo.with_suffix(".npy"))
     try:
         newest = max(since, *(source.stat().st_mtime_ns for source in sources))
         if path.stat().st_mtime_ns < newest:
             return False
-        return len(read_gaussians(path)) == len(read_points(photo))
+        return stand_at(read_gaussians(path), read_points(photo))
     except (FileNotFoundError, InputError):
         return False
 

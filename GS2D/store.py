@@ -20,6 +20,7 @@ from crowd.files import open_h5, read_dataset, read_h5, write_h5
 FOLDER = "gs_params"
 SUFFIX = "_gs_params.h5"
 COLUMNS = ("x", "y", "s0", "s1", "theta", "r", "g", "b")
+SAME_PLACE = 0.01  # pixels
 _REMEDY = "remove it and run 2dgs_counting_1gs_gsplat.py again"
 
 
@@ -77,6 +78,12 @@ def read_gaussians(path: str | os.PathLike) -> np.ndarray:
     if (fault := _fault(params)) is not None:
         raise InputError(f"{path} holds {fault}: {_REMEDY}")
     return params.astype(np.float32)
+
+
+def stand_at(params: np.ndarray, points: np.ndarray) -> bool:
+    """Whether Gaussians [N, 8] are those of the points [M, 2], pixels: one at each, in order."""
+    same_number = len(params) == len(points)
+    return same_number and np.allclose(params[:, :2], points, rtol=0, atol=SAME_PLACE)
 
 
 def _fault(params: np.ndarray) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from crowd.errors import InputError
 from crowd.images import read_size
 from crowd.processed import PREPROCESS, read_annotation, require_beside, split_photos
-from GS2D.store import gaussians_path, read_gaussians
+from GS2D.store import gaussians_path, read_gaussians, stand_at
 from gst.augment import box_sides
 from gst.photos import Preprocessing
 from gst.preprocess import target_size
@@ -62,6 +62,6 @@ def _read_fit(path: Path, points: np.ndarray) -> np.ndarray:
         raise InputError(
             f"{gaussians_path(path)} holds {len(params)} Gaussians for {len(points)} heads: {FIT}"
         )
-    if not np.allclose(params[:, :2], points, rtol=0, atol=0.01):
+    if not stand_at(params, points):
         raise InputError(f"{gaussians_path(path)} has its Gaussians at other points: {FIT}")
     return params

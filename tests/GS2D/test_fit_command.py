@@ -102,12 +102,17 @@ def test_finished_photos_are_kept_and_changed_ones_fitted_again(fit, photos, cap
     assert "4 photos fitted, 0 were finished" in capsys.readouterr().out
 
 
+def deform(photo):
+    """Give the photo's first Gaussian scales that elimination changes."""
+    params = read_gaussians(gaussians_path(photo))
+    params[0, 2:4] = [9, 2]
+    write_gaussians(gaussians_path(photo), params, Report(0.5, 0.0, 3))
+
+
 def test_processed_gaussians_are_finished_and_their_backup_goes_with_a_new_fit(fit, photos):
     fit()
     path = gaussians_path(photos[0])
-    params = read_gaussians(path)
-    params[0, 2:4] = [9, 2]
-    write_gaussians(path, params, Report(0.5, 0.0, 3))
+    deform(photos[0])
     process(["--folder", str(path.parent)])
     processed = path.read_bytes()
     fit()
@@ -116,6 +121,36 @@ def test_processed_gaussians_are_finished_and_their_backup_goes_with_a_new_fit(f
     assert len(table(photos)) == 5
     fit("--overwrite")
     assert not backup_path(path).exists()
+
+
+def test_gaussians_at_other_points_are_fitted_again(fit, photos, capsys):
+    fit()
+    moved, old = photos[0].with_suffix(".npy"), photos[0].with_suffix(".npy").stat().st_mtime_ns
+    np.save(moved, np.load(moved) * 0.5)
+    os.utime(moved, ns=(old, old))
+    capsys.readouterr()
+    fit()
+    assert "1 photos fitted, 3 were finished" in capsys.readouterr().out
+    points = read_gaussians(gaussians_path(photos[0]))[:, :2]
+    np.testing.assert_array_equal(points, np.load(moved)[:, :2])
+
+
+def test_elimination_does_not_pass_old_fits_off_as_new(fit, photos, capsys, monkeypatch):
+    fit()
+    for photo in photos[:2]:
+        deform(photo)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "fit_side_by_side", interrupted)
+    with pytest.raises(SystemExit):
+        fit("--overwrite", "--seed", 5)
+    monkeypatch.undo()
+    process(["--folder", str(gaussians_path(photos[0]).parent)])
+    capsys.readouterr()
+    fit("--seed", 5)
+    assert "4 photos fitted, 0 were finished" in capsys.readouterr().out
 
 
 def test_other_settings_do_not_mix(fit, photos, capsys):

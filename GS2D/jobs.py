@@ -103,17 +103,18 @@ def photo_size(photo: Path) -> tuple[int, int]:
     return size if read_orientation(photo) < 5 else size[::-1]
 
 
-def keep_settings(folder: Path, settings: FitSettings, overwrite: bool) -> int:
+def keep_settings(folder: Path, settings: FitSettings, overwrite: bool) -> int | None:
     """Write `gs_params/fit.yml`; return since when it stands, in ns: what is older is unfinished.
 
     Raises `InputError` when Gaussians were fitted with other settings, unless they are to be
-    overwritten. Gaussians without such a file, which come from elsewhere, count as finished.
+    overwritten. Without such a file Gaussians come from elsewhere, whose age says nothing: it is
+    not written then, and None returned.
     """
     path, values = folder / FOLDER / SETTINGS, settings.deciding()
     present = any(path.parent.glob(f"*{SUFFIX}"))
     old = _read_settings(path) if path.is_file() and not overwrite else None
     if old is None and present and not overwrite:
-        return 0
+        return None
     if old is not None and old != values and present:
         name = next(name for name in old | values if old.get(name) != values.get(name))
         was, wanted = old.get(name), values.get(name)
@@ -135,9 +136,15 @@ def _read_settings(path: Path) -> dict:
         raise InputError(f"{path} is of another version ({error}): {remedy}") from error
 
 
-def is_finished(photo: Path, since: int) -> bool:
-    """Whether whole Gaussians stand at the points, newer than settings, photo and annotation."""
+def is_finished(photo: Path, since: int | None) -> bool:
+    """Whether whole Gaussians stand at the points, newer than settings, photo and annotation.
+
+    Those from elsewhere, where `since` is None, may be of any age; `InputError` says which file is
+    damaged or of other heads, since nobody asked to lose it.
+    """
     path, sources = gaussians_path(photo), (photo, photo.with_suffix(".npy"))
+    if since is None:
+        return path.is_file() and _is_of_these_heads(path, photo)
     try:
         newest = max(since, *(source.stat().st_mtime_ns for source in sources))
         if path.stat().st_mtime_ns < newest:
@@ -145,6 +152,16 @@ def is_finished(photo: Path, since: int) -> bool:
         return stand_at(read_gaussians(path), read_points(photo))
     except (FileNotFoundError, InputError):
         return False
+
+
+def _is_of_these_heads(path: Path, photo: Path) -> bool:
+    """True for Gaussians at the photo's points; raises `InputError` for others."""
+    if not stand_at(read_gaussians(path), read_points(photo)):
+        raise InputError(
+            f"{path} was not fitted here and does not have its Gaussians at the heads of "
+            f"{photo.name}: remove it, or fit all photos again with --overwrite"
+        )
+    return True
 
 
 def fit_photo(photo: Path, settings: FitSettings, quiet: bool = True) -> Report:

@@ -213,14 +213,30 @@ def test_an_overwriting_run_that_was_interrupted_continues(fit, photos, capsys, 
     assert "2 photos fitted, 2 were finished" in capsys.readouterr().out
 
 
-def test_gaussians_from_elsewhere_are_finished(fit, photos, capsys):
-    for photo in photos[:2]:
-        points = np.load(photo.with_suffix(".npy"))[:, :2]
-        write_gaussians(gaussians_path(photo), np.pad(points, ((0, 0), (0, 6)), constant_values=1))
-    before = gaussians_path(photos[0]).read_bytes()
+def from_elsewhere(photo, shift=0.0):
+    points = np.load(photo.with_suffix(".npy"))[:, :2] + shift
+    write_gaussians(gaussians_path(photo), np.pad(points, ((0, 0), (0, 6)), constant_values=1))
+    os.utime(gaussians_path(photo), ns=(10**18, 10**18))
+    return gaussians_path(photo).read_bytes()
+
+
+def test_gaussians_from_elsewhere_are_finished_however_old(fit, photos, capsys):
+    before = [from_elsewhere(photo) for photo in photos[:2]]
     fit()
     assert "2 photos fitted, 2 were finished" in capsys.readouterr().out
-    assert gaussians_path(photos[0]).read_bytes() == before
+    assert [gaussians_path(photo).read_bytes() for photo in photos[:2]] == before
+
+
+def test_gaussians_from_elsewhere_are_not_lost_unasked(fit, photos, capsys):
+    path, before = gaussians_path(photos[0]), from_elsewhere(photos[0], shift=1.0)
+    message = refusal(fit, capsys)
+    assert str(path) in message
+    assert "--overwrite" in message
+    path.write_bytes(before[:300])
+    assert str(path) in refusal(fit, capsys)
+    assert path.read_bytes() == before[:300]
+    fit("--overwrite")
+    assert "4 photos fitted" in capsys.readouterr().out
 
 
 def test_downsampled_fit_comes_back_in_pixels_of_the_photo(fit, tmp_path):

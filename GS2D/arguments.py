@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from jsonargparse import ActionYesNo
+from jsonargparse.typing import NonNegativeInt
 
 from crowd.configuration import ArgumentParser
 from crowd.files import require_folder
@@ -44,7 +45,7 @@ def fit_parser(description: str) -> ArgumentParser:
     centres = "centres at the heads; the only way there is"
     add("--gt_points", action=ActionYesNo(no_prefix="no_"), default=True, help=centres)
     add("--backend", default="auto", choices=("auto", "cpu", "gsplat", "reference"))
-    add("--seed", type=int, default=0, help="of the initial rotations")
+    add("--seed", type=NonNegativeInt, default=0, help="of the initial rotations")
     workers = "processes, one thread each; on a GPU: photos fitted side by side"
     add("--workers", type=int, default=os.cpu_count() or 1, help=workers)
     add("--overwrite", action="store_true", help="fit photos again that are finished")

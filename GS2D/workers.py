@@ -25,12 +25,22 @@ from GS2D.rasterizer import choose_backend
 from GS2D.store import Report
 
 
+def compile_kernels(backend: str) -> None:
+    """Compile the kernels here, once, so that the workers find them in the cache.
+
+    Raises `InputError` when the backend cannot be used on this machine.
+    """
+    with _said_after(2.0, "compiling the kernels, which is done once and takes up to a minute"):
+        black, point = np.zeros((8, 8, 3), np.uint8), np.full((1, 2), 4.0)
+        fit_gaussians(black, point, 1, backend=backend, quiet=True)
+
+
 def fit_photos(photos: Sequence[Path], settings: FitSettings, workers: int) -> list[Report]:
     """Fit every photo, write its Gaussians, and return how the fits ended, in no given order.
 
     Photos are spread over `workers` processes. A single photo stays in this process, and so does a
     fit on a GPU, which takes `workers` photos at a time. What is finished when an error or a kill
-    ends the run stays, whole.
+    ends the run stays, whole. `compile_kernels` comes first, once.
     """
     on_gpu = choose_backend(settings.backend, torch.cuda.is_available()) == "gsplat"
     if on_gpu and torch.cuda.is_available():
@@ -86,13 +96,6 @@ def _in_processes(photos, settings, workers) -> Iterator[Report]:
 def _start_worker() -> None:
     start_worker()
     torch.set_num_threads(1)
-
-
-def _compile(settings: FitSettings) -> None:
-    """Compile the kernels here, once, so that the workers find them in the cache."""
-    with _said_after(2.0, "compiling the kernels, which is done once and takes up to a minute"):
-        black, point = np.zeros((8, 8, 3), np.uint8), np.full((1, 2), 4.0)
-        fit_gaussians(black, point, 1, backend=settings.backend, quiet=True)
 
 
 @contextlib.contextmanager

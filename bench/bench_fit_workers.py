@@ -20,7 +20,7 @@ from crowd.images import write_image
 from GS2D import rasterize
 from GS2D.jobs import FitSettings
 from GS2D.store import gaussians_path
-from GS2D.workers import fit_photos
+from GS2D.workers import compile_kernels, fit_photos
 
 HEADS, SIGMA, WIDTH, HEIGHT = 300, 6.0, 1024, 768
 
@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--iterations", type=int, default=1000)
     arguments = parser.read(argv)
     lines = []
+    compile_kernels("auto")
     with tempfile.TemporaryDirectory() as folder:
         photos = draw_photos(Path(folder), arguments.photos)
         for workers in (1, 2):

@@ -338,6 +338,7 @@ def test_bad_input_is_one_sentence(fit, photos, capsys, break_input, message):
         (("--downsample_ratio", "nan"), "downsample_ratio"),
         (("--num_epohcs", 5), "did you mean '--num_epochs'"),
         (("--backend", "gpu"), "backend"),
+        (("--seed", -1), "seed"),
     ],
 )
 def test_bad_arguments_are_one_sentence(fit, photos, capsys, options, message):
@@ -348,6 +349,16 @@ def test_bad_arguments_are_one_sentence(fit, photos, capsys, options, message):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a machine with CUDA")
 def test_a_gpu_that_is_not_there_is_one_sentence(fit, photos, capsys):
     assert "'gsplat' needs CUDA" in refusal(fit, capsys, "--backend", "gsplat")
+    assert not (photos[0].parent / "gs_params").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a machine with CUDA")
+@pytest.mark.parametrize("fault", [("--backend", "gsplat"), ("--seed", -1)])
+def test_a_command_that_cannot_run_leaves_finished_fits_finished(fit, photos, capsys, fault):
+    fit()
+    refusal(fit, capsys, "--num_epochs", 4, "--overwrite", *fault)
+    fit()
+    assert "0 photos fitted, 4 were finished" in capsys.readouterr().out
 
 
 def test_photos_of_a_group_are_fitted_side_by_side(fit, photos, capsys, monkeypatch):

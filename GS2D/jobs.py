@@ -185,8 +185,11 @@ def fit_together(photos: Sequence[Path], settings: FitSettings, quiet: bool) -> 
 def _scaled_photo(photo: Path, ratio: float) -> tuple[np.ndarray, np.ndarray]:
     image, points = open_image(photo), read_points(photo)
     if ratio != 1:
-        image = image.resize([max(1, round(side / ratio)) for side in image.size], Image.BOX)
-    return np.asarray(image), points / ratio
+        size = image.size
+        image = image.resize([max(1, round(side / ratio)) for side in size], Image.BOX)
+        # Each axis by its own factor, so that heads follow the rounding of the side they lie on.
+        points = (points * np.divide(image.size, size)).astype(np.float32)
+    return np.asarray(image), points
 
 
 def _write(photo: Path, fitted: Gaussians, settings: FitSettings) -> Report:

@@ -251,6 +251,20 @@ def test_downsampled_fit_comes_back_in_pixels_of_the_photo(fit, tmp_path):
     np.testing.assert_allclose(params[0, 2:4], 16, rtol=0.1)
 
 
+def test_heads_follow_the_rounding_of_a_downsampled_side(fit, tmp_path, monkeypatch):
+    photo, given = tmp_path / "set" / "odd.png", []
+    write_image(photo, np.zeros((21, 50, 3), np.uint8))
+    corners = np.array([[0, 0], [50, 21], [25, 10.5]], np.float32)
+    np.save(photo.with_suffix(".npy"), corners)
+    real = jobs.fit_side_by_side
+    monkeypatch.setattr(jobs, "fit_side_by_side", lambda *a: given.extend(a[0]) or real(*a))
+    fit("--downsample_ratio", 4)
+    ((image, points),) = given
+    assert image.shape == (5, 12, 3)
+    np.testing.assert_allclose(points, [[0, 0], [12, 5], [6, 2.5]], rtol=1e-6)
+    np.testing.assert_array_equal(read_gaussians(gaussians_path(photo))[:, :2], corners)
+
+
 def test_killed_run_leaves_whole_files_and_continues(root, fit, photos, capsys):
     """Two worker processes; SIGKILL to all of them once the first photo is there."""
     photos[0].parent.joinpath("empty.npy").unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import re
 
 import torch
 
@@ -12,7 +13,8 @@ from GS2D.reference import covariances
 
 TILE = 16
 REACH = 3.33  # sigmas: beyond, alpha is below 1/255 whatever the opacity
-VERSIONS = ((1, 5), (1, 6))  # from, below: radii were scalars up to 1.4
+VERSIONS = ((1, 5, 3), (1, 6))  # from, below: packed tile lists had no images up to 1.5.2
+WANTED = "pip install 'gsplat>=1.5.3,<1.6'"
 
 
 @functools.cache
@@ -27,9 +29,11 @@ def why_unusable() -> str | None:
     try:
         version = importlib.metadata.version("gsplat")
     except importlib.metadata.PackageNotFoundError:
-        return f"gsplat is not installed: pip install 'gsplat>=1.5,<1.6' {instead}"
-    if not VERSIONS[0] <= tuple(int(part) for part in version.split(".")[:2]) < VERSIONS[1]:
-        return f"gsplat {version} has other functions: pip install 'gsplat>=1.5,<1.6' {instead}"
+        return f"gsplat is not installed: {WANTED} {instead}"
+    # Wheels may say what they were built for: 1.5.3+pt24cu124.
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
+    if not VERSIONS[0] <= numbers < VERSIONS[1]:
+        return f"gsplat {version} has other functions: {WANTED} {instead}"
     try:
         from gsplat.cuda._backend import _C as compiled
     except Exception as error:  # whatever the compiler or loader says

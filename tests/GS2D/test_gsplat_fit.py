@@ -1,5 +1,8 @@
 """The fit on a GPU, with slow stand-ins for gsplat's functions, which honour the tile lists."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -93,6 +96,27 @@ def agree(got, expected):
     assert got.shape_loss == pytest.approx(expected.shape_loss, rel=1e-4, abs=1e-6)
     assert np.median(np.abs(got.raw - expected.raw)) < 1e-4
     assert np.abs(got.raw - expected.raw).max() < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("version", "usable"),
+    [
+        ("1.4.0", False),
+        ("1.5", False),
+        ("1.5.2", False),
+        ("1.5.3", True),
+        ("1.5.3+pt24cu124", True),
+        ("1.5.10", True),
+        ("1.6.0", False),
+    ],
+)
+def test_versions_without_images_in_their_tile_lists_are_refused(monkeypatch, version, usable):
+    for name in ("gsplat", "gsplat.cuda", "gsplat.cuda._backend"):
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(_C="compiled"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: version)
+    reason = gsplat_backend.why_unusable.__wrapped__()
+    assert reason is None if usable else "pip install 'gsplat>=1.5.3,<1.6'" in reason
 
 
 def test_photos_are_drawn_side_by_side_as_alone(stock):

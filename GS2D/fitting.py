@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from crowd.arrays import plain
 from crowd.errors import InputError
 from GS2D import autograd_fit, fused_fit, gsplat_fit
 from GS2D.gsplat_backend import why_unusable
@@ -94,7 +95,7 @@ def fit_side_by_side(
     quiet: bool = False,
 ) -> list[Gaussians]:
     """As `fit_gaussians` for several (image, points): at once on a GPU, in turn elsewhere."""
-    photos = [(np.asarray(image), np.asarray(points, np.float32)) for image, points in photos]
+    photos = [(plain(image), plain(points, np.float32)) for image, points in photos]
     for image, points in photos:
         _check(image, points)
     backend = choose_backend(backend, on_cuda=torch.cuda.is_available())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 
-import numpy as np
 import torch
+
+from crowd.arrays import as_tensor
 
 BACKENDS = {
     "reference": "GS2D.reference",
@@ -86,5 +87,5 @@ def _checked(means, scales, rotations, colors, opacities, width, height) -> list
 
 
 def _as_float_tensor(value) -> torch.Tensor:
-    tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.asarray(value))
+    tensor = as_tensor(value)
     return tensor if tensor.is_floating_point() else tensor.float()

@@ -15,9 +15,12 @@ differentiable in all that it is made from.
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor
+
+from crowd.arrays import as_tensor
 
 BACKGROUND = -1
 """Owner of a Gaussian that belongs to no annotation."""
@@ -81,7 +84,7 @@ def transport_kernel(
 
 def cell_centers(crop_size: int | tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:
     """Centres of the density map's cells: xs [width // stride], ys [height // stride], pixels."""
-    height, width = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
+    height, width = (crop_size, crop_size) if isinstance(crop_size, Integral) else crop_size
     xs, ys = (torch.arange(side // stride) * stride + stride / 2 for side in (width, height))
     if not (len(xs) and len(ys)):
         raise ValueError(f"a crop of {height} x {width} pixels has no cell of {stride} pixels")
@@ -152,7 +155,7 @@ def annotation_correspondence(responsibilities: Tensor, owners, gaussians: int) 
     Raises:
         ValueError: `owners` has another length, or owns to a background that is not there.
     """
-    owners = torch.as_tensor(owners, dtype=torch.long, device=responsibilities.device)
+    owners = as_tensor(owners).to(responsibilities.device, torch.long)
     has_background = len(responsibilities) > gaussians
     if len(owners) != gaussians:
         raise ValueError(f"{gaussians} Gaussians need as many owners, not {len(owners)}")
@@ -168,11 +171,8 @@ def annotation_correspondence(responsibilities: Tensor, owners, gaussians: int) 
 
 def as_gaussians(points, scales, rotations) -> tuple[Tensor, Tensor, Tensor]:
     """Float32 tensors [N, 2], [N, 2], [N] on one device; `ValueError` when they do not fit."""
-    points = torch.as_tensor(points, dtype=torch.float32)
-    scales, rotations = (
-        torch.as_tensor(array, dtype=torch.float32, device=points.device)
-        for array in (scales, rotations)
-    )
+    points = as_tensor(points).float()
+    scales, rotations = (as_tensor(array).to(points) for array in (scales, rotations))
     count = len(points)
     fits = rotations.shape in ((count,), (count, 1))
     if not (points.shape == scales.shape == (count, 2) and fits):

@@ -290,3 +290,15 @@ def test_a_fit_goes_on_while_only_its_shape_loss_falls():
     agree(fast, autograd_fit.fit(problem, schedule, "reference"))
     assert 60 < fast.iterations < 400
     assert fast.shape_loss < 0.1 < shape_loss(torch.from_numpy(start)).item()
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("number", [1, 4])
+def test_flipped_and_foreign_arrays_are_fitted(backend, number):
+    random = np.random.default_rng(0)
+    image = random.uniform(0, 1, (24, 32, 3)).astype(np.float32)[..., ::-1]
+    points = random.uniform(4, 20, (number, 2)).astype(np.float32)[::-1]
+    expected = fit_gaussians(image.copy(), points.copy(), 3, backend=backend, quiet=True)
+    for odd_image, odd_points in ((image, points), (image.astype(">f4"), points.astype(">f8"))):
+        fitted = fit_gaussians(odd_image, odd_points, 3, backend=backend, quiet=True)
+        np.testing.assert_array_equal(fitted.as_params(), expected.as_params())

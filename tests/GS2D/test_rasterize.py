@@ -186,6 +186,18 @@ def test_numpy_in_numpy_out_and_column_of_rotations():
     np.testing.assert_array_equal(image, expected[0].numpy())
 
 
+@pytest.mark.parametrize("number", [1, 5])
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+def test_flipped_and_foreign_arrays_are_taken(name, number):
+    arrays = [part.numpy() for part in scene(number, 30, 20, seed=0, largest=9)]
+    backwards = [part[::-1].astype(">f4") for part in arrays[:2]] + [p[::-1] for p in arrays[2:]]
+    copies = [part[::-1].copy() for part in arrays]
+    got, expected = (
+        rasterize(*parts[:4], 30, 20, parts[4], backend=name) for parts in (backwards, copies)
+    )
+    np.testing.assert_array_equal(got[0], expected[0])
+
+
 def test_wrong_arguments_are_refused():
     means, scales, rotations, colors, opacities = scene(3, 9, 9, seed=0)
     with pytest.raises(ValueError, match=r"scales \[N, 2\]"):

@@ -115,6 +115,24 @@ def test_cells_run_row_by_row():
     assert ys.tolist() == [4, 12, 20]
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_flipped_and_foreign_arrays_are_taken(count):
+    points, scales, rotations = draw(count)
+    expected = transport_kernel(points[::-1].copy(), scales[::-1].copy(), rotations, 64)
+    flipped = transport_kernel(points[::-1], scales[::-1], rotations.astype(">f8"), 64)
+    torch.testing.assert_close(flipped, expected, rtol=0, atol=0)
+    owners = np.arange(count)[::-1]
+    torch.testing.assert_close(
+        transport_kernel(points, scales, rotations, 64, owners=owners),
+        transport_kernel(points, scales, rotations, 64, owners=owners.tolist()),
+    )
+
+
+@pytest.mark.parametrize("size", [np.int64(64), np.array([64, 64]), (np.int32(64), 64)])
+def test_a_crop_s_size_may_be_numpy_s(size):
+    torch.testing.assert_close(transport_kernel(*draw(3), size), transport_kernel(*draw(3), 64))
+
+
 def test_scales_are_clamped():
     points, _, rotations = draw(4)
 

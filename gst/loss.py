@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from crowd.arrays import as_tensor
 
-def transport_loss(
-    kernels: Sequence[Tensor | None], targets: Sequence[Tensor | None], density: Tensor
-) -> Tensor:
+
+def transport_loss(kernels: Sequence, targets: Sequence, density) -> Tensor:
     """Mean over the batch of the L1 discrepancy after transport (paper; released code).
 
     Per image, Σ_n |t_n − Σ_x K(n | x) D(x)|, where the background, if the kernel has it, is meant
     to receive nothing: t_bg = 0. An image without heads, kernel None (or one without rows), costs
-    |Σ_x D(x)|, which is also what a kernel of background alone gives.
+    |Σ_x D(x)|, which is also what a kernel of background alone gives. Arrays are numpy or torch.
 
     Args:
         kernels: one per image: None, or K [N, cells] or [N + 1, cells] with the background last,
@@ -31,6 +31,7 @@ def transport_loss(
     Raises:
         ValueError: the shapes do not fit each other; the message names the image of the batch.
     """
+    density = as_tensor(density)
     if density.dim() != 4 or density.shape[1] != 1:
         raise ValueError(f"density maps are [B, 1, h, w], not {list(density.shape)}")
     if not len(kernels) == len(targets) == len(density) > 0:
@@ -47,23 +48,23 @@ def transport_loss(
     return torch.stack(losses).mean()
 
 
-def image_transport_loss(kernel: Tensor | None, target: Tensor | None, density: Tensor) -> Tensor:
+def image_transport_loss(kernel, target, density) -> Tensor:
     """Loss of one image: kernel and target as in `transport_loss`, density of any shape.
 
     A product of K with D reads K once, which is the least that can be done; images of a batch
     share no cell, so joining their kernels would only multiply zeros.
     """
-    density = density.flatten()
+    density = as_tensor(density).flatten()
     if kernel is None or len(kernel) == 0:
         if target is not None and len(target) > 0:
             raise ValueError(f"{len(target)} targets came without a kernel")
         return density.sum().abs()
-    heads = 0 if target is None else len(target)
+    kernel, heads = as_tensor(kernel), 0 if target is None else len(target)
     if kernel.shape not in ((heads, len(density)), (heads + 1, len(density))):
         raise ValueError(
             f"{heads} targets and {len(density)} cells do not fit a kernel {list(kernel.shape)}"
         )
     transported = kernel.to(density) @ density
-    target = density.new_zeros(0) if target is None else target.to(density)
+    target = density.new_zeros(0) if target is None else as_tensor(target).to(density)
     expected = functional.pad(target, (0, len(kernel) - heads))
     return (expected - transported).abs().sum()

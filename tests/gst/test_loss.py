@@ -101,6 +101,19 @@ def test_gradient():
     )
 
 
+@pytest.mark.parametrize("kind", [np.asarray, np.flip, lambda a: np.asarray(a).astype(">f8")])
+def test_numpy_arrays_cost_what_tensors_cost(kind):
+    arrays = [kind(part.numpy()) for part in (draw_kernel(3), torch.rand(3), draw_density(2))]
+    kernel, targets, density = arrays
+    tensors = [torch.tensor(array.astype(float)) for array in arrays]
+    expected = transport_loss([tensors[0], None], [tensors[1], None], tensors[2])
+    loss = transport_loss([kernel, None], [targets, None], density)
+    torch.testing.assert_close(loss, expected, check_dtype=False)
+    density = tensors[2].requires_grad_()
+    transport_loss([kernel, None], [targets, None], density).backward()
+    assert density.grad.abs().sum() > 0
+
+
 def test_gradient_is_a_sign_so_no_cell_pulls_harder_than_one():
     density = (1000 * draw_density(1)).requires_grad_()
     kernel = draw_kernel(3)

@@ -72,7 +72,7 @@ def load_counter(
     """
     state = load_checkpoint(path)
     if state.get("recipe") is None:
-        weights = next((state[key] for key in WEIGHTS if isinstance(state.get(key), dict)), state)
+        weights = weights_of(state, path)
         if model_name is None:
             raise InputError(
                 f"{path} does not say which model it holds: add {method.option} "
@@ -112,11 +112,29 @@ def _parts(path: str | os.PathLike, state: dict) -> tuple[dict, dict, dict, floa
     """
     try:
         recipe = state["recipe"]
-        parts = evaluated_weights(state), recipe["model_options"], recipe["preprocessing"]
-        median = recipe["train_median"]
-        return *(dict(part) for part in parts), None if median is None else float(median)
+        options, preprocessing = dict(recipe["model_options"]), dict(recipe["preprocessing"])
+        median = None if recipe["train_median"] is None else float(recipe["train_median"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path) from error
+    return weights_of(state, path), options, preprocessing, median
+
+
+def weights_of(state: dict, path: str | os.PathLike) -> dict:
+    """Return the weights that a checkpoint is tested with, or goes on from.
+
+    Of a training's these are `evaluated_weights`; other people keep theirs under one of `WEIGHTS`,
+    or nothing else in the file. Raises `InputError` when a training's are missing.
+    """
+    if state.get("recipe") is None:
+        return next((state[key] for key in WEIGHTS if isinstance(state.get(key), dict)), state)
+    try:
+        return dict(evaluated_weights(state))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} lacks a part or is damaged: copy it again") from error
+        raise _damaged(path) from error
+
+
+def _damaged(path: str | os.PathLike) -> InputError:
+    return InputError(f"{path} lacks a part or is damaged: copy it again")
 
 
 def evaluated_weights(state: dict) -> dict:

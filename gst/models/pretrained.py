@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from crowd.checkpoints import load_checkpoint, load_weights
+from crowd.counter import weights_of
 from crowd.errors import InputError
 
 
@@ -16,10 +17,8 @@ def load_pretrained(model: nn.Module, pretrained: str) -> None:
         _require_vgg19(model, pretrained)
         load_imagenet_features(model, _download_vgg19(), "torchvision's VGG-19")
         return
-    weights = load_checkpoint(pretrained)
-    # train_gs.py keeps weights beside its recipe, the released trainer beside its optimiser.
-    weights = weights.get("model", weights.get("model_state_dict", weights))
-    if any(name.startswith("classifier.") for name in weights):
+    weights = weights_of(load_checkpoint(pretrained), pretrained)
+    if any(str(name).startswith("classifier.") for name in weights):
         _require_vgg19(model, pretrained)
         load_imagenet_features(model, weights, pretrained)
     else:

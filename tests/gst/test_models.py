@@ -194,13 +194,30 @@ def test_small_model_learns_to_count():
     assert float(error().detach()) < 0.2 * before
 
 
-@pytest.mark.parametrize("inside", [None, "model", "model_state_dict"])
+@pytest.mark.parametrize("inside", [None, "model", "model_state_dict", "state_dict"])
 def test_weights_of_a_whole_model_load(vgg, tmp_path, inside):
     weights = {f"module.{name}": value for name, value in vgg.state_dict().items()}
     save_checkpoint(tmp_path / "w.pth", **({inside: weights, "epoch": 3} if inside else weights))
     loaded = build_model("vgg", pretrained=str(tmp_path / "w.pth"))
     for name, value in vgg.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name])
+
+
+def test_a_checkpoint_is_gone_on_from_as_it_is_tested(tmp_path):
+    path, weights = tmp_path / "w.pth", build_model("vgg_small").state_dict()
+    zeros = {name: torch.zeros_like(value) for name, value in weights.items()}
+    average = {"n_averaged": torch.tensor(3), **{f"module.{n}": v for n, v in weights.items()}}
+    for state in (
+        {"model": "vgg_small", "state_dict": weights},
+        {"recipe": {"model_name": "vgg_small"}, "model": zeros, "average": average},
+        {"recipe": {"model_name": "vgg_small"}, "model": weights, "average": None},
+    ):
+        save_checkpoint(path, **state)
+        loaded = build_model("vgg_small", pretrained=str(path)).state_dict()
+        torch.testing.assert_close(loaded, weights, rtol=0, atol=0)
+    save_checkpoint(path, recipe={"model_name": "vgg_small"}, optimizer={})
+    with pytest.raises(InputError, match=r"w\.pth lacks a part"):
+        build_model("vgg_small", pretrained=str(path))
 
 
 def test_weights_of_another_model_are_refused(vgg, tmp_path):

@@ -23,6 +23,7 @@ from gst.counter import Counter, load_counter
 from gst.counting import density_of, look_with
 from gst.evaluation import evaluate
 from gst.models import MODELS
+from gst.photos import require_same
 
 SOURCES = ("data_dir", "image", "folder", "video")
 
@@ -54,6 +55,8 @@ def count_image(counter: Counter, path: str, output: Path) -> None:
 
 def count_set(counter: Counter, data_dir: str, split: str, output: Path) -> None:
     """Print and write the errors on a split, beside those of guessing the training median."""
+    if counter.from_training:
+        require_same(data_dir, counter.preprocessing)
     photos = CountedPhotos(data_dir, split, counter.preprocessing)
     counts = evaluate(counter.model, photo_loader(photos, 0), counter.preprocessing.tile, split)
     median = counter.train_median

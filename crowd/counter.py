@@ -27,6 +27,8 @@ class Counter(NamedTuple):
         preprocessing: constants of the training.
         train_median: median count of its training photos; None for weights alone.
         options: of the method's `build_model`.
+        from_training: whether `preprocessing` is that of the training, or the default for weights
+            that come without.
     """
 
     model: nn.Module
@@ -34,6 +36,7 @@ class Counter(NamedTuple):
     preprocessing: Preprocessing
     train_median: float | None
     options: dict
+    from_training: bool = True
 
 
 class Method(NamedTuple):
@@ -102,7 +105,8 @@ def load_counter(
                 f"{path} describes a model that cannot be built: copy it again or train anew"
             ) from error
     load_weights(model, weights, path)
-    return Counter(place(model, device).eval(), name, preprocessing, median, options)
+    trained = state.get("recipe") is not None
+    return Counter(place(model, device).eval(), name, preprocessing, median, options, trained)
 
 
 def _parts(path: str | os.PathLike, state: dict) -> tuple[dict, dict, dict, float | None]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
 from crowd import photos
+from crowd.errors import InputError
 from crowd.photos import photo_tensor, read_photo
+from crowd.processed import SETTINGS
 
-__all__ = ["Preprocessing", "photo_tensor", "read_photo", "read_preprocessing"]
+__all__ = ["Preprocessing", "photo_tensor", "read_photo", "read_preprocessing", "require_same"]
 
 FIELDS = {name: name for name in ("min_size", "max_size", "interpolation")}
 
@@ -33,3 +36,27 @@ class Preprocessing(photos.Preprocessing):
 def read_preprocessing(data_dir: str | os.PathLike) -> Preprocessing:
     """Return how preprocess_dataset_ucf.py made a set (`crowd.photos.read_preprocessing`)."""
     return photos.read_preprocessing(data_dir, Preprocessing, FIELDS, "preprocess_dataset_ucf.py")
+
+
+def require_same(data_dir: str | os.PathLike, preprocessing: Preprocessing) -> None:
+    """Raise `InputError` for a set that was made otherwise than `preprocessing` says.
+
+    Its photos would be resized once more and counted at sizes that are neither the set's nor those
+    of the training. A set without `preprocess.yml` is of photos as they are, which is fine.
+    """
+    path = Path(data_dir) / SETTINGS
+    if not path.is_file():
+        return
+    made = read_preprocessing(data_dir)
+    for name in FIELDS:
+        was, wanted = getattr(made, name), getattr(preprocessing, name)
+        if was != wanted:
+            raise InputError(
+                f"{path} says {name} {was}, but the counter was trained with {name} {wanted}: "
+                f"preprocess the set again with the options {_options(preprocessing)}"
+            )
+
+
+def _options(preprocessing: Preprocessing) -> str:
+    """The options of preprocess_dataset_ucf.py that make photos for this preprocessing."""
+    return " ".join(f"--{name.replace('_', '-')} {getattr(preprocessing, name)}" for name in FIELDS)

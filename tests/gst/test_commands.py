@@ -193,6 +193,30 @@ def test_plain_weights_are_tested_under_their_model_s_name(write_set, script, tm
     assert "guessing 2, the training median" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"min_size": 64}, "min_size 64, but the counter was trained with min_size 96"),
+        ({"max_size": 128}, "max_size 128, but the counter was trained with max_size 96"),
+        ({"interpolation": "bicubic"}, "--min-size 96 --max-size 96 --interpolation bilinear"),
+    ],
+)
+def test_a_set_made_for_another_counter_is_refused(write_set, train, script, capsys, made, words):
+    data = write_set()
+    folder = train(data, "run", "--epochs", "1")
+    settings = data / "preprocess.yml"
+    other = {**yaml.safe_load(settings.read_text()), **made}
+    settings.write_text(yaml.safe_dump(other))
+    capsys.readouterr()
+    options = ["--save-path", str(folder / "best.pth"), "--data-dir", str(data), "--device", "cpu"]
+    message = failure(script("test.py").main, capsys, options)
+    assert str(settings) in message
+    assert words in message
+    assert not (folder / "test").exists()
+    settings.unlink()
+    script("test.py").main(options)
+
+
 def test_bad_input_is_one_sentence_that_names_it(write_set, train, script, tmp_path, capsys):
     data = write_set()
     folder = train(data, "run", "--epochs", "1")

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crowd.configuration import ArgumentParser
-from crowd.errors import command
+from crowd.errors import InputError, command
 from crowd.processing import add_arguments, process
+from gst.photos import SMALLEST
 from gst.preprocess import GaussianJob
 
 
@@ -32,6 +33,11 @@ def build_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
+    if arguments.min_size < SMALLEST:
+        raise InputError(
+            f"--min-size {arguments.min_size} is less than the networks can see: choose "
+            f"{SMALLEST} or more"
+        )
 
     def make(split: str, photo: Path, output: Path, **settings) -> GaussianJob:
         return GaussianJob(

@@ -13,6 +13,7 @@ from crowd.processed import SETTINGS
 
 __all__ = ["Preprocessing", "photo_tensor", "read_photo", "read_preprocessing", "require_same"]
 
+SMALLEST = 16  # pixels: the stride of VGG-19, below which nothing is left
 FIELDS = {name: name for name in ("min_size", "max_size", "interpolation")}
 
 
@@ -29,8 +30,8 @@ class Preprocessing(photos.Preprocessing):
     def __post_init__(self):
         """Raise `ValueError` or `TypeError` for values, read from a file, that cannot be."""
         super().__post_init__()
-        if self.tile < 16:
-            raise ValueError(f"tile {self.tile}")
+        if self.min_size < SMALLEST or self.tile < SMALLEST:
+            raise ValueError(f"min_size {self.min_size}, tile {self.tile}")
 
 
 def read_preprocessing(data_dir: str | os.PathLike) -> Preprocessing:

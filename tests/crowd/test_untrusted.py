@@ -251,7 +251,7 @@ def test_messages_are_one_plain_line_whatever_a_file_says():
 
 
 def test_settings_of_a_set_are_checked(tmp_path):
-    assert Preprocessing(min_size=1, max_size=2).max_size == 2
-    for values in ({"min_size": 0}, {"min_size": 9, "max_size": 8}, {"interpolation": "none"}):
+    assert Preprocessing(min_size=16, max_size=17).max_size == 17
+    for values in ({"min_size": 15}, {"min_size": 18, "max_size": 17}, {"interpolation": "none"}):
         with pytest.raises(ValueError, match=r"size|interpolation"):
             Preprocessing(**values)

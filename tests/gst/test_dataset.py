@@ -140,6 +140,12 @@ def test_photo_tensor_is_normalised_and_a_processed_photo_keeps_its_size(write_s
         (lambda root: (root / "train/photo2.png").write_bytes(b"?"), ("photo2", "not a picture")),
         (lambda root: (root / "preprocess.yml").unlink(), ("photo0", "96", "512")),
         (lambda root: (root / "preprocess.yml").write_text("min_size: x"), ("preprocess.yml",)),
+        (
+            lambda root: (root / "preprocess.yml").write_text(
+                "min_size: 15\nmax_size: 2048\ninterpolation: bilinear\n"
+            ),
+            ("preprocess.yml", "preprocess_dataset_ucf.py again"),
+        ),
     ],
 )
 def test_a_set_that_does_not_fit_together_is_named_before_training(write_set, damage, words):

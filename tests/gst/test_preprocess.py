@@ -307,6 +307,7 @@ def test_a_photo_gone_bad_leaves_nothing_of_before(tmp_path, run):
     [
         (["--layout", "qnfr"], "invalid choice: 'qnfr'"),
         (["--min-size", "99"], "--min-size 99 and --max-size 64"),
+        (["--min-size", "15"], "--min-size 15 is less than the networks can see: choose 16"),
         (["--val-ratio", "1.5"], "validation share of 1.5"),
         (["--fold", "1"], "--fold 1"),
         (["--min-sise", "3"], "did you mean '--min-size'"),

@@ -28,8 +28,11 @@ from GS2D.store import Report
 def compile_kernels(backend: str) -> None:
     """Compile the kernels here, once, so that the workers find them in the cache.
 
-    Raises `InputError` when the backend cannot be used on this machine.
+    Under torchrun a fit on GPUs takes the one of this process before. Raises `InputError` when the
+    backend cannot be used on this machine, or there are more processes than GPUs.
     """
+    if torch.cuda.is_available() and choose_backend(backend, on_cuda=True) == "gsplat":
+        take_gpu()
     with _said_after(2.0, "compiling the kernels, which is done once and takes up to a minute"):
         black, point = np.zeros((8, 8, 3), np.uint8), np.full((1, 2), 4.0)
         fit_gaussians(black, point, 1, backend=backend, quiet=True)
@@ -43,9 +46,6 @@ def fit_photos(photos: Sequence[Path], settings: FitSettings, workers: int) -> l
     ends the run stays, whole. `compile_kernels` comes first, once.
     """
     on_gpu = choose_backend(settings.backend, torch.cuda.is_available()) == "gsplat"
-    if on_gpu and torch.cuda.is_available():
-        take_gpu()
-    _compile(settings)
     if on_gpu:
         finished = _side_by_side
     else:

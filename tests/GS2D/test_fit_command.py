@@ -220,15 +220,16 @@ def from_elsewhere(photo, shift=0.0):
     return gaussians_path(photo).read_bytes()
 
 
-def test_gaussians_from_elsewhere_are_finished_however_old(fit, photos, capsys):
-    before = [from_elsewhere(photo) for photo in photos[:2]]
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_gaussians_from_elsewhere_are_finished_however_old(fit, photos, capsys, shift):
+    before = [from_elsewhere(photo, shift) for photo in photos[:2]]
     fit()
     assert "2 photos fitted, 2 were finished" in capsys.readouterr().out
     assert [gaussians_path(photo).read_bytes() for photo in photos[:2]] == before
 
 
 def test_gaussians_from_elsewhere_are_not_lost_unasked(fit, photos, capsys):
-    path, before = gaussians_path(photos[0]), from_elsewhere(photos[0], shift=1.0)
+    path, before = gaussians_path(photos[0]), from_elsewhere(photos[0], shift=2.0)
     message = refusal(fit, capsys)
     assert str(path) in message
     assert "--overwrite" in message
@@ -383,7 +384,7 @@ def test_photos_of_a_group_are_fitted_side_by_side(fit, photos, capsys, monkeypa
         groups.append(group)
         return real(group, *settings, **how)
 
-    monkeypatch.setattr(workers, "choose_backend", lambda *_: "gsplat")
+    monkeypatch.setattr(workers, "choose_backend", lambda *_, **__: "gsplat")
     monkeypatch.setattr(workers, "fit_together", together)
     fit("--workers", 3)
     assert [len(group) for group in groups] == [3, 1]
@@ -401,7 +402,7 @@ def test_processes_fit_on_a_gpu_of_their_own_or_on_the_cpu(fit, photos, capsys, 
         monkeypatch.setenv(name, str(value))
     fit("--backend", "cpu")
     assert taken == []
-    monkeypatch.setattr(workers, "choose_backend", lambda *_: "gsplat")
+    monkeypatch.setattr(workers, "choose_backend", lambda *_, **__: "gsplat")
     options = "--backend", "cpu", "--overwrite"
     assert "more processes than this machine has GPUs (1)" in refusal(fit, capsys, *options)
     monkeypatch.setenv("LOCAL_RANK", "0")

@@ -38,7 +38,7 @@ def build_parser() -> ArgumentParser:
     add("--image", type=str, help="count the people in this photo instead")
     add("--folder", type=str, help="count every photo of this folder instead")
     add("--video", type=str, help="count every frame of this video instead")
-    add("--output", type=str, help="folder of the results (default: test/ beside the checkpoint)")
+    add("--output", type=str, help="folder of the results (default: beside the checkpoint)")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")
     add("--model-name", choices=tuple(MODELS), help="for weights that do not say which model")
     return parser
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("name one of --data-dir (a processed set), --image, --folder and --video")
     device = pick_device(arguments.device)
     counter = load_counter(arguments.save_path, device, arguments.model_name)
-    output = Path(arguments.output or Path(arguments.save_path).parent / "test")
+    output = Path(arguments.output or Path(arguments.save_path).parent / arguments.split)
     if arguments.image is not None:
         count_image(counter, arguments.image, output)
     elif arguments.folder is not None:

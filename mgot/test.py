@@ -41,7 +41,7 @@ def build_parser() -> ArgumentParser:
     add("--image", type=str, help="count the people in this photo instead")
     add("--folder", type=str, help="count every photo of this folder instead")
     add("--video", type=str, help="count every frame of this video instead")
-    add("--output", type=str, help="folder of the results (default: test/ beside the checkpoint)")
+    add("--output", type=str, help="folder of the results (default: beside the checkpoint)")
     add("--radii", type=PositiveFloat, nargs="+", default=[4.0, 8.0], help="of localisation, px")
     add("--visual", action=ActionYesNo(no_prefix="no_"), default=False, help="draw every photo")
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("name one of --data_dir (a set), --image, --folder and --video")
     device = pick_device(arguments.device)
     counter = load_counter(arguments.save_path, device, arguments.model_name)
-    output = Path(arguments.output or Path(arguments.save_path).parent / "test")
+    output = Path(arguments.output or Path(arguments.save_path).parent / arguments.split)
     if arguments.image is not None:
         count_image(counter, arguments.image, output, arguments.tile)
     elif arguments.folder is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from crowd.checkpoints import load_checkpoint, load_weights
+from crowd.counter import weights_of
 from crowd.errors import InputError
 
 __all__ = ["MODELS", "build_model"]
@@ -40,8 +41,8 @@ def build_model(name: str, pretrained: str | os.PathLike = "none", **options) ->
         name: `hrnet_w48`, the papers' counter (67 million weights), or `hrnet_small`, which trains
             on two CPU cores.
         pretrained: `none`; `imagenet` (hrnet_w48 only: timm's weights, downloaded once); or a
-            checkpoint: a file of weights, or of a dictionary with them under `state_dict` (as the
-            authors' files) or `model`.
+            checkpoint: of a training of ours, or a file of weights, at its top (or under
+            `state_dict`, as in the authors' files).
         **options: keyword arguments of the model's class.
 
     Raises:
@@ -57,12 +58,5 @@ def build_model(name: str, pretrained: str | os.PathLike = "none", **options) ->
 
         load_imagenet(model)
     elif pretrained != "none":
-        load_weights(model, _weights_in(load_checkpoint(pretrained)), pretrained)
+        load_weights(model, weights_of(load_checkpoint(pretrained), pretrained), pretrained)
     return model
-
-
-def _weights_in(checkpoint: dict) -> dict:
-    for key in ("state_dict", "model"):
-        if isinstance(checkpoint.get(key), dict):
-            return checkpoint[key]
-    return checkpoint

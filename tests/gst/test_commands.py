@@ -180,6 +180,11 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, script
     assert capsys.readouterr().out.startswith(f"{float(rows[2]['predicted']):.1f} people in")
     assert (folder / "test/photo2_density.jpg").stat().st_size < 300_000
 
+    before = (folder / "test/metrics.json").read_bytes()
+    test.main(["--save-path", checkpoint, "--data-dir", str(data), "--split", "val"])
+    assert (folder / "test/metrics.json").read_bytes() == before
+    assert json.loads((folder / "val/metrics.json").read_text())["split"] == "val"
+
 
 def test_plain_weights_are_tested_under_their_model_s_name(write_set, script, tmp_path, capsys):
     data, path = write_set(), tmp_path / "weights.pth"

@@ -297,6 +297,11 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_co
     points = (folder / "predicted_points.txt").read_text().splitlines()
     assert [line.split()[1] for line in points] == [f"{count:g}" for count in predicted]
     assert len(list((folder / "visual").iterdir())) == 3
+    before = (folder / "metrics.json").read_bytes()
+    mgot_test.main([*options, "--data_dir", str(data), "--split", "val"])
+    assert (folder / "metrics.json").read_bytes() == before
+    assert json.loads((folder.parent / "val/metrics.json").read_text())["split"] == "val"
+    capsys.readouterr()
 
     mgot_test.main([*options, "--image", str(data / "test/photo2.png")])
     assert capsys.readouterr().out.startswith(f"{predicted[2]:g} people in")

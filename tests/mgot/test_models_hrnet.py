@@ -171,6 +171,16 @@ def test_a_checkpoint_is_loaded_whole(small, tmp_path, prefix, key):
         torch.testing.assert_close(value, small.state_dict()[name] + 0.5)
 
 
+def test_a_checkpoint_is_gone_on_from_as_it_is_tested(small, tmp_path):
+    weights = small.state_dict()
+    zeros = {name: torch.zeros_like(value) for name, value in weights.items()}
+    average = {"n_averaged": torch.tensor(3), **{f"module.{n}": v for n, v in weights.items()}}
+    recipe = {"model_name": "hrnet_small"}
+    save_checkpoint(tmp_path / "last.pth", recipe=recipe, model=zeros, average=average)
+    model = build_model("hrnet_small", pretrained=tmp_path / "last.pth")
+    torch.testing.assert_close(model.state_dict(), weights, rtol=0, atol=0)
+
+
 def test_a_checkpoint_of_another_model_is_refused(small, tmp_path):
     weights = small.state_dict()
     weights["surplus.weight"] = weights.pop("stem.0.weight")

@@ -24,6 +24,7 @@ from gst.counting import density_of, look_with
 from gst.evaluation import evaluate
 from gst.models import MODELS
 from gst.photos import require_same
+from gst.placement import Placement
 
 SOURCES = ("data_dir", "image", "folder", "video")
 
@@ -58,7 +59,8 @@ def count_set(counter: Counter, data_dir: str, split: str, output: Path) -> None
     if counter.from_training:
         require_same(data_dir, counter.preprocessing)
     photos = CountedPhotos(data_dir, split, counter.preprocessing)
-    counts = evaluate(counter.model, photo_loader(photos, 0), counter.preprocessing.tile, split)
+    loader, placement = photo_loader(photos, 0), Placement(photos)
+    counts = evaluate(counter.model, loader, counter.preprocessing.tile, split, placement.add)
     median = counter.train_median
     if median is None:
         median = median_count(data_dir, "train")
@@ -69,8 +71,11 @@ def count_set(counter: Counter, data_dir: str, split: str, output: Path) -> None
         guessing = guessing_errors(counts, median)
         rows[f"guessing {median:g}, the training median"] = guessing
         metrics["guessing"] = {"count": median, **guessing}
-    write_results(output, counts, metrics)
+    shares = placement.shares()
+    write_results(output, counts, {**metrics, "density_near_heads": shares})
     print(errors_table(rows))
+    near = ", ".join(f"{share:.0%} within {radius}" for radius, share in shares.items())
+    print(f"of the predicted density lies near a head: {near}")
     print(f"every photo's count: {output / 'predictions.csv'}")
 
 

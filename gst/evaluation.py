@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,11 @@ def _sharing(start: int, cells: int, length: int) -> Tensor:
 
 
 def evaluate(
-    model: nn.Module, photos: Iterable[tuple[Tensor, int, str]], tile: int = 512, what: str = "test"
+    model: nn.Module,
+    photos: Iterable[tuple[Tensor, int, str]],
+    tile: int = 512,
+    what: str = "test",
+    see: Callable[[str, Tensor], None] | None = None,
 ) -> list[PhotoCount]:
     """Count every photo; the model is put into evaluation mode and back.
 
@@ -87,6 +91,7 @@ def evaluate(
             gives them.
         tile: as for `predict_density`.
         what: name of the progress bar.
+        see: called with each photo's name and density map.
 
     Raises:
         InputError: a count is not finite, naming the photo.
@@ -95,9 +100,12 @@ def evaluate(
     model.eval()
     counts = []
     for image, actual, name in progress(photos, what, unit="photo"):
-        predicted = predict_density(model, image, tile).sum(dtype=torch.float64).item()
+        density = predict_density(model, image, tile)
+        predicted = density.sum(dtype=torch.float64).item()
         if not math.isfinite(predicted):
             raise InputError(f"the model counts {predicted} people in {name}: its weights are lost")
         counts.append(PhotoCount(name, int(actual), predicted))
+        if see is not None:
+            see(name, density)
     model.train(was_training)
     return counts

@@ -174,6 +174,10 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, script
     assert metrics["guessing"]["mae"] == pytest.approx((1 + 2 + 4) / 3)
     assert f"{mae:.2f}" in printed
     assert "training median" in printed
+    shares = metrics["density_near_heads"]
+    assert list(shares) == ["8 px", "24 px"]
+    assert 0 < shares["8 px"] < shares["24 px"] < 1
+    assert f"{shares['24 px']:.0%} within 24 px" in printed
 
     photo = data / "test/photo2.png"
     test.main(["--save-path", checkpoint, "--image", str(photo), "--device", "cpu"])

@@ -10,7 +10,8 @@ import torch
 
 from crowd import pictures
 from crowd.images import read_image
-from crowd.photos import photo_tensor, read_photo
+from crowd.overlays import density_overlay
+from crowd.photos import read_photo
 from crowd.processed import read_annotation, split_photos
 from crowd.progress import progress
 from crowd.runs import read_log
@@ -18,7 +19,7 @@ from GS2D import rasterize
 from GS2D.store import gaussians_path, read_gaussians
 from gst import transport_kernel
 from gst.counter import Counter, load_counter
-from gst.evaluation import predict_density
+from gst.counting import density_of
 
 DENSITIES = 3
 SHEET_SIZE, SHEET_COLUMNS = (160, 120), 5  # of one half, pixels
@@ -105,9 +106,22 @@ def draw_kernel(path: Path, photo: Path) -> None:
 def draw_count(path: Path, photo: Path, counter: Counter) -> None:
     """Draw the predicted density over a photo with both counts."""
     image = read_photo(photo, counter.preprocessing)
-    tensor = photo_tensor(image, counter.preprocessing)
-    density = predict_density(counter.model, tensor, counter.preprocessing.tile).numpy()
-    pictures.draw_density(path, image, density, density.sum(), len(read_annotation(photo)))
+    count, density = density_of(counter, image, photo.name)
+    pictures.draw_density(path, image, density, count, len(read_annotation(photo)))
+
+
+def density_sheet(
+    photo: Path, names: list[str], checkpoints: list[Path]
+) -> tuple[list[np.ndarray], list[str]]:
+    """Lay what each counter predicts over one photo; return pictures and captions for a sheet."""
+    sheet, captions = [], []
+    for name, checkpoint in zip(names, checkpoints, strict=True):
+        counter = load_counter(checkpoint, torch.device("cpu"))
+        image = read_photo(photo, counter.preprocessing)
+        count, density = density_of(counter, image, photo.name)
+        sheet.append(density_overlay(image, density))
+        captions.append(f"{name}: {count:.1f} of {len(read_annotation(photo))}")
+    return sheet, captions
 
 
 def busy_photo(photos: list[Path]) -> Path:

@@ -20,9 +20,7 @@ from crowd.files import open_h5, read_dataset, read_h5, write_h5
 FOLDER = "gs_params"
 SUFFIX = "_gs_params.h5"
 COLUMNS = ("x", "y", "s0", "s1", "theta", "r", "g", "b")
-# Pixels. The released preprocessing scales both axes by one ratio, ours each by its own, so that
-# heads of a set made there lie up to half a pixel beside those made here.
-SAME_PLACE = 1.0
+SAME_PLACE = 0.01  # pixels
 _REMEDY = "remove it and run 2dgs_counting_1gs_gsplat.py again"
 
 

@@ -114,13 +114,13 @@ def density_sheet(
     photo: Path, names: list[str], checkpoints: list[Path]
 ) -> tuple[list[np.ndarray], list[str]]:
     """Lay what each counter predicts over one photo; return pictures and captions for a sheet."""
-    sheet, captions = [], []
+    sheet, captions, heads = [], [], len(read_annotation(photo))
     for name, checkpoint in zip(names, checkpoints, strict=True):
         counter = load_counter(checkpoint, torch.device("cpu"))
         image = read_photo(photo, counter.preprocessing)
         count, density = density_of(counter, image, photo.name)
         sheet.append(density_overlay(image, density))
-        captions.append(f"{name}: {count:.1f} of {len(read_annotation(photo))}")
+        captions.append(f"{name}: {count:.1f} of {heads}")
     return sheet, captions
 
 

@@ -129,18 +129,6 @@ def test_a_batch_too_small_for_all_processes_is_one_sentence(write_set, torchrun
     assert not (tmp_path / "run").exists()
 
 
-@pytest.fixture
-def one_gpu(monkeypatch):
-    """The second of two processes on a machine with one GPU; returns the GPUs that are taken."""
-    taken = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
-    for name, value in {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2}.items():
-        monkeypatch.setenv(name, str(value))
-    return taken
-
-
 def test_more_processes_than_gpus_are_one_sentence_unless_they_use_the_cpu(one_gpu, monkeypatch):
     started = []
     monkeypatch.setattr(distributed, "rendezvous", lambda *_: iter([(None,)]))

@@ -37,12 +37,12 @@ def main(argv: list[str] | None = None) -> None:
     resume = open_folder(folder, arguments.resume)
     on_gpu = device.type == "cuda"
 
-    preprocessing = read_preprocessing(arguments.data_dir)
+    preprocessing = read_preprocessing(arguments.data_dir, arguments.tile)
     val = CountedPhotos(arguments.data_dir, "val", preprocessing)
     # Every process that reads photos keeps its own.
     cache_gib = arguments.cache_gib / max(arguments.workers, 1)
     which = (arguments.data_dir, arguments.crop_size, arguments.seed, preprocessing, cache_gib)
-    crops = CrowdCrops(*which, fitted=arguments.loss == TRANSPORT)
+    crops = CrowdCrops(*which, arguments.loss == TRANSPORT, tuple(arguments.scale_range))
     batches = crop_batches(crops, arguments.batch_size, arguments.workers, pin_memory=on_gpu)
     photos = photo_loader(val, arguments.workers)
 
@@ -57,6 +57,8 @@ def main(argv: list[str] | None = None) -> None:
         epochs=arguments.epochs,
         lr_schedule=arguments.lr_schedule,
         ema=arguments.ema,
+        optimizer=arguments.optimizer,
+        backbone_lr=arguments.backbone_lr,
     )
     if resume:
         training.resume(folder)
@@ -70,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
         seed_epoch(arguments.seed, epoch)
         figures = train_one_epoch(
             *(trained, batches, training.optimizer, device, epoch),
-            *(training.average, arguments.precision == "bfloat16", folder),
+            *(training.average, arguments.precision == "bfloat16", folder, arguments.clip_gradient),
             **loss_options(arguments),
         )
         figures["lr"] = training.scheduler.get_last_lr()[0]

@@ -65,6 +65,7 @@ def train_one_epoch(
     summed: bool = False,
     folder: Path | None = None,
     check: str = "check the photo and its annotation",
+    clip: float = 0.0,
 ) -> dict[str, float]:
     """Train on every batch once.
 
@@ -79,6 +80,7 @@ def train_one_epoch(
             or mean over the photos of all processes.
         folder: of the run, which keeps the batch whose loss or gradient is not finite.
         check: what to look at first then.
+        clip: largest norm of the gradient, to which longer ones are shortened; 0: none.
 
     Returns:
         The losses by name, means over photos.
@@ -106,6 +108,8 @@ def train_one_epoch(
         (loss * (processes * weight / (1 if summed else count))).backward()
         if not finite_gradient(model.parameters()):
             stop(batch, epoch, values, folder, check)
+        if clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
         if average is not None:
             average.update_parameters(bare(model))

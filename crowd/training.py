@@ -22,6 +22,7 @@ from crowd.photos import Preprocessing
 
 LAST, BEST = "last.pth", "best.pth"
 WARMUP_SHARE = 0.02
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 def learning_rate_factor(schedule: str, epoch: int, epochs: int) -> float:
@@ -42,6 +43,19 @@ def validates(epoch: int, epochs: int, first: int, every: int) -> bool:
     """Whether the model is validated after `epoch` (0 …): from `first` on, and at the very end."""
     done = epoch + 1
     return done == epochs or (done >= first and (done - first) % every == 0)
+
+
+def parameter_groups(model: nn.Module, lr: float, backbone_lr: float) -> list[dict]:
+    """Parameters for an optimizer; those of `model.features` learn at `backbone_lr` · `lr`.
+
+    A backbone with weights of ImageNet wants a lower rate than layers that start at random.
+    """
+    if backbone_lr == 1:
+        return [{"params": list(model.parameters())}]
+    backbone = list(model.features.parameters())
+    known = set(map(id, backbone))
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    return [{"params": rest}, {"params": backbone, "lr": backbone_lr * lr}]
 
 
 @dataclasses.dataclass
@@ -94,9 +108,9 @@ def twice_rmse_plus_mae(errors: dict[str, float]) -> float:
 class Training:
     """Model, optimizer, schedule, moving average, epochs done and the best validation so far.
 
-    Adam as in the released codes. With `ema` > 0 the moving average of the weights with that decay
-    is what is validated and kept as best. The best epoch has the lowest `score`. Epochs are counted
-    from `first_epoch` on.
+    Adam as in the released codes, or AdamW. With `ema` > 0 the moving average of the weights with
+    that decay is what is validated and kept as best. The best epoch has the lowest `score`. Epochs
+    are counted from `first_epoch` on.
     """
 
     def __init__(
@@ -109,13 +123,16 @@ class Training:
         epochs: int,
         lr_schedule: str = "constant",
         ema: float = 0.0,
+        optimizer: str = "adam",
+        backbone_lr: float = 1.0,
         score: Callable[[dict[str, float]], float] = twice_rmse_plus_mae,
         first_epoch: int = 0,
     ):
         if not 0 <= ema < 1:
             raise InputError(f"--ema {ema} is no decay: name a number in [0, 1), such as 0.999")
         self.model, self.recipe, self.score = model, recipe, score
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
+        groups = parameter_groups(model, lr, backbone_lr)
+        self.optimizer = OPTIMIZERS[optimizer](groups, lr=lr, weight_decay=weight_decay)
         self.scheduler = LambdaLR(
             self.optimizer,
             lambda epoch: learning_rate_factor(lr_schedule, first_epoch + epoch, epochs),

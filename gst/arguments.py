@@ -12,6 +12,8 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from crowd.configuration import ArgumentParser
 from crowd.engine import PRECISIONS
 from crowd.errors import InputError
+from crowd.training import OPTIMIZERS
+from gst.augment import SCALE_RANGE
 from gst.kernel import transport_kernel
 from gst.losses import COMPARED, DM_COUNT, TRANSPORT, dm_count_losses
 from gst.models import MODELS
@@ -63,6 +65,9 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
     for name in arguments.model_options:
         if name not in known:
             raise InputError(f"{arguments.model_name} has no option '{name}'; known: {known}")
+    low, high = arguments.scale_range
+    if not 0 < low <= high <= 8:
+        raise InputError(f"--scale-range {low} {high} is none: name two factors such as 0.75 1.25")
     _refuse_other_options(arguments)
     method = "gst" if arguments.loss == TRANSPORT else arguments.loss
     arguments.save_dir = arguments.save_dir or (
@@ -74,7 +79,8 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
 def loss_options(arguments: Namespace) -> dict:
     """Return the loss and its options, as `gst.engine.batch_losses` takes them."""
     names, _ = OPTIONS.get(arguments.loss, ((), None))
-    return {"loss": arguments.loss, **{name: arguments[name] for name in names}}
+    common = {"loss": arguments.loss, "block_counts": arguments.block_counts}
+    return {**common, **{name: arguments[name] for name in names}}
 
 
 def _refuse_other_options(arguments: Namespace) -> None:
@@ -93,15 +99,24 @@ def _add_training(group) -> None:
     add = group.add_argument
     add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")
     add("--ot-weight", type=NonNegativeFloat, default=0.1, help="of transport in dm_count")
+    counts = "weight of block counts (16, 32, 64 px and the crop) beside the loss; 0: none"
+    add("--block-counts", type=NonNegativeFloat, default=0.0, help=counts)
     add("--seed", type=NonNegativeInt, default=4073, help="of weights, crops and dropout")
     add("--crop-size", type=PositiveInt, default=512, help="side of a training crop, px")
+    scale = "smallest and largest factor by which photos are scaled"
+    add("--scale-range", type=float, nargs=2, default=[*SCALE_RANGE], help=scale)
     add("--epochs", type=PositiveInt, default=1200)
     add("--validate-from", type=PositiveInt, default=600, help="first epoch to validate")
     add("--validate-every", type=PositiveInt, default=5, help="epochs; the last one always is")
     add("--batch-size", type=PositiveInt, default=1)
-    add("--lr", type=PositiveFloat, default=5e-6, help="learning rate of Adam")
+    add("--optimizer", choices=tuple(OPTIMIZERS), default="adam")
+    add("--lr", type=PositiveFloat, default=5e-6, help="learning rate")
+    add("--backbone-lr", type=PositiveFloat, default=1.0, help="the backbone's, times --lr")
+    clip = "largest norm of a step's gradient, to which longer ones are shortened; 0: none"
+    add("--clip-gradient", type=NonNegativeFloat, default=0.0, help=clip)
     add("--lr-schedule", choices=("constant", "cosine"), default="constant")
     add("--weight-decay", type=NonNegativeFloat, default=1e-5)
+    add("--tile", type=PositiveInt, default=512, help="photos are counted in tiles of this side")
     add("--ema", type=NonNegativeFloat, default=0.0, help="decay of averaged weights; 0: none")
     add(
         "--precision",

@@ -129,10 +129,15 @@ def box_shares(points: np.ndarray, sides: np.ndarray, width: int, height: int) -
     return (np.clip(high - low, 0, None).prod(axis=1) / sides**2).astype(np.float32)
 
 
-def augment(sample: Sample, crop_size: int, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
+def augment(
+    sample: Sample,
+    crop_size: int,
+    rng: np.random.Generator,
+    scale_range: tuple[float, float] = SCALE_RANGE,
+) -> tuple[Sample, np.ndarray]:
     """Draw one training crop.
 
-    Grey with probability 0.12; scaled by 0.75 to 1.25 where the short side stays at least
+    Grey with probability 0.12; scaled by `scale_range` where the short side stays at least
     `crop_size`; cropped at random; flipped with probability 0.5. A photo smaller than the crop is
     padded, not enlarged: heads keep the size that they have when the photo is tested.
 
@@ -140,13 +145,14 @@ def augment(sample: Sample, crop_size: int, rng: np.random.Generator) -> tuple[S
         sample: a whole photo with all its heads.
         crop_size: side of the crop, pixels.
         rng: source of every random number; always asked for the same five.
+        scale_range: smallest and largest factor of the scaling (released code: 0.75, 1.25).
 
     Returns:
         the crop with the heads whose box lies in it to 30 % or more, and their shares, the targets
         t_n of the loss, float32 [n].
     """
     grey, position_x, position_y, mirror = rng.random(4)
-    factor = rng.uniform(*SCALE_RANGE)
+    factor = rng.uniform(*scale_range)
     height, width = sample.image.shape[:2]
     if factor * min(height, width) < crop_size:
         factor = 1.0

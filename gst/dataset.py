@@ -13,7 +13,7 @@ from crowd.errors import InputError
 from crowd.loading import Cache, crop_loader
 from crowd.photos import photo_tensor, read_photo
 from crowd.progress import progress
-from gst.augment import Sample, augment
+from gst.augment import SCALE_RANGE, Sample, augment
 from gst.photos import Preprocessing
 from gst.processed import read_heads, training_photos
 
@@ -48,6 +48,7 @@ class CrowdCrops(Dataset):
         preprocessing: constants of `gst.photos`; the set must have been processed with the same.
         cache_gib: memory for decoded photos, GiB (of each worker process).
         fitted: whether the loss needs the fitted Gaussians.
+        scale_range: of the augmentation.
 
     Raises:
         InputError: a folder or file is missing, or photo, annotation and Gaussians do not belong
@@ -62,11 +63,13 @@ class CrowdCrops(Dataset):
         preprocessing: Preprocessing,
         cache_gib: float = 2.0,
         fitted: bool = True,
+        scale_range: tuple[float, float] = SCALE_RANGE,
     ):
         if crop_size < 16 or crop_size % 16:
             raise InputError(f"crop_size {crop_size} is no multiple of 16: choose one")
         self.paths = training_photos(data_dir, fitted)
         self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
+        self.scale_range = scale_range
         listed = progress(self.paths, "reading heads", unit="photo")
         self.heads = [read_heads(path, preprocessing, fitted) for path in listed]
         self._cache = Cache(cache_gib)
@@ -79,7 +82,8 @@ class CrowdCrops(Dataset):
         rng = np.random.default_rng([self.seed, epoch, index])
         path = self.paths[index]
         (image,) = self._cache.get(index, lambda: (read_photo(path, self.preprocessing),))
-        crop, targets = augment(Sample(image, *self.heads[index]), self.crop_size, rng)
+        sample = Sample(image, *self.heads[index])
+        crop, targets = augment(sample, self.crop_size, rng, self.scale_range)
         arrays = (crop.points, crop.scales, crop.rotations, targets)
         heads = Heads(*(torch.from_numpy(array) for array in arrays))
         return photo_tensor(crop.image, self.preprocessing), heads, path.name

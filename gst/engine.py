@@ -15,7 +15,7 @@ from crowd.distributed import bare
 from crowd.engine import mixed_precision, to_device
 from gst.dataset import Batch, Heads
 from gst.fused_loss import gaussian_transport_loss
-from gst.losses import COMPARED, TRANSPORT
+from gst.losses import COMPARED, TRANSPORT, block_count_loss
 from gst.models.vgg_trans import attention_variance
 
 ATTENTION_WEIGHT = 0.1
@@ -27,12 +27,14 @@ def batch_losses(
     device: torch.device,
     amp: bool,
     loss: str = TRANSPORT,
+    block_counts: float = 0.0,
     **options,
 ) -> dict[str, Tensor]:
     """Run the model on a batch and return its named, weighted losses, scalars.
 
     `loss` is GST's `transport` or one of `gst.losses.COMPARED`, which say what their terms are;
-    `attention_variance` is added for models with attention.
+    `block_counts`, with that weight, is added to any of them; `attention_variance` for models with
+    attention.
     `options` are those of the loss (`gst.kernel.transport_kernel`'s for `transport`); with `amp`
     the model runs in bfloat16, the losses are always float32.
     """
@@ -42,11 +44,14 @@ def batch_losses(
             density, attention = model(images, with_attention=True)
         else:
             density, attention = model(images), []
+    density = density.float()
     if loss == TRANSPORT:
-        losses = {"transport": gaussian_transport_loss(batch.heads, density.float(), **options)}
+        losses = {"transport": gaussian_transport_loss(batch.heads, density, **options)}
     else:
         heads = [Heads(*(array.to(device) for array in one)) for one in batch.heads]
-        losses = COMPARED[loss](heads, density.float(), **options)
+        losses = COMPARED[loss](heads, density, **options)
+    if block_counts:
+        losses["block_counts"] = block_counts * block_count_loss(batch.heads, density)
     if attention:
         losses["attention_variance"] = ATTENTION_WEIGHT * attention_variance(attention)
     return losses
@@ -61,6 +66,7 @@ def train_one_epoch(
     average: AveragedModel | None = None,
     amp: bool = False,
     folder: Path | None = None,
+    clip: float = 0.0,
     **options,
 ) -> dict[str, float]:
     """Train on every batch once and return the mean of each loss over the photos.
@@ -74,6 +80,7 @@ def train_one_epoch(
         average: moving average of the weights, updated after every step.
         amp: run the model in bfloat16.
         folder: of the run, which keeps the batch whose loss or gradient is not finite.
+        clip: largest norm of the gradient; 0: any.
         **options: of `batch_losses`: the loss, and its options.
 
     Raises:
@@ -83,5 +90,6 @@ def train_one_epoch(
     losses_of = functools.partial(batch_losses, model, device=device, amp=amp, **options)
     check = "check the annotation and Gaussians of the photo"
     return engine.train_one_epoch(
-        model, batches, losses_of, optimizer, epoch, average, folder=folder, check=check
+        *(model, batches, losses_of, optimizer, epoch, average),
+        **{"folder": folder, "check": check, "clip": clip},
     )

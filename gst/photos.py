@@ -34,9 +34,17 @@ class Preprocessing(photos.Preprocessing):
             raise ValueError(f"min_size {self.min_size}, tile {self.tile}")
 
 
-def read_preprocessing(data_dir: str | os.PathLike) -> Preprocessing:
-    """Return how preprocess_dataset_ucf.py made a set (`crowd.photos.read_preprocessing`)."""
-    return photos.read_preprocessing(data_dir, Preprocessing, FIELDS, "preprocess_dataset_ucf.py")
+def read_preprocessing(
+    data_dir: str | os.PathLike, tile: int = Preprocessing.tile
+) -> Preprocessing:
+    """Return how preprocess_dataset_ucf.py made a set (`crowd.photos.read_preprocessing`).
+
+    `tile` is of the evaluation, and no matter of the set. Raises `InputError` if it is too small.
+    """
+    made = photos.read_preprocessing(data_dir, Preprocessing, FIELDS, "preprocess_dataset_ucf.py")
+    if tile < SMALLEST:
+        raise InputError(f"--tile {tile} is too small: {SMALLEST} pixels are the least")
+    return dataclasses.replace(made, tile=tile)
 
 
 def require_same(data_dir: str | os.PathLike, preprocessing: Preprocessing) -> None:

@@ -8,6 +8,7 @@ the papers that they come from.
 from __future__ import annotations
 
 from gst.losses.bayesian import bayesian_losses
+from gst.losses.blocks import block_count_loss
 from gst.losses.dm_count import dm_count_losses
 from gst.losses.gaussian import gaussian_losses
 
@@ -16,6 +17,7 @@ __all__ = [
     "DM_COUNT",
     "TRANSPORT",
     "bayesian_losses",
+    "block_count_loss",
     "dm_count_losses",
     "gaussian_losses",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from crowd.errors import InputError
+from gst.models.light import Light
 from gst.models.pretrained import load_pretrained
 from gst.models.vgg import VGG
 from gst.models.vgg_small import VGGSmall
@@ -12,7 +13,7 @@ from gst.models.vgg_trans import VGGTrans, attention_variance
 
 __all__ = ["MODELS", "attention_variance", "build_model"]
 
-MODELS = {"vgg": VGG, "vgg_trans": VGGTrans, "vgg_small": VGGSmall}
+MODELS = {"vgg": VGG, "vgg_trans": VGGTrans, "vgg_small": VGGSmall, "light": Light}
 
 
 def build_model(name: str, pretrained: str = "none", **options) -> nn.Module:
@@ -20,10 +21,11 @@ def build_model(name: str, pretrained: str = "none", **options) -> nn.Module:
     the count.
 
     Args:
-        name: `vgg` and `vgg_trans` are the paper's networks on VGG-19; `vgg_small` trains from
-            scratch on a CPU.
+        name: `vgg` and `vgg_trans` are the paper's networks on VGG-19; `light` has 3.2 M
+            parameters and ImageNet weights, `vgg_small` trains from scratch; both on a CPU.
         pretrained: `none` (random weights), `imagenet` (VGG-19 of torchvision, downloaded the
-            first time), or the path of a file: weights of the whole model, or VGG-19 for ImageNet.
+            first time; EfficientNet-Lite0 of a package in requirements.txt), or the path of a file:
+            weights of the whole model, or of its backbone for ImageNet.
         options: passed to the network's class.
 
     Raises:

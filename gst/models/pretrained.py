@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
+from crowd import efficientnet
 from crowd.checkpoints import load_checkpoint, load_weights
 from crowd.counter import weights_of
 from crowd.errors import InputError
+from gst.models import vgg_weights
+
+VGG, LITE0 = "VGG-19", "EfficientNet-Lite0"
 
 
 def load_pretrained(model: nn.Module, pretrained: str) -> None:
@@ -14,52 +18,32 @@ def load_pretrained(model: nn.Module, pretrained: str) -> None:
     if pretrained == "none":
         return
     if pretrained == "imagenet":
-        _require_vgg19(model, pretrained)
-        load_imagenet_features(model, _download_vgg19(), "torchvision's VGG-19")
-        return
-    weights = weights_of(load_checkpoint(pretrained), pretrained)
-    if any(str(name).startswith("classifier.") for name in weights):
-        _require_vgg19(model, pretrained)
-        load_imagenet_features(model, weights, pretrained)
+        backbone, weights = model.backbone, {}
+        if backbone == VGG:
+            weights = vgg_weights.vgg_features(vgg_weights.download_vgg19(), pretrained)
+        elif backbone == LITE0:
+            weights = efficientnet.imagenet_weights()
+    elif vgg_weights.is_h5(pretrained):
+        backbone, weights = VGG, vgg_weights.read_hed(pretrained)
     else:
-        load_weights(model, weights, pretrained)
-
-
-def load_imagenet_features(model: nn.Module, weights: dict, source: str) -> None:
-    """Load `features.*` of a VGG-19 strictly; its `classifier.*` has no place here.
-
-    Args:
-        model: a network whose `features` are VGG-19's.
-        weights: state dict of a VGG-19 for ImageNet.
-        source: its path or origin, for the message.
-
-    Raises:
-        InputError: the features do not fit.
-    """
-    prefix = "features."
-    features = {
-        name.removeprefix(prefix): value
-        for name, value in weights.items()
-        if name.startswith(prefix)
-    }
-    load_weights(model.features, features, source)
-
-
-def _require_vgg19(model: nn.Module, pretrained: str) -> None:
-    if not model.takes_imagenet_weights:
+        backbone, weights = _read(pretrained)
+        if backbone is None:
+            load_weights(model, weights, pretrained)
+            return
+    if backbone is None or backbone != model.backbone:
         raise InputError(
-            f"--pretrained {pretrained} holds VGG-19, which this model is not: use --pretrained "
-            "none, or --model-name vgg or vgg_trans"
+            f"--pretrained {pretrained} holds {backbone or 'a backbone'}, which this model has "
+            "not: use --pretrained none, or choose another --model-name"
         )
+    load_weights(model.features, weights, pretrained)
 
 
-def _download_vgg19() -> dict:
-    from crowd.vision import torchvision
-
-    try:
-        return torchvision.models.VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True)
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"VGG-19 could not be downloaded ({error}): use --pretrained none, or --pretrained "
-            "PATH with a copy of vgg19-dcbb9e9d.pth"
-        ) from error
+def _read(path: str) -> tuple[str | None, dict[str, Tensor]]:
+    """Return which backbone a file is of, and its features' weights; None: of a whole model."""
+    weights = weights_of(load_checkpoint(path), path)
+    names = [str(name) for name in weights]
+    if "conv_stem.weight" in names:
+        return LITE0, efficientnet.feature_weights(weights)
+    if "features.0.weight" in names and all(n.startswith(("features.", "classif")) for n in names):
+        return VGG, vgg_weights.vgg_features(weights, path)
+    return None, weights

@@ -17,7 +17,7 @@ class VGG(nn.Module):
     release's map lacks the last row or column of cells.
     """
 
-    takes_imagenet_weights = True
+    backbone = "VGG-19"
     has_attention = False
 
     def __init__(self):

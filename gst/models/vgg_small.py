@@ -22,7 +22,7 @@ class VGGSmall(nn.Module):
     normalisation, and with abs in place of softplus at the end, it learns more slowly.
     """
 
-    takes_imagenet_weights = False
+    backbone = None
     has_attention = False
 
     def __init__(self, width: float = 1.0):

@@ -13,7 +13,7 @@ from gst.models.vgg import density_size, enlarge, regression_head, vgg19_feature
 class VGGTrans(nn.Module):
     """The paper's counter with graph attention (released code; names as in its checkpoints)."""
 
-    takes_imagenet_weights = True
+    backbone = "VGG-19"
     has_attention = True
 
     def __init__(self):

@@ -10,7 +10,13 @@ from crowd.engine import choose_precision, mixed_precision
 from crowd.errors import InputError
 from crowd.evaluation import PhotoCount, errors_of, errors_table, guessing_errors
 from crowd.photos import Preprocessing
-from crowd.training import Recipe, Training, learning_rate_factor, validates
+from crowd.training import (
+    Recipe,
+    Training,
+    learning_rate_factor,
+    parameter_groups,
+    validates,
+)
 
 
 def recipe(**settings):
@@ -114,3 +120,27 @@ def test_a_damaged_state_cannot_be_continued(tmp_path, part, missing):
     save_checkpoint(tmp_path / "last.pth", **state)
     with pytest.raises(InputError, match=r"last\.pth"):
         make().resume(tmp_path)
+
+
+def test_the_backbone_learns_at_a_rate_of_its_own():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features, self.head = nn.Linear(3, 2), nn.Linear(2, 1)
+
+    model = Model()
+    head, backbone = parameter_groups(model, 0.1, 0.5)
+    assert [id(one) for one in head["params"]] == [id(one) for one in model.head.parameters()]
+    assert [id(one) for one in backbone["params"]] == [
+        id(one) for one in model.features.parameters()
+    ]
+    training = Training(
+        model, recipe(), lr=0.1, weight_decay=0, epochs=9, optimizer="adamw", backbone_lr=0.5
+    )
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    sum(value.sum() for value in model.parameters()).backward()
+    training.optimizer.step()
+    for name, value in model.state_dict().items():
+        rate = 0.05 if name.startswith("features.") else 0.1
+        # Adam's first step is the rate times the gradient's sign.
+        torch.testing.assert_close(value, before[name] - rate)

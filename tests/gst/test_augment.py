@@ -181,3 +181,11 @@ def test_the_same_generator_gives_the_same_crop():
     np.testing.assert_array_equal(first.image, second.image)
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(first.image, other.image)
+
+
+def test_another_scale_range_is_kept():
+    sample = make_sample(1, 64, 64)
+    crops = [augment(sample, 32, np.random.default_rng(seed), (0.6, 2.0))[0] for seed in range(200)]
+    factors = [crop.sides[0] / sample.sides[0] for crop in crops if crop.sides.size]
+    assert 0.6 <= min(factors) < 0.65
+    assert 1.7 < max(factors) <= 2.0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gst.dataset import Heads
-from gst.losses import COMPARED, dm_count
+from gst.losses import COMPARED, block_count_loss, dm_count
 from gst.losses.bayesian import SIGMA, bayesian_posterior
 from gst.losses.dm_count import log_potentials, sinkhorn_cost, sinkhorn_potentials
 from gst.losses.gaussian import gaussian_density
@@ -214,3 +214,33 @@ def test_descent_finds_the_count(name):
         total(name, heads, torch.nn.functional.softplus(raw - 3)).backward()
         optimizer.step()
     assert torch.nn.functional.softplus(raw - 3).sum().item() == pytest.approx(6, rel=0.2)
+
+
+def test_block_counts_are_those_of_a_loop():
+    """Values and gradients; the last blocks of an odd map are cut by the border and left out."""
+    generator = torch.Generator().manual_seed(0)
+    density = torch.rand(2, 1, 9, 10, generator=generator, dtype=torch.float64, requires_grad=True)
+    heads = [crop_of(5, generator), crop_of(0, generator)]
+    value = block_count_loss(heads, density)
+    expected = 0
+    for one, predicted in zip(heads, density[:, 0], strict=True):
+        error = predicted - torch.zeros_like(predicted)
+        for (x, y), target in zip(one.points, one.targets, strict=True):
+            error[int(y) // 8, int(x) // 8] -= target
+        expected = expected + error.sum().abs() / 2
+        for side, weight in ((2, 0.25), (4, 0.5), (8, 1)):
+            for row in range(9 // side):
+                for column in range(10 // side):
+                    block = error[row * side :, column * side :][:side, :side]
+                    expected = expected + weight * block.sum().abs() / 2
+    torch.testing.assert_close(value, expected)
+    slopes = [
+        torch.autograd.grad(loss, density, retain_graph=True)[0] for loss in (value, expected)
+    ]
+    torch.testing.assert_close(*slopes)
+
+
+def crop_of(number, generator):
+    points = torch.rand(number, 2, generator=generator) * torch.tensor([80.0, 72.0])
+    nothing = torch.zeros(number)
+    return Heads(points, nothing, nothing, torch.rand(number, generator=generator) + 0.1)

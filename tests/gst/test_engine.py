@@ -244,3 +244,15 @@ def test_every_loss_trains_and_only_gst_needs_gaussians(write_set, loss):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     figures = [train_one_epoch(model, [batch], optimizer, CPU, e, loss=loss) for e in range(40)]
     assert sum(figures[-1].values()) < sum(figures[0].values())
+
+
+def test_the_gradient_is_clipped_and_block_counts_are_a_loss_of_their_own(write_set):
+    batch = one_batch(write_set())
+    counter = AveragePool()
+    counter.has_attention = False
+    optimizer = torch.optim.SGD(counter.parameters(), lr=1.0)
+    figures = train_one_epoch(
+        counter, [batch], optimizer, torch.device("cpu"), 0, clip=1e-3, block_counts=2.0
+    )
+    assert set(figures) == {"transport", "block_counts"}
+    assert abs(float(counter.weight.detach()) - 1) == pytest.approx(1e-3, rel=1e-3)

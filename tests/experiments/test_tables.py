@@ -98,7 +98,7 @@ def test_show_gives_mean_and_deviation_beside_the_paper(table, capsys):
     main(["show", "toy"])
     out = capsys.readouterr().out
     assert re.search(r"First +1\.50 ± 0\.71 +0\.500 ± 0\.000 +2 of 2", out)
-    assert re.search(r"the paper +76\.2 +Table 9", out)
+    assert re.search(r"published +76\.2 +Table 9", out)
     assert "python -m experiments run toy/second" in out
     assert "No photo was harmed." in out
     main(["show", "toy/first"])

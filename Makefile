@@ -26,7 +26,7 @@ fuzz: $(READY)
 
 # 50 processes killed at random moments of all stages, half an hour of one core.
 soak: $(READY)
-	$(RUN) -m bench.soak
+	$(RUN) -m tests.soak.soak
 
 lint: $(READY)
 	$(RUN) -m ruff check .

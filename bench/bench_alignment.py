@@ -22,12 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.cost import cost_record
 from bench.measure import bench_parser, write_record
 from bench.patches import random_map
 from crowd.errors import InputError, command
 from crowd.files import write_h5
-from crowd.progress import progress
 from crowd.runs import ROOT
 from mgot.arrays import PATCH_SIDE
 from mgot.feature_files import write_features
@@ -37,13 +35,12 @@ from mgot.index_lists import write_index_lists
 # patches, so that the clusters are matched as theirs are.
 TARGET = {"sizes": (219, 714, 3582, 285), "kinds": (0, 2, 1, 3)}
 SOURCE = {"sizes": (277, 877, 577, 231), "kinds": (3, 1, 2, 0)}
-SHARES = (0.25, 0.5)  # of these sizes, for the cost against size
 
 
-def write_domain(folder: Path, side: str, clusters: dict, share: float = 1.0) -> None:
+def write_domain(folder: Path, side: str, clusters: dict) -> None:
     """Features of one side, and cluster files of them."""
     random = np.random.default_rng(len(side))
-    sizes = [round(share * size) for size in clusters["sizes"]]
+    sizes = clusters["sizes"]
     labels = random.permutation(np.repeat(np.arange(len(sizes)), sizes))
     sums = np.zeros((len(sizes), PATCH_SIDE**2))
 
@@ -110,13 +107,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(arguments.threads)
     stages = {}
     with tempfile.TemporaryDirectory() as name:
-        smaller = []
-        for share in progress((*SHARES, 1.0), "sizes"):
-            folder = Path(name) / str(share)
-            for side, clusters in (("target", TARGET), ("source", SOURCE)):
-                write_domain(folder, side, clusters, share)
-            if share < 1:
-                smaller.append(align(folder))
+        folder = Path(name)
+        for side, clusters in (("target", TARGET), ("source", SOURCE)):
+            write_domain(folder, side, clusters)
         for side in ("source", "target"):
             stages[f"k_means.py, {side}"] = cluster(folder, side)
         stages["k_means_ot_weight.py"] = align(folder)
@@ -133,10 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"features to weights {totals['clustered_seconds']:.1f} s; without clusters "
         f"{totals['daot_seconds']:.1f} s; at most {totals['peak_gb']:.2f} GB"
     )
-    measured = [*smaller, clustered[-1]]
-    pairs, seconds = ([stage[name] for stage in measured] for name in ("pairs", "seconds"))
-    cost = cost_record("k_means_ot_weight.py", "pairs of patches", pairs, seconds)
-    write_record(arguments.output, stages=stages, **totals, cost=[cost])
+    write_record(arguments.output, stages=stages, **totals)
 
 
 if __name__ == "__main__":

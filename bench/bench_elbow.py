@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 
-from bench.cost import cost_against_size
 from bench.measure import bench_parser, time_runs, write_record
 from bench.patches import random_maps
 from crowd.errors import command
@@ -24,7 +23,6 @@ from mgot.clustering import elbow, kmeans
 
 SAMPLES, RESTARTS, PLAIN_RESTARTS = 1962, 10, 2
 KS, PLAIN_KS = range(2, 11), range(2, 11, 2)
-SIZES = (245, 490, 981, 1962)
 
 
 def measure(flat: np.ndarray, repeats: int) -> dict:
@@ -45,15 +43,6 @@ def measure(flat: np.ndarray, repeats: int) -> dict:
         "plain_seconds_extrapolated": float(seconds.sum()),
         "ratio": float(seconds.sum()) / timing.median,
         "inertia_above_plain": differences,
-        "cost": [
-            cost_against_size(
-                "elbow 2 … 10, 10 restarts",
-                "samples of 50 176 values",
-                SIZES,
-                lambda index: lambda: elbow(flat[: SIZES[index]], KS, restarts=RESTARTS),
-                repeats=1,
-            )
-        ],
     }
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.cost import cost_record
 from bench.measure import bench_parser, ratio, time_in_turn, time_runs, write_record
 from crowd.errors import command
 from gst.dataset import Heads
@@ -150,13 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{line['share_of_training_step']:.2%} of a training step"
         )
     print(f"a step of VGG-19 on one {CROP} crop takes {seconds:.2f} s")
-    cost = cost_record(
-        "transport loss and gradient, 512 crop",
-        "heads",
-        HEADS,
-        [line["fused_ms"] / 1e3 for line in lines],
-    )
-    write_record(arguments.output, lines=lines, vgg_step_seconds=seconds, cost=[cost])
+    write_record(arguments.output, lines=lines, vgg_step_seconds=seconds)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d
 
-from bench.cost import cost_against_size
 from bench.measure import bench_parser, ratio, time_in_turn, write_record
 from bench.patches import random_maps
 from crowd.errors import command
@@ -23,7 +22,6 @@ from mgot.ssim_cost import VARIANTS, ssim_cost
 
 REFERENCE_PAIRS = 8
 TARGET, SOURCE = 512, 768
-SIZES = (64, 128, 256, 512)
 
 
 def pool(values: torch.Tensor) -> torch.Tensor:
@@ -69,24 +67,12 @@ def measure(repeats: int) -> dict:
         "official": 1e6 * official.median / pairs,
         "global": 1e6 * overall.median / pairs,
     }
-    costs = [
-        cost_against_size(
-            f"SSIM cost, {variant}",
-            "pairs",
-            [n * n for n in SIZES],
-            lambda index, variant=variant: (
-                lambda: ssim_cost(target[: SIZES[index]], source[: SIZES[index]], variant)
-            ),
-        )
-        for variant in VARIANTS
-    ]
     return {
         "pairs": {"released": REFERENCE_PAIRS, "official": pairs, "global": pairs},
         "microseconds_per_pair": microseconds,
         "official_against_released": ratio(released, official) * pairs / REFERENCE_PAIRS,
         "global_against_official": ratio(official, overall),
         "largest_difference": difference,
-        "cost": costs,
     }
 
 

@@ -5,8 +5,6 @@
 A step is forward, transport loss, backward and Adam on 512 × 512 crops with 100 heads each. One
 process has all threads, or two processes have half of them each and share their gradients by
 gloo, as under torchrun; the ratio is what sharing costs (left out where there is a single GPU).
-From this record, or from one made on a GPU, `python -m bench.scaling` works out how long the data
-sets of the paper take.
 """
 
 from __future__ import annotations

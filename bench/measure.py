@@ -39,16 +39,15 @@ class Timing:
         return min(self.runs)
 
 
-def bench_parser(name: str, description: str, threads: int | None = ALL) -> ArgumentParser:
+def bench_parser(name: str, description: str, threads: int = ALL) -> ArgumentParser:
     """Return a parser with the arguments of every benchmark: --data, --threads, --output.
 
-    `threads` is the default of --threads, which a benchmark without a choice (None) does not have.
+    `threads` is the default of --threads.
     """
     parser = ArgumentParser(prog=f"python -m bench.bench_{name}", description=description)
     add = parser.add_argument
     add("--data", type=str, default=DATA, help="folder of the data sets, where photos are needed")
-    if threads is not None:
-        add("--threads", type=int, default=threads, help="threads of torch")
+    add("--threads", type=int, default=threads, help="threads of torch")
     add("--output", type=str, default=str(RESULTS / f"{name}.json"), help="record to write")
     return parser
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import __main__ as bench
-from bench import bench_fit_workers, bench_loss, bench_ot_loss
+from bench import bench_loss, bench_ot_loss, bench_training
 from bench.measure import Timing, bench_parser, ratio, time_in_turn, write_record
 from crowd.errors import InputError
 
@@ -52,10 +52,16 @@ def test_the_losses_are_measured_on_one_core(module, monkeypatch):
     assert used == [1]
 
 
-def test_a_benchmark_that_chooses_its_threads_takes_no_number_of_them(capsys):
-    with pytest.raises(SystemExit):
-        bench_fit_workers.main(["--threads", "1"])
-    assert "unknown argument '--threads'" in capsys.readouterr().err
+def test_a_machine_with_one_gpu_has_a_record_too(tmp_path, monkeypatch, capsys):
+    record = tmp_path / "gpu.json"
+    monkeypatch.setattr(bench_training, "pick_device", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(bench_training, "photos_a_second", lambda *_: 10.0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    threads = str(torch.get_num_threads())
+    bench_training.main(["--threads", threads, "--output", str(record)])
+    assert "10.000 photos/s in one process, two need two GPUs" in capsys.readouterr().out
+    lines = json.loads(record.read_text())["lines"]
+    assert [line["photos_per_s_in_two"] for line in lines] == [None, None]
 
 
 def test_every_benchmark_has_a_main_and_an_unknown_one_is_refused(root, capsys):

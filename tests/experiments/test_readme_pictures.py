@@ -18,8 +18,8 @@ from gst.models import build_model
 from gst.photos import Preprocessing
 
 ROOT = Path(figures.__file__).parent.parent
-# Drawn by experiments contact-sheet and by bench.cost.
-SHEET = {"ucf_cc_50_fits.jpg", "cost_against_size.png"}
+# Drawn by experiments contact-sheet.
+SHEET = {"ucf_cc_50_fits.jpg"}
 LOSSES = {"streets_density.jpg"}
 DENSE = {"ucf_cc_50_11_gaussians.jpg", "ucf_cc_50_11_kernel.jpg"}
 

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 
-from bench import soak
 from crowd import files
 from crowd.checkpoints import load_checkpoint, save_checkpoint
 from crowd.errors import InputError
@@ -18,6 +17,7 @@ from crowd.files import write_array, write_h5, write_text
 from crowd.images import write_image
 from crowd.runs import Run
 from mgot.feature_files import write_features
+from tests.soak import soak
 
 
 def test_killed_stages_continue_to_the_files_of_an_undisturbed_run(tmp_path):

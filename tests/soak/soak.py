@@ -1,7 +1,7 @@
 """Kill every stage of both papers at random moments, give its command again, compare what results.
 
-    python -m bench.soak                       50 kills, about half an hour of one core
-    python -m bench.soak --kills 200 --seed 1
+    python -m tests.soak.soak                       50 kills, about half an hour of one core
+    python -m tests.soak.soak --kills 200 --seed 1
 
 A small synthetic transfer goes through all stages once undisturbed. Then it goes through them
 again, in a fresh folder, and each stage is sent SIGKILL at random moments: the process alone, as
@@ -251,7 +251,7 @@ def soak(folder: Path, kills: int, seed: int, images: int = 24, epochs: int = 6)
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Soak, print, write the record."""
-    parser = ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser = ArgumentParser(prog="python -m tests.soak.soak", description=__doc__)
     parser.add_argument("--kills", type=int, default=50, help="how many processes to kill")
     parser.add_argument("--seed", type=int, default=0, help="of moments and of what is killed")
     parser.add_argument("--folder", type=str, default="soak", help="where to work; must be new")

@@ -37,9 +37,10 @@ DATA ?= data
 bench: $(READY)
 	$(RUN) -m bench --data $(DATA)
 
-# The README's pictures, from the demo's output and the photos below $(DATA).
-figures: $(READY)
-	$(RUN) -m experiments figures --data $(DATA)
+# The README's pictures of drawn scenes; those of real photos: python -m experiments picture.
+FIGURES = gst_gaussians.jpg gst_kernel.jpg gst_density.jpg mgot_clusters.png mgot_matches.jpg mgot_peaks.jpg
+figures: demo
+	cp $(FIGURES:%=demo/pictures/%) image
 
 clean:
 	rm -rf $(VENV) demo soak fuzz .pytest_cache .ruff_cache

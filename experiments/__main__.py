@@ -5,7 +5,6 @@ python -m experiments run TABLE[/ROW] …     run rows of tables and record them
 python -m experiments show [TABLE[/ROW] …]  their errors, mean ± std; all tables
 python -m experiments picture data/…/train/11.jpg …    what was fitted to a photo
 python -m experiments contact-sheet data/…/train/*.jpg --output sheet.jpg    many photos' fits
-python -m experiments figures               the README's pictures, of the demo and of real photos
 python -m experiments report RUN … [--output report.html]    one page about runs, opens offline
 """
 
@@ -18,7 +17,7 @@ from jsonargparse import Namespace
 
 from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
-from experiments import demo, figures, readme_pictures, report, runner, show, tables
+from experiments import demo, figures, report, runner, show, tables
 
 
 def build_parser() -> ArgumentParser:
@@ -27,7 +26,6 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("what", choices=tuple(ACTIONS), help="what to do")
     parser.add_argument("names", nargs="*", default=[], help="tables, rows, photos or run folders")
     parser.add_argument("--output", type=str, help="folder or file to write to")
-    parser.add_argument("--data", type=str, default="data", help="data sets, for pictures of them")
     parser.add_argument("--only", type=int, nargs="+", default=[], help="seeds or folds to run")
     return parser
 
@@ -64,13 +62,6 @@ def show_tables(arguments: Namespace) -> None:
     print("\n\n".join(show.show(name) for name in arguments.names or tables.table_names()))
 
 
-def draw_readme(arguments: Namespace) -> None:
-    """Draw the README's pictures into `--output` (default: image); say which could not be."""
-    output = Path(arguments.output or readme_pictures.IMAGES)
-    drawn, missing = readme_pictures.draw_all(Path(arguments.data), Path("demo"), output)
-    print(*drawn, *(f"skipped: {sentence}" for sentence in missing), sep="\n")
-
-
 def write_report(arguments: Namespace) -> None:
     """Write a page about runs to `--output` (default: report.html)."""
     output = Path(arguments.output or "report.html")
@@ -87,7 +78,6 @@ def _named(arguments: Namespace) -> list[str]:
 ACTIONS = {
     "contact-sheet": draw_contact_sheet,
     "demo": run_demo,
-    "figures": draw_readme,
     "picture": draw_pictures,
     "report": write_report,
     "run": run_rows,

@@ -18,7 +18,6 @@ from experiments import figures
 from experiments.report import write_report
 
 TRANSFER = "mgot/configs/synthetic.yml"
-PEAKS = 3
 SCHEDULE = "--lr_schedule cosine --batch_size 8 --ema 0.98 --print_freq 10"
 # Rows of MGOT's table -> folders of their tests below `mgot/`.
 MGOT_ROWS = {
@@ -127,17 +126,13 @@ def _metrics(test: Path) -> dict:
 
 def collect_mgot(work: Path, output: Path) -> list[Path]:
     """Copy the pictures that the stages drew into `output` and return their paths."""
-    peaks = sorted((work / "finetuned" / "test" / "visual").glob("*_peaks.jpg"))[:PEAKS]
     drawn = {
         "elbow.png": work / "target_elbow.png",
-        "source_clusters.png": work / "source_clusters.png",
-        "target_clusters.png": work / "target_clusters.png",
+        "clusters.png": work / "target_clusters.png",
         "matches.jpg": work / "synthetic_cluster_ot.jpg",
-        **{f"peaks_{number}.jpg": path for number, path in enumerate(peaks, start=1)},
+        "peaks.jpg": min((work / "finetuned" / "test" / "visual").glob("*_peaks.jpg")),
     }
-    pictures = []
     for name, source in drawn.items():
-        pictures.append(output / f"mgot_{name}")
-        with atomic_path(pictures[-1]) as part:
+        with atomic_path(output / f"mgot_{name}") as part:
             shutil.copyfile(source, part)
-    return pictures
+    return [output / f"mgot_{name}" for name in drawn]

@@ -10,7 +10,6 @@ import torch
 
 from crowd import pictures
 from crowd.images import read_image
-from crowd.overlays import density_overlay
 from crowd.photos import read_photo
 from crowd.processed import read_annotation, split_photos
 from crowd.progress import progress
@@ -21,7 +20,6 @@ from gst import transport_kernel
 from gst.counter import Counter, load_counter
 from gst.counting import density_of
 
-DENSITIES = 3
 SHEET_SIZE, SHEET_COLUMNS = (160, 120), 5  # of one half, pixels
 
 
@@ -33,20 +31,15 @@ def draw_gst(processed: Path, run: Path, output: Path) -> list[Path]:
         run: folder of train_gs.py.
         output: folder for the pictures.
     """
-    counter = load_counter(run / "best.pth", torch.device("cpu"))
-    photo = busy_photo(split_photos(processed, "train"))
-    gaussians = output / "gaussians.jpg"
-    kernel = output / "kernel.jpg"
-    draw_fit(gaussians, photo)
-    draw_kernel(kernel, photo)
-    drawn = [gaussians, kernel]
-    for number, path in enumerate(_spread(split_photos(processed, "test"), DENSITIES), start=1):
-        drawn.append(output / f"density_{number}.jpg")
-        draw_count(drawn[-1], path, counter)
-    curve = output / "training.png"
+    names = ("gaussians.jpg", "kernel.jpg", "density.jpg", "training.png")
+    drawn = [output / f"gst_{name}" for name in names]
+    photo, seen = (busy_photo(split_photos(processed, split)) for split in ("train", "test"))
+    draw_fit(drawn[0], photo)
+    draw_kernel(drawn[1], photo)
+    draw_count(drawn[2], seen, load_counter(run / "best.pth", torch.device("cpu")))
     log = read_log(run / "log.jsonl")
-    pictures.draw_curve(curve, log, ["transport", "val_mae", "val_rmse"], "Training")
-    return [*drawn, curve]
+    pictures.draw_curve(drawn[3], log, ["transport", "val_mae", "val_rmse"], "Training")
+    return drawn
 
 
 def draw_fit(path: Path, photo: Path) -> None:
@@ -110,31 +103,10 @@ def draw_count(path: Path, photo: Path, counter: Counter) -> None:
     pictures.draw_density(path, image, density, count, len(read_annotation(photo)))
 
 
-def density_sheet(
-    photo: Path, names: list[str], checkpoints: list[Path]
-) -> tuple[list[np.ndarray], list[str]]:
-    """Lay what each counter predicts over one photo; return pictures and captions for a sheet."""
-    sheet, captions, heads = [], [], len(read_annotation(photo))
-    for name, checkpoint in zip(names, checkpoints, strict=True):
-        counter = load_counter(checkpoint, torch.device("cpu"))
-        image = read_photo(photo, counter.preprocessing)
-        count, density = density_of(counter, image, photo.name)
-        sheet.append(density_overlay(image, density))
-        captions.append(f"{name}: {count:.1f} of {heads}")
-    return sheet, captions
-
-
 def busy_photo(photos: list[Path]) -> Path:
     """Pick the photo with more heads than three quarters of the others."""
     counts = [len(read_annotation(photo)) for photo in photos]
     return photos[int(np.argsort(counts)[len(photos) * 3 // 4])]
-
-
-def _spread(photos: list[Path], number: int) -> list[Path]:
-    """Pick `number` photos evenly from few heads to many."""
-    order = np.argsort([len(read_annotation(photo)) for photo in photos])
-    picks = np.linspace(0.25, 0.95, min(number, len(photos))) * (len(photos) - 1)
-    return [photos[order[round(pick)]] for pick in picks]
 
 
 def _densest_crop(points: np.ndarray, shape: tuple[int, int], size: int) -> tuple[int, int]:

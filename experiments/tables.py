@@ -4,7 +4,7 @@
     experiments/rows/NAME/ROW.yml       a row: what it is, the rows it builds on, its commands
 
 A row's commands are those of the README, without `python`. `{repeat}` stands for the seed or fold
-and `{work}` for the folder of the table's runs with it, such as runs/synthetic/seed_1; a command
+and `{work}` for the folder of the table's runs with it, such as runs/brt/seed_1; a command
 with neither is run once for all.
 """
 

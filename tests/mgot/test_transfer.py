@@ -19,7 +19,7 @@ CONFIGS = Path(importlib.import_module("mgot").__file__).parent / "configs"
 FILES = sorted(CONFIGS.glob("*.yml"))
 TRANSFERS = {
     "A2B", "A2Q", "N2A", "B2A", "B2Q", "Q2A", "Q2B", "N2B", "N2Q", "J2A", "J2B", "J2Q",
-    "BRT2UCF", "UCF2BRT", "synthetic", "synthetic_B2A",
+    "BRT2UCF", "UCF2BRT", "synthetic",
 }  # fmt: skip
 LETTERS = {"A": "sha", "B": "shb", "Q": "qnrf", "N": "nwpu", "J": "jhu"}
 # Which function of which module makes each stage's parser.

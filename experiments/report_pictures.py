@@ -56,10 +56,10 @@ def drawn(draw: Callable[[Path], object], suffix: str = ".jpg") -> str:
 
 
 def curves(training: Training) -> str:
-    """Draw every figure of the log over the epochs."""
-    return drawn(
-        lambda path: pictures.draw_curve(path, training.log, training.curves, "Training"), ".png"
-    )
+    """Draw every figure that the log has of its epochs, the losses first."""
+    names = dict.fromkeys(name for line in training.log for name in line)
+    names = [name for name in names if name not in ("epoch", "lr") and "nae" not in name]
+    return drawn(lambda path: pictures.draw_curve(path, training.log, names, "Training"), ".png")
 
 
 def scatter(result: Result) -> str:

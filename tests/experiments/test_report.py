@@ -188,7 +188,7 @@ def test_several_runs_stand_in_one_table(tmp_path, gst_run, transfer):
 
 
 def test_photos_are_told_apart_by_their_counts(transfer):
-    training = read_folder(transfer / "finetuned")
+    training = read_folder(transfer / "finetuned").trainings[0]
     paths, points = find_photos(training, training.results[0])
     assert paths[0].parent.parent.name == "shb_fidt"
     assert [len(heads) for heads in points] == [

@@ -39,10 +39,11 @@ def write_annotation(
         content = {"img_id": read_json(original).get("img_id"), "human_num": len(points)}
         write_text(path, json.dumps({**content, "points": points.tolist()}))
     else:
-        _write_mat(path, layout, points.astype(np.float64))
+        write_mat(path, layout, points.astype(np.float64))
 
 
-def _write_mat(path: Path, layout: str, points: np.ndarray) -> None:
+def write_mat(path: Path, layout: str, points: np.ndarray) -> None:
+    """Write points float64 [n, 2] to a MATLAB file as a layout keeps them."""
     values = points
     if layout == "sht":
         values = np.empty((1, 1), object)

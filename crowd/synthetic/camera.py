@@ -56,7 +56,7 @@ class Camera:
 
 def draw_camera(rng: np.random.Generator, domain: Domain, width: int, height: int) -> Camera:
     """Draw a camera whose heads at the lower edge have a diameter from the domain's range."""
-    focal = width * rng.uniform(*domain.focal)
+    focal = width * rng.uniform(1.0, 1.4)
     pitch = np.deg2rad(rng.uniform(*domain.pitch))
     depth = focal * HEAD_DIAMETER / rng.uniform(*domain.nearest_head)
     drop = depth * (np.sin(pitch) + height / 2 / focal * np.cos(pitch))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.io import savemat
 
+from crowd.annotation_writers import write_mat
+from crowd.annotations import annotation_path
 from crowd.errors import InputError
-from crowd.files import atomic_path, write_text
+from crowd.files import write_text
 from crowd.images import write_image
 from crowd.progress import progress
 from crowd.synthetic.domains import find_domain
@@ -22,39 +21,12 @@ RECORD = "synthetic.json"
 _SMALLEST_SIDE = 64
 
 
-def _write_mat(path: Path, **values) -> None:
-    buffer = io.BytesIO()
-    savemat(buffer, values)
-    with atomic_path(path) as part:
-        part.write_bytes(buffer.getvalue())
-
-
-def _qnrf_paths(root: Path, split: str, index: int) -> tuple[Path, Path]:
-    folder = root / split.capitalize()
-    return folder / f"img_{index + 1:04d}.jpg", folder / f"img_{index + 1:04d}_ann.mat"
-
-
-def _write_qnrf(path: Path, points: np.ndarray) -> None:
-    _write_mat(path, annPoints=points)
-
-
-def _sht_paths(root: Path, split: str, index: int) -> tuple[Path, Path]:
-    folder = root / f"{split}_data"
-    name = f"IMG_{index + 1}"
-    return folder / "images" / f"{name}.jpg", folder / "ground_truth" / f"GT_{name}.mat"
-
-
-def _write_sht(path: Path, points: np.ndarray) -> None:
-    cell = np.empty((1, 1), dtype=object)
-    cell[0, 0] = {"location": points, "number": np.array([[len(points)]], dtype=np.float64)}
-    _write_mat(path, image_info=cell)
-
-
-_LAYOUTS: dict[str, tuple[Callable, Callable]] = {
-    "qnrf": (_qnrf_paths, _write_qnrf),
-    "sht": (_sht_paths, _write_sht),
+# Layout -> a photo's name in the data set's folder, by split and number from 1.
+_PHOTOS = {
+    "qnrf": lambda split, number: f"{split.capitalize()}/img_{number:04d}.jpg",
+    "sht": lambda split, number: f"{split}_data/images/IMG_{number}.jpg",
 }
-LAYOUTS = tuple(_LAYOUTS)
+LAYOUTS = tuple(_PHOTOS)
 
 
 def make_dataset(
@@ -86,24 +58,29 @@ def make_dataset(
             holding other data.
     """
     find_domain(domain)
-    if layout not in _LAYOUTS:
+    if layout not in _PHOTOS:
         raise InputError(f"unknown layout '{layout}': choose one of {', '.join(LAYOUTS)}")
     test_images = (images + 1) // 2 if test_images is None else test_images
     _check_numbers(images, test_images, seed, size)
     root = Path(root)
     counts = {"train": images, "test": test_images}
     settings = {"layout": layout, "domain": domain, "seed": seed, "size": list(size)}
-    paths, write_points = _LAYOUTS[layout]
-    _claim(root, settings, {split: paths(root, split, 0)[0].parent for split in counts}, counts)
-    wanted = [(split, index) for split, count in counts.items() for index in range(count)]
-    for split, index in progress(wanted, f"{root.name} (domain {domain})", "photo"):
-        photo, annotation = paths(root, split, index)
+    photos = {
+        (split, index): root / _PHOTOS[layout](split, index + 1)
+        for split, count in counts.items()
+        for index in range(count)
+    }
+    _claim(root, settings, {split: root / _PHOTOS[layout](split, 1) for split in counts}, counts)
+    for (split, index), photo in progress(
+        photos.items(), f"{root.name} (domain {domain})", "photo"
+    ):
+        annotation = annotation_path(photo, layout)
         # The annotation is written last, so it stands for both.
         if photo.exists() and annotation.exists():
             continue
         scene = render_scene(seed, domain, index, split, size)
         write_image(photo, scene.image, quality=92)
-        write_points(annotation, scene.points.astype(np.float64))
+        write_mat(annotation, layout, scene.points.astype(np.float64))
 
 
 def _check_numbers(images: int, test_images: int, seed: int, size: tuple[int, int]) -> None:
@@ -117,8 +94,11 @@ def _check_numbers(images: int, test_images: int, seed: int, size: tuple[int, in
         )
 
 
-def _claim(root: Path, settings: dict, folders: dict[str, Path], counts: dict[str, int]) -> None:
-    """Make `root` ours: refuse to mix with other photos, then record what is being written."""
+def _claim(root: Path, settings: dict, firsts: dict[str, Path], counts: dict[str, int]) -> None:
+    """Make `root` ours: refuse to mix with other photos, then record what is being written.
+
+    `firsts` is each split's first photo.
+    """
     record = root / RECORD
     if record.exists():
         try:
@@ -127,7 +107,7 @@ def _claim(root: Path, settings: dict, folders: dict[str, Path], counts: dict[st
             raise InputError(f"{record} is damaged: remove {root} and run again") from error
         if found != settings:
             raise InputError(f"{root} holds another synthetic set ({found}): choose another folder")
-    for split, folder in folders.items():
+    for split, folder in ((split, first.parent) for split, first in firsts.items()):
         present = len(list(folder.glob("[!.]*.jpg"))) if folder.is_dir() else 0
         if present and not record.exists():
             raise InputError(f"{folder} holds photos that are not synthetic: choose another folder")

@@ -12,7 +12,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Domain:
-    """Ranges that a scene is drawn from; lengths in metres, head diameters in pixels, RGB in 0-1.
+    """What a scene is drawn from; lengths in metres, head diameters in pixels, RGB in 0-1.
 
     Attributes:
         code: Number that enters the seed.
@@ -20,14 +20,11 @@ class Domain:
         nearest_head: Head diameter at the lower edge of the photo.
         smallest_head: Nobody stands where heads would be smaller than this.
         pitch: Camera's angle below the horizontal, degrees.
-        focal: Focal length in photo widths.
         spacing: Least distance between two people.
-        clustered: Share of the people that stand in clusters.
-        grounds: Kinds of ground, see `crowd.synthetic.textures`.
-        backdrops: Kinds of backdrop behind the ground, see `crowd.synthetic.backdrops`.
+        grounds: Kinds of ground, see `crowd.synthetic.background`.
+        backdrop: What stands behind the ground, see `crowd.synthetic.background`.
         clothes: Colours of clothes.
-        sun: Strength of cast shadows.
-        shadow_length: Length of a cast shadow in body heights.
+        shadow: Strength of cast shadows.
         light: Colour that multiplies the scene.
         haze_colour: Colour that distance mixes in.
         haze: Share of haze at the far end of the ground.
@@ -35,7 +32,6 @@ class Domain:
         exposure: Gain.
         noise: Standard deviation of the sensor noise.
         blur: Standard deviation of the lens blur, pixels.
-        vignette: Darkening of the corners.
     """
 
     code: int
@@ -43,22 +39,18 @@ class Domain:
     nearest_head: Range
     smallest_head: float
     pitch: Range
-    focal: Range
     spacing: float
-    clustered: Range
     grounds: tuple[str, ...]
-    backdrops: tuple[str, ...]
+    backdrop: str
     clothes: tuple[Colour, ...]
-    sun: Range
-    shadow_length: Range
-    light: tuple[Colour, ...]
-    haze_colour: tuple[Colour, ...]
+    shadow: float
+    light: Colour
+    haze_colour: Colour
     haze: Range
-    contrast: Range
+    contrast: float
     exposure: Range
-    noise: Range
-    blur: Range
-    vignette: Range
+    noise: float
+    blur: float
 
 
 _STREET = Domain(
@@ -67,26 +59,22 @@ _STREET = Domain(
     nearest_head=(26, 45),
     smallest_head=9.0,
     pitch=(10, 24),
-    focal=(1.0, 1.4),
     spacing=0.55,
-    clustered=(0.3, 0.8),
-    grounds=("slabs", "asphalt", "grass", "slabs and grass"),
-    backdrops=("buildings", "trees", "buildings"),
+    grounds=("slabs", "asphalt", "grass"),
+    backdrop="houses",
     clothes=(
         (0.93, 0.93, 0.91), (0.13, 0.14, 0.17), (0.75, 0.16, 0.17), (0.18, 0.34, 0.66),
         (0.92, 0.74, 0.25), (0.24, 0.50, 0.33), (0.55, 0.57, 0.60), (0.86, 0.55, 0.60),
         (0.40, 0.66, 0.80), (0.47, 0.30, 0.52), (0.84, 0.45, 0.20), (0.66, 0.60, 0.50),
     ),
-    sun=(0.15, 0.5),
-    shadow_length=(0.4, 1.1),
-    light=((1.0, 1.0, 0.98), (1.04, 1.0, 0.93), (0.97, 1.0, 1.04)),
-    haze_colour=((0.80, 0.85, 0.90),),
+    shadow=0.35,
+    light=(1.0, 1.0, 0.98),
+    haze_colour=(0.80, 0.85, 0.90),
     haze=(0.0, 0.12),
-    contrast=(0.95, 1.15),
+    contrast=1.05,
     exposure=(0.9, 1.15),
-    noise=(0.008, 0.02),
-    blur=(0.35, 0.6),
-    vignette=(0.0, 0.1),
+    noise=0.014,
+    blur=0.5,
 )  # fmt: skip
 
 _STADIUM = Domain(
@@ -95,26 +83,22 @@ _STADIUM = Domain(
     nearest_head=(11, 17),
     smallest_head=6.0,
     pitch=(22, 36),
-    focal=(1.0, 1.5),
     spacing=0.45,
-    clustered=(0.5, 0.95),
-    grounds=("terraces", "asphalt", "terraces", "pitch"),
-    backdrops=("stand", "floodlights", "stand"),
+    grounds=("terraces", "asphalt"),
+    backdrop="stand",
     clothes=(
         (0.16, 0.17, 0.20), (0.24, 0.25, 0.30), (0.34, 0.33, 0.36), (0.20, 0.24, 0.36),
         (0.42, 0.20, 0.20), (0.50, 0.49, 0.48), (0.28, 0.33, 0.30), (0.12, 0.12, 0.13),
         (0.70, 0.68, 0.62), (0.55, 0.40, 0.24),
     ),
-    sun=(0.0, 0.12),
-    shadow_length=(0.1, 0.4),
-    light=((0.84, 0.82, 1.0), (1.0, 0.84, 0.70), (0.80, 0.90, 0.98)),
-    haze_colour=((0.50, 0.49, 0.57), (0.60, 0.52, 0.46), (0.47, 0.52, 0.55)),
+    shadow=0.06,
+    light=(0.88, 0.86, 0.92),
+    haze_colour=(0.52, 0.51, 0.55),
     haze=(0.25, 0.55),
-    contrast=(0.65, 0.85),
+    contrast=0.75,
     exposure=(0.85, 1.1),
-    noise=(0.018, 0.035),
-    blur=(0.5, 0.8),
-    vignette=(0.1, 0.35),
+    noise=0.026,
+    blur=0.65,
 )  # fmt: skip
 
 DOMAINS = {"a": _STREET, "b": _STADIUM}

@@ -7,32 +7,29 @@ be moved. The authors' files, which hold whole paths, are read too.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
 
+from crowd.distributed import leads, place_of, total, wait_for_all
 from crowd.errors import InputError
 from crowd.files import LARGEST_ARRAY, require_file, require_own
 from crowd.progress import progress
 from mgot.arrays import LARGEST_VALUE, PATCH_SIDE, within_range
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
+ROW = 4 * PATCH_SIDE**2  # bytes of a patch
 REMEDY = "write it with python -m mgot.features"
-READ_BLOCK = 256
 
 
 class Features:
-    """An open feature file.
-
-    Attributes:
-        path: of the file.
-        names: of the patches.
-        values: the h5 dataset, read when it is indexed.
-    """
+    """An open feature file: its path, the patches' names, and their values as an h5 dataset."""
 
     def __init__(self, path: Path, names: list[str], values: h5py.Dataset):
         self.path, self.names, self.values = path, names, values
@@ -46,7 +43,7 @@ class Features:
 
     def all(self) -> Rows:
         """View all patches without reading them."""
-        return self.rows(np.arange(len(self)))
+        return self.rows(range(len(self)))
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Read patches, float32 `[n, 50176]`.
@@ -54,24 +51,12 @@ class Features:
         Raises `InputError` naming the first patch whose values are not finite or far outside a
         FIDT map's range.
         """
-        indices = np.asarray(indices, dtype=np.int64)
         values = np.empty((len(indices), PATCH_SIDE**2), np.float32)
-        starts = range(0, len(indices), READ_BLOCK)
-        for first in progress(starts, f"reading {self.path.name}", "block"):
-            part = indices[first : first + READ_BLOCK]
-            values[first : first + len(part)] = self.block(part)
-        return values
-
-    def block(self, indices: np.ndarray) -> np.ndarray:
-        """As `read`, without a progress bar."""
-        # One read for neighbours, one a patch otherwise: h5py is slow at lists of indices.
-        together = len(indices) and (np.diff(indices) == 1).all()
-        parts = [slice(indices[0], indices[-1] + 1)] if together else indices
         try:
-            blocks = [self.values[part].reshape(-1, PATCH_SIDE**2) for part in parts]
+            for row, index in zip(values, indices, strict=True):
+                row[:] = self.values[index].reshape(-1)
         except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise InputError(f"{self.path} is damaged: {REMEDY}") from error
-        values = np.concatenate(blocks) if blocks else np.zeros((0, PATCH_SIDE**2), np.float32)
         within = within_range(values)
         if not within.all():
             name = self.names[indices[int(np.argmin(within))]]
@@ -93,7 +78,7 @@ class Rows:
         return len(self.indices)
 
     def __getitem__(self, place: slice) -> np.ndarray:
-        return self.features.block(self.indices[place]).reshape(-1, *SHAPE)
+        return self.features.read(self.indices[place]).reshape(-1, *SHAPE)
 
 
 @contextlib.contextmanager
@@ -117,21 +102,27 @@ def open_features(path: str | os.PathLike) -> Iterator[Features]:
 
 
 def _features(path: Path, file: h5py.File) -> Features:
-    missing = [name for name in ("features", "paths") if name not in file]
-    if missing:
-        raise InputError(f"{path} has no dataset '{missing[0]}': {REMEDY}")
     for name in ("features", "paths"):
+        if name not in file:
+            raise InputError(f"{path} has no dataset '{name}': {REMEDY}")
         require_own(file, name, REMEDY)
-    values = file["features"]
+    values, names = file["features"], _names(file)
     if math.prod(values.shape[1:]) != PATCH_SIDE**2 or values.dtype.kind != "f":
         raise InputError(
             f"{path}: features are {values.dtype} {list(values.shape)}, not float32 "
             f"[n, 1, 1, {PATCH_SIDE}, {PATCH_SIDE}]: {REMEDY}"
         )
-    names = _names(file)
     if not names or len(names) != len(values):
         raise InputError(f"{path} holds {len(values)} features and {len(names)} paths: {REMEDY}")
     return Features(path, names, values)
+
+
+def _names(file: h5py.File) -> list[str]:
+    """Names of the patches; none where `paths` holds something else than strings."""
+    paths = file["paths"]
+    if paths.nbytes > LARGEST_ARRAY:
+        return []
+    return [os.fsdecode(name) for name in np.ravel(paths[()]) if isinstance(name, bytes)]
 
 
 @contextlib.contextmanager
@@ -152,8 +143,10 @@ def write_features(
 ) -> int:
     """Compute and write features block by block; memory holds one block.
 
-    The values go to `path` + ".part", laid out on disk beforehand with a count of the finished
-    patches, so that a process killed at any moment leaves a file from which the next one continues.
+    The file is laid out whole as `path` + ".part", with a byte a patch that says whether its values
+    are on disk; values and bytes then go to their places, past h5py. So any process killed at any
+    moment leaves a file from which the next one continues, and those that torchrun started write
+    their blocks side by side.
 
     Args:
         path: file to write.
@@ -164,24 +157,37 @@ def write_features(
         block: patches at a time.
 
     Returns:
-        The number of patches computed; 0 when the file was there already.
+        The number of patches computed by all processes; 0 when the file was there already.
 
     Raises:
         InputError: the folder is not writable, the disk is full, another process writes the same
             file, or a model put out values that are not finite.
     """
-    path = Path(path)
-    if is_whole(path, names, recipe):
+    path, (rank, size), computed = Path(path), place_of(), 0
+    part, there = path.with_name(path.name + ".part"), _layout(path, names, recipe)
+    if there and (there[0] == 1).all():
         return 0
-    part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _open_part(part, names, recipe) as file:
-            done = int(file["finished"][()])
-            for first in _starts(done, len(names), block):
+        with contextlib.ExitStack() as stack:
+            if leads():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(_lay_out(part, names, recipe))
+            wait_for_all()
+            file = stack.enter_context(open(part, "r+b"))
+            finished, values_at, finished_at = _layout(part, names, recipe)
+            starts = range(rank * block, len(names), size * block)
+            for first in progress(starts, "features", "block"):
                 last = min(first + block, len(names))
-                _write_block(file, first, last, _finite(compute(first, last), names[first:last]))
-        os.replace(part, path)
+                if (finished[first:last] == 1).all():
+                    continue
+                values = _finite(compute(first, last), names[first:last])
+                _write(file, values_at + first * ROW, np.asarray(values, "<f4").tobytes())
+                _write(file, finished_at + first, bytes([1] * (last - first)))
+                computed += last - first
+            (computed,) = total([computed])  # waits for all
+            if leads():
+                os.replace(part, path)
+            wait_for_all()
     except BlockingIOError as error:
         raise InputError(f"{part} is being written by another process: wait for it") from error
     except OSError as error:
@@ -189,27 +195,15 @@ def write_features(
         raise InputError(
             f"{part} could not be written ({reason}): make room and run the command again"
         ) from error
-    return len(names) - done
+    return int(computed)
 
 
-def _starts(done: int, total: int, block: int) -> Iterator[int]:
-    with progress(total=total, what="features", unit="patch", initial=done) as bar:
-        for first in range(done, total, block):
-            yield first
-            bar.update(min(block, total - first))
-
-
-def _write_block(file: h5py.File, first: int, last: int, values: np.ndarray) -> None:
-    """Write the values, and only when they are on disk the count that vouches for them."""
-    file["features"][first:last] = values.reshape(-1, *SHAPE)
-    _flush(file)
-    file["finished"][()] = last
-    _flush(file)
-
-
-def _flush(file: h5py.File) -> None:
+def _write(file: BinaryIO, place: int, content: bytes) -> None:
+    """Write, and return when it is on disk: values before the bytes that vouch for them."""
+    file.seek(place)
+    file.write(content)
     file.flush()
-    os.fsync(file.id.get_vfd_handle())
+    os.fsync(file.fileno())
 
 
 def _finite(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -222,75 +216,53 @@ def _finite(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
     return values
 
 
-def _open_part(part: Path, names: Sequence[str], recipe: str) -> h5py.File:
-    """Open what an interrupted call left if it fits; begin anew otherwise."""
+def _lay_out(part: Path, names: Sequence[str], recipe: str) -> BinaryIO:
+    """Lock what an interrupted call left, and begin anew unless it fits; raise OSError."""
+    file = open(part, "a+b")  # noqa: SIM115 - the lock lasts as long as it is open
     try:
-        file = h5py.File(part, "r+")
-    except BlockingIOError:  # locked by a process that still writes
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         raise
-    except OSError:
-        return _new_part(part, names, recipe)
-    if _fits(file, names, recipe):
+    except OSError:  # a disk that grants no locks
+        pass
+    if _layout(part, names, recipe):
         return file
-    file.close()
-    return _new_part(part, names, recipe)
-
-
-def _new_part(part: Path, names: Sequence[str], recipe: str) -> h5py.File:
-    # Before h5py opens it: where the disk is full, closing an h5 file crashes Python.
-    _require_room(part, len(names))
-    file = h5py.File(part, "w")
-    file.attrs["recipe"] = recipe
-    file["paths"] = np.array([os.fsencode(name) for name in names])
-    file["finished"] = np.int64(0)
-    # All space is laid out now, so that writing values later leaves the file's structure alone.
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    space = h5py.h5s.create_simple((len(names), *SHAPE))
-    values = h5py.h5d.create(file.id, b"features", h5py.h5t.IEEE_F32LE, space, dcpl=properties)
-    _flush(file)
-    # Nobody else shall take the room while the values are computed.
-    _reserve(file.id.get_vfd_handle(), values.get_offset(), values.get_storage_size())
+    try:
+        # Before h5py opens it: where the disk is full, closing an h5 file crashes Python.
+        _reserve(file, ROW * len(names) + 2**20)
+        with h5py.File(part, "w", locking=False) as new:
+            new.attrs["recipe"] = recipe
+            new["paths"] = np.array([os.fsencode(name) for name in names])
+            new["finished"] = np.zeros(len(names), np.uint8)
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            space = h5py.h5s.create_simple((len(names), *SHAPE))
+            h5py.h5d.create(new.id, b"features", h5py.h5t.IEEE_F32LE, space, dcpl=properties)
+        # Nobody else shall take the room while the values are computed.
+        _reserve(file, os.path.getsize(part))
+    except OSError:
+        part.unlink()
+        raise
     return file
 
 
-def _require_room(part: Path, patches: int) -> None:
-    """Raise OSError when the disk has no room for the features of that many patches."""
-    with open(part, "wb") as file:
-        try:
-            _reserve(file.fileno(), 0, 4 * int(np.prod(SHAPE)) * patches + 2**20)
-        except OSError:
-            part.unlink()
-            raise
-
-
-def _reserve(file: int, offset: int, size: int) -> None:
+def _reserve(file: BinaryIO, size: int) -> None:
     if hasattr(os, "posix_fallocate"):  # macOS has none
-        os.posix_fallocate(file, offset, size)
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
-def is_whole(path: Path, names: Sequence[str], recipe: str) -> bool:
-    """Whether `path` holds the features of these patches, all of them, made by this recipe."""
+def _layout(path: Path, names: Sequence[str], recipe: str) -> tuple[np.ndarray, int, int] | None:
+    """A byte a patch, 1 where its values are on disk, and the places of values and bytes.
+
+    None where the file is not there, is damaged, or of other patches or another recipe.
+    """
     try:
-        with h5py.File(path, "r") as file:
-            return _fits(file, names, recipe) and int(file["finished"][()]) == len(names)
-    except Exception:  # as in _fits
-        return False
-
-
-def _fits(file: h5py.File, names: Sequence[str], recipe: str) -> bool:
-    try:
-        whole = all(name in file for name in ("features", "paths", "finished"))
-        return whole and file.attrs.get("recipe") == recipe and _names(file) == list(names)
+        with h5py.File(path, "r", locking=False) as file:
+            finished, values = file["finished"], file["features"]
+            fits = file.attrs.get("recipe") == recipe and _names(file) == list(names)
+            fits &= values.shape == (len(names), *SHAPE) and finished.shape == (len(names),)
+            places = values.id.get_offset(), finished.id.get_offset()
+            return (finished[()], *places) if fits and all(places) else None
     except Exception:  # h5py's answer to a damaged structure may be any
-        return False
-
-
-def _names(file: h5py.File) -> list[str]:
-    """Names of the patches; none where `paths` holds something else than strings."""
-    paths = file["paths"]
-    if paths.nbytes > LARGEST_ARRAY:
-        return []
-    names = np.ravel(paths[()])
-    return [os.fsdecode(name) for name in names if isinstance(name, bytes)]
+        return None

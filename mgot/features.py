@@ -27,7 +27,7 @@ from crowd.images import list_images, open_image
 from crowd.photos import Preprocessing, photo_tensor
 from mgot.arrays import PATCH_SIDE
 from mgot.counter import load_counter
-from mgot.feature_shards import write_shared_features
+from mgot.feature_files import write_features
 from mgot.transfer import add_transfer, fill
 
 RESIZED = 256
@@ -100,7 +100,7 @@ def extract_features(
 
     recipe = json.dumps({**recipe, "bgr": bgr, "newest_patch": newest}, sort_keys=True)
     names = [path.name for path in paths]
-    return len(paths), write_shared_features(output, names, recipe, compute, batch_size)
+    return len(paths), write_features(output, names, recipe, compute, batch_size)
 
 
 def fingerprint(path: str | os.PathLike) -> str:

@@ -1,5 +1,6 @@
 """Features: what the network sees of a patch, and files that survive a kill."""
 
+import errno
 import fcntl
 import os
 import re
@@ -154,6 +155,34 @@ def test_a_file_that_another_process_writes_is_left_alone(tmp_path):
         with pytest.raises(InputError, match="another process"):
             write_features(tmp_path / "f.h5", names(2), "other", constant_maps)
     assert part.read_bytes() == before
+
+
+def test_a_disk_without_locks_is_written_to(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert write_features(tmp_path / "f.h5", names(2), "r", constant_maps) == 2
+    assert (content(tmp_path / "f.h5")[1] == np.arange(2)[:, None]).all()
+
+
+def test_values_are_trusted_by_their_own_byte_alone(tmp_path):
+    """Several processes leave gaps when they are killed."""
+    output, part = tmp_path / "f.h5", tmp_path / "f.h5.part"
+    write_features(output, names(6), "r", constant_maps, 2)
+    os.replace(output, part)
+    with h5py.File(part, "r+") as file:
+        file["finished"][()] = [1, 1, 1, 0, 165, 1]
+        file["features"][2:] = -1
+    computed = []
+
+    def compute(first, last):
+        computed.append((first, last))
+        return constant_maps(first, last)
+
+    assert write_features(output, names(6), "r", compute, 2) == 4
+    assert computed == [(2, 4), (4, 6)]
+    assert (content(output)[1] == np.arange(6)[:, None]).all()
 
 
 def test_rows_are_read_where_they_are_asked_for(tmp_path):

@@ -16,7 +16,7 @@ def fidt_map(points, height: int, width: int) -> np.ndarray:
 
     Each pixel holds 1 / (1 + P^(0.02 P + 0.75)), P its Euclidean distance to the nearest head
     pixel; values below 0.01 become 0. A head's pixel is (floor x, floor y), but at least 1, as in
-    the released code; heads outside the photo are skipped.
+    the released code, and on the right and lower edge the last one; heads outside are skipped.
 
     Args:
         points: heads `[N, 2]` or wider, x and y first, in pixels.
@@ -54,7 +54,8 @@ def head_pixels(points, height: int, width: int) -> np.ndarray:
         width: columns of the map.
 
     Returns:
-        uint8 `[height, width]`, 1 at head pixels; two heads on one pixel give one mark.
+        uint8 `[height, width]`, 1 at head pixels, the last one for heads on the right and lower
+        edge; two heads on one pixel give one mark.
 
     Raises:
         InputError: a coordinate is NaN or infinite.
@@ -71,6 +72,8 @@ def _pixels_inside(points, height: int, width: int) -> tuple[np.ndarray, np.ndar
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     if points.ndim != 2 or points.shape[1] < 2 or not np.isfinite(points[:, :2]).all():
         raise InputError("heads must be finite numbers [N, 2], x and y in pixels: check the points")
-    inside = (points[:, :2] >= 0).all(1) & (points[:, 0] < width) & (points[:, 1] < height)
-    columns, rows = np.floor(points[inside, :2]).astype(np.int64).T
+    inside = ((points[:, :2] >= 0) & (points[:, :2] <= (width, height))).all(1)
+    # A head on the right or lower edge is in the photo, and so in its last pixel.
+    pixels = np.minimum(np.floor(points[inside, :2]).astype(np.int64), (width - 1, height - 1))
+    columns, rows = pixels.T
     return columns, rows

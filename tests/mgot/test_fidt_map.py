@@ -54,9 +54,25 @@ def test_no_head_gives_an_empty_map():
         assert not head_pixels(points, 5, 7).any()
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "pixel"),
+    [
+        (12.0, 4.0, (4, 11)),
+        (3.0, 10.0, (9, 3)),
+        (12.0, 10.0, (9, 11)),
+        (np.float32(11.9999999), 4.0, (4, 11)),
+    ],
+)
+def test_heads_on_the_right_and_lower_edge_count_like_all_others(x, y, pixel):
+    """They are in the photo: preprocessing keeps them in `NAME.npy`."""
+    points = np.array([[x, y]], np.float32)
+    assert np.argwhere(head_pixels(points, 10, 12)).tolist() == [list(pixel)]
+    assert np.argwhere(fidt_map(points, 10, 12) == 1).tolist() == [list(pixel)]
+
+
 def test_heads_outside_are_skipped():
     inside = np.array([[3.0, 4.0]])
-    outside = np.array([[-0.5, 4.0], [3.0, -9.0], [12.0, 4.0], [3.0, 10.0], [99.0, 99.0]])
+    outside = np.array([[-0.5, 4.0], [3.0, -9.0], [12.1, 4.0], [3.0, 10.1], [99.0, 99.0]])
     both = np.concatenate([inside, outside])
     np.testing.assert_array_equal(fidt_map(both, 10, 12), fidt_map(inside, 10, 12))
     np.testing.assert_array_equal(head_pixels(both, 10, 12), head_pixels(inside, 10, 12))

@@ -48,7 +48,8 @@ def choose_precision(device: torch.device, precision: str) -> str:
     if precision not in ("auto", "native"):
         return precision
     if device.type == "cuda":
-        has_it = torch.cuda.is_bf16_supported()
+        # Cards before Ampere emulate it, which is slower than float32.
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         has_it = precision == "native" and torch.cpu.get_capabilities().get("amx_bf16", False)
     return "bfloat16" if has_it else "float32"

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,6 +94,19 @@ def test_bfloat16_on_a_cpu_is_asked_for_and_never_automatic(monkeypatch, has_amx
     assert choose_precision(cpu, "float32") == "float32"
     assert choose_precision(cpu, "bfloat16") == "bfloat16"
     assert choose_precision(cpu, "native") == ("bfloat16" if has_amx else "float32")
+
+
+@pytest.mark.parametrize(("major", "expected"), [(7, "float32"), (8, "bfloat16")])
+def test_bfloat16_is_automatic_on_gpus_that_do_not_emulate_it(monkeypatch, major, expected):
+    card = SimpleNamespace(major=major, minor=5)
+    for name, value in {
+        "is_available": True,
+        "current_device": 0,
+        "get_device_properties": card,
+        "_check_bf16_tensor_supported": True,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    assert choose_precision(torch.device("cuda"), "auto") == expected
 
 
 def test_bfloat16_is_where_it_is_told_to_be():

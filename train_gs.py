@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = Path(arguments.save_dir)
     device = join(arguments.device)
     resume = open_folder(folder, arguments.resume)
+    arguments.precision = choose_precision(device, arguments.precision)
     on_gpu = device.type == "cuda"
 
     preprocessing = read_preprocessing(arguments.data_dir, arguments.tile)
@@ -63,7 +64,6 @@ def main(argv: list[str] | None = None) -> None:
     if resume:
         training.resume(folder)
 
-    arguments.precision = choose_precision(device, arguments.precision)
     trained = parallel(training.model)
     run = Run(folder, save_arguments(arguments), training.epoch)
     print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {device}")

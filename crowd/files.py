@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import socket
@@ -38,6 +39,12 @@ def require_file(path: str | os.PathLike, remedy: str) -> Path:
     if not path.is_file():
         raise InputError(f"{path} does not exist: {remedy}")
     return path
+
+
+def content_hash(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's content, hex: it tells files apart wherever and whenever they lie."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

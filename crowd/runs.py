@@ -10,21 +10,25 @@ import sys
 from pathlib import Path
 
 import torch
+import yaml
 
 from crowd.distributed import leads
 from crowd.errors import InputError
 from crowd.files import write_text
 
+STARTS = "starts.jsonl"
 ROOT = Path(__file__).resolve().parent.parent
 # Records are what runs write: those of the runs before are no change of the program.
 SOURCES = ["--", ".", ":!results", ":!bench/results"]
 
 
 class Run:
-    """A run folder: `config.yml`, `environment.json`, `log.jsonl` and TensorBoard events.
+    """A run folder: `config.yml`, `environment.json`, `starts.jsonl`, `log.jsonl`, TensorBoard's.
 
     `log.jsonl` is cut back to `first_epoch` when a run is resumed, so that every epoch stands in it
-    once. Of processes that train together only the first writes.
+    once; `starts.jsonl` gets a line more, with the epoch, environment and configuration of every
+    start, of which the first two files hold the last one. Of processes that train together only
+    the first writes.
     """
 
     def __init__(self, folder: str | os.PathLike, config: str, first_epoch: int = 0):
@@ -35,9 +39,13 @@ class Run:
             return
         self.log_path = self.folder / "log.jsonl"
         write_text(self.folder / "config.yml", config)
-        write_text(self.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        machine = environment()
+        write_text(self.folder / "environment.json", json.dumps(machine, indent=2) + "\n")
+        start = {"epoch": first_epoch, **machine, "config": yaml.safe_load(config)}
+        path = self.folder / STARTS
+        write_text(path, _lines([*read_log(path), start]))
         kept = [line for line in read_log(self.log_path) if line["epoch"] < first_epoch]
-        write_text(self.log_path, "".join(json.dumps(line) + "\n" for line in kept))
+        write_text(self.log_path, _lines(kept))
         self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_epoch)
 
     def log(self, epoch: int, **figures: float) -> None:
@@ -66,8 +74,15 @@ class Run:
             self._writer.close()
 
 
+def _lines(values: list[dict]) -> str:
+    return "".join(json.dumps(one) + "\n" for one in values)
+
+
 def read_log(path: str | os.PathLike) -> list[dict]:
-    """Read a `log.jsonl`; a last line cut short by a kill is left out, no file is an empty log."""
+    """Read a `log.jsonl` or `starts.jsonl`; no file is an empty log.
+
+    A last line cut short by a kill is left out.
+    """
     path = Path(path)
     if not path.exists():
         return []

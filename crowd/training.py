@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from crowd.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from crowd.distributed import leads
 from crowd.errors import InputError
+from crowd.files import content_hash
 from crowd.photos import Preprocessing
+from crowd.progress import progress
 
 LAST, BEST = "last.pth", "best.pth"
 WARMUP_SHARE = 0.02
@@ -84,7 +86,7 @@ class TrainingPhotos:
     Attributes:
         number: of photos or patches.
         train_median: as in `Recipe`.
-        fingerprint: of their names and labels, from `fingerprint`.
+        fingerprint: of their names, pixels and labels, from `fingerprint`.
     """
 
     number: int
@@ -92,9 +94,15 @@ class TrainingPhotos:
     fingerprint: str
 
 
-def fingerprint(names: Iterable[str], arrays: Iterable[np.ndarray]) -> str:
-    """Return 12 hex digits that change with any name or number of what is trained on."""
-    digest = hashlib.sha256("\0".join(names).encode())
+def fingerprint(files: Sequence[Path], arrays: Iterable[np.ndarray]) -> str:
+    """Return 12 hex digits that change with any name, byte or number of what is trained on.
+
+    Args:
+        files: of photos, and of labels that are read crop by crop; one may be listed several times.
+        arrays: labels and weights that are in memory.
+    """
+    contents = {path: content_hash(path) for path in progress(dict.fromkeys(files), "hashing")}
+    digest = hashlib.sha256("\0".join(f"{path.name} {contents[path]}" for path in files).encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:12]
@@ -213,8 +221,8 @@ class Training:
         ]
         if differing:
             raise InputError(
-                f"{path} cannot be continued because {', '.join(differing)}: repeat the first "
-                "command with --resume, or choose another run folder"
+                f"{path} cannot be continued because {', '.join(differing)}: name what it was, "
+                "or choose another run folder"
             )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from crowd.errors import InputError
 from crowd.files import atomic_path, require_file, require_folder
 
-OF_RUN = ("config.yml", "environment.json", "log.jsonl")
+OF_RUN = ("config.yml", "environment.json", "starts.jsonl", "log.jsonl")
 OF_RESULT = ("metrics.json", "predictions.csv")
 ERRORS = {"MAE": "mae", "RMSE": "rmse", "NAE": "nae"}
 

@@ -64,8 +64,8 @@ class Row:
         name: of its file.
         title: what the row is.
         place: in the table, from 1.
-        run: run folder that is recorded, with `config.yml`, `log.jsonl` and `environment.json`;
-            empty for a row without a training.
+        run: run folder that is recorded (`experiments.records.OF_RUN`); empty for a row
+            without a training.
         result: folder of `metrics.json` and `predictions.csv`.
         stages: commands, in order.
         after: rows of the table whose stages come first.

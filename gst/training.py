@@ -17,7 +17,7 @@ HARMLESS = {
     "dataset",
     "device",
     "epochs",
-    "precision",
+    "pretrained",
     "resume",
     "save_dir",
     "validate_every",
@@ -35,7 +35,7 @@ def describe(
         number=len(crops),
         train_median=float(np.median(crops.counts())),
         fingerprint=training.fingerprint(
-            [path.name for path in crops.paths], [array for one in crops.heads for array in one]
+            crops.paths, [array for one in crops.heads for array in one]
         ),
     )
     return training.describe(arguments, model, preprocessing, photos, HARMLESS)

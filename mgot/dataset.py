@@ -73,7 +73,7 @@ class FidtCrops(Dataset):
         if not len(paths):
             raise InputError("there is no photo to train on: select or label some first")
         self.paths = list(paths)
-        require_beside(self.paths, _labels_path, "FIDT map", FIDT)
+        require_beside(self.paths, labels_path, "FIDT map", FIDT)
         self.of_patches = weights is not None
         if weights is None:
             weights = np.ones(len(self.paths))
@@ -115,22 +115,23 @@ def read_sample(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     labels = read_labels(path, image.shape[:2])
     if not np.isfinite(labels["fidt_map"]).all():
         raise InputError(
-            f"{_labels_path(path)} holds values that are not finite: make it again with a model "
+            f"{labels_path(path)} holds values that are not finite: make it again with a model "
             "that has not diverged"
         )
     return image, labels["fidt_map"].astype(np.float32, copy=False), labels["kpoint"]
 
 
-def _labels_path(path: Path) -> Path:
+def labels_path(path: Path) -> Path:
+    """Where the FIDT map and head pixels of a photo are stored."""
     return path.with_suffix(".h5")
 
 
 def _count_heads(path: Path) -> int:
-    kpoint = read_h5(_labels_path(path), "kpoint", FIDT)
+    kpoint = read_h5(labels_path(path), "kpoint", FIDT)
     width, height = read_size(path)
     if kpoint.shape != (height, width):
         raise InputError(
-            f"{_labels_path(path)}: kpoint is {list(kpoint.shape)} for a photo of "
+            f"{labels_path(path)}: kpoint is {list(kpoint.shape)} for a photo of "
             f"[{height}, {width}]: {FIDT}"
         )
     return int(np.count_nonzero(kpoint))

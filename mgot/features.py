@@ -9,7 +9,6 @@ Several GPUs: start it with torchrun, one process a GPU.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from PIL import Image
 from crowd.configuration import ArgumentParser
 from crowd.distributed import join, leave
 from crowd.errors import InputError, command
-from crowd.files import require_file, require_folder
+from crowd.files import content_hash, require_file, require_folder
 from crowd.images import list_images, open_image
 from crowd.photos import Preprocessing, photo_tensor
 from mgot.arrays import PATCH_SIDE
@@ -103,12 +102,6 @@ def extract_features(
     return len(paths), write_features(output, names, recipe, compute, batch_size)
 
 
-def fingerprint(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, which tells checkpoints apart wherever they lie."""
-    with open(require_file(path, "name a checkpoint that mgot.train_baseline wrote"), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
     parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -129,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
     device = join(arguments.device)
-    recipe = {"checkpoint": fingerprint(arguments.save_path)}
+    require_file(arguments.save_path, "name a checkpoint that mgot.train_baseline wrote")
+    recipe = {"checkpoint": content_hash(arguments.save_path)}
     counter = load_counter(arguments.save_path, device, arguments.model_name)
     total, computed = extract_features(
         counter.model,

@@ -17,6 +17,7 @@ from crowd.evaluation import errors_table
 from crowd.loading import seed_epoch
 from crowd.runs import Run
 from crowd.training import (
+    LAST,
     Training,
     TrainingPhotos,
     describe,
@@ -25,7 +26,7 @@ from crowd.training import (
     validates,
 )
 from mgot.counter import load_counter
-from mgot.dataset import FidtCrops
+from mgot.dataset import FidtCrops, labels_path
 from mgot.engine import train_one_epoch
 from mgot.evaluation import CountedSet
 from mgot.models import build_model
@@ -47,8 +48,8 @@ HARMLESS = {
     "model_options",
     "patches",
     "pre",
-    "precision",
     "preload_data",
+    "pretrained",
     "print_freq",
     "resume",
     "runs_root",
@@ -75,6 +76,9 @@ def mean_absolute_error(errors: dict[str, float]) -> float:
 class Start:
     """Where a training begins: its folder, device and model, trained before or not.
 
+    A training that is continued needs none of the files that it began with: `last.pth` says which
+    model it is. `arguments.precision` becomes what it stands for on the device.
+
     Args:
         arguments: of `mgot.arguments`.
 
@@ -86,10 +90,12 @@ class Start:
     def __init__(self, arguments: Namespace):
         self.folder = Path(arguments.save_dir)
         self.device = join(arguments.device)
+        arguments.precision = choose_precision(self.device, arguments.precision)
         self.resume = open_folder(self.folder, arguments.resume)
         torch.manual_seed(arguments.seed)
         if arguments.pre:
-            counter = load_counter(arguments.pre, self.device, arguments.model_name)
+            begun = self.folder / LAST if self.resume else arguments.pre
+            counter = load_counter(begun, self.device, arguments.model_name)
             self.model, self.name, self.options = counter.model, counter.name, counter.options
             self.train_median = counter.train_median
         else:
@@ -120,7 +126,7 @@ class Start:
             # Heads of a patch are no guess at those of a photo: the model's own photos go on.
             train_median=self.train_median if crops.of_patches else float(np.median(crops.counts)),
             fingerprint=fingerprint(
-                [path.name for path in crops.paths], [crops.counts, crops.weights]
+                [*crops.paths, *map(labels_path, crops.paths)], [crops.weights]
             ),
         )
         recipe = describe(arguments, model, preprocessing, photos, HARMLESS)
@@ -152,7 +158,6 @@ def run_epochs(
     Without photos to validate on, the last epoch is the best.
     """
     folder, trained = start.folder, parallel(training.model)
-    arguments.precision = choose_precision(start.device, arguments.precision)
     run = Run(folder, save_arguments(arguments), training.epoch)
     print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {start.device}")
     rows = {}

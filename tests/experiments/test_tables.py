@@ -18,7 +18,7 @@ TRAIN = """
 import json, pathlib, sys
 run = pathlib.Path(sys.argv[1]); mae = float(sys.argv[2])
 (run / "test").mkdir(parents=True, exist_ok=True)
-for name in ("config.yml", "environment.json", "log.jsonl", "best.pth"):
+for name in ("config.yml", "environment.json", "starts.jsonl", "log.jsonl", "best.pth"):
     (run / name).write_text("{}")
 (run / "test" / "predictions.csv").write_text("name,actual,predicted")
 (run / "test" / "metrics.json").write_text(json.dumps({"mae": mae, "deep": {"f1": 0.5}}))

@@ -8,6 +8,7 @@ import h5py
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch import nn
 
 from crowd.checkpoints import load_checkpoint, save_checkpoint
@@ -116,6 +117,37 @@ def test_a_killed_training_continues_to_the_same_figures(write_set, train, model
     assert len(read_log(parts / "log.jsonl")) == 4
     first, second = (load_checkpoint(folder / "last.pth") for folder in (whole, parts))
     assert_same_checkpoint(first, second)
+
+
+def test_a_training_is_continued_without_the_file_it_started_from(write_set, train, tmp_path):
+    data, weights = write_set(), tmp_path / "weights.pth"
+    save_checkpoint(weights, **build_model("vgg_small", width=0.25).state_dict())
+    options = "--validate-from", "1", "--validate-every", "1"
+    whole = train(data, "whole", "--pretrained", str(weights), *options)
+    train(data, "parts", "--pretrained", str(weights), "--epochs", "2", *options)
+    weights.unlink()
+    parts = train(data, "parts", "--resume", *options)
+    assert_same_checkpoint(*(load_checkpoint(one / "last.pth") for one in (whole, parts)))
+
+
+def test_a_training_is_not_continued_on_other_photos(write_set, train, capsys):
+    data = write_set()
+    train(data, "run", "--epochs", "1")
+    photo = data / "train/photo0.png"
+    with Image.open(photo) as image:
+        image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(photo)
+    assert "training_data" in failure(train, capsys, data, "run", "--resume")
+
+
+def test_every_start_of_a_run_is_recorded_and_its_precision_stays(write_set, train, capsys):
+    data = write_set()
+    train(data, "run", "--epochs", "1", "--precision", "float32")
+    folder = train(data, "run", "--epochs", "3", "--resume", "--workers", "1")
+    starts = read_log(folder / "starts.jsonl")
+    assert [(one["epoch"], one["config"]["workers"]) for one in starts] == [(0, 0), (1, 1)]
+    assert all(one["machine"] and one["commit"] for one in starts)
+    other = ("--resume", "--precision", "bfloat16")
+    assert "precision 'float32' became 'bfloat16'" in failure(train, capsys, data, "run", *other)
 
 
 def test_more_epochs_continue_a_finished_training(write_set, train):

@@ -19,7 +19,7 @@ from crowd.checkpoints import save_checkpoint
 from crowd.errors import InputError
 from crowd.photos import Preprocessing, photo_tensor
 from mgot.feature_files import named, open_features, write_features
-from mgot.features import extract_features, fingerprint, main, read_patch
+from mgot.features import extract_features, main, read_patch
 from mgot.models import build_model
 
 SIDE = 224
@@ -301,13 +301,6 @@ def test_the_command_runs_the_checkpoint_over_the_patches(patches, tmp_path, cap
         main(argv)
     assert stop.value.code == 2
     assert "none.pth does not exist" in capsys.readouterr().err
-
-
-def test_checkpoints_are_told_apart_by_content(tmp_path):
-    for name, text in (("a", "1"), ("b", "1"), ("c", "2")):
-        (tmp_path / name).write_text(text)
-    a, b, c = (fingerprint(tmp_path / name) for name in "abc")
-    assert a == b != c
 
 
 def test_messages_get_the_name_of_their_file():

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch import nn
 
+from crowd import runs
 from crowd.checkpoints import load_checkpoint, save_checkpoint
+from crowd.files import read_h5, write_h5
 from crowd.runs import read_log
 from mgot import fidt, pseudo_label, train_baseline, training
 from mgot import test as mgot_test
@@ -152,6 +155,60 @@ def test_a_fine_tuning_is_not_continued_on_another_selection(
         finetune(select(**{changed: other[changed]}), *where, options="--epochs 5 --resume")
     assert "cannot be continued because training_data" in capsys.readouterr().err
     assert (folder / "log.jsonl").read_bytes() == before
+
+
+def turn_labels(photo):
+    """The photo's map and head pixels upside down: as many heads, elsewhere."""
+    labels = {name: read_h5(photo.with_suffix(".h5"), name, "") for name in ("fidt_map", "kpoint")}
+    write_h5(photo.with_suffix(".h5"), **{name: array[::-1] for name, array in labels.items()})
+
+
+def turn_photo(photo):
+    """The photo upside down, in its own size."""
+    with Image.open(photo) as image:
+        image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(photo)
+
+
+@pytest.mark.parametrize("change", [turn_labels, turn_photo])
+def test_a_training_is_not_continued_on_other_labels_or_photos(
+    write_fidt_set, baseline, capsys, change
+):
+    data = write_fidt_set()
+    folder = baseline(data, options="--epochs 1")
+    before = (folder / "log.jsonl").read_bytes()
+    change(data / "train/photo2.png")
+    with pytest.raises(SystemExit):
+        baseline(data, options="--epochs 2 --resume")
+    assert "cannot be continued because training_data" in capsys.readouterr().err
+    assert (folder / "log.jsonl").read_bytes() == before
+
+
+def test_a_run_is_continued_without_the_file_it_started_from(
+    write_fidt_set, write_counter, baseline
+):
+    data, pre, options = write_fidt_set(), write_counter(), "--validate_every 1"
+    whole = baseline(data, "whole", options, pre=pre)
+    baseline(data, "parts", f"{options} --epochs 2", pre=pre)
+    pre.unlink()
+    assert_same_run(whole, baseline(data, "parts", f"{options} --resume", pre=pre))
+
+
+def test_every_start_of_a_run_is_recorded_and_its_precision_stays(
+    write_fidt_set, baseline, monkeypatch, capsys
+):
+    data = write_fidt_set()
+    commits = iter(["a" * 40, "b" * 40])
+    monkeypatch.setattr(runs, "environment", lambda: {"commit": next(commits)})
+    baseline(data, options="--epochs 1 --precision float32")
+    folder = baseline(data, options="--epochs 3 --resume")
+    starts = read_log(folder / "starts.jsonl")
+    assert [(one["epoch"], one["commit"][0]) for one in starts] == [(0, "a"), (1, "b")]
+    assert [one["config"]["epochs"] for one in starts] == [1, 3]
+    assert [one["config"]["precision"] for one in starts] == ["float32", "float32"]
+    with pytest.raises(SystemExit):
+        baseline(data, options="--epochs 4 --resume --precision bfloat16")
+    assert "precision 'float32' became 'bfloat16'" in capsys.readouterr().err
+    assert read_log(folder / "starts.jsonl") == starts
 
 
 def test_a_fine_tuned_counter_guesses_as_the_model_it_started_from(

@@ -45,7 +45,7 @@ model_name: hrnet_small
 """
 TINY = '\'{"widths": [16, 8], "hidden": 4}\''
 # What every run writes differently, and which no figure depends on; MATLAB files hold a date.
-DIFFERENT = ("environment.json", "tensorboard", "synthetic_a", "synthetic_b")
+DIFFERENT = ("environment.json", "starts.jsonl", "tensorboard", "synthetic_a", "synthetic_b")
 
 
 def draw_sets(folder: Path, images: int, domains: str = "ab") -> None:

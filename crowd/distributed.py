@@ -10,7 +10,6 @@ import datetime
 import gc
 import os
 import sys
-from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -136,14 +135,13 @@ def synchronise_norms(model: nn.Module) -> nn.Module:
     return model
 
 
-def total(values: Sequence[float]) -> list[float]:
-    """Sum each value over all processes."""
+def total(values: torch.Tensor) -> torch.Tensor:
+    """Sum each value over all processes, on the device where these share values."""
     if place_of()[1] == 1:
-        return list(values)
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    sums = torch.tensor(values, dtype=torch.float64, device=device)
+        return values
+    sums = values.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)
     distributed.all_reduce(sums)
-    return sums.tolist()
+    return sums
 
 
 def together(items: list[Item]) -> list[Item]:

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from crowd.distributed import align_statistics, bare, place_of, total
 from crowd.errors import InputError
-from crowd.not_finite import all_finite, finite_gradient, stop
+from crowd.not_finite import all_finite, largest_gradient, stop
 from crowd.progress import progress
 
 
@@ -30,6 +30,8 @@ def to_device(images: Tensor, device: torch.device) -> Tensor:
     return images.to(device, non_blocking=True).contiguous(memory_format=layout)
 
 
+# Steps whose losses are read together, and whose batches are kept until then.
+READ_EVERY = 8
 PRECISIONS = ("auto", "native", "float32", "bfloat16")
 
 
@@ -55,6 +57,55 @@ def choose_precision(device: torch.device, precision: str) -> str:
     return "bfloat16" if has_it else "float32"
 
 
+class Figures:
+    """Losses of an epoch: every step leaves its own on the device, read every `READ_EVERY` steps.
+
+    Args:
+        epoch: for messages.
+        folder: of the run, which keeps the batch whose loss or gradient is not finite.
+        check: what to look at first then.
+    """
+
+    def __init__(self, epoch: int, folder: Path | None, check: str):
+        self._sums: dict[str, float] = defaultdict(float)
+        self._photos = 0.0
+        self._unread: list[tuple[Named, list[str], Tensor]] = []
+        self._where = (epoch, folder, check)
+
+    def add(self, batch: Named, names: list[str], row: Tensor) -> None:
+        """Take a step's figures.
+
+        Args:
+            batch: that it was made on.
+            names: of its n losses.
+            row: on the device, `[2 n + 2]`: the losses; their sums over the photos of all
+                processes; the number of these photos; the largest gradient.
+        """
+        self._unread.append((batch, names, row))
+        if len(self._unread) == READ_EVERY:
+            self._read()
+
+    def means(self) -> dict[str, float]:
+        """Return the losses by name, means over all photos."""
+        self._read()
+        return {name: value / self._photos for name, value in self._sums.items()}
+
+    def _read(self) -> None:
+        rows = torch.stack([row for *_, row in self._unread]).tolist() if self._unread else []
+        for (batch, names, _), row in zip(self._unread, rows, strict=True):
+            values = dict(zip(names, row, strict=False))
+            costs, photos = row[len(names) : -2], row[-2]
+            if all_finite(values.values()) and not all_finite(costs):
+                raise InputError("another process stopped at a loss that is not finite: see there")
+            if not all_finite(row):
+                epoch, folder, check = self._where
+                stop(batch, epoch, values, folder, check)
+            for name, cost in zip(names, costs, strict=True):
+                self._sums[name] += cost
+            self._photos += photos
+        self._unread.clear()
+
+
 def train_one_epoch(
     model: nn.Module,
     batches: Iterable[Named],
@@ -68,13 +119,16 @@ def train_one_epoch(
     check: str = "check the photo and its annotation",
     clip: float = 0.0,
 ) -> dict[str, float]:
-    """Train on every batch once.
+    """Train on every batch once, without waiting for the device inside a step.
+
+    A step whose loss or gradient is not finite is skipped on the device, and so are those after it:
+    the weights are still those of before it when the figures are read.
 
     Args:
         model: put into training mode.
         batches: each with the names of its photos.
         losses_of: runs the model on a batch; its losses by name, scalars whose sum is minimised.
-        optimizer: of the model's parameters.
+        optimizer: of the model's parameters; of torch's fused ones, the others cannot skip.
         epoch: for the progress bar and messages.
         average: moving average of the weights, updated after every step.
         summed: whether losses are sums over a batch's photos, not means; the step is on the sum
@@ -87,35 +141,42 @@ def train_one_epoch(
         The losses by name, means over photos.
 
     Raises:
-        InputError: a loss or gradient is not finite; names the photos, before any step.
+        InputError: a loss or gradient is not finite; names the photos, and their step is not made.
     """
     model.train()
-    sums: dict[str, float] = defaultdict(float)
-    photos = 0.0
-    _, processes = place_of()
+    figures, (_, processes), spoiled = Figures(epoch, folder, check), place_of(), None
     for batch in progress(batches, f"epoch {epoch}", unit="batch", leave=False):
         losses = losses_of(batch)
         loss = torch.stack(list(losses.values())).sum()
-        values = {name: value.item() for name, value in losses.items()}
+        values = torch.stack([value.detach() for value in losses.values()]).double()
         # A batch that does not count costs nothing, however its losses are put together.
         weight = float(len(batch.names) > 0) if summed else len(batch.names)
-        *costs, count = total([*(value * weight for value in values.values()), len(batch.names)])
-        if not all_finite(values.values()):
-            stop(batch, epoch, values, folder, check)
-        if not all_finite(costs):
-            raise InputError("another process stopped at a loss that is not finite: see there")
+        shared = total(torch.cat([values * weight, values.new_full((1,), len(batch.names))]))
         optimizer.zero_grad(set_to_none=True)
         # Gradients become means over the processes, which are to be sums.
-        (loss * (processes * weight / (1 if summed else count))).backward()
-        if not finite_gradient(model.parameters()):
-            stop(batch, epoch, values, folder, check)
+        (loss * (processes * weight / (1 if summed else shared[-1].to(loss.dtype)))).backward()
+        row = torch.cat([values, shared, largest_gradient(model.parameters()).to(values)[None]])
+        stopped = (~row.isfinite().all()).float()
+        spoiled = stopped if spoiled is None else torch.maximum(spoiled, stopped)
+        optimizer.found_inf = spoiled
         if clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
         if average is not None:
-            average.update_parameters(bare(model))
-        for name, cost in zip(values, costs, strict=True):
-            sums[name] += cost
-        photos += count
+            follow(average, bare(model))
+        figures.add(batch, list(losses), row)
     align_statistics(model, average)
-    return {name: value / photos for name, value in sums.items()}
+    return figures.means()
+
+
+@torch.no_grad()
+def follow(average: AveragedModel, model: nn.Module) -> None:
+    """Update a moving average as its `update_parameters` does, which would wait for the device."""
+    pairs = [list(one.parameters()) for one in (average.module, model)]
+    if average.n_averaged.numpy() == 0:
+        torch._foreach_copy_(*pairs)
+    else:
+        average.multi_avg_fn(*pairs, average.n_averaged)
+    for mine, theirs in zip(average.module.buffers(), model.buffers(), strict=True):
+        mine.copy_(theirs)
+    average.n_averaged += 1

@@ -23,10 +23,10 @@ def all_finite(values: Iterable[float]) -> bool:
     return all(map(math.isfinite, values))
 
 
-def finite_gradient(parameters: Iterable[nn.Parameter]) -> bool:
-    """Whether no gradient holds a NaN or infinite value."""
+def largest_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Largest absolute value in the gradients, a scalar on their device; NaN where one is."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return math.isfinite(torch.nn.utils.get_total_norm(gradients, math.inf).item())
+    return torch.nn.utils.get_total_norm(gradients, math.inf)
 
 
 def stop(batch, epoch: int, losses: dict[str, float], folder: Path | None, check: str) -> NoReturn:

@@ -140,7 +140,8 @@ class Training:
             raise InputError(f"--ema {ema} is no decay: name a number in [0, 1), such as 0.999")
         self.model, self.recipe, self.score = model, recipe, score
         groups = parameter_groups(model, lr, backbone_lr)
-        self.optimizer = OPTIMIZERS[optimizer](groups, lr=lr, weight_decay=weight_decay)
+        # Fused: it can skip a step on the device (`crowd.engine.train_one_epoch`).
+        self.optimizer = OPTIMIZERS[optimizer](groups, lr=lr, weight_decay=weight_decay, fused=True)
         self.scheduler = LambdaLR(
             self.optimizer,
             lambda epoch: learning_rate_factor(lr_schedule, first_epoch + epoch, epochs),

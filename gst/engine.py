@@ -48,7 +48,9 @@ def batch_losses(
     if loss == TRANSPORT:
         losses = {"transport": gaussian_transport_loss(batch.heads, density, **options)}
     else:
-        heads = [Heads(*(array.to(device) for array in one)) for one in batch.heads]
+        heads = [
+            Heads(*(array.to(device, non_blocking=True) for array in one)) for one in batch.heads
+        ]
         losses = COMPARED[loss](heads, density, **options)
     if block_counts:
         losses["block_counts"] = block_counts * block_count_loss(batch.heads, density)

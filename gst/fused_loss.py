@@ -25,6 +25,7 @@ def gaussian_transport_loss(
 
     Args:
         heads: Gaussians and targets of each crop, on any device; one without heads costs |Σ D|.
+            Only on a CPU, where they are read, is looked whether they are finite.
         density: predicted density maps D, `[B, 1, h, w]`, of crops of h · stride rows.
         stride: side of a cell, pixels.
         **options: background_ratio, cut_off, post_min, post_max, scale_ratio and use_background,
@@ -60,12 +61,16 @@ def crop_kernels(
     """Transport kernels `[N + 1, cells]` of several crops on `device`; None without heads.
 
     `crop_size` and `options` are those of `transport_kernel`. Kernels are made where they are used:
-    they are thousands of times larger than the Gaussians that they come from.
+    they are thousands of times larger than the Gaussians that they come from. Whether these are
+    finite is not asked, since a GPU would have to be waited for.
     """
     with torch.no_grad():
         return [
             transport_kernel(
-                *(array.to(device, non_blocking=True) for array in one[:3]), crop_size, **options
+                *(array.to(device, non_blocking=True) for array in one[:3]),
+                crop_size,
+                check_finite=False,
+                **options,
             )
             if len(one.points)
             else None
@@ -83,6 +88,9 @@ def _check(heads: Sequence[Heads], density: Tensor) -> None:
             raise ValueError(
                 f"crop {index}: {len(one.points)} Gaussians with {len(one.targets)} targets"
             )
+        on_cpu = [array.numpy() for array in one[:3] if array.device.type == "cpu"]
+        if not all(np.isfinite(array).all() for array in on_cpu):
+            raise ValueError(f"crop {index}: points, scales and rotations must be finite")
 
 
 class _FusedLoss(torch.autograd.Function):
@@ -127,7 +135,7 @@ def _image_loss(
     from gst.loss_kernels import image_loss
 
     points, scales, rotations = (
-        array.numpy() for array in as_gaussians(*(array.cpu() for array in heads[:3]))
+        array.numpy() for array in as_gaussians(*(array.cpu() for array in heads[:3]), False)
     )
     if not len(points):
         total = density.sum(dtype=np.float64)

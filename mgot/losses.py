@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mgot.arrays import C1, C2
+from mgot.arrays import C1, C2, to_numpy
 
 SIDE = 30  # of a head's window, in pixels
 MARGIN = SIDE // 2  # rows y-15 ... y+14, and columns alike
@@ -75,7 +76,7 @@ def instance_ssim(
         `[B]`, 0 for a sample without heads; differentiable in `prediction` and `target`.
     """
     height, width = prediction.shape[-2:]
-    sample, row, column = _head_pixels(heads, height, width, prediction.device)
+    sample, row, column, count = _head_pixels(heads, height, width, prediction.device)
     offsets = torch.arange(SIDE, device=prediction.device)
     rows, columns = row[:, None] + offsets, column[:, None] + offsets  # of the padded map
     index = (sample[:, None] * (height + SIDE) + rows)[:, :, None] * (width + SIDE)
@@ -89,8 +90,8 @@ def instance_ssim(
     p, t = (p - mean_p[:, None]) * inside, (t - mean_t[:, None]) * inside
     variances = (p.square() + t.square()).sum(1) / size
     ssim = _ssim(mean_p, mean_t, variances, (p * t).sum(1) / size)
-    count = torch.bincount(sample, minlength=len(prediction)).clamp(min=1)
-    return prediction.new_zeros(len(prediction)).index_add(0, sample, 1 - ssim) / count
+    total = prediction.new_zeros(len(prediction)).index_add(0, sample, 1 - ssim)
+    return total / count.clamp(min=1)
 
 
 def _inside(positions: torch.Tensor, length: int) -> torch.Tensor:
@@ -130,10 +131,15 @@ def _ssim(
 
 def _head_pixels(
     heads: Sequence[torch.Tensor], height: int, width: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Sample, row and column of all heads of a batch that lie inside the map, each `[n]`."""
-    pixels = [torch.as_tensor(points).reshape(-1, 2).floor().long() for points in heads]
-    sample = torch.cat([torch.full((len(points),), i) for i, points in enumerate(pixels)])
-    column, row = torch.cat(pixels).unbind(1)
+) -> tuple[torch.Tensor, ...]:
+    """Sample, row and column of all heads that lie inside the map, `[n]`; heads a sample, `[B]`.
+
+    In numpy: how many these are a GPU would have to be waited for.
+    """
+    pixels = [np.floor(to_numpy(points).reshape(-1, 2)).astype(np.int64) for points in heads]
+    sample = np.repeat(np.arange(len(pixels)), [len(points) for points in pixels])
+    column, row = np.concatenate(pixels).T
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    return tuple(index[inside].to(device) for index in (sample, row, column))
+    found = [index[inside] for index in (sample, row, column)]
+    found.append(np.bincount(found[0], minlength=len(pixels)))
+    return tuple(torch.from_numpy(index).to(device, non_blocking=True) for index in found)

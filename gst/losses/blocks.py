@@ -31,7 +31,8 @@ def block_count_loss(heads: list, density: Tensor) -> Tensor:
     annotated = torch.zeros_like(density)
     for one, cells in zip(heads, annotated.flatten(1), strict=True):
         index = nearest_cells(one.points, density.shape[-2:])
-        cells.index_add_(0, index.to(density.device), one.targets.to(density))
+        index = index.to(density.device, non_blocking=True)
+        cells.index_add_(0, index, one.targets.to(density, non_blocking=True))
     error = density - annotated
     loss = CROP_WEIGHT * error.sum(dim=(1, 2, 3)).abs().sum()
     for side, weight in BLOCKS.items():

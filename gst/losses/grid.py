@@ -11,7 +11,7 @@ STRIDE = 8  # pixels a cell
 
 def centers(shape: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
     """Centres of the columns `[w]` and rows `[h]` of a map of h × w cells, pixels."""
-    xs, ys = cell_centers((shape[0] * STRIDE, shape[1] * STRIDE), STRIDE)
+    xs, ys = cell_centers((shape[0] * STRIDE, shape[1] * STRIDE), STRIDE, like.device)
     return xs.to(like), ys.to(like)
 
 

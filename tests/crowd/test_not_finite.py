@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crowd.checkpoints import load_checkpoint
-from crowd.engine import train_one_epoch
+from crowd.engine import READ_EVERY, follow, train_one_epoch
 from crowd.errors import InputError
 from crowd.images import read_image
 from crowd.not_finite import BATCH, PICTURE
@@ -34,7 +35,7 @@ def make_batch():
 def train(batch, losses_of, folder):
     model = nn.Linear(4, 1)
     before = [value.clone() for value in model.parameters()]
-    optimizer = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
     with pytest.raises(InputError) as raised:
         train_one_epoch(model, [batch], lambda _: losses_of(model), optimizer, 7, folder=folder)
     for value, old in zip(model.parameters(), before, strict=True):
@@ -64,6 +65,47 @@ def test_a_gradient_that_is_not_finite_stops_although_its_loss_is_finite(tmp_pat
     )
     assert "the gradient of a.jpg, b.jpg" in message
     assert load_checkpoint(tmp_path / "run" / BATCH)["losses"] == {"root": 0.0}
+
+
+@pytest.mark.parametrize("bad", [1, READ_EVERY - 1, READ_EVERY + 1])
+def test_the_weights_are_those_before_the_bad_step_however_many_follow(tmp_path, bad):
+    """Losses are read a few steps later, when other batches have been seen."""
+    names = [f"{number}.jpg" for number in range(2 * READ_EVERY)]
+    batches = [make_batch()._replace(names=[name]) for name in names]
+
+    def epoch(part):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 1)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=True)
+
+        def losses_of(batch):
+            factor = torch.nan if batch.names == [names[bad]] else 1.0
+            return {"l1": factor * model.weight.sum()}
+
+        try:
+            train_one_epoch(model, part, losses_of, optimizer, 0, folder=tmp_path)
+        except InputError as error:
+            return model.weight, optimizer.state[model.weight], str(error)
+        return model.weight, optimizer.state[model.weight], ""
+
+    *expected, _ = epoch(batches[:bad])
+    *stopped, message = epoch(batches)
+    assert f"the loss of {names[bad]} is not finite" in message
+    torch.testing.assert_close(stopped, expected, rtol=0, atol=0)
+
+
+def test_the_average_follows_as_torch_s_does():
+    models = [nn.BatchNorm1d(3) for _ in range(4)]
+    for model in models:
+        for value in model.state_dict().values():
+            value.copy_(7 * torch.rand(value.shape))
+    ours, theirs = (
+        AveragedModel(models[0], multi_avg_fn=get_ema_multi_avg_fn(0.75)) for _ in range(2)
+    )
+    for model in models[1:]:
+        follow(ours, model)
+        theirs.update_parameters(model)
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
 
 
 def test_a_crop_with_nan_is_drawn_all_the_same(tmp_path):

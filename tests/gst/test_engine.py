@@ -73,7 +73,7 @@ def test_loss_falls_when_one_batch_is_repeated(write_set):
     batch = one_batch(write_set())
     torch.manual_seed(0)
     model = build_model("vgg_small")
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
     losses = [train_one_epoch(model, [batch] * 5, optimizer, CPU, e)["transport"] for e in range(8)]
     assert losses[-1] < 0.3 * losses[0]
 
@@ -103,7 +103,7 @@ def test_the_epoch_reports_the_mean_over_photos(write_set):
     crops = open_crops(write_set())
     items = [crops[0, index] for index in range(3)]
     model = Local()
-    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    still = torch.optim.SGD(model.parameters(), lr=0.0, fused=True)
     uneven = [collate(items[:2]), collate(items[2:])]
     figures = train_one_epoch(model, uneven, still, CPU, 0)
     whole = batch_losses(model, collate(items), CPU, amp=False)
@@ -113,7 +113,7 @@ def test_the_epoch_reports_the_mean_over_photos(write_set):
 def test_an_epoch_trains_in_training_mode_whatever_came_before(write_set):
     model = build_model("vgg_small", width=0.25).eval()
     before = model.features[1].running_mean.clone()
-    optimizer = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
     train_one_epoch(model, [one_batch(write_set())], optimizer, CPU, 0)
     assert not torch.equal(model.features[1].running_mean, before)
 
@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_photo(wri
         nn.init.constant_(model.layers[0].weight, torch.inf)
     before = [parameter.clone() for parameter in model.parameters()]
     with pytest.raises(InputError, match=r"photo0\.png, photo3\.png.*epoch 12"):
-        train_one_epoch(model, [batch], torch.optim.Adam(model.parameters()), CPU, 12)
+        train_one_epoch(model, [batch], torch.optim.Adam(model.parameters(), fused=True), CPU, 12)
     for parameter, value in zip(model.parameters(), before, strict=True):
         assert torch.equal(parameter, value)
 
@@ -152,7 +152,7 @@ def test_photos_without_heads_train():
     empty = Heads(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0), torch.zeros(0))
     batch = Batch(torch.rand(2, 3, 64, 64), [empty, empty], ["a", "b"])
     model = Local()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
     losses = [train_one_epoch(model, [batch] * 5, optimizer, CPU, e)["transport"] for e in range(6)]
     assert losses[-1] < 0.5 * losses[0]
 
@@ -241,7 +241,7 @@ def test_every_loss_trains_and_only_gst_needs_gaussians(write_set, loss):
     batch = collate([crops[0, index] for index in range(len(crops))])
     torch.manual_seed(0)
     model = Local()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
     figures = [train_one_epoch(model, [batch], optimizer, CPU, e, loss=loss) for e in range(40)]
     assert sum(figures[-1].values()) < sum(figures[0].values())
 
@@ -250,7 +250,7 @@ def test_the_gradient_is_clipped_and_block_counts_are_a_loss_of_their_own(write_
     batch = one_batch(write_set())
     counter = AveragePool()
     counter.has_attention = False
-    optimizer = torch.optim.SGD(counter.parameters(), lr=1.0)
+    optimizer = torch.optim.SGD(counter.parameters(), lr=1.0, fused=True)
     figures = train_one_epoch(
         counter, [batch], optimizer, torch.device("cpu"), 0, clip=1e-3, block_counts=2.0
     )

@@ -101,7 +101,7 @@ def test_a_patch_of_weight_0_teaches_nothing(ssim_weight):
 @pytest.mark.parametrize("ssim_weight", [0.0, 100.0])
 def test_loss_falls_when_one_batch_is_repeated(ssim_weight):
     batch, model = make_batch([3, 0, 1, 2]), tiny()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
     losses = [
         sum(
             train_one_epoch(
@@ -115,7 +115,7 @@ def test_loss_falls_when_one_batch_is_repeated(ssim_weight):
 
 def test_photos_without_heads_train():
     batch, model = make_batch([0, 0]), tiny()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
     nn.init.constant_(model.last_layer[-1].bias, 0.5)
     losses = [
         train_one_epoch(model, [batch] * 5, optimizer, CPU, 0, ssim_weight=10.0)["mse"]
@@ -126,13 +126,15 @@ def test_photos_without_heads_train():
 
 def test_the_epoch_steps_on_sums_and_reports_means_over_photos():
     batch, model = make_batch([3, 0, 7]), Blue()
-    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    still = torch.optim.SGD(model.parameters(), lr=0.0, fused=True)
     parts = [Batch(*(part[:2] for part in batch)), Batch(*(part[2:] for part in batch))]
     figures = train_one_epoch(model, parts, still, CPU, 0)
     assert figures["mse"] == pytest.approx(losses_of(model, batch)["mse"].item() / 3, rel=1e-5)
     before = model.scale.item()
     gradient = torch.autograd.grad(losses_of(model, batch)["mse"], model.scale)[0].item()
-    train_one_epoch(model, [batch], torch.optim.SGD(model.parameters(), lr=1e-6), CPU, 0)
+    train_one_epoch(
+        model, [batch], torch.optim.SGD(model.parameters(), lr=1e-6, fused=True), CPU, 0
+    )
     assert model.scale.item() == pytest.approx(before - 1e-6 * gradient, rel=1e-6)
 
 
@@ -145,7 +147,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_photos(ba
         nn.init.constant_(model.last_layer[-1].bias, torch.inf)
     before = [parameter.clone() for parameter in model.parameters()]
     with pytest.raises(InputError, match=r"photo0, photo1.*epoch 12"):
-        train_one_epoch(model, [batch], torch.optim.Adam(model.parameters()), CPU, 12)
+        train_one_epoch(model, [batch], torch.optim.Adam(model.parameters(), fused=True), CPU, 12)
     for parameter, value in zip(model.parameters(), before, strict=True):
         assert torch.equal(parameter, value)
 

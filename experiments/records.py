@@ -11,8 +11,9 @@ import numpy as np
 
 from crowd.errors import InputError
 from crowd.files import atomic_path, require_file, require_folder
+from crowd.runs import STARTS, read_log
 
-OF_RUN = ("config.yml", "environment.json", "starts.jsonl", "log.jsonl")
+OF_RUN = ("config.yml", "environment.json", STARTS, "log.jsonl")
 OF_RESULT = ("metrics.json", "predictions.csv")
 ERRORS = {"MAE": "mae", "RMSE": "rmse", "NAE": "nae"}
 
@@ -51,11 +52,19 @@ def read_records(folder: Path, columns: Mapping[str, str] = ERRORS) -> dict[str,
     Raises:
         InputError: there is no record, or one lacks a figure.
     """
-    require_folder(folder, "name a folder of records")
-    records = sorted(folder.glob("*_[0-9]*"))
-    if not records:
-        raise InputError(f"{folder} holds no record such as seed_1: record a run there first")
-    return {record.name: _figures(record / "test" / "metrics.json", columns) for record in records}
+    return {
+        record.name: _figures(record / "test" / "metrics.json", columns)
+        for record in _records(folder)
+    }
+
+
+def uncommitted(folder: Path) -> list[str]:
+    """Names of a row's records whose program, at any start, is not wholly in the commit named."""
+    return [
+        record.name
+        for record in _records(folder)
+        if any(start.get("uncommitted_changes") for start in _starts(record))
+    ]
 
 
 def mean_and_std(figures: list[float]) -> tuple[float, float | None]:
@@ -69,6 +78,21 @@ def in_words(figures: list[float]) -> str:
     mean, deviation = mean_and_std(figures)
     digits = 2 if abs(mean) >= 1 else 3
     return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+
+
+def _records(folder: Path) -> list[Path]:
+    require_folder(folder, "name a folder of records")
+    records = sorted(folder.glob("*_[0-9]*"))
+    if not records:
+        raise InputError(f"{folder} holds no record such as seed_1: record a run there first")
+    return records
+
+
+def _starts(record: Path) -> list[dict]:
+    """Environments of a run's starts; older records, and those of no training, hold one or none."""
+    path = record / "environment.json"
+    last = [json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
+    return [*last, *read_log(record / STARTS)]
 
 
 def _figures(path: Path, columns: Mapping[str, str]) -> dict[str, float]:

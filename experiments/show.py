@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from crowd.errors import InputError
-from experiments.records import in_words, read_records
+from experiments.records import in_words, read_records, uncommitted
 from experiments.runner import RESULTS, require_data
 from experiments.tables import Row, Table, read_rows
+
+MARK = "†"  # of rows that rest on records whose program is in no commit
 
 
 def show(name: str) -> str:
@@ -20,7 +24,13 @@ def show(name: str) -> str:
             lines.append([row.title, *("" for _ in table.columns), missing(row)])
         else:
             cells = [in_words([one[name] for one in figures.values()]) for name in table.columns]
-            lines.append([row.title, *cells, f"{len(figures)} of {len(row.repeat_values)}"])
+            unsure = uncommitted(row_folder(row))
+            records = f"{len(figures)} of {len(row.repeat_values)}" + f" {MARK}" * bool(unsure)
+            lines.append([row.title, *cells, records])
+            notes += [
+                f"{MARK} {row.title}: {name} ran with changes that its commit does not hold"
+                for name in unsure
+            ]
         if "/" in name and figures and len(figures) > 1:
             lines += [[f"  {key}", *_single(one, table), ""] for key, one in figures.items()]
         if row.paper:
@@ -30,9 +40,14 @@ def show(name: str) -> str:
     return "\n".join([*_aligned(lines), "", table.protocol, *notes])
 
 
+def row_folder(row: Row) -> Path:
+    """Where a row's records are."""
+    return RESULTS / row.table.name / row.name
+
+
 def row_figures(row: Row) -> dict[str, dict[str, float]] | None:
     """Return the figures of a row's records by seed or fold; None where there is none."""
-    folder = RESULTS / row.table.name / row.name
+    folder = row_folder(row)
     return read_records(folder, row.table.columns) if folder.is_dir() else None
 
 

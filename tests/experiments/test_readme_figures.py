@@ -66,12 +66,15 @@ def check_table(name, heading, rows, problems):
     for title, *cells in rows:
         if title.startswith("guessing"):
             continue
-        if title not in by_title:
+        row = by_title.get(title.removesuffix(f" {show.MARK}"))
+        if row is None:
             problems.append(f"'{title}' is no row of {name}")
             continue
-        recorded = show.row_figures(by_title[title])
+        recorded, folder = show.row_figures(row), show.row_folder(row)
+        if title.endswith(show.MARK) != bool(folder.is_dir() and records.uncommitted(folder)):
+            problems.append(f"{name}, {title}: {show.MARK} marks rows of uncommitted programs")
         for column, cell in zip(heading[1:], cells, strict=True):
-            if recorded is None or column not in by_title[title].table.columns:
+            if recorded is None or column not in row.table.columns:
                 problems.append(f"{name}, {title}: no record of '{column}'")
             elif not agrees(cell, [figures[column] for figures in recorded.values()]):
                 problems.append(f"{name}, {title}, {column}: the records do not say {cell}")
@@ -123,6 +126,7 @@ def test_every_figure_of_the_readme_is_recorded(monkeypatch):
         ("2.19 ± 0.31", "2.19 ± 0.30", "do not say 2.19 ± 0.30"),
         ("2.19 ± 0.31", "2.19", "do not say 2.19"),
         ("| GST |", "| GSTT |", "'GSTT' is no row"),
+        ("| GST |", "| GST † |", "† marks rows"),
         ("<!-- table: brt -->\n", "", "no marker"),
     ],
 )
@@ -134,6 +138,7 @@ def test_a_wrong_figure_is_found(monkeypatch, old, new, says):
     )
     monkeypatch.setattr(records, "read_records", lambda *_: TRIO)
     monkeypatch.setattr(show, "read_records", lambda *_: TRIO)
+    monkeypatch.setattr(records, "uncommitted", lambda *_: [])
     assert problems_of(text) == []
     assert says in " ".join(problems_of(text.replace(old, new)))
 

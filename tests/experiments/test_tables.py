@@ -105,6 +105,25 @@ def test_show_gives_mean_and_deviation_beside_the_paper(table, capsys):
     assert re.search(r"seed_2 +2\.00 +0\.500", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("environment.json", '{"uncommitted_changes": true}'),
+        ("starts.jsonl", '{"uncommitted_changes": true}\n{"uncommitted_changes": false}\n'),
+    ],
+)
+def test_show_marks_rows_whose_program_is_in_no_commit(table, capsys, name, text):
+    main(["run", "toy"])
+    Path("results/toy/first/seed_2", name).write_text(text)
+    capsys.readouterr()
+    main(["show", "toy"])
+    out = capsys.readouterr().out
+    assert re.search(r"First .* 2 of 2 †", out)
+    assert "† First: seed_2 ran with changes that its commit does not hold" in out
+    assert "Second" in out
+    assert out.count("†") == 2
+
+
 def test_a_reader_that_leaves_ends_the_table_quietly():
     command = [sys.executable, "-m", "experiments", "show"]
     shown = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -12,7 +12,8 @@ have a closed form.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from crowd.compiled import njit
 
 MIN_ALPHA = 1.0 / 255.0
 _MARGIN = 1e-4  # sigma is searched this much further than alpha >= 1/255 needs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.metadata
 import re
@@ -38,7 +39,10 @@ def why_unusable() -> str | None:
         from gsplat.cuda._backend import _C as compiled
     except Exception as error:  # whatever the compiler or loader says
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"gsplat's CUDA kernels could not be built ({reason}): install nvcc {instead}"
+        remedy = "install nvcc"
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
+            remedy = "set TORCH_EXTENSIONS_DIR to a folder that you may write to"
+        return f"gsplat's CUDA kernels could not be built ({reason}): {remedy} {instead}"
     if compiled is None:
         return (
             "gsplat found no CUDA toolkit to build its kernels with: install nvcc of CUDA "

@@ -12,7 +12,8 @@ call each other must share this file.
 import math
 
 import numpy as np
-from numba import njit
+
+from crowd.compiled import njit
 
 TILE_WIDTH = 128
 TILE_HEIGHT = 32

@@ -10,7 +10,8 @@ size, not the kernel's, for the signs of the discrepancies, which make the gradi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from crowd.compiled import njit
 
 TILE = 8
 LANES = TILE * TILE

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numba import njit
+
+from crowd.compiled import njit
 
 _OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
 

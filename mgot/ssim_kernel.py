@@ -22,8 +22,8 @@ windows that begin at 0; 96 × (mean, variance) of those that end at 223.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from crowd.compiled import njit
 from mgot.arrays import C1, C2, PATCH_SIDE
 
 WINDOW_AREA = 256.0 * 256.0

@@ -1,5 +1,6 @@
 """The fit on a GPU, with slow stand-ins for gsplat's functions, which honour the tile lists."""
 
+import errno
 import sys
 import types
 
@@ -117,6 +118,19 @@ def test_versions_without_images_in_their_tile_lists_are_refused(monkeypatch, ve
     monkeypatch.setattr("importlib.metadata.version", lambda name: version)
     reason = gsplat_backend.why_unusable.__wrapped__()
     assert reason is None if usable else "pip install 'gsplat>=1.5.3,<1.6'" in reason
+
+
+def test_a_read_only_home_of_gsplat_s_kernels_names_its_variable(monkeypatch):
+    class ReadOnly(types.ModuleType):
+        def __getattr__(self, name):
+            raise OSError(errno.EROFS, "Read-only file system", "/root/.cache/torch_extensions")
+
+    for name in ("gsplat", "gsplat.cuda", "gsplat.cuda._backend"):
+        monkeypatch.setitem(sys.modules, name, ReadOnly(name))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.5.3")
+    reason = gsplat_backend.why_unusable.__wrapped__()
+    assert "set TORCH_EXTENSIONS_DIR to a folder that you may write to" in reason
 
 
 def test_photos_are_drawn_side_by_side_as_alone(stock):

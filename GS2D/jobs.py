@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from crowd.errors import InputError
+from crowd.errors import InputError, Refused
 from crowd.files import read_array, read_yaml, write_text
 from crowd.images import list_images, open_image, read_orientation, read_size
 from crowd.progress import progress
@@ -150,6 +150,8 @@ def is_finished(photo: Path, since: int | None) -> bool:
         if path.stat().st_mtime_ns < newest:
             return False
         return stand_at(read_gaussians(path), read_points(photo))
+    except Refused:
+        raise
     except (FileNotFoundError, InputError):
         return False
 

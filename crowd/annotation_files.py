@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from crowd.errors import InputError
-from crowd.files import require_file
+from crowd.files import require_file, unreadable
 from crowd.mat_child import read_mat
 
 REPLACE = "copy it again from the data set, or take the photo out"
@@ -45,7 +45,7 @@ def read_text(path: Path, remedy: str = REPLACE) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path} is not readable as UTF-8 text: {remedy}") from error
+        raise unreadable(path, error, f"is not readable as UTF-8 text: {remedy}") from error
 
 
 def read_json(path: Path, remedy: str = REPLACE) -> dict:

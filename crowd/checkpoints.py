@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from crowd.errors import InputError
-from crowd.files import atomic_path, require_file
+from crowd.files import atomic_path, require_file, unreadable
 
 # Published checkpoints hold figures such as their best MAE as numpy scalars, of numpy 1 or 2.
 _SCALAR = np.float64(0).__reduce__()[0]
@@ -43,9 +43,8 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
             state = {} if packed else torch.load(path, map_location="cpu", weights_only=True)
     # A damaged pickle or archive may raise anything.
     except Exception as error:
-        raise InputError(
-            f"{path} is damaged or not a checkpoint of tensors alone: copy it again or train anew"
-        ) from error
+        damage = "is damaged or not a checkpoint of tensors alone: copy it again or train anew"
+        raise unreadable(path, error, damage) from error
     if packed:
         raise InputError(f"{path} is compressed, which no checkpoint is: save it with torch again")
     if not isinstance(state, dict):

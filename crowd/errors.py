@@ -17,7 +17,7 @@ class InputError(Exception):
 
     def __init__(self, message: str):
         # torch's DataLoader raises a worker's error anew with its traceback as the message.
-        message = message.rsplit("InputError: ", 1)[-1].strip()
+        message = message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip()
         # Names and values come from files: none may break the line, steer the terminal, fail to
         # print, or bury the remedy.
         message = re.sub(r"[\r\n\t]+", " ", message)
@@ -28,6 +28,13 @@ class InputError(Exception):
         if len(message) > LONGEST:
             message = f"{message[: 2 * LONGEST // 3]} … {message[-LONGEST // 4 :]}"
         super().__init__(message)
+
+
+class Refused(InputError):
+    """The system would not open or read a file: no permission, no lock, an ailing disk.
+
+    The file may be whole: what reads it must neither call it damaged nor compute it anew.
+    """
 
 
 def raise_or_note(message: str, faults: list[str] | None) -> None:

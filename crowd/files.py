@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -16,11 +17,18 @@ import h5py
 import numpy as np
 import yaml
 
-from crowd.errors import InputError
+from crowd.errors import InputError, Refused
+from crowd.progress import note
 
 # No map, list or centre of ours comes near it; a damaged header may ask for any amount.
 LARGEST_ARRAY = 2**31
 PART = ".part-"
+# What says nothing of a file's content: the system or the disk would not read it.
+_LOCKS = {errno.EAGAIN, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_REFUSALS = _LOCKS | {
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EBUSY", "EIO", "EMFILE", "ENFILE", "ESTALE", "ETIMEDOUT")
+}
 _DAY = 86_400.0
 _cleared: set[tuple[int, Path]] = set()
 
@@ -135,6 +143,38 @@ def write_array(path: str | os.PathLike, array: np.ndarray) -> None:
         part.write_bytes(content.getbuffer())
 
 
+def unreadable(path: str | os.PathLike, error: Exception, damage: str) -> InputError:
+    """What to say of a file that `error` kept from being read.
+
+    Args:
+        path: of the file.
+        error: what was raised.
+        damage: the sentence after the file's name, for an error that the system is not to blame
+            for.
+    """
+    if not is_refusal(error):
+        return InputError(f"{path} {damage}")
+    return lock_fault(path, error) or Refused(
+        f"{path} could not be read ({os.strerror(error.errno)}), which says nothing against its "
+        "content: look at its permissions and its disk, and run the command again"
+    )
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the system would not open or read a file, whatever it holds."""
+    return isinstance(error, OSError) and error.errno in _REFUSALS
+
+
+def lock_fault(path: str | os.PathLike, error: Exception) -> Refused | None:
+    """What to say when `error` is about the lock of an h5 file, or None."""
+    if "unable to lock" not in str(error):
+        return None
+    held = isinstance(error, BlockingIOError)
+    why = "is locked by another process" if held else "lies on a disk that grants no locks"
+    wait = "wait for it, or " if held else ""
+    return Refused(f"{path} {why}: {wait}set HDF5_USE_FILE_LOCKING=FALSE in the environment")
+
+
 def read_array(path: str | os.PathLike, remedy: str) -> np.ndarray:
     """Read an `.npy` file that holds numbers; raise `InputError` with `remedy` otherwise."""
     path = require_file(path, remedy)
@@ -144,7 +184,7 @@ def read_array(path: str | os.PathLike, remedy: str) -> np.ndarray:
             return np.lib.format.read_array(file, allow_pickle=False)
     # A damaged header may ask for any memory, and parsing it may end in almost anything.
     except Exception as error:
-        raise InputError(f"{path} is not a readable array file: {remedy}") from error
+        raise unreadable(path, error, f"is not a readable array file: {remedy}") from error
 
 
 def write_h5(path: str | os.PathLike, **datasets: np.ndarray) -> None:
@@ -172,15 +212,38 @@ def read_h5(path: str | os.PathLike, name: str, remedy: str) -> np.ndarray:
 @contextlib.contextmanager
 def open_h5(path: str | os.PathLike, remedy: str) -> Iterator[h5py.File]:
     """Open an h5 file for reading; raise `InputError` when it, or what is read, is damaged."""
+    with h5_to_read(path, remedy) as file:
+        try:
+            yield file
+        except InputError:
+            raise
+        # h5py turns a damaged structure into almost any exception, when that part is first read.
+        except Exception as error:
+            raise unreadable(path, error, f"is damaged or no h5 file: {remedy}") from error
+
+
+def h5_to_read(path: str | os.PathLike, remedy: str) -> h5py.File:
+    """Open an h5 file for reading, without a lock; raise `InputError` when it is damaged.
+
+    Files are replaced whole (`atomic_path`), never written while they are read: a lock would only
+    fail where another program holds the file open, or where the disk grants none.
+    """
     path = require_file(path, remedy)
     try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except InputError:
-        raise
-    # h5py turns a damaged structure into almost any exception, whenever that part is first read.
+        return h5py.File(path, "r", locking=False)
     except Exception as error:
-        raise InputError(f"{path} is damaged or no h5 file: {remedy}") from error
+        raise unreadable(path, error, f"is damaged or no h5 file: {remedy}") from error
+
+
+def h5_to_write(path: str | os.PathLike, mode: str) -> h5py.File:
+    """Open an h5 file that stays open while it grows, locked where the disk grants locks."""
+    try:
+        return h5py.File(path, mode)
+    except OSError as error:
+        if lock_fault(path, error) is None or isinstance(error, BlockingIOError):
+            raise
+    note(f"the disk of {path} grants no locks: let no other command write the same file meanwhile")
+    return h5py.File(path, mode, locking=False)
 
 
 def read_dataset(file: h5py.File, name: str, remedy: str) -> np.ndarray:
@@ -236,7 +299,7 @@ def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
     # Dates, tags and deep nesting raise more than YAMLError.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path} is not valid YAML ({reason}): {remedy}") from error
+        raise unreadable(path, error, f"is not valid YAML ({reason}): {remedy}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):

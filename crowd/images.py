@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from crowd.errors import InputError
-from crowd.files import atomic_path, require_file, require_folder
+from crowd.files import atomic_path, require_file, require_folder, unreadable
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -107,9 +107,8 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
         raise InputError(f"{path} has too many pixels to be a photo: scale it down") from error
     # Pillow's readers of damaged files raise almost anything, from struct.error to IndexError.
     except Exception as error:
-        raise InputError(
-            f"{path} is truncated or not a picture: copy or download it again, or remove it"
-        ) from error
+        damage = "is truncated or not a picture: copy or download it again, or remove it"
+        raise unreadable(path, error, damage) from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

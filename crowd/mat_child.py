@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from crowd.errors import InputError
+from crowd.files import is_refusal, unreadable
 
 ROOT = Path(__file__).resolve().parent.parent
 READY = b"ready\n"
@@ -99,6 +100,8 @@ def read_mat(path: Path, key: str) -> np.ndarray:
     if "keys" in answer:
         present = ", ".join(answer["keys"]) or "none"
         raise InputError(f"{path} has no '{key}' (it holds: {present}): check --layout")
+    if "refused" in answer:
+        raise unreadable(path, OSError(answer["errno"], answer["refused"]), "")
     if "fault" in answer:
         raise InputError(f"{path} {answer['fault']}: {_REMEDY}")
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
@@ -139,7 +142,9 @@ def _answer(mat_files, path: str, key: str) -> tuple[dict, bytes]:
     except MemoryError:
         return {"fault": "is damaged (it asks for more memory than any annotation needs)"}, b""
     # scipy and h5py raise almost anything on a damaged file, from zlib.error to TypeError.
-    except Exception:
+    except Exception as error:
+        if is_refusal(error):
+            return {"refused": str(error), "errno": error.errno}, b""
         return {"fault": "is damaged or not a MATLAB file"}, b""
     return {}, buffer.getvalue()
 

@@ -41,7 +41,7 @@ def _read_v5(path: str, key: str) -> np.ndarray:
 
 def _read_h5(path: str, key: str) -> np.ndarray:
     """Version 7.3 is HDF5: arrays transposed, cells as references, empty ones as their shape."""
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         if key not in file:
             raise NoSuchKey([name for name in file if not name.startswith("#")])
         node = file[key]

@@ -16,10 +16,11 @@ from typing import BinaryIO
 
 import h5py
 import numpy as np
+import torch
 
 from crowd.distributed import leads, place_of, total, wait_for_all
 from crowd.errors import InputError
-from crowd.files import LARGEST_ARRAY, require_file, require_own
+from crowd.files import LARGEST_ARRAY, h5_to_read, lock_fault, require_own, unreadable
 from crowd.progress import progress
 from mgot.arrays import LARGEST_VALUE, PATCH_SIDE, within_range
 
@@ -56,7 +57,7 @@ class Features:
             for row, index in zip(values, indices, strict=True):
                 row[:] = self.values[index].reshape(-1)
         except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-            raise InputError(f"{self.path} is damaged: {REMEDY}") from error
+            raise unreadable(self.path, error, f"is damaged: {REMEDY}") from error
         within = within_range(values)
         if not within.all():
             name = self.names[indices[int(np.argmin(within))]]
@@ -89,15 +90,15 @@ def open_features(path: str | os.PathLike) -> Iterator[Features]:
         InputError: no such file; no h5 file or one cut short; a dataset missing, empty, of another
             shape or type; as many paths as features are needed.
     """
-    path = require_file(path, REMEDY)
-    with contextlib.ExitStack() as stack:
+    path = Path(path)
+    with h5_to_read(path, REMEDY) as file:
         try:
-            features = _features(path, stack.enter_context(h5py.File(path, "r")))
+            features = _features(path, file)
         except InputError:
             raise
         # h5py turns a damaged structure into almost any exception.
         except Exception as error:
-            raise InputError(f"{path} is cut short or no h5 file: {REMEDY}") from error
+            raise unreadable(path, error, f"is damaged or no h5 file: {REMEDY}") from error
         yield features
 
 
@@ -184,7 +185,7 @@ def write_features(
                 _write(file, values_at + first * ROW, np.asarray(values, "<f4").tobytes())
                 _write(file, finished_at + first, bytes([1] * (last - first)))
                 computed += last - first
-            (computed,) = total([computed])  # waits for all
+            computed = int(total(torch.tensor(computed)))  # waits for all
             if leads():
                 os.replace(part, path)
             wait_for_all()
@@ -192,10 +193,10 @@ def write_features(
         raise InputError(f"{part} is being written by another process: wait for it") from error
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
-        raise InputError(
+        raise lock_fault(part, error) or InputError(
             f"{part} could not be written ({reason}): make room and run the command again"
         ) from error
-    return int(computed)
+    return computed
 
 
 def _write(file: BinaryIO, place: int, content: bytes) -> None:

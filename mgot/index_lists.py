@@ -13,7 +13,7 @@ import pickle
 import numpy as np
 
 from crowd.errors import InputError
-from crowd.files import atomic_path, read_array, require_file, write_array
+from crowd.files import atomic_path, read_array, require_file, unreadable, write_array
 
 _REMEDY = "name the cluster index file that k_means.py (or the released code) wrote"
 
@@ -53,7 +53,8 @@ def read_index_lists(path: str | os.PathLike, count: int | None = None) -> list[
     except InputError as error:
         raise InputError(f"{path} {error}: {_REMEDY}") from None
     except Exception as error:  # a damaged pickle may raise anything
-        raise InputError(f"{path} is damaged or holds no lists of integers: {_REMEDY}") from error
+        damage = f"is damaged or holds no lists of integers: {_REMEDY}"
+        raise unreadable(path, error, damage) from error
     _check_indices(path, lists, count)
     return lists
 

@@ -217,10 +217,10 @@ def test_bad_files_are_one_sentence(tmp_path):
     path = tmp_path / "f.h5"
     assert "does not exist" in refused(path)
     path.write_text("text")
-    assert "cut short or no h5 file" in refused(path)
+    assert "damaged or no h5 file" in refused(path)
     write_features(path, names(3), "r", constant_maps)
     os.truncate(path, path.stat().st_size - SIDE * SIDE)
-    assert "cut short" in refused(path)
+    assert "damaged or no h5 file" in refused(path)
     for missing in ("features", "paths"):
         write_features(path, names(3), "r", constant_maps)
         with h5py.File(path, "r+") as file:

@@ -24,7 +24,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
@@ -32,7 +31,7 @@ from bench.measure import RESULTS, write_record
 from crowd.checkpoints import load_checkpoint
 from crowd.configuration import ArgumentParser
 from crowd.errors import InputError, command
-from crowd.files import write_text
+from crowd.files import open_h5, write_text
 from crowd.progress import progress
 from crowd.runs import ROOT
 
@@ -208,7 +207,7 @@ def _equal(first: Path, second: Path) -> bool:
 
 
 def _datasets(path: Path) -> dict[str, np.ndarray]:
-    with h5py.File(path, "r") as file:
+    with open_h5(path, "run it again") as file:
         return {name: values[()] for name, values in file.items()}
 
 

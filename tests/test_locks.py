@@ -1,0 +1,228 @@
+"""A lock, or what else the system refuses, is never called damage; h5 files are read unlocked."""
+
+import errno
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from crowd.annotation_files import read_mat_points
+from crowd.checkpoints import load_checkpoint
+from crowd.errors import InputError, Refused
+from crowd.files import read_array, read_h5, read_yaml, write_array, write_h5, write_text
+from crowd.images import read_image, write_image
+from GS2D.jobs import is_finished
+from GS2D.store import gaussians_path, read_gaussians, read_report, write_gaussians
+from mgot.cluster_files import read_clusters
+from mgot.feature_files import is_whole, open_features, write_features
+from mgot.index_lists import read_index_lists, write_index_lists
+from mgot.patches import read_labels
+
+ROOT = Path(__file__).parent.parent
+PARAMS = np.ones((2, 8), np.float32)
+SIDE = 224
+
+
+def maps(first, last):
+    return np.ones((last - first, SIDE, SIDE), np.float32)
+
+
+def read_names(path):
+    with open_features(path) as features:
+        return features.names, features.read([0])
+
+
+def write_v73(path):
+    write_h5(path, annPoints=np.array([[1.0, 3.0], [2.0, 4.0]]))
+
+
+def read_centers(path):
+    write_index_lists(path.with_suffix(".npy"), [[0], [1]])
+    return read_clusters(path, path.with_suffix(".npy"), 2)
+
+
+# Every kind of h5 file that a command reads: how it is written, and how it is read.
+H5 = {
+    "Gaussians": (lambda path: write_gaussians(path, PARAMS), read_gaussians),
+    "report of a fit": (lambda path: write_gaussians(path, PARAMS), read_report),
+    "FIDT maps": (
+        lambda path: write_h5(path, fidt_map=np.ones((4, 4)), kpoint=np.ones((4, 4), np.uint8)),
+        lambda path: read_labels(path, (4, 4)),
+    ),
+    "centres": (lambda path: write_h5(path, cluster_center=np.ones((2, SIDE**2))), read_centers),
+    "features": (lambda path: write_features(path, ["a.jpg"], "r", maps), read_names),
+    "finished features": (
+        lambda path: write_features(path, ["a.jpg"], "r", maps),
+        lambda path: is_whole(path, ["a.jpg"], "r") or pytest.fail("taken for unfinished"),
+    ),
+    "MATLAB 7.3": (write_v73, lambda path: read_mat_points(path, "annPoints")),
+}
+
+
+@pytest.fixture
+def held():
+    """Lock a file as another process does that has it open."""
+    handles = []
+
+    def lock(path):
+        handles.append(os.open(path, os.O_RDWR))
+        fcntl.flock(handles[-1], fcntl.LOCK_EX)
+
+    yield lock
+    for handle in handles:
+        os.close(handle)
+
+
+@pytest.mark.parametrize("kind", H5)
+def test_h5_files_are_read_while_another_process_holds_them(tmp_path, held, kind):
+    write, read = H5[kind]
+    write(tmp_path / "a.h5")
+    held(tmp_path / "a.h5")
+    with pytest.raises(BlockingIOError):
+        h5py.File(tmp_path / "a.h5")
+    read(tmp_path / "a.h5")
+
+
+@pytest.fixture(scope="module")
+def without_locks(tmp_path_factory):
+    """Run Python as on a disk that grants no locks."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    folder = tmp_path_factory.mktemp("no_locks")
+    (folder / "a.c").write_text(
+        "#include <errno.h>\nint flock(int f, int o) { errno = ENOLCK; return -1; }\n"
+    )
+    built = subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "a.so", folder / "a.c"])
+    if built.returncode:
+        pytest.skip("the C compiler makes no shared library here")
+
+    def run(code, **variables):
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=os.environ | {"LD_PRELOAD": str(folder / "a.so")} | variables,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+LOCKLESS = """
+import sys
+from pathlib import Path
+import h5py, pytest
+from tests.test_locks import H5
+for number, (write, read) in enumerate(H5.values()):
+    path = Path(sys.argv[-1]) / f"{number}.h5"
+    write(path)
+    with pytest.raises(OSError, match="No locks available"):
+        h5py.File(path)
+    read(path)
+"""
+
+
+def test_a_disk_without_locks_is_read_and_written(tmp_path, without_locks):
+    code = f"import sys; sys.path.insert(0, '.'); sys.argv.append({str(tmp_path)!r})\n{LOCKLESS}"
+    done = without_locks(code, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    assert "grants no locks: let no other command write the same file" in done.stderr
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_begun_features_survive_a_disk_without_locks(tmp_path, without_locks, before):
+    """What an interrupted command left is continued, not written anew."""
+    names = [f"{number}.jpg" for number in range(4)]
+
+    def stop(first, last):
+        if first == before:
+            raise KeyboardInterrupt
+        return maps(first, last)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_features(tmp_path / "f.h5", names, "r", stop, block=1)
+    done = without_locks(
+        "import numpy as np\nfrom mgot.feature_files import write_features\n"
+        f"print(write_features({str(tmp_path / 'f.h5')!r}, {names}, 'r',"
+        "lambda first, last: np.ones((last - first, 224, 224), 'f4')))"
+    )
+    assert done.stdout == f"{4 - before}\n", done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOLCK])
+def test_a_lock_that_is_asked_for_names_its_variable(tmp_path, monkeypatch, number):
+    """HDF5_USE_FILE_LOCKING=TRUE overrules what a program asks for."""
+    photo = tmp_path / "a.png"
+    write_image(photo, np.zeros((9, 9, 3), np.uint8))
+    write_array(photo.with_suffix(".npy"), np.ones((2, 2), np.float32))
+    write_gaussians(gaussians_path(photo), PARAMS)
+    write_features(tmp_path / "f.h5", ["a.jpg"], "r", maps)
+
+    def refuse(*_, **__):
+        raise OSError(number, f"Unable to open file (unable to lock file, errno = {number})")
+
+    monkeypatch.setattr("h5py.File", refuse)
+    for read in (
+        lambda: read_gaussians(gaussians_path(photo)),
+        lambda: is_finished(photo, 0),
+        lambda: read_names(tmp_path / "f.h5"),
+        lambda: is_whole(tmp_path / "f.h5", ["a.jpg"], "r"),
+    ):
+        with pytest.raises(Refused, match="set HDF5_USE_FILE_LOCKING=FALSE") as caught:
+            read()
+        assert "damaged" not in str(caught.value)
+        assert "remove" not in str(caught.value)
+    wanted = {errno.EAGAIN: "being written by another process", errno.ENOLCK: "grants no locks"}
+    with pytest.raises(InputError, match=wanted[number]):
+        write_features(tmp_path / "g.h5", ["a.jpg"], "r", maps)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+@pytest.mark.parametrize("kind", ["h5", "npy", "jpg", "pth", "index", "yml"])
+def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch, number, kind):
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(b"whole")
+    opener, read = {
+        "h5": ("h5py.File", lambda: read_h5(path, "a", "remove it")),
+        "npy": ("builtins.open", lambda: read_array(path, "remove it")),
+        "jpg": ("PIL.Image.open", lambda: read_image(path)),
+        "pth": ("torch.load", lambda: load_checkpoint(path)),
+        "index": ("builtins.open", lambda: read_index_lists(path)),
+        "yml": ("pathlib.Path.read_text", lambda: read_yaml(path, "remove it")),
+    }[kind]
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(opener, refuse)
+        with pytest.raises(Refused, match="which says nothing against its content"):
+            read()
+    with pytest.raises(InputError) as caught:
+        read()
+    assert not isinstance(caught.value, Refused)
+
+
+def test_a_fit_that_cannot_be_read_now_is_not_fitted_again(tmp_path, monkeypatch):
+    photo = tmp_path / "a.png"
+    write_image(photo, np.zeros((9, 9, 3), np.uint8))
+    write_array(photo.with_suffix(".npy"), np.ones((2, 2), np.float32))
+    write_gaussians(gaussians_path(photo), PARAMS)
+    assert is_finished(photo, 0)
+
+    def refuse(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("h5py.File", refuse)
+        with pytest.raises(Refused):
+            is_finished(photo, 0)
+    write_text(gaussians_path(photo), "no h5 file")
+    assert not is_finished(photo, 0)

@@ -15,16 +15,17 @@ from crowd.files import require_file
 
 # Pauses between photos, in seconds, that may separate two sessions of one camera; widest first.
 PAUSES = (3600, 1800, 900, 600, 300)
+_MOST_WORDS = 100
 
 
 def read_list(
     path: str | os.PathLike, photos: Sequence[Path], faults: list[str] | None = None
 ) -> list[Path]:
-    """Return the photos that a list file names, one a line in the first column.
+    """Return the photos that a list file names, one a line, columns after the name left aside.
 
     Names are looked up among `photos`, with or without suffix and folder, and never opened.
-    Raises `InputError` naming file and line when one is not there or stands twice; with a list
-    `faults` it is noted there and left out.
+    Raises `InputError` naming file and line when one is not there, may be one of several, or stands
+    twice; with a list `faults` it is noted there and left out.
     """
     path = require_file(path, "name a text file with a photo's name in each line")
     by_name = photos_by_name(photos)
@@ -36,33 +37,51 @@ def read_list(
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        name = listed_name(line)
-        photo = by_name.get(name)
-        if photo is None:
-            raise_or_note(
-                f"{path}, line {number}: there is no photo '{name}' among the {len(photos)}: "
-                "correct the name or remove the line",
-                faults,
-            )
-        elif photo in listed:
-            raise_or_note(
-                f"{path}, line {number}: '{name}' stands in line {listed[photo]} already: "
-                "remove one of them",
-                faults,
-            )
+        named = listed_photos(line, by_name)
+        fault = _fault(line.strip(), named, listed, len(photos))
+        if fault:
+            raise_or_note(f"{path}, line {number}: {fault}", faults)
         else:
-            listed[photo] = number
+            listed[named[0]] = number
     return list(listed)
 
 
-def photos_by_name(photos: Sequence[Path]) -> dict[str, Path]:
-    """Return the photo of each name that a list may give it: with or without suffix."""
-    return {name: photo for photo in photos for name in (photo.stem, photo.name)}
+def _fault(line: str, named: list[Path], listed: dict[Path, int], total: int) -> str:
+    """What is wrong with a line of a list that names these photos; empty when nothing is."""
+    if not named:
+        return f"there is no photo '{line}' among the {total}: correct the name or remove the line"
+    if len(named) > 1:
+        return f"'{line}' may be {named[0]} or {named[1]}: write the whole name of one"
+    if named[0] in listed:
+        where = listed[named[0]]
+        return f"'{named[0].name}' stands in line {where} already: remove one of them"
+    return ""
 
 
-def listed_name(line: str) -> str:
-    """Return the name of the photo in a line of a list file, without its folder."""
-    return re.split(r"[/\\]", line.split()[0])[-1]
+def photos_by_name(photos: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the photos of each name that a list may give them: with or without suffix."""
+    by_name: dict[str, list[Path]] = {}
+    for photo in photos:
+        for name in {photo.stem, photo.name}:
+            by_name.setdefault(name, []).append(photo)
+    return by_name
+
+
+def listed_photos(line: str, by_name: dict[str, list[Path]]) -> list[Path]:
+    """Return the photos that a line of a list file may name; one where it is clear.
+
+    Names may hold spaces, and columns may follow: the whole line is a name, or its beginning up to
+    a space, without its folder. The longest with its suffix is taken at its word.
+    """
+    line = line.strip()
+    ends = [space.start() for space in re.finditer(r"\s+|$", line)]
+    # No name holds more words; a damaged line may hold any number.
+    names = [re.split(r"[/\\]", line[:end])[-1] for end in reversed(ends[:_MOST_WORDS])]
+    for name in names:
+        whole = [photo for photo in by_name.get(name, ()) if photo.name == name]
+        if whole:
+            return whole
+    return list(dict.fromkeys(photo for name in names for photo in by_name.get(name, ())))
 
 
 def split_by_lists(

@@ -19,7 +19,7 @@ from crowd.errors import InputError
 from crowd.files import write_text
 from crowd.images import list_images, read_image, write_image
 from crowd.progress import progress
-from crowd.splits import listed_name, photos_by_name
+from crowd.splits import listed_photos, photos_by_name
 from crowd.validation.checks import Checked
 from crowd.validation.findings import Finding
 
@@ -83,7 +83,7 @@ def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
         photo = part / one.file
         photo.parent.mkdir(parents=True, exist_ok=True)
         if one.rewrite:
-            write_image(photo, read_image(job.photo))
+            write_image(photo, read_image(job.photo, job.depth))
         else:
             shutil.copyfile(job.photo, photo)
         annotation = annotation_path(job.photo, job.layout)
@@ -118,8 +118,8 @@ def _write_lists(kept: Sequence[Checked], root: Path, part: Path) -> None:
         missing = {one.job.photo for one in kept if one.job.split == split}
         lines = []
         for line in read_text(root / f"{split}.txt").splitlines():
-            photo = by_name.get(listed_name(line)) if line.strip() else None
-            if photo in missing:
+            named = listed_photos(line, by_name)
+            if len(named) == 1 and named[0] in missing:
                 lines.append(f"{line}\n")
-                missing.remove(photo)
+                missing.remove(named[0])
         write_text(part / f"{split}.txt", "".join(lines))

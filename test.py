@@ -11,7 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from crowd.configuration import ArgumentParser
+from crowd.counter import with_depth
 from crowd.counting import count_folder, count_video
+from crowd.depth import HELP as DEPTH_HELP
+from crowd.depth import depth_option
 from crowd.devices import pick_device
 from crowd.errors import InputError, command
 from crowd.evaluation import errors_of, errors_table, guessing_errors, write_results
@@ -40,6 +43,8 @@ def build_parser() -> ArgumentParser:
     add("--folder", type=str, help="count every photo of this folder instead")
     add("--video", type=str, help="count every frame of this video instead")
     add("--output", type=str, help="folder of the results (default: beside the checkpoint)")
+    add("--recursive", action="store_true", help="count the photos in subfolders of --folder too")
+    add("--depth", type=depth_option, help=f"{DEPTH_HELP} (default: as in the training)")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")
     add("--model-name", choices=tuple(MODELS), help="for weights that do not say which model")
     return parser
@@ -87,11 +92,13 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("name one of --data-dir (a processed set), --image, --folder and --video")
     device = pick_device(arguments.device)
     counter = load_counter(arguments.save_path, device, arguments.model_name)
+    counter = with_depth(counter, arguments.depth)
     output = Path(arguments.output or Path(arguments.save_path).parent / arguments.split)
     if arguments.image is not None:
         count_image(counter, arguments.image, output)
     elif arguments.folder is not None:
-        print(count_folder(arguments.folder, output, look_with(counter), counter.preprocessing))
+        look, how = look_with(counter), counter.preprocessing
+        print(count_folder(arguments.folder, output, look, how, arguments.recursive))
     elif arguments.video is not None:
         print(count_video(arguments.video, output, look_with(counter), counter.preprocessing))
     else:

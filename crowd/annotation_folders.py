@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from crowd.annotation_tables import check_table, find_table
 from crowd.errors import InputError
 from crowd.files import require_folder
-from crowd.images import list_images
+from crowd.images import list_folder, list_images
+from crowd.progress import note
 from crowd.splits import read_list
 
 LAYOUTS = ("qnrf", "sht", "jhu", "nwpu", "ucf_cc_50", "brt", "csv", "json")
@@ -99,7 +100,28 @@ def find_photos(
     splits = {name: photos for name, photos in splits.items() if photos}
     if not splits:
         raise InputError(f"{root} has no photos as {layout} has them: {_EXPECTED[layout]}")
+    photos = [photo for split in splits.values() for photo in split]
+    lonely = annotations_without_photo(root, layout, photos) if faults is None else []
+    if lonely:
+        note(
+            f"{len(lonely)} annotations in {root} belong to no photo that is read: left out (the "
+            f"first: {lonely[0].relative_to(root)})"
+        )
     return splits
+
+
+def annotations_without_photo(root: Path, layout: str, photos: Sequence[Path]) -> list[Path]:
+    """Return the annotation files, one a photo in most layouts, that no photo belongs to."""
+    if layout in ("csv", "json"):
+        return []
+    if layout == "nwpu":
+        photos = list_images(root / "images")
+    known = {annotation_path(photo, layout) for photo in photos}
+    pattern = "*_ann.mat" if layout in ("qnrf", "ucf_cc_50") else None
+    present: set[Path] = set()
+    for folder, suffix in {(path.parent, path.suffix) for path in known}:
+        present |= set(folder.glob(pattern or f"*{suffix}"))
+    return sorted(present - known)
 
 
 def _photos_in_folders(root: Path, names: dict[str, str], inner: str) -> dict[str, list[Path]]:
@@ -123,7 +145,7 @@ def _photos_in_lists(root: Path, faults: list[str] | None) -> dict[str, list[Pat
         if any(annotation_path(photo, "nwpu").exists() for photo in listed):
             splits[split] = listed
         else:
-            _note(f"none of the {len(listed)} photos of {path} has an annotation; left out")
+            note(f"none of the {len(listed)} photos of {path} has an annotation; left out")
     return splits
 
 
@@ -133,14 +155,14 @@ def _photos_in_table(root: Path, suffix: str, faults: list[str] | None) -> dict[
     splits = {}
     for name, folder in folders.items():
         inner = _subfolder(folder, "images")
-        splits[name] = list_images(folder) or (list_images(inner) if inner else [])
+        splits[name] = list_images(folder if list_folder(folder).photos or not inner else inner)
     tables: dict[Path, list[Path]] = {}
     for photo in (photo for photos in splits.values() for photo in photos):
         tables.setdefault(find_table(photo, suffix), []).append(photo)
     for table, photos in tables.items():
         unnamed = check_table(table, photos, faults)
         if unnamed and suffix == ".csv":
-            _note(
+            note(
                 f"{len(unnamed)} of {len(photos)} photos have no row in {table}: they count as "
                 f"photos without heads (the first: {unnamed[0].name})"
             )
@@ -158,7 +180,3 @@ def _subfolder(folder: Path, *names: str) -> Path | None:
 def _natural(path: Path) -> list:
     """Sort key that puts 2.jpg before 10.jpg."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
-
-
-def _note(message: str) -> None:
-    print(f"note: {message}", file=sys.stderr)

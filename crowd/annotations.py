@@ -21,6 +21,7 @@ import numpy as np
 from crowd.annotation_files import as_points, read_jhu_rows, read_mat_points, read_nwpu_json
 from crowd.annotation_folders import LAYOUTS, annotation_path, find_photos
 from crowd.annotation_tables import read_table_points
+from crowd.depth import AUTO
 from crowd.images import read_orientation, read_upright
 
 __all__ = [
@@ -66,8 +67,10 @@ def read_points(image_path: str | os.PathLike, layout: str) -> np.ndarray:
     return read_mat_points(path, MAT_KEYS[layout])
 
 
-def read_photo(image_path: str | os.PathLike, layout: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read a photo upright and its heads in pixels of the upright photo.
+def read_photo(
+    image_path: str | os.PathLike, layout: str, depth: str = AUTO
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a photo upright, by `depth` (see `crowd.depth`), and its heads in its upright pixels.
 
     Returns:
         image uint8 [H, W, 3] RGB, and points float32 [N, 2], those outside the photo included.
@@ -75,7 +78,7 @@ def read_photo(image_path: str | os.PathLike, layout: str) -> tuple[np.ndarray, 
     Raises:
         InputError: as `read_points`, or the photo is missing, truncated or no picture.
     """
-    image, orientation = read_upright(image_path)
+    image, orientation = read_upright(image_path, depth)
     height, width = image.shape[:2]
     return image, upright_points(read_points(image_path, layout), orientation, width, height)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Collection
 from typing import NamedTuple
@@ -107,6 +108,14 @@ def load_counter(
     load_weights(model, weights, path)
     trained = state.get("recipe") is not None
     return Counter(place(model, device).eval(), name, preprocessing, median, options, trained)
+
+
+def with_depth(counter: Counter, depth: str | None) -> Counter:
+    """Read photos of more than 8 bits by `depth` (see `crowd.depth`); None: as in the training."""
+    if depth is None:
+        return counter
+    changed = dataclasses.replace(counter.preprocessing, depth=depth)
+    return counter._replace(preprocessing=changed)
 
 
 def _parts(path: str | os.PathLike, state: dict) -> tuple[dict, dict, dict, float | None]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from crowd.errors import InputError
 from crowd.files import atomic_path, require_file, write_text
-from crowd.images import list_images
+from crowd.images import list_folder, say_left_out
 from crowd.photos import Preprocessing, read_photo
 from crowd.picture_files import write_picture
 from crowd.progress import progress
@@ -26,14 +26,23 @@ COUNTS = "counts.csv"
 _FRAMES_A_SECOND = 25.0  # where a video does not say
 
 
-def count_folder(folder: str | os.PathLike, output: Path, look: Look, how: Preprocessing) -> Path:
+def count_folder(
+    folder: str | os.PathLike,
+    output: Path,
+    look: Look,
+    how: Preprocessing,
+    recursive: bool = False,
+) -> Path:
     """Count every photo of a folder; write `counts.csv` (name, count) and `NAME_counted.jpg`.
 
+    What is left out of the folder is counted and named in a note.
+
     Args:
-        folder: with photos directly inside.
+        folder: with the photos.
         output: folder to write to, another one.
         look: counts and draws.
         how: photos are brought to the network's size.
+        recursive: take those in its subfolders too, named by their path in `folder`.
 
     Returns:
         The path of `counts.csv`, which is written last.
@@ -41,20 +50,35 @@ def count_folder(folder: str | os.PathLike, output: Path, look: Look, how: Prepr
     Raises:
         InputError: no such folder, no photos in it, two of one name, or one that is unreadable.
     """
-    paths = list_images(folder)
+    folder = Path(folder)
+    paths = _photos_of(folder, output, recursive)
     if not paths:
-        raise InputError(f"{folder} holds no photos: name a folder that does")
-    if Path(folder).resolve() == output.resolve():
+        raise InputError(f"{folder} holds no photos that are read: name a folder that does")
+    if folder.resolve() == output.resolve():
         raise InputError(f"{output} is the folder of the photos: choose another --output")
-    names = {path.stem for path in paths}
+    names = {path.with_suffix("") for path in paths}
     if len(names) < len(paths):
         raise InputError(f"two photos in {folder} share a name: rename one")
     rows = []
     for path in progress(paths, "counting", "photo"):
+        name = path.relative_to(folder)
         count, drawn = look(read_photo(path, how), str(path))
-        write_picture(output / f"{path.stem}_counted.jpg", drawn)
-        rows.append((path.name, f"{count:.4f}"))
+        write_picture(output / name.parent / f"{name.stem}_counted.jpg", drawn)
+        rows.append((name.as_posix(), f"{count:.4f}"))
     return _write_counts(output / COUNTS, ("name", "count"), rows)
+
+
+def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
+    """Photos of a folder, and of those in it if wanted, but not the output's; notes all others."""
+    photos, files, folders = list_folder(folder)
+    # Neither what was counted before nor, by a link, a folder around this one.
+    apart = (output.resolve(), *folder.resolve().parents, folder.resolve())
+    folders = [path for path in folders if path.resolve() not in apart]
+    if recursive:
+        say_left_out(folder, files)
+        return photos + [photo for path in folders for photo in _photos_of(path, output, True)]
+    say_left_out(folder, files + folders, "add --recursive for folders" if folders else "")
+    return photos
 
 
 def count_video(video: str | os.PathLike, output: Path, look: Look, how: Preprocessing) -> Path:
@@ -102,6 +126,13 @@ def _open(video: Path) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
     if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
         raise InputError(f"{video} is damaged or no video: convert it to MP4")
+    # FFmpeg's name of grey with more than 8 bits, of which OpenCV keeps the upper 8.
+    pixels = int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)).to_bytes(4, "little")
+    if pixels[:3] == b"Y1\0" and pixels[3] > 8:
+        raise InputError(
+            f"{video} is grey video of {pixels[3]} bits, which may turn black: save its frames as "
+            "pictures of 16 bits, and count them with --folder and --depth"
+        )
     return capture
 
 

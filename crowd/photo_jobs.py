@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from crowd.annotations import annotation_path, read_photo, read_points
+from crowd.depth import AUTO
 from crowd.errors import InputError
 from crowd.files import read_array, write_array
 from crowd.images import write_image
@@ -48,6 +49,7 @@ class Job:
         layout: of the data set, one of `crowd.annotations.LAYOUTS`.
         output: the `NAME.jpg` to write, with `NAME.npy` (the heads) beside it.
         min_size, max_size, interpolation: as `crowd.resizing.resize_photo`.
+        depth: how a photo of more than 8 bits becomes one of 8 (see `crowd.depth`).
         not_before: time of the settings, ns; a photo written earlier is written anew.
         skip_bad: report a photo that cannot be read instead of raising.
     """
@@ -61,6 +63,7 @@ class Job:
     min_size: int = 512
     max_size: int = 2048
     interpolation: str = "bilinear"
+    depth: str = AUTO
     not_before: int = 0
     skip_bad: bool = False
 
@@ -118,7 +121,7 @@ def process_photo(job: Job) -> Outcome:
 
 
 def _resized(job: Job) -> Resized:
-    image, points = read_photo(job.photo, job.layout)
+    image, points = read_photo(job.photo, job.layout, job.depth)
     size = np.array(image.shape[1::-1])
     if max(target_size(*size, job.min_size, job.max_size, job.bounded)) > JPEG_LIMIT:
         raise InputError(f"{job.photo}: {size[0]} x {size[1]} is too narrow a strip: crop it")

@@ -11,6 +11,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 import torch
 
+from crowd.depth import AUTO, depth_option
 from crowd.errors import InputError
 from crowd.files import read_yaml
 from crowd.images import read_image
@@ -26,6 +27,7 @@ class Preprocessing:
         bounded: the side that `max_size` is about, `short` or `long`; belongs to the method.
         min_size, max_size: bounds of the size, pixels (see `crowd.resizing.target_size`).
         interpolation: of that resizing, `bilinear` or `bicubic`.
+        depth: how a photo of more than 8 bits becomes one of 8 (see `crowd.depth`).
         mean, std: of the RGB channels in [0, 1]; ImageNet's, which the encoders were trained with.
     """
 
@@ -34,6 +36,7 @@ class Preprocessing:
     min_size: int = 512
     max_size: int = 2048
     interpolation: str = "bilinear"
+    depth: str = AUTO
     mean: Sequence[float] = (0.485, 0.456, 0.406)
     std: Sequence[float] = (0.229, 0.224, 0.225)
 
@@ -43,6 +46,7 @@ class Preprocessing:
             raise ValueError(f"sizes {self.min_size} to {self.max_size}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation {self.interpolation}")
+        depth_option(self.depth)
         if not len(self.mean) == len(self.std) == 3 or not min(self.std) > 0:
             raise ValueError(f"mean {self.mean} and std {self.std}")
 
@@ -68,7 +72,8 @@ def read_preprocessing(
     if not path.is_file():
         return kind()
     try:
-        values = read_yaml(path, f"run {command} again")
+        # Sets of before it could be chosen hold no photos that needed it.
+        values = {"depth": AUTO} | read_yaml(path, f"run {command} again")
         return kind(**{field: values[name] for field, name in names.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -83,7 +88,7 @@ def read_photo(path: str | os.PathLike, preprocessing: Preprocessing) -> np.ndar
     Raises `InputError` as `crowd.images.read_image` does.
     """
     return resize_photo(
-        read_image(path),
+        read_image(path, preprocessing.depth),
         preprocessing.min_size,
         preprocessing.max_size,
         preprocessing.interpolation,

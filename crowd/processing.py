@@ -11,6 +11,8 @@ from jsonargparse import Namespace
 
 from crowd.annotations import LAYOUTS, find_photos
 from crowd.configuration import ArgumentParser, save_arguments
+from crowd.depth import AUTO, depth_option
+from crowd.depth import HELP as DEPTH_HELP
 from crowd.errors import InputError
 from crowd.files import write_text
 from crowd.photo_jobs import Job, make_jobs, run_jobs, summary
@@ -35,6 +37,7 @@ def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) ->
     add("--output-dataset-path", "--data-dir", type=str, required=required, help="folder to write")
     add("--layout", default=layout, choices=LAYOUTS, help="how the data set keeps its files")
     add("--interpolation", default="bilinear", choices=tuple(INTERPOLATIONS))
+    add("--depth", type=depth_option, default=AUTO, help=DEPTH_HELP)
     add("--train-list", type=str, help="text file with the names of the training photos")
     add("--val-list", type=str, help="text file with the names of the validation photos")
     add("--val-ratio", type=float, default=0.1, help="share of Train that validates, without lists")
@@ -68,7 +71,7 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
         found, how, arguments.val_ratio, arguments.seed, **lists, fold=arguments.fold
     )
     output = Path(arguments.output_dataset_path)
-    names = ("layout", "max_size", "interpolation", "skip_bad")
+    names = ("layout", "max_size", "interpolation", "depth", "skip_bad")
     settings = {name: arguments[name] for name in names}
     jobs = make_jobs(splits, output, lambda *where: make(*where, **settings))
     since = keep_settings(output / SETTINGS, arguments, arguments.overwrite)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from crowd.annotations import LAYOUTS
 from crowd.configuration import ArgumentParser
+from crowd.depth import AUTO, depth_option
+from crowd.depth import HELP as DEPTH_HELP
 from crowd.errors import command
 from crowd.files import require_folder, write_text
 from crowd.validation.cleaning import write_clean
@@ -31,6 +33,7 @@ def build_parser() -> ArgumentParser:
     add = parser.add_argument
     add("folder", type=str, help="the data set")
     add("--layout", choices=LAYOUTS, required=True, help="how the data set keeps its files")
+    add("--depth", type=depth_option, default=AUTO, help=DEPTH_HELP)
     add("--output", type=str, help="JSON file of the report")
     add("--fix", type=str, help="new folder, for a cleaned copy in the same layout")
     add("--errors-only", action="store_true", help="exit with 0 when there are notes alone")
@@ -43,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Look at the data set, report, and write the copy that is asked for."""
     arguments = build_parser().read(argv)
     root = Path(os.path.abspath(require_folder(arguments.folder, "name the folder of a data set")))
-    checked, of_the_set = check_set(root, arguments.layout, arguments.workers)
+    checked, of_the_set = check_set(root, arguments.layout, arguments.workers, arguments.depth)
     findings = all_findings(checked, of_the_set)
     print(table(checked, findings))
     if arguments.output:

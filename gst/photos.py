@@ -14,7 +14,7 @@ from crowd.processed import SETTINGS
 __all__ = ["Preprocessing", "photo_tensor", "read_photo", "read_preprocessing", "require_same"]
 
 SMALLEST = 16  # pixels: the stride of VGG-19, below which nothing is left
-FIELDS = {name: name for name in ("min_size", "max_size", "interpolation")}
+FIELDS = {name: name for name in ("min_size", "max_size", "interpolation", "depth")}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,6 +33,7 @@ FIELDS = {
     "min_size": "test_min_size",
     "max_size": "max_size",
     "interpolation": "interpolation",
+    "depth": "depth",
     "smooth": "smooth",
 }
 

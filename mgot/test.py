@@ -15,7 +15,10 @@ from jsonargparse import ActionYesNo
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from crowd.configuration import ArgumentParser
+from crowd.counter import with_depth
 from crowd.counting import count_folder, count_video
+from crowd.depth import HELP as DEPTH_HELP
+from crowd.depth import depth_option
 from crowd.devices import pick_device
 from crowd.errors import InputError, command
 from crowd.evaluation import errors_of, errors_table, guessing_errors, write_results
@@ -46,6 +49,8 @@ def build_parser() -> ArgumentParser:
     add("--visual", action=ActionYesNo(no_prefix="no_"), default=False, help="draw every photo")
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
+    add("--recursive", action="store_true", help="count the photos in subfolders of --folder too")
+    add("--depth", type=depth_option, help=f"{DEPTH_HELP} (default: as in the training)")
     add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add("--model_name", choices=tuple(MODELS), help="for weights that do not say which model")
     return parser
@@ -89,12 +94,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("name one of --data_dir (a set), --image, --folder and --video")
     device = pick_device(arguments.device)
     counter = load_counter(arguments.save_path, device, arguments.model_name)
+    counter = with_depth(counter, arguments.depth)
     output = Path(arguments.output or Path(arguments.save_path).parent / arguments.split)
     if arguments.image is not None:
         count_image(counter, arguments.image, output, arguments.tile)
     elif arguments.folder is not None:
-        look = look_with(counter, arguments.tile)
-        print(count_folder(arguments.folder, output, look, counter.preprocessing))
+        look, how = look_with(counter, arguments.tile), counter.preprocessing
+        print(count_folder(arguments.folder, output, look, how, arguments.recursive))
     elif arguments.video is not None:
         look = look_with(counter, arguments.tile)
         print(count_video(arguments.video, output, look, counter.preprocessing))

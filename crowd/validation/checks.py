@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from crowd.annotations import read_points, upright_points
+from crowd.depth import AUTO, Unclear
 from crowd.errors import InputError
 from crowd.images import read_stored
 from crowd.validation.findings import Finding
@@ -16,12 +17,16 @@ from crowd.validation.hashes import difference_hash, pixel_hash
 
 @dataclass(frozen=True)
 class Job:
-    """A photo to look at: its path, the data set's folder, its layout and the photo's split."""
+    """A photo to look at: its path, the data set's folder, its layout and the photo's split.
+
+    `depth` is how more than 8 bits become 8 (see `crowd.depth`).
+    """
 
     photo: Path
     root: Path
     layout: str
     split: str
+    depth: str = AUTO
 
 
 @dataclass
@@ -97,7 +102,10 @@ def check_photo(job: Job) -> Checked:
 def _look(checked: Checked) -> bool:
     """Read the photo, note what is odd about it, and say whether it can be read."""
     try:
-        stored = read_stored(checked.job.photo)
+        stored = read_stored(checked.job.photo, checked.job.depth)
+    except Unclear as error:
+        checked.note("unclear depth", str(error))
+        return False
     except InputError as error:
         checked.note("unreadable photo", str(error))
         return False
@@ -108,7 +116,10 @@ def _look(checked: Checked) -> bool:
     if stored.orientation != 1:
         checked.note("rotated by EXIF", f"orientation {stored.orientation}")
     if stored.deep:
-        checked.note("more than 8 bits", f"stored as {stored.mode}")
+        how = f"stored as {stored.mode}, read with --depth {checked.job.depth}"
+        checked.note("more than 8 bits", how)
+    if stored.several:
+        checked.note("several pictures in a file", "the first is read")
     if (pixels == pixels[:, :, :1]).all():
         checked.note("grey", f"stored as {stored.mode}")
     elif stored.mode != "RGB":

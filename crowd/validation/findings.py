@@ -23,6 +23,7 @@ class Kind:
 # In the order of the report.
 KINDS = {
     "unreadable photo": Kind(ERROR, "left out"),
+    "unclear depth": Kind(ERROR, "left out: say by --depth what its values are"),
     "missing annotation": Kind(ERROR, "photo left out"),
     "unreadable annotation": Kind(ERROR, "photo left out"),
     "annotation without photo": Kind(ERROR, "left out"),
@@ -35,6 +36,8 @@ KINDS = {
     "similar photos in one split": Kind(NOTE, ""),
     "rotated by EXIF": Kind(NOTE, "photo and points turned upright"),
     "more than 8 bits": Kind(NOTE, "written with 8 bits"),
+    "several pictures in a file": Kind(NOTE, "the first is what is read"),
+    "not read as a photo": Kind(NOTE, "left out"),
     "grey": Kind(NOTE, ""),
     "other colours than RGB": Kind(NOTE, ""),
     "no heads": Kind(NOTE, ""),

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.annotation_folders import annotation_path
+from crowd.annotation_folders import annotations_without_photo
 from crowd.annotations import find_photos
-from crowd.images import list_images
+from crowd.depth import AUTO
+from crowd.images import list_folder, why_not_read
 from crowd.validation.checks import Checked, Job, check_photo
 from crowd.validation.findings import Finding
 from crowd.validation.hashes import SIMILAR, differing_bits
@@ -20,8 +21,10 @@ from crowd.workers import map_photos
 SPLITS = ("all", "train", "val", "test")
 
 
-def check_set(root: Path, layout: str, workers: int) -> tuple[list[Checked], list[Finding]]:
-    """Look at all photos of all splits.
+def check_set(
+    root: Path, layout: str, workers: int, depth: str = AUTO
+) -> tuple[list[Checked], list[Finding]]:
+    """Look at all photos of all splits, those of more than 8 bits by `depth` (see `crowd.depth`).
 
     Returns:
         What was seen of each photo, and what was found in the set as a whole.
@@ -31,10 +34,10 @@ def check_set(root: Path, layout: str, workers: int) -> tuple[list[Checked], lis
     """
     faults: list[str] = []
     splits = find_photos(root, layout, faults)
-    jobs = [Job(photo, root, layout, split) for split in splits for photo in splits[split]]
+    jobs = [Job(photo, root, layout, split, depth) for split in splits for photo in splits[split]]
     checked = map_photos(check_photo, jobs, workers, "validating")
     findings = [Finding("name without photo", "", _list_of(fault, root), fault) for fault in faults]
-    findings += _without_photo(jobs, root, layout)
+    findings += _without_photo(jobs, root, layout) + _left_out(jobs, root)
     findings += _same_photos(checked) + _similar_photos(checked)
     return checked, findings
 
@@ -47,19 +50,19 @@ def _list_of(fault: str, root: Path) -> str:
 
 def _without_photo(jobs: Sequence[Job], root: Path, layout: str) -> list[Finding]:
     """Annotation files, one a photo in most layouts, that no photo belongs to."""
-    if layout in ("csv", "json"):
-        return []
-    photos = [job.photo for job in jobs]
-    if layout == "nwpu":
-        photos = list_images(root / "images")
-    known = {annotation_path(photo, layout) for photo in photos}
-    pattern = "*_ann.mat" if layout in ("qnrf", "ucf_cc_50") else None
-    present: set[Path] = set()
-    for folder, suffix in {(path.parent, path.suffix) for path in known}:
-        present |= set(folder.glob(pattern or f"*{suffix}"))
     return [
         Finding("annotation without photo", "", path.relative_to(root).as_posix(), "no such photo")
-        for path in sorted(present - known)
+        for path in annotations_without_photo(root, layout, [job.photo for job in jobs])
+    ]
+
+
+def _left_out(jobs: Sequence[Job], root: Path) -> list[Finding]:
+    """What lies among the photos and is neither read as one nor known to belong beside one."""
+    return [
+        Finding("not read as a photo", "", path.relative_to(root).as_posix(), why_not_read(path))
+        for folder in sorted({job.photo.parent for job in jobs})
+        for path in list_folder(folder).left_out()
+        if not any(path in job.photo.parents for job in jobs)
     ]
 
 

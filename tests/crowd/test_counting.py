@@ -70,6 +70,18 @@ def test_every_frame_of_a_video_is_counted_and_drawn(tmp_path):
     assert not drawn.read()[0]
 
 
+def test_deep_grey_video_is_not_counted_black(tmp_path):
+    film = tmp_path / "thermal.mkv"
+    how = [cv2.VIDEOWRITER_PROP_DEPTH, cv2.CV_16U, cv2.VIDEOWRITER_PROP_IS_COLOR, 0]
+    code = cv2.VideoWriter_fourcc(*"FFV1")
+    writer = cv2.VideoWriter(str(film), cv2.CAP_FFMPEG, code, 10, (64, 48), how)
+    writer.write(np.full((48, 64), 9000, np.uint16))
+    writer.release()
+    with pytest.raises(InputError, match=r"grey video of 16 bits.*--folder and --depth"):
+        count_video(film, tmp_path / "out", look, STORED)
+    assert not (tmp_path / "out").exists()
+
+
 def test_frames_are_brought_to_the_network_s_size(tmp_path):
     sizes = set()
 

@@ -92,6 +92,18 @@ def save_deep(root):
     (root / "Train/IMG_0_ann.mat").unlink()
 
 
+def save_dark(root):
+    """Ten bits of sixteen, as a thermal camera writes them."""
+    (root / "Train/IMG_0.jpg").unlink()
+    cv2.imwrite(str(root / "Train/IMG_0.png"), scene(0)[..., 0].astype(np.uint16) * 4)
+
+
+def save_stack(root):
+    (root / "Train/IMG_0.jpg").unlink()
+    pages = [Image.fromarray(scene(number)) for number in (30, 31)]
+    pages[0].save(root / "Train/IMG_0.tif", save_all=True, append_images=pages[1:])
+
+
 FAULTS = {
     "unreadable photo": spoil_photo,
     "missing annotation": lambda root: (root / "Train/IMG_0_ann.mat").unlink(),
@@ -115,6 +127,9 @@ FAULTS = {
     "other colours than RGB": lambda root: (
         Image.fromarray(scene(0)).convert("CMYK").save(root / "Train/IMG_0.jpg")
     ),
+    "unclear depth": save_dark,
+    "several pictures in a file": save_stack,
+    "not read as a photo": lambda root: (root / "Train/IMG_8.cr3").write_bytes(b"raw"),
     "no heads": lambda root: save_points(root, np.zeros((0, 2))),
 }
 

@@ -1,0 +1,225 @@
+"""Pictures of more than 8 bits: never black in silence, one rule for training and counting."""
+
+import csv
+import importlib
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from crowd.counter import Counter, with_depth
+from crowd.counting import count_folder
+from crowd.depth import Unclear, depth_option, to_8_bits
+from crowd.errors import InputError
+from crowd.images import read_image, read_stored
+from crowd.photos import read_photo
+from crowd.validate import main as validate
+from gst.photos import Preprocessing, read_preprocessing, require_same
+from mgot import fidt
+from mgot.features import read_patch
+from mgot.photos import read_preprocessing as read_fidt_preprocessing
+
+# What shall become of every value, 0 to 255, however a file stores it.
+GREY = np.random.default_rng(0).integers(0, 256, (16, 20)).astype(np.uint8)
+GREY[0, :2] = 0, 255
+
+
+def at_bits(bits):
+    return GREY.astype(np.float64) / 255 * (2**bits - 1)
+
+
+# How a picture is stored, with which --depth its values are right, or none needed.
+STORED = {
+    "10 of 16 bits": (at_bits(10).round().astype(np.uint16), "png", "10"),
+    "12 of 16 bits": (at_bits(12).round().astype(np.uint16), "tif", "12"),
+    "14 of 16 bits": (at_bits(14).round().astype(np.uint16), "png", "14"),
+    "16 bits": (at_bits(16).round().astype(np.uint16), "png", None),
+    "8 of 32 bits": (GREY.astype(np.int32), "tif", "8"),
+    "16 of 32 bits": (at_bits(16).round().astype(np.int32), "tif", None),
+    "floats 0 to 1": (at_bits(1).astype(np.float32), "tif", None),
+    "floats 0 to 255": (GREY.astype(np.float32), "tif", "8"),
+    "degrees": (at_bits(1).astype(np.float32) * 60 - 20, "tif", "-20:40"),
+    "hundredths of kelvin": ((28000 + 9 * GREY.astype(np.int32)), "tif", "28000:30295"),
+    "a little of 16 bits": ((30000 + 9 * GREY.astype(np.uint16)), "png", "range"),
+}
+
+
+def save(folder, stored):
+    values, ending, depth = STORED[stored]
+    path = folder / f"{stored.replace(' ', '_')}.{ending}"
+    Image.fromarray(values).save(path)
+    return path, depth
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_values_come_out_by_one_rule_or_the_option_is_named(tmp_path, stored):
+    path, depth = save(tmp_path, stored)
+    if depth is not None:
+        with pytest.raises(Unclear, match="add --depth") as caught:
+            read_image(path)
+        assert path.name in str(caught.value)
+        assert f"--depth {depth}" in str(caught.value) or depth == "range" or ":" in depth
+    for read in (read_image, lambda *how: read_stored(*how).pixels):
+        np.testing.assert_array_equal(read(path, depth or "auto"), np.repeat(GREY[..., None], 3, 2))
+    np.testing.assert_array_equal(read_image(path, "range"), read_image(path, depth or "auto"))
+
+
+def test_8_bits_stay_as_they_are_whatever_the_depth(tmp_path):
+    Image.fromarray(GREY // 60).save(tmp_path / "dark.png")
+    for depth in ("auto", "10", "range", "0:1"):
+        np.testing.assert_array_equal(read_image(tmp_path / "dark.png", depth)[..., 0], GREY // 60)
+
+
+@pytest.mark.parametrize("depth", ["auto", "8", "10", "14"])
+def test_values_beyond_what_is_said_are_an_error_and_no_guess(depth):
+    for values in (np.array([[0, 70000]]), np.array([[-5, 60000]])):
+        with pytest.raises(Unclear, match=r"a\.tif holds values"):
+            to_8_bits(values, depth, "a.tif")
+    with pytest.raises(InputError, match="not finite"):
+        to_8_bits(np.array([[0.0, np.nan]]), depth, "a.tif")
+
+
+def test_bits_are_not_for_floats_up_to_1():
+    with pytest.raises(Unclear, match=r"does not fit --depth 10: add --depth 0:1"):
+        to_8_bits(np.array([[0.1, 0.9]], np.float32), "10", "a.tif")
+
+
+def test_outside_low_and_high_is_black_and_white_and_a_flat_picture_is_no_division_by_0():
+    assert to_8_bits(np.array([[5, 10, 15, 20, 99]]), "10:20", "a").tolist() == [
+        [0, 0, 128, 255, 255]
+    ]
+    assert to_8_bits(np.full((2, 2), 700), "range", "a").tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("wrong", ["11", "deep", "5:5", "9:1", "nan:1", "1:inf", "1:2:3", ":"])
+def test_what_is_no_depth(wrong):
+    with pytest.raises(ValueError, match="LOW:HIGH"):
+        depth_option(wrong)
+    with pytest.raises(ValueError, match="LOW:HIGH"):
+        Preprocessing(depth=wrong)
+
+
+def write_deep_colours(path, values):
+    """Three channels of 16 bits, which Pillow reads and does not write."""
+    cv2 = pytest.importorskip("cv2")
+    assert cv2.imwrite(str(path), np.repeat(values[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_dark_colours_of_16_bits_are_named_too(tmp_path, ending):
+    dark, full = tmp_path / f"dark.{ending}", tmp_path / f"full.{ending}"
+    write_deep_colours(dark, at_bits(12).astype(np.uint16))
+    write_deep_colours(full, GREY.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_image(full)[..., 0], GREY)
+    with pytest.raises(Unclear, match=r"dark\..* colours of 16 bits.*--depth 16"):
+        read_image(dark)
+    assert read_image(dark, "16").max() == 15
+    with pytest.raises(InputError, match="is for grey pictures"):
+        read_image(dark, "12")
+
+
+def write_set(root, values):
+    for split in ("train", "test"):
+        (root / split).mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(values).save(root / split / f"{number}.png")
+        rows = "".join(f"{number}.png,5,6\n" for number in range(3))
+        (root / split / "annotations.csv").write_text(f"image,x,y\n{rows}")
+    return root
+
+
+@pytest.fixture
+def commands(tmp_path, capsys):
+    """Run a preprocessing command on a set of 12 of 16 bits, and return its exit code and error."""
+    values = np.kron(at_bits(12), np.ones((4, 4))).round().astype(np.uint16)
+    raw = write_set(tmp_path / "raw", values)
+    mains = {
+        "preprocess_dataset_ucf.py": importlib.import_module("preprocess_dataset_ucf").main,
+        "mgot.fidt": fidt.main,
+    }
+
+    def run(command, *options):
+        out = tmp_path / command
+        sizes = ["--min-size", "64", "--max-size", "80", "--layout", "csv", "--workers", "0"]
+        where = ["--input-dataset-path", str(raw), "--output-dataset-path", str(out)]
+        try:
+            mains[command]([*where, *sizes, *options])
+        except SystemExit as stop:
+            return stop.code, capsys.readouterr().err
+        return 0, ""
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "read"),
+    [
+        ("preprocess_dataset_ucf.py", read_preprocessing),
+        ("mgot.fidt", read_fidt_preprocessing),
+    ],
+)
+def test_preprocessing_asks_for_the_depth_and_hands_it_on(tmp_path, commands, command, read):
+    out = tmp_path / command
+    code, message = commands(command)
+    assert code == 2
+    assert "add --depth 12" in message
+    assert not list(out.rglob("*.jpg"))
+    assert commands(command, "--depth", "12") == (0, "")
+    photo = read_image(out / "test/0.jpg").mean()
+    assert abs(photo - GREY.mean()) < 3
+    assert read(out).depth == "12"
+    again = read_photo(tmp_path / "raw/test/0.png", read(out))
+    assert abs(again.mean() - photo) < 1
+
+
+def test_sets_of_before_the_option_are_read(tmp_path):
+    values = {"min_size": 64, "max_size": 80, "interpolation": "bilinear"}
+    (tmp_path / "preprocess.yml").write_text(yaml.safe_dump(values))
+    assert read_preprocessing(tmp_path) == Preprocessing(64, 80)
+    require_same(tmp_path, Preprocessing(64, 80))
+    with pytest.raises(InputError, match=r"depth auto.*trained with depth 14.*--depth 14"):
+        require_same(tmp_path, Preprocessing(64, 80, depth="14"))
+
+
+def look(image, name):
+    return float(image.mean()), image
+
+
+def test_a_folder_is_counted_as_the_training_saw_it_or_as_is_said(tmp_path):
+    (tmp_path / "photos").mkdir()
+    save(tmp_path / "photos", "10 of 16 bits")
+    trained = Counter(None, "", Preprocessing(16, 40, depth="14"), None, {})
+    for counter, factor in ((trained, 1023 / 16383), (with_depth(trained, "10"), 1)):
+        table = count_folder(tmp_path / "photos", tmp_path / "out", look, counter.preprocessing)
+        (row,) = csv.DictReader(table.open())
+        assert float(row["count"]) == pytest.approx(factor * GREY.mean(), rel=0.05)
+    assert with_depth(trained, None) is trained
+    plain = with_depth(trained, "auto").preprocessing
+    with pytest.raises(Unclear):
+        count_folder(tmp_path / "photos", tmp_path / "other", look, plain)
+    assert not (tmp_path / "other").exists()
+
+
+def test_patches_are_asked_for_too(tmp_path):
+    path, _ = save(tmp_path, "14 of 16 bits")
+    with pytest.raises(Unclear, match="--depth 14"):
+        read_patch(path)
+
+
+def test_the_clean_copy_is_never_black(tmp_path, capsys):
+    root = tmp_path / "set"
+    root.mkdir()
+    names = [save(root, stored)[0].name for stored in ("10 of 16 bits", "floats 0 to 1")]
+    rows = "".join(f"{name},3,4\n" for name in names)
+    (root / "annotations.csv").write_text(f"image,x,y\n{rows}")
+    options = [str(root), "--layout", "csv", "--workers", "0", "--fix"]
+    with pytest.raises(SystemExit):
+        validate([*options, str(tmp_path / "asked")])
+    assert "--depth 10" in capsys.readouterr().out
+    assert not (tmp_path / "asked" / names[0]).exists()
+    np.testing.assert_array_equal(read_image(tmp_path / "asked" / names[1])[..., 0], GREY)
+    with pytest.raises(SystemExit):
+        validate([*options, str(tmp_path / "said"), "--depth", "range"])
+    for name in names:
+        np.testing.assert_array_equal(read_image(tmp_path / "said" / name)[..., 0], GREY)

@@ -1,0 +1,258 @@
+"""No photo is left out without a word: formats, phones' HEIC, raw photos, subfolders."""
+
+import importlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from crowd import images
+from crowd.counting import count_folder
+from crowd.errors import InputError
+from crowd.images import IMAGE_SUFFIXES, list_images, open_image, read_image, write_image
+from crowd.photos import Preprocessing
+from crowd.processed import list_split
+from crowd.validate import main as validate
+from GS2D.jobs import photos_to_fit
+from mgot import patches
+from mgot.features import extract_features
+
+PIXELS = np.kron(np.random.default_rng(0).integers(0, 256, (4, 6, 3)), np.ones((8, 8, 1)))
+PIXELS = PIXELS.astype(np.uint8)
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+# Endings and the format that Pillow writes there.
+FORMATS = {"jfif": "JPEG", "jpe": "JPEG", "mpo": "MPO", "gif": "GIF", "avif": "AVIF"}
+FORMATS |= {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "bmp": "BMP", "tif": "TIFF"}
+FORMATS |= {"tiff": "TIFF", "webp": "WEBP", "JPG": "JPEG"}
+STORED = Preprocessing(min_size=1, max_size=4000)
+
+
+def look(image, name):
+    return float(image.mean()), image
+
+
+def save(path, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(PIXELS).save(path, **options)
+    return path
+
+
+def notes(capsys):
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+
+
+@pytest.fixture(autouse=True)
+def without_heic(monkeypatch):
+    """As where pillow-heif is not installed, whatever is."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *a: None if "heif" in name else found(name, *a)
+    )
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_what_pillow_reads_is_listed_read_and_written(tmp_path, ending):
+    if ending == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    path = save(tmp_path / f"a.{ending}", format=FORMATS[ending])
+    assert list_images(tmp_path) == [path]
+    assert np.abs(read_image(path).astype(int) - PIXELS).mean() < 12
+    write_image(tmp_path / f"b.{ending}", PIXELS)
+    assert np.abs(read_image(tmp_path / f"b.{ending}").astype(int) - PIXELS).mean() < 12
+
+
+def test_of_several_pictures_in_a_file_the_first_is_read_and_said(tmp_path, capsys):
+    more = {"save_all": True, "append_images": [Image.new("RGB", PIXELS.shape[1::-1])]}
+    for name in ("a.gif", "a.tif", "a.webp"):
+        image = read_image(save(tmp_path / name, **more)).astype(int)
+        assert np.abs(image - PIXELS).mean() < 20
+        assert f"{name} holds several pictures: the first one is read" in capsys.readouterr().err
+    for name in ("b.gif", "b.tif", "b.webp", "b.jpg"):
+        read_image(save(tmp_path / name))
+    read_image(save(tmp_path / "b.mpo", format="MPO", **more))
+    assert notes(capsys) == []
+
+
+def photos_with_much_else(folder):
+    save(folder / "a 1.jpg")
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "c.cr3", "notes", ".DS_Store"):
+        (folder / name).write_bytes(HEIC)
+    save(folder / "scene 2" / "inner" / "g.jpg")
+    (folder / "empty").mkdir()
+    return folder
+
+
+SAID = ("2 .heic (IMG_1.HEIC, …)", "1 .cr3 (c.cr3)", "1 folder with photos (scene 2)")
+
+
+def test_what_a_folder_leaves_out_is_counted_and_named(tmp_path, capsys):
+    folder = photos_with_much_else(tmp_path / "photos")
+    (folder / "list.txt").touch()
+    table = count_folder(folder, tmp_path / "out", look, STORED)
+    assert [line.split(",")[0] for line in table.read_text().splitlines()] == ["name", "a 1.jpg"]
+    (said,) = notes(capsys)
+    assert "6 left out of" in said
+    assert all(part in said for part in (*SAID, "1 without ending (notes)", "1 .txt (list.txt)"))
+    assert "pip install pillow-heif" in said
+    assert "--recursive" in said
+
+
+def test_subfolders_are_counted_when_asked_for(tmp_path, capsys):
+    folder = photos_with_much_else(tmp_path / "photos")
+    (folder / "scene 2" / "back").symlink_to(folder)
+    for _ in range(2):  # the second time its output is there
+        table = count_folder(folder, folder / "out", look, STORED, recursive=True)
+        names = [line.split(",")[0] for line in table.read_text().splitlines()]
+        assert names == ["name", "a 1.jpg", "scene 2/inner/g.jpg"]
+    assert (folder / "out/scene 2/inner/g_counted.jpg").is_file()
+    assert "folder with photos" not in " ".join(notes(capsys))
+
+
+def preprocess(name):
+    def run(raw, out):
+        argv = ["--input-dataset-path", str(raw), "--output-dataset-path", str(out)]
+        argv += ["--layout", "csv", "--min-size", "24", "--val-list", str(raw / "val.txt")]
+        importlib.import_module(name).main([*argv, "--max-size", "99"])
+
+    return run
+
+
+def read_features(raw, out):
+    extract_features(lambda x: x[:, :1], raw, out / "f.h5", {}, Preprocessing())
+
+
+def fit_list(raw, out):
+    np.save(raw / "a 1.npy", np.ones((1, 3), np.float32))
+    photos_to_fit(raw)
+
+
+COMMANDS = {
+    "preprocess_dataset_ucf.py": preprocess("preprocess_dataset_ucf"),
+    "mgot.fidt": preprocess("mgot.fidt"),
+    "mgot.features": read_features,
+    "2dgs_counting_1gs_gsplat.py": fit_list,
+    "a processed set": lambda raw, out: list_split(raw.parent, raw.name),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_what_it_leaves_out_of_a_folder(tmp_path, capsys, command):
+    raw = photos_with_much_else(tmp_path / "raw")
+    if command in ("preprocess_dataset_ucf.py", "mgot.fidt"):
+        save(raw / "b.jpg")
+        (raw / "annotations.csv").write_text("image,x,y\na 1.jpg,3,4\nb.jpg,,\n")
+        (raw / "val.txt").write_text("a 1.jpg\n")
+    COMMANDS[command](raw, tmp_path / "out")
+    said = [line for line in notes(capsys) if "left out" in line]
+    assert len(said) == 1
+    assert all(part in said[0] for part in SAID)
+    assert ".npy" not in said[0]
+    assert ".csv" not in said[0]
+
+
+def test_patches_say_what_they_leave_out(tmp_path, capsys):
+    raw = tmp_path / "set" / "train"
+    raw.mkdir(parents=True)
+    Image.new("RGB", (260, 260)).save(raw / "a.jpg")
+    (raw / "b.HEIC").write_bytes(HEIC)
+    options = ["--data_dir", str(raw.parent), "--output", str(tmp_path / "out"), "--unlabelled"]
+    patches.main(options)
+    assert "1 .heic (b.HEIC)" in notes(capsys)[0]
+
+
+def test_the_validator_finds_what_is_left_out(tmp_path, capsys):
+    raw = photos_with_much_else(tmp_path / "raw")
+    (raw / "annotations.csv").write_text("image,x,y\na 1.jpg,3,4\n")
+    with pytest.raises(SystemExit):
+        validate([str(raw), "--layout", "csv", "--workers", "0"])
+    out = capsys.readouterr().out
+    assert "note   not read as a photo: 5" in out
+    assert "IMG_1.HEIC: HEIC needs a plugin: pip install pillow-heif" in out
+
+
+def test_annotations_without_a_photo_that_is_read_are_said(tmp_path, capsys):
+    folder = tmp_path / "set/train_data"
+    (folder / "ground_truth").mkdir(parents=True)
+    save(folder / "images/IMG_1.jpg")
+    (folder / "images/IMG_2.HEIC").write_bytes(HEIC)
+    for number in (1, 2):
+        (folder / f"ground_truth/GT_IMG_{number}.mat").touch()
+    assert len(fidt_photos(tmp_path / "set")) == 1
+    said = notes(capsys)
+    assert any("1 .heic (IMG_2.HEIC)" in line for line in said)
+    assert any("1 annotations" in line and "GT_IMG_2.mat" in line for line in said)
+
+
+def fidt_photos(root):
+    from crowd.annotations import find_photos
+
+    return find_photos(root, "sht")["train"]
+
+
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "called.jpg", "called.dng"])
+def test_heic_names_its_plugin_whatever_it_is_called(tmp_path, name):
+    (tmp_path / name).write_bytes(HEIC)
+    with pytest.raises(InputError, match="pip install pillow-heif, or convert it to JPEG"):
+        open_image(tmp_path / name)
+
+
+def test_avif_of_a_pillow_without_it_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(images.features, "check", lambda what: False)
+    (tmp_path / "a.avif").write_bytes(b"\0\0\0\x18ftypavif")
+    assert list_images(tmp_path) == []
+    with pytest.raises(InputError, match="pip install --upgrade pillow"):
+        open_image(tmp_path / "a.avif")
+
+
+def test_a_raw_photo_is_not_counted_by_its_preview(tmp_path):
+    save(tmp_path / "a.tif")
+    shutil.copy(tmp_path / "a.tif", tmp_path / "a.dng")
+    (tmp_path / "a.cr3").write_bytes(b"\0\0\0\x18ftypcrx raw")
+    with pytest.raises(InputError, match="raw photos of cameras"):
+        read_image(tmp_path / "a.dng")
+    with pytest.raises(InputError, match=r"ending in '\.cr3' are not read: convert them to JPEG"):
+        read_image(tmp_path / "a.cr3")
+    read_image(tmp_path / "a.tif")
+
+
+def test_heic_is_read_where_the_plugin_is(tmp_path, monkeypatch):
+    """A stand-in for the plugin: it registers a reader of HEIF, and only when one is asked for."""
+    path = tmp_path / "a.HEIC"
+    path.write_bytes(HEIC)
+
+    class Plugin:
+        asked = 0
+
+        @staticmethod
+        def register_heif_opener():
+            Plugin.asked += 1
+
+    def opened(name, formats=None, **options):
+        if formats == ["HEIF"]:
+            return real(save(tmp_path / "decoded.png"))
+        return real(name, formats=formats, **options)
+
+    real = images.Image.open
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: "there")
+    monkeypatch.setitem(sys.modules, "pillow_heif", Plugin)
+    monkeypatch.setattr(images.Image, "open", opened)
+    assert list_images(tmp_path) == [path]
+    assert Plugin.asked == 0
+    np.testing.assert_array_equal(read_image(path), PIXELS)
+    assert Plugin.asked == 1
+
+
+def test_no_plugin_is_imported_unless_a_photo_needs_it(tmp_path):
+    save(tmp_path / "a.jpg")
+    code = f"import sys; from crowd.images import *; read_image({str(tmp_path / 'a.jpg')!r}); "
+    code += f"list_images({str(tmp_path)!r}); assert 'pillow_heif' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_ending_is_of_a_format_that_is_known():
+    known = {*images.Image.registered_extensions(), *images.HEIC}
+    assert set(IMAGE_SUFFIXES) <= known

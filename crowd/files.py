@@ -18,7 +18,6 @@ import numpy as np
 import yaml
 
 from crowd.errors import InputError, Refused
-from crowd.progress import note
 
 # No map, list or centre of ours comes near it; a damaged header may ask for any amount.
 LARGEST_ARRAY = 2**31
@@ -233,17 +232,6 @@ def h5_to_read(path: str | os.PathLike, remedy: str) -> h5py.File:
         return h5py.File(path, "r", locking=False)
     except Exception as error:
         raise unreadable(path, error, f"is damaged or no h5 file: {remedy}") from error
-
-
-def h5_to_write(path: str | os.PathLike, mode: str) -> h5py.File:
-    """Open an h5 file that stays open while it grows, locked where the disk grants locks."""
-    try:
-        return h5py.File(path, mode)
-    except OSError as error:
-        if lock_fault(path, error) is None or isinstance(error, BlockingIOError):
-            raise
-    note(f"the disk of {path} grants no locks: let no other command write the same file meanwhile")
-    return h5py.File(path, mode, locking=False)
 
 
 def read_dataset(file: h5py.File, name: str, remedy: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Every command that the README, the demo and the tables give is accepted by its own parser."""
+"""Every command that the documents, the demo and the tables give is accepted by its own parser."""
 
 import importlib
 import importlib.util
@@ -43,8 +43,9 @@ def accept(words):
     return getattr(load(module), function)().read(arguments)
 
 
-def readme():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def documents():
+    pages = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     for block in re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
@@ -71,7 +72,7 @@ def test_a_wrong_command_is_not_accepted():
 
 @pytest.mark.parametrize(
     "command",
-    sorted({*readme(), *rows(), *demo.gst_stages(Path("d")), *demo.mgot_stages(Path("d"))}),
+    sorted({*documents(), *rows(), *demo.gst_stages(Path("d")), *demo.mgot_stages(Path("d"))}),
 )
 def test_commands_are_accepted(command):
     accept(shlex.split(command))

@@ -1,4 +1,4 @@
-"""Every figure in the README's results stands in a record.
+"""Every figure of the README and of the pages of results stands in a record.
 
 A table of results is preceded by a line that says where its figures come from:
 
@@ -15,7 +15,8 @@ import pytest
 from experiments import records, show, tables
 
 ROOT = Path(tables.__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("README.md", "docs/RESULTS.md", "docs/SPEED.md")
+TEXT = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
 MARKER = re.compile(r"<!-- (table|bench): ([\w ]+) -->")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
@@ -38,9 +39,9 @@ def marked_tables(text):
 
 
 def unmarked_results(text):
-    """Return the headings of tables in the sections of results that have no marker above them."""
-    section = re.search(r"^## Results\n(.*?)(?=^## (?!Results))", text, re.M | re.S)[1]
-    lines, found = section.splitlines(), []
+    """Return the headings of tables that have no marker above them; of a README its results'."""
+    section = re.search(r"^## Results\n(.*?)(?=^## (?!Results))", text, re.M | re.S)
+    lines, found = (section[1] if section else text).splitlines(), []
     for number, line in enumerate(lines):
         begins = line.startswith("|") and not lines[number - 1].startswith("|")
         if begins and not any(MARKER.search(above) for above in lines[max(number - 3, 0) : number]):
@@ -113,10 +114,11 @@ def problems_of(text):
     return problems
 
 
-def test_every_figure_of_the_readme_is_recorded(monkeypatch):
+@pytest.mark.parametrize("name", PAGES)
+def test_every_figure_is_recorded(monkeypatch, name):
     monkeypatch.chdir(ROOT)
-    assert list(marked_tables(README))
-    assert problems_of(README) == []
+    assert list(marked_tables(TEXT[name]))
+    assert problems_of(TEXT[name]) == []
 
 
 @pytest.mark.parametrize(

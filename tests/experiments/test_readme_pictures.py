@@ -1,4 +1,4 @@
-"""The README's pictures: image/ holds those that it shows; the demo draws what is copied there."""
+"""The documents' pictures: image/ holds those that they show; the demo draws what is copied there."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 from experiments import demo, figures
 
 ROOT = Path(demo.__file__).parent.parent
-SHOWN = set(re.findall(r"\]\(image/([^)]+)\)", (ROOT / "README.md").read_text("utf-8")))
+PAGES = "".join(page.read_text("utf-8") for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
+SHOWN = set(re.findall(r"\]\((?:\.\./)?image/([^)]+)\)", PAGES))
 
 
-def test_the_pictures_are_those_that_the_readme_shows():
+def test_the_pictures_are_those_that_the_documents_show():
     assert SHOWN
     assert {path.name for path in (ROOT / "image").iterdir()} == SHOWN
 

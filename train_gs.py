@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch.utils.data import ConcatDataset
 
 from crowd.configuration import save_arguments
 from crowd.devices import place
@@ -24,7 +25,7 @@ from gst.engine import train_one_epoch
 from gst.evaluation import evaluate
 from gst.losses import TRANSPORT
 from gst.models import build_model
-from gst.photos import read_preprocessing
+from gst.photos import read_common_preprocessing
 from gst.training import describe
 
 
@@ -38,11 +39,12 @@ def main(argv: list[str] | None = None) -> None:
     arguments.precision = choose_precision(device, arguments.precision)
     on_gpu = device.type == "cuda"
 
-    preprocessing = read_preprocessing(arguments.data_dir, arguments.tile)
-    val = CountedPhotos(arguments.data_dir, "val", preprocessing)
+    folders = [arguments.data_dir, *arguments.also_data_dir]
+    preprocessing = read_common_preprocessing(folders, arguments.tile)
+    val = ConcatDataset([CountedPhotos(one, "val", preprocessing) for one in folders])
     # Every process that reads photos keeps its own.
     cache_gib = arguments.cache_gib / max(arguments.workers, 1)
-    which = (arguments.data_dir, arguments.crop_size, arguments.seed, preprocessing, cache_gib)
+    which = (folders, arguments.crop_size, arguments.seed, preprocessing, cache_gib)
     crops = CrowdCrops(*which, arguments.loss == TRANSPORT, tuple(arguments.scale_range))
     batches = crop_batches(crops, arguments.batch_size, arguments.workers, pin_memory=on_gpu)
     photos = photo_loader(val, arguments.workers)

@@ -52,6 +52,21 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     return state
 
 
+def save_release(path: str | os.PathLike, state: dict, weights: dict) -> None:
+    """Write a training's counter alone, in half precision: what is counted with, and no more.
+
+    Args:
+        path: file to write.
+        state: of the training's checkpoint.
+        weights: that it is tested with.
+    """
+    half = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
+    save_checkpoint(path, model=half, recipe=state["recipe"], best=state.get("best", {}))
+
+
 def _is_packed(path: Path) -> bool:
     """Whether a part of the archive is compressed, so that it may unpack to any size."""
     if not zipfile.is_zipfile(path):

@@ -44,6 +44,8 @@ def build_parser() -> ArgumentParser:
     add("--model-options", type=dict, default={}, help="options of its class, as JSON")
     add("--dataset", choices=DATASETS, help="sets folder and crop size from gst/configs")
     add("--data-dir", type=str, required=True, help="processed set with train/ and val/")
+    also = "further processed sets to train and validate on together with it"
+    add("--also-data-dir", type=str, nargs="*", default=[], help=also)
     add("--save-dir", type=str, help="run folder (default runs/gst_<dataset>_<model>)")
     add("--resume", action="store_true", help="continue from last.pth if there is one")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")

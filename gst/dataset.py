@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,10 +43,10 @@ class CrowdCrops(Dataset):
     once and kept as uint8 while they fit into `cache_gib`.
 
     Args:
-        data_dir: processed set; `train/NAME.jpg`, `NAME.npy` and `gs_params/NAME_gs_params.h5`.
+        data_dirs: processed sets; `train/NAME.jpg`, `NAME.npy` and `gs_params/NAME_gs_params.h5`.
         crop_size: side of a crop, pixels, a multiple of 16 (the encoder's stride).
         seed: of the augmentation.
-        preprocessing: constants of `gst.photos`; the set must have been processed with the same.
+        preprocessing: constants of `gst.photos`; the sets must have been processed with the same.
         cache_gib: memory for decoded photos, GiB (of each worker process).
         fitted: whether the loss needs the fitted Gaussians.
         scale_range: of the augmentation.
@@ -57,7 +58,7 @@ class CrowdCrops(Dataset):
 
     def __init__(
         self,
-        data_dir: str | os.PathLike,
+        data_dirs: Sequence[str | os.PathLike],
         crop_size: int,
         seed: int,
         preprocessing: Preprocessing,
@@ -67,7 +68,7 @@ class CrowdCrops(Dataset):
     ):
         if crop_size < 16 or crop_size % 16:
             raise InputError(f"crop_size {crop_size} is no multiple of 16: choose one")
-        self.paths = training_photos(data_dir, fitted)
+        self.paths = [path for one in data_dirs for path in training_photos(one, fitted)]
         self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
         self.scale_range = scale_range
         listed = progress(self.paths, "reading heads", unit="photo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from crowd import photos
@@ -32,6 +33,23 @@ class Preprocessing(photos.Preprocessing):
         super().__post_init__()
         if self.min_size < SMALLEST or self.tile < SMALLEST:
             raise ValueError(f"min_size {self.min_size}, tile {self.tile}")
+
+
+def read_common_preprocessing(
+    data_dirs: Sequence[str | os.PathLike], tile: int = Preprocessing.tile
+) -> Preprocessing:
+    """Return how sets that are trained on together were made (`read_preprocessing`).
+
+    Raises `InputError` where they differ.
+    """
+    first, *others = [read_preprocessing(one, tile) for one in data_dirs]
+    for folder, other in zip(data_dirs[1:], others, strict=True):
+        if other != first:
+            raise InputError(
+                f"{folder} was not preprocessed as {data_dirs[0]} was: preprocess it again with "
+                f"the options {_options(first)}"
+            )
+    return first
 
 
 def read_preprocessing(

@@ -11,6 +11,7 @@ from gst.photos import Preprocessing
 
 # Arguments that may change between a training and its continuation.
 HARMLESS = {
+    "also_data_dir",
     "cache_gib",
     "config",
     "data_dir",

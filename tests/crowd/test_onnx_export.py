@@ -37,6 +37,7 @@ def outputs(path, photo):
     [
         (gst.export, gst.models, "vgg", True),
         (gst.export, gst.models, "vgg_small", True),
+        (gst.export, gst.models, "light", True),
         (gst.export, gst.models, "vgg_trans", False),
         (mgot.export, mgot.models, "hrnet_small", True),
         # Its layers at a quarter of its width: the whole network takes a minute.

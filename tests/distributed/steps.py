@@ -48,7 +48,7 @@ def run(method: str, data: Path, batch_size: int) -> tuple[torch.Tensor, dict]:
     """Gradients [steps, weights] of an epoch, and its figures."""
     torch.manual_seed(0)
     if method == "gst":
-        crops = CrowdCrops(data, 64, 1, read_preprocessing(data))
+        crops = CrowdCrops([data], 64, 1, read_preprocessing(data))
         batches, model = gst_batches(crops, batch_size, 0, False), Local()
         epoch, options = gst_epoch, {}
     else:

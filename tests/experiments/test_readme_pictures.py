@@ -1,4 +1,4 @@
-"""The documents' pictures: image/ holds those that they show; the demo draws what is copied there."""
+"""The documents' pictures: image/ holds those that they show; the demo draws some of them."""
 
 import re
 from pathlib import Path

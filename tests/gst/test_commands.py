@@ -1,10 +1,12 @@
 import csv
+import hashlib
 import importlib.util
 import json
 import re
 import shlex
 
 import h5py
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,7 +16,9 @@ from torch import nn
 from crowd.checkpoints import load_checkpoint, save_checkpoint
 from crowd.errors import InputError
 from crowd.runs import read_log
+from gst import export
 from gst.arguments import CONFIGS, DATASETS, build_parser, loss_options, read_arguments
+from gst.counter import load_counter
 from gst.models import build_model
 
 SCRIPTS = (
@@ -359,7 +363,39 @@ def test_options_of_the_kernel_are_refused_where_there_is_none():
 def test_the_weight_of_transport_is_an_option_of_dm_count_alone():
     argv = ["--data-dir", "d", "--ot-weight", "0.5", "--loss"]
     chosen = read_arguments(build_parser(), [*argv, "dm_count"])
-    assert loss_options(chosen) == {"loss": "dm_count", "ot_weight": 0.5}
+    assert loss_options(chosen) == {"loss": "dm_count", "block_counts": 0, "ot_weight": 0.5}
     for loss in ("transport", "gaussian"):
         with pytest.raises(InputError, match=rf"--ot-weight .*--loss {loss}"):
             read_arguments(build_parser(), [*argv, loss])
+
+
+def test_two_sets_are_trained_on_together(write_set, train, capsys):
+    first, second = write_set(), write_set(train=(2, 7), val=(5,), name="more")
+    run = train(first, "run", "--also-data-dir", str(second), "--epochs", "1")
+    recipe = load_checkpoint(run / "last.pth")["recipe"]
+    assert recipe["settings"]["photos"] == 6
+    assert recipe["train_median"] == np.median([5, 1, 0, 3, 2, 7])
+    (second / "preprocess.yml").write_text("min_size: 64\nmax_size: 96\ninterpolation: bilinear\n")
+    message = failure(train, capsys, first, "other", "--also-data-dir", str(second))
+    assert "more was not preprocessed as" in message
+    assert "--min-size 96" in message
+
+
+def test_a_release_counts_what_the_training_s_counter_counts(write_set, train, tmp_path, capsys):
+    run = train(write_set(), "run", "--epochs", "1", "--ema", "0.5")
+    small, best = tmp_path / "small.pth", run / "best.pth"
+    export.main(["--save-path", str(best), "--output", str(small)])
+    assert hashlib.md5(small.read_bytes()).hexdigest() in capsys.readouterr().out
+    assert small.stat().st_size < best.stat().st_size / 1.5
+    photo = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        counts = [
+            load_counter(path, torch.device("cpu")).model(photo).sum() for path in (best, small)
+        ]
+    # Half precision keeps 11 bits of each weight.
+    torch.testing.assert_close(*counts, rtol=1e-2, atol=1e-4)
+    save_checkpoint(tmp_path / "plain.pth", **load_checkpoint(small)["model"])
+    message = failure(
+        export.main, capsys, ["--save-path", str(tmp_path / "plain.pth"), "--output", "x.pth"]
+    )
+    assert "--model-name" in message

@@ -13,7 +13,7 @@ from gst.photos import Preprocessing, photo_tensor, read_photo, read_preprocessi
 
 
 def open_crops(root, crop_size=64, seed=1, **options):
-    return CrowdCrops(root, crop_size, seed, read_preprocessing(root), **options)
+    return CrowdCrops([root], crop_size, seed, read_preprocessing(root), **options)
 
 
 def assert_same(first, second):

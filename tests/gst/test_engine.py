@@ -57,7 +57,7 @@ class AveragePool(nn.Module):
 
 
 def open_crops(root):
-    return CrowdCrops(root, 64, 1, read_preprocessing(root))
+    return CrowdCrops([root], 64, 1, read_preprocessing(root))
 
 
 def one_batch(root, indices=(0, 3)):
@@ -237,7 +237,7 @@ def test_every_loss_trains_and_only_gst_needs_gaussians(write_set, loss):
         for path in (root / "train" / "gs_params").glob("*.h5"):
             path.unlink()
     fitted = loss == "transport"
-    crops = CrowdCrops(root, 64, 1, read_preprocessing(root), fitted=fitted)
+    crops = CrowdCrops([root], 64, 1, read_preprocessing(root), fitted=fitted)
     batch = collate([crops[0, index] for index in range(len(crops))])
     torch.manual_seed(0)
     model = Local()

@@ -15,7 +15,7 @@ from crowd.configuration import ArgumentParser
 from crowd.distributed import rank_and_size
 from crowd.errors import InputError, command
 from GS2D.arguments import UNUSED_RELEASE_KEYS, fit_parser, photo_folder
-from GS2D.jobs import FitSettings, is_finished, keep_settings, photos_to_fit, write_loss_table
+from GS2D.jobs import FitSettings, begin, is_finished, photos_to_fit, write_loss_table
 from GS2D.workers import compile_kernels, fit_photos
 
 
@@ -53,10 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     rank, size = rank_and_size()
     photos = photos_to_fit(folder)[rank::size]
     redo = arguments.overwrite
-    # First what may fail: new settings in fit.yml make all earlier fits void.
+    # First what may fail: --overwrite makes all earlier fits void.
     compile_kernels(settings.backend)
-    since = keep_settings(folder, settings, redo) if rank == 0 or not redo else 0
-    waiting = [photo for photo in photos if redo or not is_finished(photo, since)]
+    waiting = [photo for photo in photos if redo or not is_finished(photo, settings)]
+    for photo in waiting if redo else ():
+        begin(photo, settings)
     try:
         reports = fit_photos(waiting, settings, arguments.workers) if waiting else []
     finally:

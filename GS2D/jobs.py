@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from crowd.errors import InputError, Refused
-from crowd.files import read_array, read_yaml, write_text
+from crowd.files import read_array, write_text
 from crowd.images import list_images, open_image, read_orientation, read_size
 from crowd.progress import progress
+from crowd.stage import origin, read_record, record_path, write_record
 from GS2D.fitting import Gaussians, fit_side_by_side
 from GS2D.problem import Convergence, Schedule
 from GS2D.store import (
     FOLDER,
-    SUFFIX,
     Report,
     backup_path,
     gaussians_path,
@@ -32,7 +31,6 @@ from GS2D.store import (
 )
 
 LOSS_TABLE = "loss_results.csv"
-SETTINGS = "fit.yml"
 _REMEDY = "write the set again with preprocess_dataset_ucf.py"
 
 
@@ -103,57 +101,52 @@ def photo_size(photo: Path) -> tuple[int, int]:
     return size if read_orientation(photo) < 5 else size[::-1]
 
 
-def keep_settings(folder: Path, settings: FitSettings, overwrite: bool) -> int | None:
-    """Write `gs_params/fit.yml`; return since when it stands, in ns: what is older is unfinished.
+def is_finished(photo: Path, settings: FitSettings) -> bool:
+    """Whether whole Gaussians stand at the points, fitted to the photo and annotation as they are.
 
-    Raises `InputError` when Gaussians were fitted with other settings, unless they are to be
-    overwritten. Without such a file Gaussians come from elsewhere, whose age says nothing: it is
-    not written then, and None returned.
+    Raises `InputError` when they were fitted with other settings. Those that no fit is recorded of
+    come from elsewhere: they count as finished, and `InputError` says which file is damaged or of
+    other heads, since nobody asked to lose it.
     """
-    path, values = folder / FOLDER / SETTINGS, settings.deciding()
-    present = any(path.parent.glob(f"*{SUFFIX}"))
-    old = _read_settings(path) if path.is_file() and not overwrite else None
-    if old is None and present and not overwrite:
-        return None
-    if old is not None and old != values and present:
-        name = next(name for name in old | values if old.get(name) != values.get(name))
-        was, wanted = old.get(name), values.get(name)
-        raise InputError(
-            f"{path.parent} was fitted with {name} {was}, not {wanted}: keep to that, or fit all "
-            "photos again with --overwrite"
-        )
-    if old != values:
-        write_text(path, yaml.safe_dump(values, sort_keys=False))
-    return path.stat().st_mtime_ns
-
-
-def _read_settings(path: Path) -> dict:
-    """The settings of an earlier fit; what an older file does not name had its default."""
-    remedy = "fit all photos again with --overwrite"
+    path = gaussians_path(photo)
+    known = read_record(record_path(path))
+    if not path.is_file():
+        return False
+    if not known:
+        return _is_of_these_heads(path, photo)
+    _require_same(path, known.get("settings"), settings.deciding())
     try:
-        return FitSettings(**read_yaml(path, remedy)).deciding()
-    except TypeError as error:
-        raise InputError(f"{path} is of another version ({error}): {remedy}") from error
-
-
-def is_finished(photo: Path, since: int | None) -> bool:
-    """Whether whole Gaussians stand at the points, newer than settings, photo and annotation.
-
-    Those from elsewhere, where `since` is None, may be of any age; `InputError` says which file is
-    damaged or of other heads, since nobody asked to lose it.
-    """
-    path, sources = gaussians_path(photo), (photo, photo.with_suffix(".npy"))
-    if since is None:
-        return path.is_file() and _is_of_these_heads(path, photo)
-    try:
-        newest = max(since, *(source.stat().st_mtime_ns for source in sources))
-        if path.stat().st_mtime_ns < newest:
-            return False
-        return stand_at(read_gaussians(path), read_points(photo))
+        same = known.get("sources") == _origin(photo, settings)["sources"]
+        return same and stand_at(read_gaussians(path), read_points(photo))
     except Refused:
         raise
     except (FileNotFoundError, InputError):
         return False
+
+
+def begin(photo: Path, settings: FitSettings) -> None:
+    """Record that a photo's Gaussians, whatever stands there, are still to be fitted."""
+    write_record(record_path(gaussians_path(photo)), origin(settings.deciding(), []))
+
+
+def _origin(photo: Path, settings: FitSettings) -> dict:
+    """What a photo's Gaussians are made from (`crowd.stage`)."""
+    return origin(settings.deciding(), [photo, photo.with_suffix(".npy")])
+
+
+def _require_same(path: Path, old: dict | None, new: dict) -> None:
+    """Raise `InputError` for other settings; what an older record lacks had its default."""
+    remedy = "fit all photos again with --overwrite"
+    try:
+        old = FitSettings(**old).deciding()
+    except TypeError as error:
+        raise InputError(f"{path} was fitted by another version ({error}): {remedy}") from error
+    differing = next((name for name in old | new if old.get(name) != new.get(name)), None)
+    if differing:
+        was, wanted = old.get(differing), new.get(differing)
+        raise InputError(
+            f"{path} was fitted with {differing} {was}, not {wanted}: keep to that, or {remedy}"
+        )
 
 
 def _is_of_these_heads(path: Path, photo: Path) -> bool:
@@ -173,6 +166,7 @@ def fit_photo(photo: Path, settings: FitSettings, quiet: bool = True) -> Report:
 
 def fit_together(photos: Sequence[Path], settings: FitSettings, quiet: bool) -> list[Report]:
     """As `fit_photo` for several: side by side on a GPU, in turn elsewhere."""
+    origins = [_origin(photo, settings) for photo in photos]
     fitted = fit_side_by_side(
         [_scaled_photo(photo, settings.downsample_ratio) for photo in photos],
         settings.schedule,
@@ -181,7 +175,7 @@ def fit_together(photos: Sequence[Path], settings: FitSettings, quiet: bool) -> 
         settings.use_bk_mask,
         quiet,
     )
-    return [_write(*one, settings) for one in zip(photos, fitted, strict=True)]
+    return [_write(*one, settings) for one in zip(photos, origins, fitted, strict=True)]
 
 
 def _scaled_photo(photo: Path, ratio: float) -> tuple[np.ndarray, np.ndarray]:
@@ -194,7 +188,7 @@ def _scaled_photo(photo: Path, ratio: float) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(image), points
 
 
-def _write(photo: Path, fitted: Gaussians, settings: FitSettings) -> Report:
+def _write(photo: Path, made_from: dict, fitted: Gaussians, settings: FitSettings) -> Report:
     """Write the Gaussians in pixels of the photo."""
     params = fitted.as_params()
     params[:, :2] = read_points(photo)
@@ -205,9 +199,12 @@ def _write(photo: Path, fitted: Gaussians, settings: FitSettings) -> Report:
         )
     path = gaussians_path(photo)
     report = Report(fitted.render_loss, fitted.shape_loss, fitted.iterations)
+    # Without it a process killed before the end would leave Gaussians as if from elsewhere.
+    begin(photo, settings)
     # Deformity elimination keeps what it read there: of an earlier fit now.
     backup_path(path).unlink(missing_ok=True)
     write_gaussians(path, params, report)
+    write_record(record_path(path), made_from)
     return report
 
 

@@ -8,7 +8,6 @@ both of its axes become the short one. The file as it was fitted stays beside it
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,18 +48,15 @@ def process_file(path: Path) -> tuple[int, int]:
     """Process one file in place; return how many Gaussians changed, and how many there are.
 
     A file without deformed Gaussians, as every processed one is, stays untouched, so that its
-    original is only ever replaced by one that was fitted later. A processed one keeps the time of
-    its fit, by which the fit tells whether it is of today's settings and annotation.
+    original is only ever replaced by one that was fitted later.
     """
     params = read_gaussians(path)
     if (params[:, 2:4] <= 0).any():
         raise InputError(f"{path} holds scales that are not positive: remove it and fit again")
     processed, deformed = eliminate_deformity(params)
     if deformed.any():
-        fitted = path.stat()
         write_gaussians(backup_path(path), params, read_report(path))
         write_gaussians(path, processed, read_report(path))
-        os.utime(path, ns=(fitted.st_atime_ns, fitted.st_mtime_ns))
     return int(deformed.sum()), len(params)
 
 

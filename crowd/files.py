@@ -49,9 +49,15 @@ def require_file(path: str | os.PathLike, remedy: str) -> Path:
 
 
 def content_hash(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's content, hex: it tells files apart wherever and whenever they lie."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's content, hex: it tells files apart wherever they lie, however old.
+
+    Raises `InputError` when the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error, f"cannot be read ({error.strerror}): name a file") from error
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from crowd.errors import InputError
 from crowd.files import read_array, write_array
 from crowd.images import write_image
 from crowd.resizing import JPEG_LIMIT, SHORT, resize_photo, target_size
+from crowd.stage import is_made, origin, record_path, write_record
 from crowd.workers import map_photos
 
 JPEG_QUALITY = 95
@@ -50,7 +51,7 @@ class Job:
         output: the `NAME.jpg` to write, with `NAME.npy` (the heads) beside it.
         min_size, max_size, interpolation: as `crowd.resizing.resize_photo`.
         depth: how a photo of more than 8 bits becomes one of 8 (see `crowd.depth`).
-        not_before: time of the settings, ns; a photo written earlier is written anew.
+        settings: of the command, as far as they decide what is written.
         skip_bad: report a photo that cannot be read instead of raising.
     """
 
@@ -64,12 +65,16 @@ class Job:
     max_size: int = 2048
     interpolation: str = "bilinear"
     depth: str = AUTO
-    not_before: int = 0
+    settings: dict = dataclasses.field(default_factory=dict)
     skip_bad: bool = False
 
     def outputs(self) -> list[Path]:
         """Everything that is written for this photo."""
         return [self.output, *(self.output.with_suffix(suffix) for suffix in self.companions)]
+
+    def origin(self) -> dict:
+        """What `outputs` are made from (`crowd.stage`)."""
+        return origin(self.settings, [self.photo, annotation_path(self.photo, self.layout)])
 
     def heads(self, resized: Resized) -> np.ndarray:
         """Return what `NAME.npy` shall hold, a row a head, x and y first."""
@@ -94,16 +99,17 @@ class Outcome:
 
 
 def process_photo(job: Job) -> Outcome:
-    """Write one photo and its heads, unless all is there and newer than what it came from.
+    """Write one photo and its heads, unless all is there, made from the same files and settings.
 
     Heads on the photo's edge count as inside; those outside are dropped.
 
     Raises:
         InputError: the photo or its annotation is bad (not with `skip_bad`), or writing failed.
     """
-    split = job.output.parent.name
+    split, record = job.output.parent.name, record_path(job.output)
     try:
-        if _up_to_date(job):
+        made_from = job.origin()
+        if is_made(record, made_from, job.outputs()):
             heads = read_array(job.output.with_suffix(".npy"), "run again with --overwrite")
             total = len(read_points(job.photo, job.layout))
             return Outcome(split, len(heads), total - len(heads), _duplicates(heads))
@@ -116,6 +122,7 @@ def process_photo(job: Job) -> Outcome:
             path.unlink(missing_ok=True)
         return Outcome(split, fault=str(error))
     job.write(resized, heads)
+    write_record(record, made_from)
     outside = len(resized.inside) - len(heads)
     return Outcome(split, len(heads), outside, _duplicates(heads), written=True)
 
@@ -131,15 +138,6 @@ def _resized(job: Job) -> Resized:
     # Each axis by its own factor, so that heads follow the rounding of the side they lie on.
     heads = np.minimum(points[inside] * (new_size / size), new_size).astype(np.float32)
     return Resized(image, heads, inside, new_size.min() / size.min())
-
-
-def _up_to_date(job: Job) -> bool:
-    try:
-        sources = [job.photo, annotation_path(job.photo, job.layout)]
-        newest = max([job.not_before, *(path.stat().st_mtime_ns for path in sources)])
-        return all(path.stat().st_mtime_ns >= newest for path in job.outputs())
-    except FileNotFoundError:
-        return False
 
 
 def _duplicates(heads: np.ndarray) -> int:

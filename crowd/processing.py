@@ -19,9 +19,12 @@ from crowd.photo_jobs import Job, make_jobs, run_jobs, summary
 from crowd.processed import SETTINGS
 from crowd.resizing import INTERPOLATIONS
 from crowd.splits import complete_splits
+from crowd.stage import forget
 
 # Arguments that change how the command works and not what it writes.
 WORKING = ("workers", "overwrite", "skip_bad")
+# Arguments that say where files lie, which may be moved.
+PLACES = ("config", "input_dataset_path", "output_dataset_path", "train_list", "val_list")
 
 
 def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) -> None:
@@ -74,13 +77,20 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     names = ("layout", "max_size", "interpolation", "depth", "skip_bad")
     settings = {name: arguments[name] for name in names}
     jobs = make_jobs(splits, output, lambda *where: make(*where, **settings))
-    since = keep_settings(output / SETTINGS, arguments, arguments.overwrite)
+    values = {key: value for key, value in vars(arguments).items() if key not in WORKING}
+    text = save_arguments(Namespace(**values))
+    if not _holds(output / SETTINGS, text):
+        write_text(output / SETTINGS, text)
+    if arguments.overwrite:
+        for split in splits:
+            forget(output / split)
     if note:
         print(note)
         for split in ("train", "val"):
             listed = "".join(f"{photo.name}\n" for photo in splits[split])
             write_text(output / f"{split}.txt", listed)
-    jobs = [dataclasses.replace(job, not_before=since) for job in jobs]
+    deciding = {key: value for key, value in values.items() if key not in PLACES}
+    jobs = [dataclasses.replace(job, settings=deciding) for job in jobs]
     _report(run_jobs(jobs, arguments.workers), output, arguments.skip_bad)
 
 
@@ -100,22 +110,8 @@ def _check(arguments: Namespace) -> None:
         raise InputError("ucf_cc_50 is tested in five folds: choose one with --fold 1 to 5")
 
 
-def keep_settings(path: Path, arguments: Namespace, anew: bool = False) -> int:
-    """Write the arguments that decide what is written, when they changed.
-
-    Args:
-        path: YAML file.
-        arguments: of the command.
-        anew: write them although they are the same, so that everything is older than they are.
-
-    Returns:
-        Since when they stand, ns.
-    """
-    values = {key: value for key, value in vars(arguments).items() if key not in WORKING}
-    text = save_arguments(Namespace(**values))
-    if anew or not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
-    return path.stat().st_mtime_ns
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def _report(outcomes: Sequence, output: Path, skip_bad: bool) -> None:

@@ -9,6 +9,7 @@ Several GPUs: start it with torchrun, one process a GPU.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from crowd.errors import InputError, command
 from crowd.files import content_hash, require_file, require_folder
 from crowd.images import list_images, open_image
 from crowd.photos import Preprocessing, photo_tensor
+from crowd.progress import progress
+from crowd.stage import origin
 from mgot.arrays import PATCH_SIDE
 from mgot.counter import load_counter
 from mgot.feature_files import write_features
@@ -82,7 +85,8 @@ def extract_features(
     paths = list_images(require_folder(patches, "run python -m mgot.patches first"))
     if not paths:
         raise InputError(f"{patches} holds no patches: run python -m mgot.patches first")
-    newest = max(path.stat().st_mtime_ns for path in paths)
+    contents = json.dumps(origin({}, progress(paths, "hashing", "patch")))
+    made_from = hashlib.sha256(contents.encode()).hexdigest()
 
     @torch.inference_mode()
     def compute(first: int, last: int) -> np.ndarray:
@@ -97,7 +101,7 @@ def extract_features(
             )
         return maps.cpu().numpy()
 
-    recipe = json.dumps({**recipe, "bgr": bgr, "newest_patch": newest}, sort_keys=True)
+    recipe = json.dumps({**recipe, "bgr": bgr, "patches": made_from}, sort_keys=True)
     names = [path.name for path in paths]
     return len(paths), write_features(output, names, recipe, compute, batch_size)
 

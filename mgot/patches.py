@@ -25,14 +25,11 @@ from crowd.errors import InputError, command
 from crowd.files import read_h5, require_folder, write_h5
 from crowd.images import list_images, open_image, read_size, write_image
 from crowd.processed import list_split
-from crowd.processing import keep_settings
 from crowd.progress import progress
+from crowd.stage import is_made, origin, record_path, write_record
 from mgot.transfer import add_transfer, fill
 
 SIDE = 256
-SETTINGS = "patches.yml"
-# Arguments on which the patches depend.
-DECIDING = ("data_dir", "split", "unlabelled", "resize")
 FIDT = "run python -m mgot.fidt again (for patches: python -m mgot.patches)"
 
 
@@ -45,14 +42,12 @@ class Job:
         output: folder of the patches.
         labelled: whether the pieces of the FIDT map are written too.
         size: (width, height) to which the photo is resized first; None: as it is.
-        not_before: time of the settings, ns; patches written earlier are written anew.
     """
 
     photo: Path
     output: Path
     labelled: bool = True
     size: tuple[int, int] | None = None
-    not_before: int = 0
 
     def pictures(self) -> list[tuple[Path, tuple[slice, slice]]]:
         """The patches of this photo, in reading order: path, and rows and columns of the photo."""
@@ -66,9 +61,19 @@ class Job:
             for left in range(0, width - SIDE + 1, SIDE)
         ]
 
+    def outputs(self) -> list[Path]:
+        """Everything that is written for this photo."""
+        paths = [path for path, _ in self.pictures()]
+        return paths + [path.with_suffix(".h5") for path in paths if self.labelled]
+
+    def origin(self) -> dict:
+        """What `outputs` are made from (`crowd.stage`)."""
+        sources = [self.photo] + [self.photo.with_suffix(".h5")] * self.labelled
+        return origin({"labelled": self.labelled, "size": self.size}, sources)
+
 
 def cut_photo(job: Job) -> int:
-    """Write the patches of one photo, unless all are newer than what they come from.
+    """Write the patches of one photo, unless all are there, made from the same files and settings.
 
     Returns the number of its patches.
 
@@ -76,7 +81,8 @@ def cut_photo(job: Job) -> int:
         InputError: the photo or its map is missing, damaged or of another size.
     """
     pictures = job.pictures()
-    if not pictures or _up_to_date(job, [path for path, _ in pictures]):
+    made_from, record = job.origin(), record_path(job.output / job.photo.name)
+    if not pictures or is_made(record, made_from, job.outputs()):
         return len(pictures)
     photo = open_image(job.photo)
     if job.size:
@@ -84,13 +90,13 @@ def cut_photo(job: Job) -> int:
     pixels = np.asarray(photo)
     labels = read_labels(job.photo, pixels.shape[:2]) if job.labelled else {}
     for path, place in pictures:
-        # The picture comes last: a patch that is there is whole.
         if labels:
             pieces = {name: values[place] for name, values in labels.items()}
             write_h5(path.with_suffix(".h5"), **pieces)
         else:
             path.with_suffix(".h5").unlink(missing_ok=True)  # of an earlier, labelled run
         write_image(path, pixels[place])
+    write_record(record, made_from)
     return len(pictures)
 
 
@@ -107,18 +113,6 @@ def read_labels(photo: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
                 f"{path}: {name} is {list(values.shape)} for a photo of {list(shape)}: {FIDT}"
             )
     return labels
-
-
-def _up_to_date(job: Job, pictures: list[Path]) -> bool:
-    sources, written = [job.photo], list(pictures)
-    if job.labelled:
-        sources.append(job.photo.with_suffix(".h5"))
-        written += [path.with_suffix(".h5") for path in pictures]
-    try:
-        newest = max(job.not_before, *(path.stat().st_mtime_ns for path in sources))
-        return all(path.stat().st_mtime_ns >= newest for path in written)
-    except FileNotFoundError:
-        return False
 
 
 def check_jobs(jobs: Sequence[Job]) -> None:
@@ -208,9 +202,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     photos = list_split(arguments.data_dir, arguments.split)
     jobs = [Job(photo, output, not arguments.unlabelled, size) for photo in photos]
     check_jobs(jobs)
-    settings = Namespace(**{name: arguments[name] for name in DECIDING})
-    since = keep_settings(output / SETTINGS, settings)
-    jobs = [dataclasses.replace(job, not_before=since) for job in jobs]
     counts = [cut_photo(job) for job in progress(jobs, "patches", "photo")]
     small = counts.count(0)
     print(f"{sum(counts)} patches of {len(photos) - small} photos in {output}")

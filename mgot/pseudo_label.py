@@ -24,11 +24,11 @@ from jsonargparse.typing import NonNegativeInt
 from crowd.configuration import ArgumentParser
 from crowd.devices import pick_device
 from crowd.errors import InputError, command
-from crowd.files import atomic_path, require_file, write_array, write_h5
+from crowd.files import atomic_path, content_hash, require_file, write_array, write_h5
 from crowd.photos import photo_tensor, read_photo
 from crowd.processed import SETTINGS, list_split
-from crowd.processing import keep_settings
 from crowd.progress import progress
+from crowd.stage import is_made, origin, record_path, write_record
 from mgot.counter import Counter, load_counter
 from mgot.evaluation import TILE_HELP, peak_centers, predict_map
 from mgot.fidt_map import head_pixels
@@ -46,27 +46,28 @@ class Labelling:
         output: folder to write to.
         smooth: as for `mgot.peaks.local_maxima`.
         tile: as for `mgot.evaluation.predict_map`.
-        not_before: time of checkpoint and settings, ns; labels written earlier are written anew.
+        checkpoint: hash of the model's file.
     """
 
     output: Path
     smooth: bool
     tile: int
-    not_before: int
+    checkpoint: str
 
     def outputs(self, photo: Path) -> list[Path]:
         """The files of one photo: heads, maps, and the photo itself."""
         stem = self.output / photo.stem
         return [stem.with_name(f"{photo.stem}{suffix}") for suffix in (".npy", ".h5", photo.suffix)]
 
+    def origin(self, photo: Path) -> dict:
+        """What `outputs` are made from (`crowd.stage`)."""
+        how = {"checkpoint": self.checkpoint, "smooth": self.smooth, "tile": self.tile}
+        return origin(how, [photo])
+
     def is_done(self, photo: Path) -> bool:
-        """Whether a photo's labels are newer than what they come from."""
-        *labels, copy = self.outputs(photo)
-        try:
-            newest = max(self.not_before, photo.stat().st_mtime_ns)
-            return copy.is_file() and all(path.stat().st_mtime_ns >= newest for path in labels)
-        except FileNotFoundError:
-            return False
+        """Whether all of `outputs` are there, made by this model from this photo."""
+        record = record_path(self.output / photo.name)
+        return is_made(record, self.origin(photo), self.outputs(photo))
 
 
 def label_photo(counter: Counter, photo: Path, labelling: Labelling) -> int:
@@ -74,6 +75,7 @@ def label_photo(counter: Counter, photo: Path, labelling: Labelling) -> int:
 
     Raises `InputError` when the photo cannot be read or the map is not finite.
     """
+    made_from = labelling.origin(photo)
     # As it is stored: the labels are for this very file.
     stored = Preprocessing()
     tensor = photo_tensor(read_photo(photo, stored), stored)
@@ -83,6 +85,7 @@ def label_photo(counter: Counter, photo: Path, labelling: Labelling) -> int:
     _link_or_copy(photo, copy)
     write_h5(maps, fidt_map=fidt_map.numpy(), kpoint=head_pixels(heads, *fidt_map.shape))
     write_array(points, heads)
+    write_record(record_path(labelling.output / photo.name), made_from)
     return len(heads)
 
 
@@ -111,7 +114,7 @@ def build_parser() -> ArgumentParser:
 
 
 def prepare(arguments: Namespace, photos: Sequence[Path]) -> Labelling:
-    """Check the output folder, say there how the labels are made, and find which are too old.
+    """Check the output folder, and tell how the photos are labelled.
 
     Raises `InputError` when the output is the input, or holds photos that are not of this split.
     """
@@ -128,13 +131,10 @@ def prepare(arguments: Namespace, photos: Sequence[Path]) -> Labelling:
     stray = next((path for path in present if path.stem not in names), None)
     if stray:
         raise InputError(f"{stray} is not of these photos: name an empty folder by --output")
-    values = {name: str(arguments[name]) for name in ("save_path", "data_dir", "tile")}
-    since = keep_settings(output / "pseudo_label.yml", Namespace(**values, smooth=smooth))
     if (data_dir / SETTINGS).is_file():
         with atomic_path(output / SETTINGS) as part:
             shutil.copyfile(data_dir / SETTINGS, part)
-    checkpoint = Path(arguments.save_path).stat().st_mtime_ns
-    return Labelling(folder, smooth, arguments.tile, max(since, checkpoint))
+    return Labelling(folder, smooth, arguments.tile, content_hash(arguments.save_path))
 
 
 @command

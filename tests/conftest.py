@@ -1,7 +1,9 @@
 """Shared by all tests: one torch thread a process, and the folders of figures and photos."""
 
 import contextlib
+import os
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,20 @@ def full_disk():
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limit
+
+
+@pytest.fixture
+def copied():
+    """Copy folders as `cp -r` does: outputs first, so that what they come from looks newer."""
+
+    def copy(target, *folders):
+        for number, folder in enumerate(folders):
+            shutil.copytree(folder, target / folder.name, copy_function=shutil.copyfile)
+            for path in (target / folder.name).rglob("*"):
+                os.utime(path, ns=(10**18 * (1 + number),) * 2)
+        return [target / folder.name for folder in folders]
+
+    return copy
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import csv
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import yaml
 from PIL import Image
 
 from crowd.images import write_image
+from crowd.stage import record_path
 from GS2D import jobs, workers
 from GS2D.process_gaussians import main as process
 from GS2D.store import Report, backup_path, gaussians_path, read_gaussians, write_gaussians
@@ -172,16 +174,43 @@ def test_other_settings_do_not_mix(fit, photos, capsys):
 
 def test_settings_of_an_earlier_version_stand(fit, photos, capsys):
     fit()
-    settings = photos[0].parent / "gs_params" / "fit.yml"
-    assert "flat" not in settings.read_text().replace("stop_when_flat", "")
-    written = settings.stat().st_mtime_ns
-    settings.write_text(settings.read_text().replace("stop_when_flat: false\n", ""))
-    os.utime(settings, ns=(written, written))
+    record = record_path(gaussians_path(photos[0]))
+    assert "flat" not in record.read_text().replace("stop_when_flat", "")
+    known = json.loads(record.read_text())
+    del known["settings"]["stop_when_flat"]
+    record.write_text(json.dumps(known))
     fit()
     assert "0 photos fitted" in capsys.readouterr().out.splitlines()[-1]
-    settings.write_text("num_epohcs: 3")
-    assert "fit.yml is of another version" in refusal(fit, capsys)
+    known["settings"]["num_epohcs"] = 3
+    record.write_text(json.dumps(known))
+    assert "fitted by another version" in refusal(fit, capsys)
     fit("--overwrite")
+
+
+def test_a_copy_of_the_folder_computes_nothing_anew(fit, photos, tmp_path, copied, capsys):
+    fit()
+    train = photos[0].parent
+    # As a plain copy may leave them: what was fitted looks older than photos and points.
+    (copy,) = copied(tmp_path / "copy", train)
+    for path in copy.glob("*.*"):
+        os.utime(path, ns=(2 * 10**18,) * 2)
+    capsys.readouterr()
+    fit("--root_path", copy)
+    assert "0 photos fitted, 4 were finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changed", [".jpg", ".npy"])
+def test_a_changed_file_is_fitted_again_however_old(fit, photos, capsys, changed):
+    fit()
+    path = photos[0].with_suffix(changed)
+    if changed == ".jpg":
+        write_image(path, np.zeros((40, 50, 3), np.uint8))
+    else:  # the third column, which no Gaussian stands at
+        np.save(path, np.load(path) * np.float32([1, 1, 2]))
+    os.utime(path, (0, 0))
+    capsys.readouterr()
+    fit()
+    assert "1 photos fitted, 3 were finished" in capsys.readouterr().out
 
 
 def test_iterations_used_are_reported(fit, photos, capsys):

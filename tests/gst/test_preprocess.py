@@ -117,7 +117,8 @@ def run(tmp_path, capsys):
 
 
 def files(folder):
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.name for path in files if path.parent.name != ".made")
 
 
 def assert_no_remains(folder):
@@ -251,9 +252,27 @@ def test_it_goes_on_where_it_stopped(tmp_path, run):
     } == {path: time for path, time in written.items() if path.suffix in (".jpg", ".npy")}
     (out / "test" / "img_0000.npy").unlink()
     assert "1 photos written, 4 were up to date" in run()
-    later = (out / "test" / "img_0000.jpg").stat().st_mtime_ns + 10**9
-    os.utime(tmp_path / "set" / "Test" / "img_0000_ann.mat", ns=(later, later))
+    annotation = tmp_path / "set" / "Test" / "img_0000_ann.mat"
+    save_mat(annotation, annPoints=[[3.0, 4.0]])
+    os.utime(annotation, (0, 0))
     assert "1 photos written, 4 were up to date" in run()
+    assert len(np.load(out / "test" / "img_0000.npy")) == 1
+
+
+def test_a_copy_of_the_folders_computes_nothing_anew(tmp_path, run, copied):
+    qnrf(tmp_path / "set", train=4, test=1)
+    run("--val-list", lists(tmp_path))
+    out, data = copied(tmp_path / "copy", tmp_path / "out", tmp_path / "set")
+    before = files(out / "train")
+    places = "--input-dataset-path", data, "--output-dataset-path", out
+    assert "0 photos written, 5 were up to date" in run(*places, "--val-list", lists(data))
+    assert files(out / "train") == before
+
+
+def lists(folder):
+    path = folder / "val.txt"
+    path.write_text("img_0001.jpg\n")
+    return path
 
 
 def test_other_settings_or_overwrite_write_anew(tmp_path, run):

@@ -89,8 +89,15 @@ def test_a_second_run_computes_nothing_unless_something_changed(patches, tmp_pat
     assert extract(patches, output, recipe={"checkpoint": "2"}, bgr=True) == (7, 7)
     (patches / "p_03.png").unlink()
     assert extract(patches, output, recipe={"checkpoint": "2"}, bgr=True) == (6, 6)
-    os.utime(patches / "p_04.png", (2e9, 2e9))
+    (patches / "p_04.png").write_bytes((patches / "p_05.png").read_bytes())
+    os.utime(patches / "p_04.png", (0, 0))
     assert extract(patches, output, recipe={"checkpoint": "2"}, bgr=True) == (6, 6)
+
+
+def test_a_copy_of_the_folder_computes_nothing_anew(patches, tmp_path, copied):
+    extract(patches, tmp_path / "f.h5")
+    (copy,) = copied(tmp_path / "copy", patches)
+    assert extract(copy, tmp_path / "f.h5") == (7, 0)
 
 
 KILLED = """
@@ -268,13 +275,10 @@ def test_no_patches_and_damaged_ones_are_refused(tmp_path, patches):
     damaged = patches / "p_05.png"
     content = damaged.read_bytes()
     damaged.write_bytes(b"no picture")
-    os.utime(damaged, (0, 0))
     with pytest.raises(InputError, match=r"p_05\.png"):
         extract(patches, tmp_path / "f.h5", batch_size=2)
     damaged.write_bytes(content)
-    os.utime(damaged, (0, 0))
-    # What was computed before the damaged patch is kept.
-    assert extract(patches, tmp_path / "f.h5", batch_size=2) == (7, 3)
+    assert extract(patches, tmp_path / "f.h5", batch_size=2) == (7, 7)
 
 
 def test_the_command_runs_the_checkpoint_over_the_patches(patches, tmp_path, capsys):

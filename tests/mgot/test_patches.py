@@ -78,7 +78,7 @@ def test_the_target_is_resized_and_has_no_labels(tmp_path, run):
     write_photo(tmp_path / "set/train", "a", 300, 300, labelled=False)
     write_photo(tmp_path / "set/train", "b", 900, 700, labelled=False)
     assert "24 patches of 2 photos" in run("--unlabelled", "--resize", "1024x768")
-    assert len(listing(tmp_path / "patches")) == 24 + 1  # and the settings
+    assert len(list((tmp_path / "patches").glob("[!.]*"))) == 24
     # The red ramp of 900 columns now takes 1024: every patch still shows its own part of it.
     for column in range(4):
         patch = read_image(tmp_path / f"patches/b_01_{column:02d}.jpg")
@@ -106,10 +106,20 @@ def test_a_changed_photo_or_setting_is_cut_again(tmp_path, run):
     write_photo(tmp_path / "set/train", "a", 512, 256)
     run()
     photo = write_photo(tmp_path / "set/train", "a", 512, 256, seed=9)
-    later = (tmp_path / "patches/a_00_00.jpg").stat().st_mtime_ns + 10**9
-    os.utime(photo, ns=(later, later))
+    for path in (photo, photo.with_suffix(".h5")):
+        os.utime(path, (0, 0))
     run()
     assert abs(read_image(tmp_path / "patches/a_00_00.jpg")[..., 2].mean() - 90) < 2
+
+
+def test_a_copy_of_the_folders_computes_nothing_anew(tmp_path, run, copied):
+    write_photo(tmp_path / "set/train", "a", 512, 256)
+    run()
+    patches, data = copied(tmp_path / "copy", tmp_path / "patches", tmp_path / "set")
+    before = {path: path.stat().st_mtime_ns for path in patches.glob("[!.]*")}
+    assert len(before) == 4
+    run("--data_dir", str(data), "--output", str(patches))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_patches_of_other_settings_are_cut_again(tmp_path, run):

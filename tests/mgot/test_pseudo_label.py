@@ -92,12 +92,25 @@ def test_it_goes_on_where_it_stopped(write_fidt_set, write_counter, tmp_path, ru
     (tmp_path / "out/train/photo1.h5").unlink()
     (tmp_path / "out/train/photo2.npy").unlink()
     assert "2 photos labelled" in run()
-    later = (tmp_path / "out/train/photo3.npy").stat().st_mtime_ns + 10**9
-    os.utime(root / "train/photo3.png", ns=(later, later))
+    photo = root / "train/photo3.png"
+    photo.write_bytes((root / "train/photo0.png").read_bytes())
+    os.utime(photo, (0, 0))
     assert "1 photos labelled" in run()
-    os.utime(tmp_path / "counter.pth", ns=(later, later))
+    os.utime(write_counter(seed=1), (0, 0))
     assert "4 photos labelled" in run()
-    assert not list((tmp_path / "out").rglob(".*"))
+    assert not list((tmp_path / "out").rglob(".part-*"))
+
+
+def test_a_copy_of_the_folders_computes_nothing_anew(
+    write_fidt_set, write_counter, tmp_path, run, copied
+):
+    root, counter = write_fidt_set(), write_counter()
+    run()
+    out, data = copied(tmp_path / "copy", tmp_path / "out", root)
+    moved = counter.rename(tmp_path / "moved.pth")
+    os.utime(moved, ns=(10**18 * 3,) * 2)
+    places = "--data_dir", data, "--output", out, "--save_path", moved
+    assert "0 photos labelled with 0 heads, 4 were up to date" in run(*places)
 
 
 def test_splits_stand_side_by_side(write_fidt_set, write_counter, tmp_path, run):

@@ -43,8 +43,16 @@ target_size: 768x512
 model_name: hrnet_small
 """
 TINY = '\'{"widths": [16, 8], "hidden": 4}\''
-# What every run writes differently, and which no figure depends on; MATLAB files hold a date.
-DIFFERENT = ("environment.json", "starts.jsonl", "tensorboard", "synthetic_a", "synthetic_b")
+# What every run writes differently, and which no figure depends on; MATLAB files hold a date, and
+# so does what is recorded of them.
+DIFFERENT = (
+    "environment.json",
+    "starts.jsonl",
+    "tensorboard",
+    "synthetic_a",
+    "synthetic_b",
+    ".made",
+)
 
 
 def draw_sets(folder: Path, images: int, domains: str = "ab") -> None:
@@ -201,7 +209,6 @@ def _equal(first: Path, second: Path) -> bool:
     if first.suffix == ".pth":
         return _same(load_checkpoint(first), load_checkpoint(second))
     if first.suffix == ".h5":
-        # Features also say of which patches they are, by the time these were written.
         return _same(_datasets(first), _datasets(second))
     return first.read_bytes() == second.read_bytes()
 

@@ -1,0 +1,70 @@
+"""What is up to date: by settings and content, whatever the files' times."""
+
+import os
+
+import pytest
+
+from crowd.stage import forget, is_made, origin, read_record, record_path, write_record
+
+SETTINGS = {"size": (4, 3), "smooth": True}
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Outputs that are recorded as made; a function that says whether they still are."""
+    sources, outputs = [tmp_path / "a.jpg", tmp_path / "a.mat"], [tmp_path / "out/a.jpg"]
+    for path in (*sources, *outputs):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("1")
+    record = record_path(outputs[0])
+    write_record(record, origin(SETTINGS, sources))
+
+    def still(settings=SETTINGS, sources=sources):
+        return is_made(record, origin(settings, sources), outputs)
+
+    assert still()
+    return still
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.mat", "out/a.jpg"])
+@pytest.mark.parametrize("time", [0, 4 * 10**9])
+def test_times_decide_nothing(made, tmp_path, name, time):
+    os.utime(tmp_path / name, (time, time))
+    assert made()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.mat"])
+def test_content_decides_however_old_it_is(made, tmp_path, name):
+    (tmp_path / name).write_text("2")
+    os.utime(tmp_path / name, (0, 0))
+    assert not made()
+    (tmp_path / name).write_text("1")
+    assert made()
+    (tmp_path / name).unlink()
+    assert not made()
+
+
+def test_settings_decide_and_places_do_not(made, tmp_path):
+    assert not made(SETTINGS | {"smooth": False})
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    moved = [(tmp_path / name).rename(elsewhere / name) for name in ("a.jpg", "a.mat")]
+    assert made(sources=moved)
+
+
+def test_an_output_that_is_missing_or_forgotten_is_not_made(made, tmp_path):
+    output = tmp_path / "out/a.jpg"
+    output.unlink()
+    assert not made()
+    output.write_text("1")
+    assert made()
+    forget(output.parent)
+    assert not made()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"settings": {}}', "\x00"])
+def test_a_damaged_record_vouches_for_nothing(made, tmp_path, text):
+    record = record_path(tmp_path / "out/a.jpg")
+    record.write_text(text)
+    assert not made()
+    assert isinstance(read_record(record), dict)

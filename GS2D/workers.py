@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import functools
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from crowd.distributed import take_gpu
-from crowd.errors import InputError
 from crowd.progress import progress
-from crowd.workers import start_worker
+from crowd.workers import in_processes, start_worker
 from GS2D.fitting import fit_gaussians
 from GS2D.jobs import FitSettings, fit_photo, fit_together, photo_size
 from GS2D.rasterizer import choose_backend
@@ -39,7 +36,7 @@ def compile_kernels(backend: str) -> None:
 
 
 def fit_photos(photos: Sequence[Path], settings: FitSettings, workers: int) -> list[Report]:
-    """Fit every photo, write its Gaussians, and return how the fits ended, in no given order.
+    """Fit every photo, write its Gaussians, and return how the fits ended, in any order.
 
     Photos are spread over `workers` processes. A single photo stays in this process, and so does a
     fit on a GPU, which takes `workers` photos at a time. What is finished when an error or a kill
@@ -75,22 +72,8 @@ def _side_by_side(photos, settings, workers) -> Iterator[Report]:
 
 
 def _in_processes(photos, settings, workers) -> Iterator[Report]:
-    # Forking a process that has used threads may hang: fork one that has only done the imports.
-    fresh = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if fresh else "spawn")
-    if fresh:
-        context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(min(workers, len(photos)), context, _start_worker) as pool:
-        try:
-            for done in as_completed([pool.submit(fit_photo, p, settings) for p in photos]):
-                yield done.result()
-        except BrokenProcessPool as error:
-            raise InputError(
-                "a worker process died, most likely for want of memory: run the command again "
-                "with fewer --workers"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    fit = functools.partial(fit_photo, settings=settings)
+    return in_processes(fit, photos, min(workers, len(photos)), _start_worker)
 
 
 def _start_worker() -> None:

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -32,14 +32,25 @@ def map_photos(
     workers = min(workers, len(items) // 16)
     if workers < 2:
         return [function(item) for item in progress(items, **bar)]
+    return list(progress(in_processes(function, items, workers, _start_photo_worker), **bar))
+
+
+def in_processes(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    start: Callable[[], None],
+) -> Iterator[Result]:
+    """Yield `function(item)` of each item, in order, from `workers` processes begun by `start`."""
     # Forking a process that has used threads may hang: fork one that has only done the imports.
     fresh = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if fresh else "spawn")
     if fresh:
-        context.set_forkserver_preload(["__main__", type(items[0]).__module__])
+        module = getattr(function, "func", function).__module__
+        context.set_forkserver_preload(["__main__", module])
     try:
-        with ProcessPoolExecutor(workers, context, initializer=_start_photo_worker) as pool:
-            return list(progress(pool.map(function, items, chunksize=2), **bar))
+        with ProcessPoolExecutor(workers, context, initializer=start) as pool:
+            yield from pool.map(function, items)
     except BrokenProcessPool as error:
         raise InputError(
             "a worker process died, most likely for want of memory: run again with fewer --workers"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor
 from bench.measure import bench_parser, ratio, time_in_turn, write_record
 from crowd.errors import command
 from crowd.progress import progress
+from crowd.sinkhorn import Scaling
 from gst import build_model
 from gst.dataset import Heads
 from gst.fused_loss import dense_transport_loss, gaussian_transport_loss
@@ -35,25 +36,26 @@ REPEATS, REPEATS_OF_MODELS = 3, 2
 MODELS = ("vgg_small", "vgg")
 
 
-def plain_potentials(
-    cost: Tensor, rows: Tensor, columns: Tensor, reg: float, iterations: int
-) -> tuple[Tensor, Tensor]:
+def plain_scale(
+    cost: Tensor, rows: Tensor, columns: Tensor, reg: float, steps: Iterable[int]
+) -> Scaling:
     """Sinkhorn's iterations outside the log domain, as DM-Count's release has them."""
     kernel = torch.exp(cost / -reg)
     u = torch.full_like(rows, 1 / len(rows))
-    for _ in range(iterations):
+    for step in steps:
         v = columns / (u @ kernel + 1e-16)
-        u = rows / (kernel @ v + 1e-16)
-    return reg * (u + 1e-16).log(), reg * (v + 1e-16).log()
+        u, done = rows / (kernel @ v + 1e-16), step + 1
+    f, g = (u + 1e-16).log(), (v + 1e-16).log()
+    return Scaling(f, g, torch.exp(f[:, None] + g - cost / reg), float("nan"), done)
 
 
 def plain_dm_count(heads: list[Heads], density: Tensor) -> dict[str, Tensor]:
-    """`dm_count_losses` with `plain_potentials`."""
-    careful, dm_count.sinkhorn_potentials = dm_count.sinkhorn_potentials, plain_potentials
+    """`dm_count_losses` with `plain_scale`."""
+    careful, dm_count.scale = dm_count.scale, plain_scale
     try:
         return dm_count.dm_count_losses(heads, density)
     finally:
-        dm_count.sinkhorn_potentials = careful
+        dm_count.scale = careful
 
 
 LOSSES = {

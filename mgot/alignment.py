@@ -117,36 +117,13 @@ def match_patches_by_cost(cost, reg: float = 1e-3, mass: float | None = None) ->
     return Matching(index, weight, transport)
 
 
-def match_daot(
-    target, source, reg: float = 1e-3, released: bool = False, variant: str = "official"
-) -> np.ndarray:
-    """Match patches without clusters, with a dustbin on both sides (DAOT, arXiv 2308.05311).
-
-    A patch costs 1 − SSIM(patch, map of ones) to throw away, and the two dustbins
-    1 − SSIM(ones, zeros) to pair.
-
-    Args:
-        target: patch distributions `[n, 224, 224]`.
-        source: patch distributions `[m, 224, 224]`.
-        reg: weight of the entropy.
-        released: as in the released code, see `match_daot_by_cost`.
-        variant: of `ssim_cost`.
-
-    Returns:
-        int64 `[n]`: the source patch that receives most of each target patch, dustbin aside.
-
-    Raises:
-        InputError: an empty side, or values that are not finite.
-    """
-    return match_daot_by_cost(*daot_costs(target, source, variant), reg, released).index
-
-
 def daot_costs(
     target, source, variant: str = "official", device: torch.device | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """The costs that `match_daot_by_cost` takes: `[n, m]`, both dustbins `[n]`, `[m]`, the corner.
 
-    Arguments and errors as for `match_daot`; `device` as for `ssim_cost`.
+    A patch costs 1 − SSIM(patch, map of ones) to throw away, and the two dustbins
+    1 − SSIM(ones, zeros) to pair. Arguments and errors as for `ssim_cost`.
     """
     ones = np.ones((1, PATCH_SIDE, PATCH_SIDE), np.float32)
     return (
@@ -158,14 +135,17 @@ def daot_costs(
 
 
 def match_daot_by_cost(
-    cost, target_dustbin, source_dustbin, corner: float, reg: float = 1e-3, released: bool = False
+    cost, target_dustbin, source_dustbin, corner: float, reg: float = 1e-3
 ) -> Matching:
-    """As `match_daot`, from a cost `[n, m]` and the costs of the dustbins `[n]`, `[m]` and corner.
+    """Match patches without clusters, with a dustbin on both sides (DAOT, arXiv 2308.05311).
 
-    Rows (then columns) whose every entry costs more than their dustbin have all entries set to the
-    dustbin's cost, so that throwing them away is never dearer than a match. The released code sets
-    them to 0, which makes the worst patches the cheapest; `released` repeats that. Masses are
-    uniform over rows and columns including the dustbins. All weights are 1.
+    From a cost `[n, m]` and the costs of the dustbins `[n]`, `[m]` and corner. Rows (then columns)
+    whose every entry costs more than their dustbin have all entries set to the dustbin's cost, so
+    that throwing them away is never dearer than a match. (The released code sets them to 0, which
+    makes the worst patches the cheapest.) Masses are uniform over rows and columns including the
+    dustbins. All weights are 1.
+
+    Raises `InputError` for an empty side, or values that are not finite.
     """
     cost = to_numpy(cost).astype(np.float64)
     rows, columns = (to_numpy(d).astype(np.float64) for d in (target_dustbin, source_dustbin))
@@ -177,8 +157,8 @@ def match_daot_by_cost(
     far_rows = cost.min(axis=1) > rows
     far_columns = cost.min(axis=0) > columns
     inner = cost.copy()
-    inner[far_rows] = 0.0 if released else rows[far_rows, None]
-    inner[:, far_columns] = 0.0 if released else columns[far_columns]
+    inner[far_rows] = rows[far_rows, None]
+    inner[:, far_columns] = columns[far_columns]
     extended = np.block([[inner, rows[:, None]], [columns[None, :], np.full((1, 1), corner)]])
     transport = sinkhorn(extended, reg=reg, max_iterations=PATCH_ITERATIONS)
     index = transport.plan[:-1, :-1].argmax(axis=1)

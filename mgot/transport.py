@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import logsumexp
-from threadpoolctl import ThreadpoolController
+import torch
+from torch import Tensor
 
 from crowd.errors import InputError
 from crowd.progress import progress
+from crowd.sinkhorn import Project, saturate, scale
 from mgot.arrays import to_numpy
-
-# Scalings between two log-domain steps stay within e^±LARGEST_LOG; what underflows beside them in
-# the kernel (below e^−745) is then negligible.
-LARGEST_LOG = 100.0
-# A smaller sum may lack some of what has underflowed.
-SMALLEST_SUM = 1e-200
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,7 @@ def sinkhorn(
             f"rows hold {a.sum():g} and columns {b.sum():g} of mass: make the totals equal, or "
             "move a part with entropic_partial"
         )
-    return _scale(cost, a, b, reg, _saturate, max_iterations, tolerance)
+    return _scale(cost, a, b, reg, max_iterations, tolerance)
 
 
 def entropic_partial(
@@ -108,12 +102,10 @@ def entropic_partial(
     if not 0.0 < mass <= available * (1.0 + 1e-9):
         raise InputError(f"the mass to move must lie in (0, {available:g}], not {mass:g}")
     if mass >= max(a.sum(), b.sum()) * (1.0 - 1e-12):
-        return _scale(cost, a, b, reg, _saturate, max_iterations, tolerance)
+        return _scale(cost, a, b, reg, max_iterations, tolerance)
 
-    def project(log_sums: np.ndarray, log_marginal: np.ndarray) -> tuple[np.ndarray, float]:
-        return _saturate_to_mass(log_sums, log_marginal, min(mass, np.exp(log_marginal).sum()))
-
-    result = _scale(cost, a, b, reg, project, max_iterations, tolerance)
+    project = functools.partial(_saturate_to_mass, mass=mass)
+    result = _scale(cost, a, b, reg, max_iterations, tolerance, project)
     # Potentials of 1e8 (a cost of 1e4 at reg 1e-4) leave a relative error of 1e-8 in the total.
     return replace(result, plan=result.plan * (mass / result.plan.sum()))
 
@@ -137,28 +129,22 @@ def _checked(cost, a, b, reg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return cost, *masses
 
 
-def _saturate(log_sums: np.ndarray, log_marginal: np.ndarray) -> tuple[np.ndarray, float]:
-    """Log-scalings that bring sums exactly to their marginal (the balanced constraint)."""
-    return log_marginal - log_sums, 0.0
-
-
-def _saturate_to_mass(
-    log_sums: np.ndarray, log_marginal: np.ndarray, mass: float
-) -> tuple[np.ndarray, float]:
+def _saturate_to_mass(log_sums: Tensor, log_marginal: Tensor, mass: float) -> tuple[Tensor, Tensor]:
     """Log-scalings ≤ 0 and a common log-factor t with Σ min(marginal, e^t · sums) = mass.
 
     The total grows with t, linearly in e^t between the points where one more sum reaches its
     marginal; sorting those points gives t without iterating.
     """
+    mass = min(mass, float(log_marginal.exp().sum()))
     saturation = log_marginal - log_sums
-    order = np.argsort(saturation)
-    saturated = np.concatenate([[0.0], np.cumsum(np.exp(log_marginal[order]))])
-    free = np.logaddexp.accumulate(log_sums[order][::-1])[::-1]
-    total_at = saturated[:-1] + np.exp(saturation[order] + free)
-    first_free = min(int(np.searchsorted(total_at, mass)), len(order) - 1)
-    rest = max(mass - saturated[first_free], np.finfo(np.float64).tiny)
-    factor = min(np.log(rest) - free[first_free], saturation[order[-1]])
-    return np.minimum(saturation - factor, 0.0), factor
+    order = saturation.argsort()
+    saturated = log_marginal[order].exp().cumsum(0) - log_marginal[order].exp()
+    free = log_sums[order].flip(0).logcumsumexp(0).flip(0)
+    total_at = saturated + torch.exp(saturation[order] + free)
+    first_free = min(int(torch.searchsorted(total_at, mass)), len(order) - 1)
+    rest = (mass - saturated[first_free]).clamp_min(torch.finfo(torch.float64).tiny)
+    factor = torch.minimum(rest.log() - free[first_free], saturation[order[-1]])
+    return (saturation - factor).clamp_max(0.0), factor
 
 
 def _scale(
@@ -166,89 +152,22 @@ def _scale(
     a: np.ndarray,
     b: np.ndarray,
     reg: float,
-    project: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]],
     max_iterations: int,
     tolerance: float,
+    project: Project = saturate,
 ) -> Transport:
-    """Alternate the projections onto the rows' and the columns' constraint.
-
-    The plan is e^(f_i + g_j + t − cost_ij / reg). Sums over it are matrix products with a kernel
-    that already contains the potentials of the last log-domain step, so that its entries are near
-    the plan's; a log-domain step renews the kernel whenever the scalings since then grow large.
-    """
-    rows, columns = a > 0, b > 0
-    scaled = cost[np.ix_(rows, columns)] / -reg
-    log_a, log_b = np.log(a[rows]), np.log(b[columns])
-    f, g, total = np.zeros(len(log_a)), np.zeros(len(log_b)), 0.0
-    kernel = _Kernel(scaled, -scaled.max(axis=1), g)
-    residual, done = np.inf, 0
-    with (
-        # A matrix-vector product waits for memory; a second thread that waits for a busy core
-        # makes it 20 times slower.
-        _thread_pools().limit(limits=1, user_api="blas"),
-        progress(total=max_iterations, what="transport", unit="iteration") as bar,
-    ):
-        while True:
-            log_sums = kernel.log_row_sums(g)
-            renew = log_sums is None
-            if renew:
-                log_sums = logsumexp(scaled + g, axis=1)
-            f_next, t = project(log_sums, log_a)
-            if renew:
-                kernel = _Kernel(scaled, f_next + t, g)
-            if done:
-                moved = np.exp(f_next + log_sums + t) - np.exp(f + log_sums + total)
-                residual = np.abs(moved).sum()
-            if residual <= tolerance or done >= max_iterations:
-                break
-            f = f_next
-            log_sums = kernel.log_column_sums(f + t)
-            renew = log_sums is None
-            if renew:
-                log_sums = logsumexp(scaled + (f + t)[:, None], axis=0)
-            g, rest = project(log_sums, log_b)
-            total = t + rest
-            if renew:
-                kernel = _Kernel(scaled, f + total, g)
-            done += 1
-            bar.update()
+    """Scale what has mass (`crowd.sinkhorn.scale`)."""
+    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
+    inner, threads = np.ix_(rows, columns), torch.get_num_threads()
+    parts = (torch.from_numpy(part) for part in (cost[inner], a[rows], b[columns]))
+    # A matrix-vector product waits for memory; a second thread that waits for a busy core makes it
+    # 20 times slower.
+    torch.set_num_threads(1)
+    try:
+        steps = progress(range(max_iterations), "transport", "iteration")
+        ended = scale(*parts, reg, steps, tolerance, project)
+    finally:
+        torch.set_num_threads(threads)
     plan = np.zeros(cost.shape)
-    plan[np.ix_(rows, columns)] = kernel.plan(f + total, g)
-    return Transport(plan, float(residual), done, bool(residual <= tolerance))
-
-
-@functools.cache
-def _thread_pools() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-class _Kernel:
-    """e^(scaled + f + g), and sums over it under other potentials."""
-
-    def __init__(self, scaled: np.ndarray, f: np.ndarray, g: np.ndarray):
-        self.scaled, self.f, self.g = scaled, f, g
-        self.values = scaled + f[:, None]
-        self.values += g
-        np.exp(self.values, out=self.values)
-
-    def log_row_sums(self, g: np.ndarray) -> np.ndarray | None:
-        """Log Σ_j e^(scaled_ij + g_j), or None where products with the kernel do not tell."""
-        return _log_sums(self.values, self.f, g - self.g)
-
-    def log_column_sums(self, f: np.ndarray) -> np.ndarray | None:
-        """Log Σ_i e^(scaled_ij + f_i), likewise."""
-        return _log_sums(self.values.T, self.g, f - self.f)
-
-    def plan(self, f: np.ndarray, g: np.ndarray) -> np.ndarray:
-        """e^(scaled + f + g)."""
-        rows, columns = f - self.f, g - self.g
-        if max(np.abs(rows).max(), np.abs(columns).max()) > LARGEST_LOG:
-            return _Kernel(self.scaled, f, g).values
-        return np.exp(rows)[:, None] * self.values * np.exp(columns)
-
-
-def _log_sums(kernel: np.ndarray, absorbed: np.ndarray, change: np.ndarray) -> np.ndarray | None:
-    if np.abs(change).max() > LARGEST_LOG:
-        return None
-    sums = kernel @ np.exp(change)
-    return np.log(sums) - absorbed if sums.min() > SMALLEST_SUM else None
+    plan[inner] = ended.plan.numpy()
+    return Transport(plan, ended.residual, ended.iterations, ended.residual <= tolerance)

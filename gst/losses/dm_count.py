@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from crowd.sinkhorn import scale
 from gst.losses.grid import nearest_cells, squared_distances
 
 TV_WEIGHT = 0.01
 REGULARISATION = 10.0  # squared pixels
 ITERATIONS = 100
 SMALLEST = 1e-12  # share of a cell, so that its logarithm exists
-LARGEST_LOG = 100.0  # of the factors between two steps in the log domain
 
 
 def dm_count_losses(heads: list, density: Tensor, ot_weight: float = 0.1) -> dict[str, Tensor]:
@@ -43,63 +43,6 @@ def _crop_terms(heads, density: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return count, transport, people * (share - cells).abs().sum()
 
 
-def sinkhorn_potentials(
-    cost: Tensor, rows: Tensor, columns: Tensor, reg: float, iterations: int
-) -> tuple[Tensor, Tensor]:
-    """Dual potentials of entropic optimal transport, by Sinkhorn's iterations.
-
-    The plan exp((f + g − cost) / reg) has the wanted columns exactly, and the rows in the limit.
-    Plain iterations lose all mass here: exp(−cost / 10) is 0 from 32 pixels on in float32. So the
-    potentials are kept as logarithms; what an iteration changes is a factor on the plan of a former
-    one, taken into the logarithms when it grows beyond e^±100. In double precision what has
-    underflowed in that plan, below e^−745, is then negligible, and iterations are two products.
-
-    Args:
-        cost: `[n, m]`.
-        rows: masses `[n]`, positive.
-        columns: masses `[m]`, positive, of the same total.
-        reg: weight of the entropy, in units of the cost.
-        iterations: number of updates of both.
-
-    Returns:
-        f `[n]` and g `[m]`, in the precision of the cost.
-    """
-    scaled, rows, columns = (cost / -reg).double(), rows.double(), columns.double()
-    g = torch.zeros_like(columns)
-    u, v = torch.ones_like(rows), torch.ones_like(columns)
-    plan = scaled.new_zeros(scaled.shape)
-    for _ in range(iterations):
-        next_u = rows / (plan @ v)
-        next_v = columns / (next_u @ plan)
-        if _is_small(next_u) and _is_small(next_v):
-            u, v = next_u, next_v
-            continue
-        f, g = log_step(scaled, rows, columns, g + v.log())
-        plan = torch.exp(scaled + f[:, None] + g)
-        u, v = torch.ones_like(rows), torch.ones_like(columns)
-    return ((f + u.log()) * reg).to(cost), ((g + v.log()) * reg).to(cost)
-
-
-def log_potentials(
-    cost: Tensor, rows: Tensor, columns: Tensor, reg: float, iterations: int
-) -> tuple[Tensor, Tensor]:
-    """The readable twin of `sinkhorn_potentials`, with every iteration in the log domain."""
-    g = torch.zeros_like(columns)
-    for _ in range(iterations):
-        f, g = log_step(cost / -reg, rows, columns, g)
-    return f * reg, g * reg
-
-
-def log_step(scaled: Tensor, rows: Tensor, columns: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """One iteration: f that gives the plan exp(scaled + f + g) its rows, then g its columns."""
-    f = rows.log() - torch.logsumexp(scaled + g, dim=1)
-    return f, columns.log() - torch.logsumexp(scaled + f[:, None], dim=0)
-
-
-def _is_small(factors: Tensor) -> bool:
-    return bool((factors.log().abs() <= LARGEST_LOG).all())
-
-
 def sinkhorn_cost(
     cost: Tensor,
     rows: Tensor,
@@ -122,7 +65,8 @@ def sinkhorn_cost(
     with torch.no_grad():
         masses = columns.clamp_min(SMALLEST)
         masses = masses * (rows.sum() / masses.sum())
-        f, g = sinkhorn_potentials(cost, rows, masses, reg, iterations)
-        value = (torch.exp((f[:, None] + g - cost) / reg) * cost).sum()
-    linear = (columns * g).sum()
+        ended = scale(cost, rows, masses, reg, range(iterations))
+        value = (ended.plan * cost).sum().to(columns)
+        potential = (reg * ended.g).to(columns)
+    linear = (columns * potential).sum()
     return value + linear - linear.detach()

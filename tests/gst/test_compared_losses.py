@@ -5,10 +5,11 @@ import ot
 import pytest
 import torch
 
+from crowd.sinkhorn import scale
 from gst.dataset import Heads
-from gst.losses import COMPARED, block_count_loss, dm_count
+from gst.losses import COMPARED, block_count_loss
 from gst.losses.bayesian import SIGMA, bayesian_posterior
-from gst.losses.dm_count import log_potentials, sinkhorn_cost, sinkhorn_potentials
+from gst.losses.dm_count import sinkhorn_cost
 from gst.losses.gaussian import gaussian_density
 from gst.losses.grid import nearest_cells, squared_distances
 
@@ -117,8 +118,7 @@ def test_the_transport_is_pots(reg):
     share = density_of().flatten()
     share /= share.sum()
     wanted = heads.targets / heads.targets.sum()
-    f, g = sinkhorn_potentials(cost, wanted, share, reg, 20000)
-    plan = torch.exp((f[:, None] + g - cost) / reg)
+    plan = scale(cost, wanted, share, reg, range(20000)).plan
     torch.testing.assert_close(plan.sum(0), share)
     torch.testing.assert_close(plan.sum(1), wanted, rtol=1e-4, atol=1e-8)
     pots = ot.sinkhorn(
@@ -127,39 +127,6 @@ def test_the_transport_is_pots(reg):
     np.testing.assert_allclose(plan, pots, atol=1e-5)
     value = sinkhorn_cost(cost, wanted, share, reg, 20000)
     assert value.item() == pytest.approx((pots * cost.numpy()).sum(), rel=1e-4)
-
-
-@pytest.mark.parametrize("reg", [0.5, 10.0, 200.0])
-@pytest.mark.parametrize("power", [1, 30], ids=["spread", "peaked"])
-def test_products_give_the_potentials_of_the_log_domain(monkeypatch, reg, power):
-    heads, step, steps = heads_of(9), dm_count.log_step, []
-    cost = squared_distances(heads.points, SHAPE)
-    share = density_of().flatten() ** power + 1e-12
-    share /= share.sum()
-    wanted = heads.targets / heads.targets.sum()
-    expected = log_potentials(cost, wanted, share, reg, 100)
-    monkeypatch.setattr(dm_count, "log_step", lambda *given: steps.append(1) or step(*given))
-    potentials = sinkhorn_potentials(cost, wanted, share, reg, 100)
-    assert len(steps) <= 50
-    for found, twin in zip(potentials, expected, strict=True):
-        torch.testing.assert_close(found, twin, rtol=1e-9, atol=1e-6)
-    plan = torch.exp((potentials[0][:, None] + potentials[1] - cost) / reg)
-    torch.testing.assert_close(plan.sum(0), share)
-
-
-def test_where_factors_become_logarithms_changes_nothing(monkeypatch):
-    heads = heads_of(9)
-    cost = squared_distances(heads.points, SHAPE)
-    share = density_of().flatten()
-    share /= share.sum()
-    wanted = heads.targets / heads.targets.sum()
-    expected = log_potentials(cost, wanted, share, 1.0, 60)
-    for largest in (0.01, 1.0, 10.0):
-        monkeypatch.setattr(dm_count, "LARGEST_LOG", largest)
-        for found, twin in zip(
-            sinkhorn_potentials(cost, wanted, share, 1.0, 60), expected, strict=True
-        ):
-            torch.testing.assert_close(found, twin, rtol=1e-9, atol=1e-6)
 
 
 def test_no_mass_is_lost_in_single_precision_at_a_small_regularisation():
@@ -182,8 +149,8 @@ def test_the_gradient_of_the_transport_is_that_of_the_entropic_optimum():
     direction -= direction.mean()
 
     def optimum(columns):
-        f, g = sinkhorn_potentials(cost, wanted, columns, reg, 5000)
-        return (f * wanted).sum() + (g * columns).sum()
+        ended = scale(cost, wanted, columns, reg, range(5000))
+        return reg * ((ended.f * wanted).sum() + (ended.g * columns).sum())
 
     variable = share.clone().requires_grad_()
     sinkhorn_cost(cost, wanted, variable, reg, 5000).backward()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from crowd.files import write_h5
 from mgot import pictures
-from mgot.alignment import match_clusters, match_daot, match_patches
+from mgot.alignment import daot_costs, match_clusters, match_daot_by_cost, match_patches
 from mgot.feature_files import write_features
 from mgot.index_lists import read_selection, write_index_lists
 from mgot.ssim_cost import ssim_cost
@@ -173,8 +173,11 @@ def test_alignments_without_clusters(tmp_path, domains, run, alignment):
     run("--alignment", alignment)
     listed, summary = selection(tmp_path)
     (target, _), (source, _) = domains
-    match = match_daot if alignment == "daot" else lambda *sides: match_patches(*sides)[0]
-    expected = dict.fromkeys(match(target, source).tolist())
+    if alignment == "daot":
+        chosen = match_daot_by_cost(*daot_costs(target, source)).index
+    else:
+        chosen = match_patches(target, source)[0]
+    expected = dict.fromkeys(chosen.tolist())
     assert [path for path, _ in listed] == [f"s_{index:02d}.jpg" for index in expected]
     assert [group["target_patches"] for group in summary["groups"]] == [10]
     assert "target_cluster" not in summary["groups"][0]

@@ -12,16 +12,15 @@ from torch.utils.data import ConcatDataset
 
 from crowd.configuration import save_arguments
 from crowd.devices import place
-from crowd.distributed import join, leave, parallel, synchronise_norms, together
-from crowd.engine import choose_precision
+from crowd.distributed import join, leave, synchronise_norms, together
+from crowd.engine import Steps, choose_precision, fit
 from crowd.errors import command
 from crowd.evaluation import errors_of
-from crowd.loading import CountedPhotos, photo_loader, seed_epoch
-from crowd.runs import Run
-from crowd.training import Training, open_folder, validates
-from gst.arguments import build_parser, loss_options, read_arguments
+from crowd.loading import CountedPhotos, photo_loader
+from crowd.training import Training, open_folder
+from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
 from gst.dataset import CrowdCrops, crop_batches
-from gst.engine import train_one_epoch
+from gst.engine import batch_losses
 from gst.evaluation import evaluate
 from gst.losses import TRANSPORT
 from gst.models import build_model
@@ -66,27 +65,30 @@ def main(argv: list[str] | None = None) -> None:
     if resume:
         training.resume(folder)
 
-    trained = parallel(training.model)
-    run = Run(folder, save_arguments(arguments), training.epoch)
-    print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {device}")
-    for epoch in range(training.epoch, arguments.epochs):
-        batches.batch_sampler.epoch = epoch
-        seed_epoch(arguments.seed, epoch)
-        figures = train_one_epoch(
-            *(trained, batches, training.optimizer, device, epoch),
-            *(training.average, arguments.precision == "bfloat16", folder, arguments.clip_gradient),
-            **loss_options(arguments),
-        )
-        figures["lr"] = training.scheduler.get_last_lr()[0]
-        if validates(epoch, arguments.epochs, arguments.validate_from, arguments.validate_every):
-            counts = evaluate(training.evaluated, photos, preprocessing.tile, "val")
-            errors = errors_of(together(counts))
-            figures |= {f"val_{name}": value for name, value in errors.items() if value == value}
-            training.keep_best(folder, errors)
-        run.log(epoch, **figures)
-        training.finish_epoch(folder)
-        print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in figures.items()))
-    run.close()
+    def validate(training: Training) -> dict[str, float]:
+        counts = evaluate(training.evaluated, photos, preprocessing.tile, "val")
+        errors = errors_of(together(counts))
+        training.keep_best(folder, errors)
+        return errors
+
+    amp, options = arguments.precision == "bfloat16", loss_options(arguments)
+    fit(
+        training,
+        batches,
+        lambda model, batch: batch_losses(model, batch, device, amp, **options),
+        validate,
+        folder=folder,
+        config=save_arguments(arguments),
+        seed=arguments.seed,
+        epochs=arguments.epochs,
+        validate_from=arguments.validate_from,
+        validate_every=arguments.validate_every,
+        steps=Steps(
+            loss_weights(arguments),
+            clip=arguments.clip_gradient,
+            check="check the annotation and Gaussians of the photo",
+        ),
+    )
     leave()
 
 

@@ -9,6 +9,7 @@ gloo, as under torchrun; the ratio is what sharing costs (left out where there i
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -21,11 +22,11 @@ import torch
 from bench.measure import bench_parser, write_record
 from crowd.devices import pick_device, place
 from crowd.distributed import join, leads, leave, parallel, place_of, wait_for_all
-from crowd.engine import choose_precision
+from crowd.engine import choose_precision, train_one_epoch
 from crowd.errors import InputError, command
 from crowd.runs import ROOT
 from gst.dataset import Batch, Heads
-from gst.engine import train_one_epoch
+from gst.engine import batch_losses
 from gst.models import build_model
 
 MODELS = ("vgg", "vgg_trans")
@@ -55,7 +56,8 @@ def photos_a_second(name: str, steps: int, device: torch.device) -> float:
 
     def run(batches: list[Batch]) -> None:
         # Its end reads a loss, which waits for the device.
-        train_one_epoch(trained, batches, optimizer, device, 0, amp=amp)
+        losses_of = functools.partial(batch_losses, device=device, amp=amp)
+        train_one_epoch(trained, batches, losses_of, optimizer, 0)
 
     run(crops[:2])
     wait_for_all()

@@ -1,21 +1,27 @@
-"""One epoch of training: named losses, summed, stepped, averaged."""
+"""The training loop of both papers: epochs, steps, validation, the best checkpoint, the log."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
 
-from crowd.distributed import align_statistics, bare, place_of, total
+from crowd.distributed import align_statistics, bare, parallel, place_of, total
 from crowd.errors import InputError
+from crowd.loading import seed_epoch
 from crowd.not_finite import all_finite, largest_gradient, stop
 from crowd.progress import progress
+from crowd.runs import Run
+from crowd.training import Training, validates
 
 
 class Named(Protocol):
@@ -55,6 +61,96 @@ def choose_precision(device: torch.device, precision: str) -> str:
     else:
         has_it = precision == "native" and torch.cpu.get_capabilities().get("amx_bf16", False)
     return "bfloat16" if has_it else "float32"
+
+
+Losses = Callable[[nn.Module, Named], dict[str, Tensor]]
+"""Runs a model on a batch and returns its losses by name, scalars."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """How the steps of a training are made.
+
+    Attributes:
+        weights: of the losses, by name; 1 for a loss that is not named.
+        summed: whether losses are sums over a batch's photos, not means; the step is on the sum
+            or mean over the photos of all processes.
+        clip: largest norm of the gradient, to which longer ones are shortened; 0: none.
+        check: what to look at first when a loss or gradient is not finite.
+    """
+
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    summed: bool = False
+    clip: float = 0.0
+    check: str = "check the photo and its annotation"
+
+
+def fit(
+    training: Training,
+    batches: DataLoader,
+    losses_of: Losses,
+    validate: Callable[[Training], dict[str, float]] | None,
+    *,
+    folder: Path,
+    config: str,
+    seed: int,
+    epochs: int,
+    validate_from: int,
+    validate_every: int,
+    steps: Steps,
+    print_every: int = 1,
+    split: str = "val",
+) -> dict[int, dict[str, float]]:
+    """Train to the last epoch; validate, keep the best checkpoint, log, and save after every epoch.
+
+    `log.jsonl` gets a line an epoch: the losses before their weights, the learning rate, errors of
+    the validation as `SPLIT_NAME`; `times.jsonl` the seconds of its steps, and photos a second.
+
+    Args:
+        training: new or resumed.
+        batches: of `crowd.loading.crop_loader`.
+        losses_of: see `Losses`.
+        validate: keeps the best and returns errors; None: the last epoch is the best.
+        folder: of the run.
+        config: resolved arguments, YAML.
+        seed: of crops and dropout.
+        epochs: number of the last epoch.
+        validate_from: first epoch after which it is validated.
+        validate_every: epochs from one validation to the next.
+        steps: how they are made.
+        print_every: epochs.
+        split: that is validated on.
+
+    Returns:
+        The errors by epoch.
+    """
+    model, run, errors = parallel(training.model), Run(folder, config, training.epoch), {}
+    print(f"{folder}: epochs {training.epoch} to {epochs} on {next(model.parameters()).device}")
+    for epoch in range(training.epoch, epochs):
+        batches.batch_sampler.epoch = epoch
+        seed_epoch(seed, epoch)
+        started = time.monotonic()
+        figures = train_one_epoch(
+            *(model, batches, losses_of, training.optimizer, epoch, training.average),
+            *(steps, folder),
+        )
+        seconds = time.monotonic() - started
+        times = {"seconds": seconds, "photos_per_second": batches.batch_sampler.length / seconds}
+        figures["lr"] = training.scheduler.get_last_lr()[0]
+        if validate is None:
+            if epoch + 1 == epochs:
+                training.keep(folder)
+        elif validates(epoch, epochs, validate_from, validate_every):
+            errors[epoch] = validate(training)
+            named = {f"{split}_{name}": value for name, value in errors[epoch].items()}
+            figures |= {name: value for name, value in named.items() if value == value}
+        run.log(epoch, figures, times)
+        training.finish_epoch(folder)
+        if epoch % print_every == 0 or epoch + 1 == epochs:
+            said = (figures | times).items()
+            print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in said))
+    run.close()
+    return errors
 
 
 class Figures:
@@ -109,15 +205,12 @@ class Figures:
 def train_one_epoch(
     model: nn.Module,
     batches: Iterable[Named],
-    losses_of: Callable[[Named], dict[str, Tensor]],
+    losses_of: Losses,
     optimizer: torch.optim.Optimizer,
     epoch: int,
     average: AveragedModel | None = None,
-    *,
-    summed: bool = False,
+    steps: Steps = Steps(),
     folder: Path | None = None,
-    check: str = "check the photo and its annotation",
-    clip: float = 0.0,
 ) -> dict[str, float]:
     """Train on every batch once, without waiting for the device inside a step.
 
@@ -127,40 +220,39 @@ def train_one_epoch(
     Args:
         model: put into training mode.
         batches: each with the names of its photos.
-        losses_of: runs the model on a batch; its losses by name, scalars whose sum is minimised.
+        losses_of: see `Losses`; the weighted sum is minimised.
         optimizer: of the model's parameters; of torch's fused ones, the others cannot skip.
         epoch: for the progress bar and messages.
         average: moving average of the weights, updated after every step.
-        summed: whether losses are sums over a batch's photos, not means; the step is on the sum
-            or mean over the photos of all processes.
+        steps: how they are made.
         folder: of the run, which keeps the batch whose loss or gradient is not finite.
-        check: what to look at first then.
-        clip: largest norm of the gradient, to which longer ones are shortened; 0: none.
 
     Returns:
-        The losses by name, means over photos.
+        The losses by name before their weights, means over photos.
 
     Raises:
         InputError: a loss or gradient is not finite; names the photos, and their step is not made.
     """
     model.train()
-    figures, (_, processes), spoiled = Figures(epoch, folder, check), place_of(), None
+    figures, (_, processes), spoiled = Figures(epoch, folder, steps.check), place_of(), None
     for batch in progress(batches, f"epoch {epoch}", unit="batch", leave=False):
-        losses = losses_of(batch)
-        loss = torch.stack(list(losses.values())).sum()
+        losses = losses_of(model, batch)
+        loss = sum(steps.weights.get(name, 1.0) * value for name, value in losses.items())
         values = torch.stack([value.detach() for value in losses.values()]).double()
         # A batch that does not count costs nothing, however its losses are put together.
-        weight = float(len(batch.names) > 0) if summed else len(batch.names)
+        weight = float(len(batch.names) > 0) if steps.summed else len(batch.names)
         shared = total(torch.cat([values * weight, values.new_full((1,), len(batch.names))]))
         optimizer.zero_grad(set_to_none=True)
         # Gradients become means over the processes, which are to be sums.
-        (loss * (processes * weight / (1 if summed else shared[-1].to(loss.dtype)))).backward()
+        (
+            loss * (processes * weight / (1 if steps.summed else shared[-1].to(loss.dtype)))
+        ).backward()
         row = torch.cat([values, shared, largest_gradient(model.parameters()).to(values)[None]])
         stopped = (~row.isfinite().all()).float()
         spoiled = stopped if spoiled is None else torch.maximum(spoiled, stopped)
         optimizer.found_inf = spoiled
-        if clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if steps.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), steps.clip)
         optimizer.step()
         if average is not None:
             follow(average, bare(model))

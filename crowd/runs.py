@@ -23,12 +23,13 @@ SOURCES = ["--", ".", ":!results", ":!bench/results"]
 
 
 class Run:
-    """A run folder: `config.yml`, `environment.json`, `starts.jsonl`, `log.jsonl`, TensorBoard's.
+    """A run folder: `config.yml`, `environment.json`, and a line an epoch in `log.jsonl`.
 
-    `log.jsonl` is cut back to `first_epoch` when a run is resumed, so that every epoch stands in it
-    once; `starts.jsonl` gets a line more, with the epoch, environment and configuration of every
-    start, of which the first two files hold the last one. Of processes that train together only
-    the first writes.
+    What a repeated run gives again stands in `log.jsonl`, what the clock said in `times.jsonl`;
+    both are cut back to `first_epoch` when a run is resumed, so that every epoch stands in them
+    once. `starts.jsonl` gets a line more, with the epoch, environment and configuration of every
+    start, of which the first two files hold the last one. TensorBoard's events are written too. Of
+    processes that train together only the first writes.
     """
 
     def __init__(self, folder: str | os.PathLike, config: str, first_epoch: int = 0):
@@ -37,28 +38,29 @@ class Run:
         self.folder, self.writes = Path(folder), leads()
         if not self.writes:
             return
-        self.log_path = self.folder / "log.jsonl"
+        self.logs = [self.folder / name for name in ("log.jsonl", "times.jsonl")]
         write_text(self.folder / "config.yml", config)
         machine = environment()
         write_text(self.folder / "environment.json", json.dumps(machine, indent=2) + "\n")
         start = {"epoch": first_epoch, **machine, "config": yaml.safe_load(config)}
         path = self.folder / STARTS
         write_text(path, _lines([*read_log(path), start]))
-        kept = [line for line in read_log(self.log_path) if line["epoch"] < first_epoch]
-        write_text(self.log_path, _lines(kept))
+        for log in self.logs:
+            write_text(log, _lines([one for one in read_log(log) if one["epoch"] < first_epoch]))
         self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_epoch)
 
-    def log(self, epoch: int, **figures: float) -> None:
-        """Append one JSON line and the same figures to TensorBoard.
+    def log(self, epoch: int, figures: dict[str, float], times: dict[str, float]) -> None:
+        """Append a JSON line each to `log.jsonl` and `times.jsonl`, and the figures to TensorBoard.
 
         Raises `InputError` when the disk is full.
         """
         if not self.writes:
             return
         try:
-            with open(self.log_path, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"epoch": epoch, **figures}) + "\n")
-            for name, value in figures.items():
+            for path, values in zip(self.logs, (figures, times), strict=True):
+                with open(path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"epoch": epoch, **values}) + "\n")
+            for name, value in (figures | times).items():
                 if isinstance(value, int | float):
                     self._writer.add_scalar(name, value, epoch)
             self._writer.flush()

@@ -15,18 +15,18 @@ from crowd.errors import InputError
 from crowd.training import OPTIMIZERS
 from gst.augment import SCALE_RANGE
 from gst.kernel import transport_kernel
-from gst.losses import COMPARED, DM_COUNT, TRANSPORT, dm_count_losses
+from gst.losses import COMPARED, DM_COUNT, TRANSPORT, WEIGHTS
 from gst.models import MODELS
 
 CONFIGS = Path(__file__).parent / "configs"
 DATASETS = ("qnrf", "jhu", "nwpu", "sha", "shb", "brt", "ucf_cc_50", "synthetic")
-# What each loss takes from the arguments, and the function that says their defaults.
+KERNEL = ("background_ratio", "cut_off", "post_min", "post_max", "scale_ratio", "use_background")
+# Options of one loss alone, with their defaults.
 OPTIONS = {
-    TRANSPORT: (
-        ("background_ratio", "cut_off", "post_min", "post_max", "scale_ratio", "use_background"),
-        transport_kernel,
-    ),
-    DM_COUNT: (("ot_weight",), dm_count_losses),
+    TRANSPORT: {
+        name: inspect.signature(transport_kernel).parameters[name].default for name in KERNEL
+    },
+    DM_COUNT: {"ot_weight": WEIGHTS["ot"]},
 }
 
 
@@ -80,17 +80,22 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
 
 def loss_options(arguments: Namespace) -> dict:
     """Return the loss and its options, as `gst.engine.batch_losses` takes them."""
-    names, _ = OPTIONS.get(arguments.loss, ((), None))
-    common = {"loss": arguments.loss, "block_counts": arguments.block_counts}
-    return {**common, **{name: arguments[name] for name in names}}
+    options = {"loss": arguments.loss, "block_counts": arguments.block_counts > 0}
+    if arguments.loss == TRANSPORT:
+        options |= {name: arguments[name] for name in KERNEL}
+    return options
+
+
+def loss_weights(arguments: Namespace) -> dict[str, float]:
+    """Return the weights of the losses, by name."""
+    return {**WEIGHTS, "ot": arguments.ot_weight, "block_counts": arguments.block_counts}
 
 
 def _refuse_other_options(arguments: Namespace) -> None:
     """Raise `InputError` for an option of another loss than the chosen one."""
-    for loss, (names, function) in OPTIONS.items():
-        defaults = inspect.signature(function).parameters
-        for name in names:
-            if loss != arguments.loss and arguments[name] != defaults[name].default:
+    for loss, defaults in OPTIONS.items():
+        for name, default in defaults.items():
+            if loss != arguments.loss and arguments[name] != default:
                 raise InputError(
                     f"--{name.replace('_', '-')} is an option of --loss {loss}, not of --loss "
                     f"{arguments.loss}: leave it out"
@@ -100,7 +105,9 @@ def _refuse_other_options(arguments: Namespace) -> None:
 def _add_training(group) -> None:
     add = group.add_argument
     add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")
-    add("--ot-weight", type=NonNegativeFloat, default=0.1, help="of transport in dm_count")
+    add(
+        "--ot-weight", type=NonNegativeFloat, default=WEIGHTS["ot"], help="of transport in dm_count"
+    )
     counts = "weight of block counts (16, 32, 64 px and the crop) beside the loss; 0: none"
     add("--block-counts", type=NonNegativeFloat, default=0.0, help=counts)
     add("--seed", type=NonNegativeInt, default=4073, help="of weights, crops and dropout")

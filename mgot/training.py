@@ -11,11 +11,9 @@ from torch.utils.data import DataLoader
 
 from crowd.configuration import save_arguments
 from crowd.devices import place
-from crowd.distributed import join, leads, leave, parallel, synchronise_norms
-from crowd.engine import choose_precision
+from crowd.distributed import join, leads, leave, synchronise_norms
+from crowd.engine import Steps, choose_precision, fit
 from crowd.evaluation import errors_table
-from crowd.loading import seed_epoch
-from crowd.runs import Run
 from crowd.training import (
     LAST,
     Training,
@@ -23,11 +21,10 @@ from crowd.training import (
     describe,
     fingerprint,
     open_folder,
-    validates,
 )
 from mgot.counter import load_counter
 from mgot.dataset import FidtCrops, labels_path
-from mgot.engine import train_one_epoch
+from mgot.engine import batch_losses
 from mgot.evaluation import CountedSet
 from mgot.models import build_model
 from mgot.photos import Preprocessing
@@ -157,43 +154,29 @@ def run_epochs(
 
     Without photos to validate on, the last epoch is the best.
     """
-    folder, trained = start.folder, parallel(training.model)
-    run = Run(folder, save_arguments(arguments), training.epoch)
-    print(f"{folder}: epochs {training.epoch} to {arguments.epochs} on {start.device}")
-    rows = {}
-    for epoch in range(training.epoch, arguments.epochs):
-        batches.batch_sampler.epoch = epoch
-        seed_epoch(arguments.seed, epoch)
-        figures = train_one_epoch(
-            trained,
-            batches,
-            training.optimizer,
-            start.device,
-            epoch,
-            training.average,
-            arguments.precision == "bfloat16",
-            arguments.ssim_weight,
-            folder,
-        )
-        figures["lr"] = training.scheduler.get_last_lr()[0]
-        if validation is None:
-            if epoch + 1 == arguments.epochs:
-                training.keep(folder)
-        elif validates(epoch, arguments.epochs, arguments.validate_from, arguments.validate_every):
-            errors = _validate(training, validation, folder, arguments.visual)
-            figures |= {
-                f"{validation.split}_{name}": value
-                for name, value in errors.items()
-                if value == value
-            }
-            rows[f"last, epoch {epoch}"] = errors
-        run.log(epoch, **figures)
-        training.finish_epoch(folder)
-        if epoch % arguments.print_freq == 0 or epoch + 1 == arguments.epochs:
-            print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in figures.items()))
-    run.close()
+    folder, device, amp = start.folder, start.device, arguments.precision == "bfloat16"
+    weight = arguments.ssim_weight
+
+    def validate(training: Training) -> dict[str, float]:
+        return _validate(training, validation, folder, arguments.visual)
+
+    errors = fit(
+        training,
+        batches,
+        lambda model, batch: batch_losses(model, batch, device, amp, weight),
+        validate if validation else None,
+        folder=folder,
+        config=save_arguments(arguments),
+        seed=arguments.seed,
+        epochs=arguments.epochs,
+        validate_from=arguments.validate_from,
+        validate_every=arguments.validate_every,
+        steps=Steps({"issim": weight}, summed=True, check="check the photo and its map"),
+        print_every=arguments.print_freq,
+        split=validation.split if validation else "val",
+    )
     leave()
-    _report(rows, training.best, validation)
+    _report(errors, training.best, validation)
 
 
 def _validate(
@@ -206,12 +189,12 @@ def _validate(
     return errors
 
 
-def _report(rows: dict, best: dict, validation: CountedSet | None) -> None:
+def _report(errors: dict[int, dict], best: dict, validation: CountedSet | None) -> None:
     if validation is None:
         print("no photos to validate on: best.pth is the last epoch")
         return
-    last = dict(list(rows.items())[-1:])
-    rows = last | ({f"best, epoch {best['epoch']}": best} if best else {})
+    rows = {f"last, epoch {epoch}": one for epoch, one in list(errors.items())[-1:]}
+    rows |= {f"best, epoch {best['epoch']}": best} if best else {}
     if rows:
         print(f"errors on {len(validation.photos)} photos of {validation.split}")
         print(errors_table(rows))

@@ -1,5 +1,7 @@
 """A training step never waits for the device: on a GPU every answer it asks for stops the queue."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import gst.engine
 import mgot.engine
+from crowd.engine import Steps, train_one_epoch
 from gst.dataset import Batch as GstBatch
 from gst.dataset import Heads
 from gst.fused_loss import dense_transport_loss
@@ -73,7 +76,7 @@ CASES = {
     "vgg_small": (gst.engine, gst_batch, small_gst, {}),
     "vgg_trans": (gst.engine, gst_batch, lambda: build_gst("vgg_trans"), {}),
     "gaussian": (gst.engine, gst_batch, small_gst, {"loss": "gaussian"}),
-    "block counts": (gst.engine, gst_batch, small_gst, {"block_counts": 1.0, "clip": 1.0}),
+    "block counts": (gst.engine, gst_batch, small_gst, {"block_counts": True}),
     "bayesian": (gst.engine, gst_batch, small_gst, {"loss": "bayesian"}),
     "fidt": (mgot.engine, mgot_batch, small_mgot, {}),
     "issim": (mgot.engine, mgot_batch, small_mgot, {"ssim_weight": 10.0}),
@@ -89,7 +92,8 @@ def test_a_step_asks_the_device_for_nothing(case, monkeypatch):
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     batches = [batch(seed) for seed in range(2)]
     with Answers() as answers:
-        engine.train_one_epoch(model, batches, optimizer, torch.device("cpu"), 0, **options)
+        losses = functools.partial(engine.batch_losses, device=torch.device("cpu"), **options)
+        train_one_epoch(model, batches, losses, optimizer, 0, steps=Steps(clip=1.0))
     assert answers.asked == []
 
 
@@ -110,6 +114,7 @@ def test_a_step_on_a_gpu_waits_for_nothing(case):
         torch.cuda.set_sync_debug_mode("default")
 
     try:
-        engine.train_one_epoch(model, strict(), optimizer, device, 0, average, **options)
+        losses = functools.partial(engine.batch_losses, device=device, **options)
+        train_one_epoch(model, strict(), losses, optimizer, 0, average, Steps(clip=1.0))
     finally:
         torch.cuda.set_sync_debug_mode("default")

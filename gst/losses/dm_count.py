@@ -8,14 +8,14 @@ from torch import Tensor
 from crowd.sinkhorn import scale
 from gst.losses.grid import nearest_cells, squared_distances
 
-TV_WEIGHT = 0.01
+WEIGHTS = {"count": 1.0, "ot": 0.1, "tv": 0.01}
 REGULARISATION = 10.0  # squared pixels
 ITERATIONS = 100
 SMALLEST = 1e-12  # share of a cell, so that its logarithm exists
 
 
-def dm_count_losses(heads: list, density: Tensor, ot_weight: float = 0.1) -> dict[str, Tensor]:
-    """`count` + `ot_weight` · `ot` + 0.01 `tv`, weighted, means over the batch.
+def dm_count_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
+    """`count`, `ot` and `tv`, means over the batch; the paper weighs them as in `WEIGHTS`.
 
     Per crop with N = Σ t: count = |ΣD − N|; ot = entropic transport of D/ΣD to the heads' t/N by
     squared pixels; tv = N · Σ |D/ΣD − t/N| over the cells, each head in its cell. A crop without
@@ -24,10 +24,8 @@ def dm_count_losses(heads: list, density: Tensor, ot_weight: float = 0.1) -> dic
     terms = [
         _crop_terms(one, predicted) for one, predicted in zip(heads, density[:, 0], strict=True)
     ]
-    count, transport, variation = (
-        torch.stack(column).mean() for column in zip(*terms, strict=True)
-    )
-    return {"count": count, "ot": ot_weight * transport, "tv": TV_WEIGHT * variation}
+    columns = zip(*terms, strict=True)
+    return dict(zip(WEIGHTS, (torch.stack(column).mean() for column in columns), strict=True))
 
 
 def _crop_terms(heads, density: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -37,7 +37,9 @@ def train(batch, losses_of, folder):
     before = [value.clone() for value in model.parameters()]
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     with pytest.raises(InputError) as raised:
-        train_one_epoch(model, [batch], lambda _: losses_of(model), optimizer, 7, folder=folder)
+        train_one_epoch(
+            model, [batch], lambda model, _: losses_of(model), optimizer, 7, folder=folder
+        )
     for value, old in zip(model.parameters(), before, strict=True):
         assert torch.equal(value, old)
     return str(raised.value)
@@ -78,7 +80,7 @@ def test_the_weights_are_those_before_the_bad_step_however_many_follow(tmp_path,
         model = nn.Linear(4, 1)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=True)
 
-        def losses_of(batch):
+        def losses_of(model, batch):
             factor = torch.nan if batch.names == [names[bad]] else 1.0
             return {"l1": factor * model.weight.sum()}
 

@@ -1,5 +1,6 @@
 """Steps of a training, in one process or in several: their gradients, and the epoch's figures."""
 
+import functools
 import sys
 from pathlib import Path
 
@@ -8,13 +9,14 @@ import torch
 from torch import nn
 
 from crowd.distributed import join, leads, leave, parallel
+from crowd.engine import Steps, train_one_epoch
 from gst.dataset import CrowdCrops
 from gst.dataset import crop_batches as gst_batches
-from gst.engine import train_one_epoch as gst_epoch
+from gst.engine import batch_losses as gst_losses
 from gst.photos import read_preprocessing
 from mgot.dataset import FidtCrops
 from mgot.dataset import crop_batches as mgot_batches
-from mgot.engine import train_one_epoch as mgot_epoch
+from mgot.engine import batch_losses as mgot_losses
 from mgot.models import build_model
 from mgot.photos import Preprocessing
 
@@ -47,19 +49,21 @@ class Local(nn.Module):
 def run(method: str, data: Path, batch_size: int) -> tuple[torch.Tensor, dict]:
     """Gradients [steps, weights] of an epoch, and its figures."""
     torch.manual_seed(0)
+    cpu = torch.device("cpu")
     if method == "gst":
         crops = CrowdCrops([data], 64, 1, read_preprocessing(data))
         batches, model = gst_batches(crops, batch_size, 0, False), Local()
-        epoch, options = gst_epoch, {}
+        losses, steps = functools.partial(gst_losses, device=cpu), Steps()
     else:
         paths = sorted(data.glob("train/*.png"))
         weights = np.linspace(0.5, 2, len(paths))
         crops = FidtCrops(paths, 32, 1, Preprocessing(), weights)
         model = build_model("hrnet_small", widths=[16, 8], hidden=4)
         batches = mgot_batches(crops, batch_size, 0, False)
-        epoch, options = mgot_epoch, {"ssim_weight": 10.0}
+        losses = functools.partial(mgot_losses, device=cpu, ssim_weight=10.0)
+        steps = Steps({"issim": 10.0}, summed=True)
     keeping = Keeping(model.parameters())
-    figures = epoch(parallel(model), batches, keeping, torch.device("cpu"), 0, **options)
+    figures = train_one_epoch(parallel(model), batches, losses, keeping, 0, steps=steps)
     return torch.stack(keeping.kept), figures
 
 

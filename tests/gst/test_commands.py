@@ -13,11 +13,19 @@ import yaml
 from PIL import Image
 from torch import nn
 
+from crowd import engine
 from crowd.checkpoints import load_checkpoint, save_checkpoint
 from crowd.errors import InputError
 from crowd.runs import read_log
 from gst import export
-from gst.arguments import CONFIGS, DATASETS, build_parser, loss_options, read_arguments
+from gst.arguments import (
+    CONFIGS,
+    DATASETS,
+    build_parser,
+    loss_options,
+    loss_weights,
+    read_arguments,
+)
 from gst.counter import load_counter
 from gst.models import build_model
 
@@ -68,13 +76,14 @@ def train(script, tmp_path):
         module = script("train_gs.py")
         if model:
             module.build_model = lambda name, pretrained, **kwargs: model()
-        if stop == "training":
-            module.train_one_epoch = stopped_in_epoch_2(module.train_one_epoch, 4)
-        if stop == "logging":
-            log = stopped_in_epoch_2(module.Run.log, 1)
-            module.Run = type("StoppedRun", (module.Run,), {"log": log})
         paths = ["--data-dir", str(data), "--save-dir", str(tmp_path / folder)]
-        module.main([*shlex.split(SETTINGS), *paths, *options])
+        with pytest.MonkeyPatch.context() as patch:
+            if stop == "training":
+                interrupted = stopped_in_epoch_2(engine.train_one_epoch, 4)
+                patch.setattr(engine, "train_one_epoch", interrupted)
+            if stop == "logging":
+                patch.setattr(engine.Run, "log", stopped_in_epoch_2(engine.Run.log, 1))
+            module.main([*shlex.split(SETTINGS), *paths, *options])
         return tmp_path / folder
 
     return run
@@ -363,7 +372,8 @@ def test_options_of_the_kernel_are_refused_where_there_is_none():
 def test_the_weight_of_transport_is_an_option_of_dm_count_alone():
     argv = ["--data-dir", "d", "--ot-weight", "0.5", "--loss"]
     chosen = read_arguments(build_parser(), [*argv, "dm_count"])
-    assert loss_options(chosen) == {"loss": "dm_count", "block_counts": 0, "ot_weight": 0.5}
+    assert loss_options(chosen) == {"loss": "dm_count", "block_counts": False}
+    assert loss_weights(chosen)["ot"] == 0.5
     for loss in ("transport", "gaussian"):
         with pytest.raises(InputError, match=rf"--ot-weight .*--loss {loss}"):
             read_arguments(build_parser(), [*argv, loss])

@@ -1,16 +1,18 @@
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from crowd.engine import Steps, train_one_epoch
 from crowd.errors import InputError
 from crowd.loading import seed_epoch
 from crowd.training import Recipe, Training
 from gst.counter import load_counter
 from gst.dataset import Batch, CrowdCrops, Heads, collate
-from gst.engine import batch_losses, train_one_epoch
+from gst.engine import batch_losses
 from gst.evaluation import evaluate, predict_density, tile_edges
 from gst.fused_loss import crop_kernels
 from gst.models import build_model
@@ -65,6 +67,11 @@ def one_batch(root, indices=(0, 3)):
     return collate([crops[0, index] for index in indices])
 
 
+def train_epoch(model, batches, optimizer, epoch=0, average=None, steps=None, **options):
+    losses_of = functools.partial(batch_losses, device=CPU, **options)
+    return train_one_epoch(model, batches, losses_of, optimizer, epoch, average, steps or Steps())
+
+
 def recipe(**settings):
     return Recipe("vgg_small", {}, dataclasses.asdict(Preprocessing()), 3.0, settings)
 
@@ -74,7 +81,7 @@ def test_loss_falls_when_one_batch_is_repeated(write_set):
     torch.manual_seed(0)
     model = build_model("vgg_small")
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
-    losses = [train_one_epoch(model, [batch] * 5, optimizer, CPU, e)["transport"] for e in range(8)]
+    losses = [train_epoch(model, [batch] * 5, optimizer, e)["transport"] for e in range(8)]
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -105,7 +112,7 @@ def test_the_epoch_reports_the_mean_over_photos(write_set):
     model = Local()
     still = torch.optim.SGD(model.parameters(), lr=0.0, fused=True)
     uneven = [collate(items[:2]), collate(items[2:])]
-    figures = train_one_epoch(model, uneven, still, CPU, 0)
+    figures = train_epoch(model, uneven, still)
     whole = batch_losses(model, collate(items), CPU, amp=False)
     assert figures["transport"] == pytest.approx(whole["transport"].item(), rel=1e-5)
 
@@ -114,7 +121,7 @@ def test_an_epoch_trains_in_training_mode_whatever_came_before(write_set):
     model = build_model("vgg_small", width=0.25).eval()
     before = model.features[1].running_mean.clone()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    train_one_epoch(model, [one_batch(write_set())], optimizer, CPU, 0)
+    train_epoch(model, [one_batch(write_set())], optimizer)
     assert not torch.equal(model.features[1].running_mean, before)
 
 
@@ -143,7 +150,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_photo(wri
         nn.init.constant_(model.layers[0].weight, torch.inf)
     before = [parameter.clone() for parameter in model.parameters()]
     with pytest.raises(InputError, match=r"photo0\.png, photo3\.png.*epoch 12"):
-        train_one_epoch(model, [batch], torch.optim.Adam(model.parameters(), fused=True), CPU, 12)
+        train_epoch(model, [batch], torch.optim.Adam(model.parameters(), fused=True), 12)
     for parameter, value in zip(model.parameters(), before, strict=True):
         assert torch.equal(parameter, value)
 
@@ -153,7 +160,7 @@ def test_photos_without_heads_train():
     batch = Batch(torch.rand(2, 3, 64, 64), [empty, empty], ["a", "b"])
     model = Local()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
-    losses = [train_one_epoch(model, [batch] * 5, optimizer, CPU, e)["transport"] for e in range(6)]
+    losses = [train_epoch(model, [batch] * 5, optimizer, e)["transport"] for e in range(6)]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -218,7 +225,7 @@ def test_the_moving_average_follows_slowly_and_is_what_is_evaluated_and_kept(wri
     training = Training(model, recipe(), lr=1e-2, weight_decay=0, epochs=9, ema=0.75)
     expected = None
     for _ in range(4):
-        train_one_epoch(model, [batch], training.optimizer, CPU, 0, training.average)
+        train_epoch(model, [batch], training.optimizer, 0, training.average)
         weight = model.features[0].weight.detach().clone()
         expected = weight if expected is None else 0.75 * expected + 0.25 * weight
     torch.testing.assert_close(training.evaluated.features[0].weight, expected)
@@ -242,7 +249,7 @@ def test_every_loss_trains_and_only_gst_needs_gaussians(write_set, loss):
     torch.manual_seed(0)
     model = Local()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
-    figures = [train_one_epoch(model, [batch], optimizer, CPU, e, loss=loss) for e in range(40)]
+    figures = [train_epoch(model, [batch], optimizer, e, loss=loss) for e in range(40)]
     assert sum(figures[-1].values()) < sum(figures[0].values())
 
 
@@ -251,8 +258,12 @@ def test_the_gradient_is_clipped_and_block_counts_are_a_loss_of_their_own(write_
     counter = AveragePool()
     counter.has_attention = False
     optimizer = torch.optim.SGD(counter.parameters(), lr=1.0, fused=True)
-    figures = train_one_epoch(
-        counter, [batch], optimizer, torch.device("cpu"), 0, clip=1e-3, block_counts=2.0
+    figures = train_epoch(
+        counter,
+        [batch],
+        optimizer,
+        steps=Steps({"block_counts": 2.0}, clip=1e-3),
+        block_counts=True,
     )
     assert set(figures) == {"transport", "block_counts"}
     assert abs(float(counter.weight.detach()) - 1) == pytest.approx(1e-3, rel=1e-3)

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from crowd import runs
+from crowd import engine, runs
 from crowd.checkpoints import load_checkpoint, save_checkpoint
 from crowd.files import read_h5, write_h5
 from crowd.runs import read_log
@@ -92,9 +92,9 @@ def finetune(tmp_path, monkeypatch):
 def interrupt(patch, stop):
     """Make the training of epoch 2 stop before it begins, or before its line is in the log."""
     if stop == "training":
-        patch.setattr(training, "train_one_epoch", stopped(training.train_one_epoch, 4))
+        patch.setattr(engine, "train_one_epoch", stopped(engine.train_one_epoch, 4))
     if stop == "logging":
-        patch.setattr(training.Run, "log", stopped(training.Run.log, 1))
+        patch.setattr(engine.Run, "log", stopped(engine.Run.log, 1))
 
 
 def stopped(function, position):

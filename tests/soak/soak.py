@@ -48,6 +48,7 @@ TINY = '\'{"widths": [16, 8], "hidden": 4}\''
 DIFFERENT = (
     "environment.json",
     "starts.jsonl",
+    "times.jsonl",
     "tensorboard",
     "synthetic_a",
     "synthetic_b",

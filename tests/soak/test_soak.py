@@ -147,9 +147,9 @@ def test_a_disk_that_fills_during_a_training_keeps_the_last_epoch(tmp_path, full
         save_checkpoint(path, epoch=2)
     assert load_checkpoint(path)["epoch"] == 1
     run = Run(tmp_path, "")
-    run.log(0, loss=1.0)
+    run.log(0, {"loss": 1.0}, {})
     with full_disk(5), pytest.raises(InputError, match="make room and add --resume"):
-        run.log(1, loss=1.0)
+        run.log(1, {"loss": 1.0}, {})
     run.close()
 
 

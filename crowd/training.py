@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crowd.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from crowd.depth import AUTO
 from crowd.distributed import leads
 from crowd.errors import InputError
 from crowd.files import content_hash
@@ -215,6 +216,8 @@ class Training:
     def _require_same(self, path: Path, saved: dict) -> None:
         now = dataclasses.asdict(self.recipe)
         before = {**saved, **saved["settings"]}
+        # Trainings of before it could be chosen saw no photo that needed it.
+        before["preprocessing"] = {"depth": AUTO} | saved["preprocessing"]
         differing = [
             f"{name} {before.get(name)!r} became {value!r}"
             for name, value in {**now, **now["settings"]}.items()

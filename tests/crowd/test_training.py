@@ -86,6 +86,21 @@ def test_another_recipe_cannot_be_continued(tmp_path):
         make(crop_size=96).resume(tmp_path)
 
 
+def test_a_training_of_before_the_depth_was_chosen_is_continued(tmp_path):
+    def make(depth):
+        made = recipe()
+        made.preprocessing["depth"] = depth
+        return Training(nn.Linear(1, 1), made, lr=1e-3, weight_decay=0, epochs=9)
+
+    training = make("auto")
+    del training.recipe.preprocessing["depth"]
+    training.optimizer.step()
+    training.finish_epoch(tmp_path)
+    make("auto").resume(tmp_path)
+    with pytest.raises(InputError, match="cannot be continued because preprocessing"):
+        make("14").resume(tmp_path)
+
+
 @pytest.mark.parametrize("has_amx", [True, False])
 def test_bfloat16_on_a_cpu_is_asked_for_and_never_automatic(monkeypatch, has_amx):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_amx})

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
-from crowd.configuration import ArgumentParser
+from crowd.configuration import ArgumentParser, documented
 from crowd.errors import command
 from mgot.arrays import PATCH_SIDE
 from mgot.cluster_files import write_clusters
@@ -17,7 +18,7 @@ from mgot.clustering import Seed, in_memory, kmeans
 from mgot.feature_files import named, open_features
 from mgot.pictures import draw_clusters
 from mgot.projection import pca_projection
-from mgot.transfer import add_transfer, fill
+from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
 
 FILES = {
     "feature": "{domain}.features",
@@ -43,8 +44,13 @@ def build_parser() -> ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command with `argv` (default: the command line)."""
-    arguments = build_parser().read(argv)
+    """Run the command with `argv` (default: the command line; without any, A2B's both domains)."""
+    for one in documented(argv, *DOCUMENTED_DOMAINS):
+        run(build_parser().read(one))
+
+
+def run(arguments: Namespace) -> None:
+    """Run the command for one domain."""
     fill(arguments, FILES)
     with open_features(arguments.feature) as features:
         values = in_memory(features.all())

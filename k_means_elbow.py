@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jsonargparse import Namespace
 
-from crowd.configuration import ArgumentParser
+from crowd.configuration import ArgumentParser, documented
 from crowd.errors import InputError, command
 from crowd.files import write_text
 from mgot.clustering import Seed, count_distinct, elbow, in_memory
 from mgot.feature_files import named, open_features
 from mgot.pictures import draw_elbow
-from mgot.transfer import add_transfer, fill
+from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
 
 FILES = {"feature_path": "{domain}.features", "elbow_map": "{domain}.elbow"}
 KS = range(2, 11)
@@ -58,8 +59,13 @@ def possible(distinct: int, patches: int) -> range:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command with `argv` (default: the command line)."""
-    arguments = build_parser().read(argv)
+    """Run the command with `argv` (default: the command line; without any, A2B's both domains)."""
+    for one in documented(argv, *DOCUMENTED_DOMAINS):
+        run(build_parser().read(one))
+
+
+def run(arguments: Namespace) -> None:
+    """Run the command for one domain."""
     fill(arguments, FILES)
     with open_features(arguments.feature_path) as features:
         values = in_memory(features.all())

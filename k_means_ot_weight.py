@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crowd.configuration import documented
 from crowd.devices import pick_device
 from crowd.errors import command
 from crowd.files import write_text
@@ -21,6 +22,7 @@ from mgot.patches import locate_patches
 from mgot.selection import Alignment, align_clusters, align_daot, align_patches
 from mgot.selection_arguments import read_arguments
 from mgot.selection_summary import describe, draw_examples, summarise
+from mgot.transfer import DOCUMENTED
 
 
 def align(arguments, target: Features, source: Features) -> Alignment:
@@ -53,6 +55,7 @@ def photos_of(features: Features, folder: str | None) -> list[Path] | None:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
+    (argv,) = documented(argv, DOCUMENTED)
     arguments = read_arguments(argv)
     selected = Path(arguments.selected_result)
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from crowd.configuration import ArgumentParser
+from crowd.configuration import ArgumentParser, documented
 from crowd.errors import command
 from mgot.arguments import read_weight, weight_parser
 from mgot.dataset import FidtCrops, crop_batches
@@ -17,6 +17,7 @@ from mgot.index_lists import read_selection
 from mgot.patches import locate_patches
 from mgot.photos import read_preprocessing
 from mgot.training import Start, run_epochs
+from mgot.transfer import DOCUMENTED
 
 
 def build_parser() -> ArgumentParser:
@@ -27,6 +28,7 @@ def build_parser() -> ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Fine-tune, evaluate, keep the best."""
+    (argv,) = documented(argv, DOCUMENTED)
     arguments = read_weight(argv)
     names, weights = read_selection(arguments.selected_result, arguments.corresponding_weight)
     # The counter is for photos of the target, which are seen as that set was made.

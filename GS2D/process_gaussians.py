@@ -18,7 +18,7 @@ if __name__ == "__main__":
     # Run as a file, Python looks for packages in this folder instead of the one above.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from crowd.configuration import ArgumentParser
+from crowd.configuration import ArgumentParser, documented
 from crowd.errors import InputError, command
 from crowd.files import require_folder
 from crowd.progress import progress
@@ -70,6 +70,7 @@ def build_parser() -> ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Process all Gaussians of `--folder`, or of the photos that the YAML's root_path names."""
+    (argv,) = documented(argv, "--config GS2D/config_qnrf_gsplat.yml")
     arguments = build_parser().read(argv)
     if arguments.folder is None and arguments.root_path is None:
         raise InputError("name the Gaussians with --folder, or their set with --config")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +15,20 @@ import yaml
 
 from crowd.errors import InputError
 from crowd.files import read_yaml
+
+
+def documented(argv: Sequence[str] | None, *commands: str) -> list[list[str]]:
+    """Return the command line; where it is empty, the documented ones in its place, and say so.
+
+    Args:
+        argv: arguments (default: the command line).
+        commands: arguments as the papers' pages mean them, to be run one after the other.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv:
+        return [argv]
+    print(f"no arguments, so as documented: {'; then '.join(commands)}", flush=True)
+    return [shlex.split(command) for command in commands]
 
 
 class _Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):

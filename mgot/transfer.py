@@ -39,6 +39,9 @@ LAYOUTS = {
     "synthetic_b": "sht",
 }
 DOMAINS = ("source", "target")
+# What the papers' page means by a command without arguments.
+DOCUMENTED = "--config mgot/configs/A2B.yml"
+DOCUMENTED_DOMAINS = [f"{DOCUMENTED} --domain {domain}" for domain in DOMAINS]
 
 
 @dataclasses.dataclass(frozen=True)

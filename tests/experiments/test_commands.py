@@ -83,3 +83,33 @@ def test_the_demo_s_trainings_continue_when_it_is_given_again():
     resumed = [getattr(accept(shlex.split(stage)), "resume", None) for stage in stages]
     assert resumed.count(True) == 5
     assert False not in resumed
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("GS2D.process_gaussians", r"data/qnrf_processed is not a folder"),
+        ("k_means_elbow", r"runs/mgot_A2B/source_features\.h5 does not exist"),
+        ("k_means", r"runs/mgot_A2B/source_features\.h5 does not exist"),
+        ("k_means_ot_weight", r"runs/mgot_A2B/target_features\.h5 does not exist"),
+        ("train_baseline_weight", r"runs/mgot_A2B/A2B_cluster_ot\.npy does not exist"),
+    ],
+)
+def test_without_arguments_a_command_is_the_documented_one(name, remedy, monkeypatch, capsys):
+    """As both papers' pages write them; what is missing then are the stages before."""
+    monkeypatch.setattr("sys.argv", [name])
+    with pytest.raises(SystemExit):
+        load(name).main()
+    printed = capsys.readouterr()
+    assert printed.out.startswith("no arguments, so as documented: --config ")
+    assert re.search(remedy, printed.err)
+
+
+def test_without_arguments_both_domains_follow_each_other(monkeypatch, capsys):
+    module = load("k_means")
+    monkeypatch.setattr("sys.argv", ["k_means.py"])
+    seen = []
+    monkeypatch.setattr(module, "run", lambda arguments: seen.append(arguments.domain))
+    module.main()
+    assert seen == ["source", "target"]
+    assert "--domain source; then --config" in capsys.readouterr().out

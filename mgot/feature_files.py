@@ -20,8 +20,8 @@ import torch
 
 from crowd.distributed import leads, place_of, total, wait_for_all
 from crowd.errors import InputError
-from crowd.files import LARGEST_ARRAY, h5_to_read, lock_fault, require_own, unreadable
-from crowd.progress import progress
+from crowd.files import LARGEST_ARRAY, h5_to_read, is_refusal, lock_fault, require_own, unreadable
+from crowd.progress import note, progress
 from mgot.arrays import LARGEST_VALUE, PATCH_SIDE, within_range
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
@@ -224,8 +224,8 @@ def _lay_out(part: Path, names: Sequence[str], recipe: str) -> BinaryIO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
-    except OSError:  # a disk that grants no locks
-        pass
+    except OSError:
+        note(f"the disk of {part} grants no locks: let no second command write it meanwhile")
     if _layout(part, names, recipe):
         return file
     try:
@@ -256,7 +256,8 @@ def _reserve(file: BinaryIO, size: int) -> None:
 def _layout(path: Path, names: Sequence[str], recipe: str) -> tuple[np.ndarray, int, int] | None:
     """A byte a patch, 1 where its values are on disk, and the places of values and bytes.
 
-    None where the file is not there, is damaged, or of other patches or another recipe.
+    None where the file is not there, is damaged, or of other patches or another recipe; raises
+    `InputError` for one that the system refuses to read, which is not to be begun again.
     """
     try:
         with h5py.File(path, "r", locking=False) as file:
@@ -265,5 +266,7 @@ def _layout(path: Path, names: Sequence[str], recipe: str) -> tuple[np.ndarray, 
             fits &= values.shape == (len(names), *SHAPE) and finished.shape == (len(names),)
             places = values.id.get_offset(), finished.id.get_offset()
             return (finished[()], *places) if fits and all(places) else None
-    except Exception:  # h5py's answer to a damaged structure may be any
+    except Exception as error:  # h5py's answer to a damaged structure may be any
+        if is_refusal(error):
+            raise unreadable(path, error, "") from error
         return None

@@ -17,10 +17,11 @@ from crowd.checkpoints import load_checkpoint
 from crowd.errors import InputError, Refused
 from crowd.files import read_array, read_h5, read_yaml, write_array, write_h5, write_text
 from crowd.images import read_image, write_image
-from GS2D.jobs import is_finished
+from crowd.stage import origin, record_path, write_record
+from GS2D.jobs import FitSettings, is_finished
 from GS2D.store import gaussians_path, read_gaussians, read_report, write_gaussians
 from mgot.cluster_files import read_clusters
-from mgot.feature_files import is_whole, open_features, write_features
+from mgot.feature_files import open_features, write_features
 from mgot.index_lists import read_index_lists, write_index_lists
 from mgot.patches import read_labels
 
@@ -59,7 +60,7 @@ H5 = {
     "features": (lambda path: write_features(path, ["a.jpg"], "r", maps), read_names),
     "finished features": (
         lambda path: write_features(path, ["a.jpg"], "r", maps),
-        lambda path: is_whole(path, ["a.jpg"], "r") or pytest.fail("taken for unfinished"),
+        lambda path: write_features(path, ["a.jpg"], "r", maps) and pytest.fail("written anew"),
     ),
     "MATLAB 7.3": (write_v73, lambda path: read_mat_points(path, "annPoints")),
 }
@@ -133,7 +134,7 @@ def test_a_disk_without_locks_is_read_and_written(tmp_path, without_locks):
     code = f"import sys; sys.path.insert(0, '.'); sys.argv.append({str(tmp_path)!r})\n{LOCKLESS}"
     done = without_locks(code, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
-    assert "grants no locks: let no other command write the same file" in done.stderr
+    assert "grants no locks: let no second command write it" in done.stderr
 
 
 @pytest.mark.parametrize("before", [0, 3])
@@ -151,9 +152,30 @@ def test_begun_features_survive_a_disk_without_locks(tmp_path, without_locks, be
     done = without_locks(
         "import numpy as np\nfrom mgot.feature_files import write_features\n"
         f"print(write_features({str(tmp_path / 'f.h5')!r}, {names}, 'r',"
-        "lambda first, last: np.ones((last - first, 224, 224), 'f4')))"
+        "lambda first, last: np.ones((last - first, 224, 224), 'f4'), block=1))"
     )
     assert done.stdout == f"{4 - before}\n", done.stderr
+
+
+def test_begun_features_that_cannot_be_read_now_are_not_begun_again(tmp_path, monkeypatch):
+    def stop(first, last):
+        raise KeyboardInterrupt
+
+    names, part = ["a.jpg", "b.jpg"], tmp_path / "f.h5.part"
+    with pytest.raises(KeyboardInterrupt):
+        write_features(tmp_path / "f.h5", names, "r", stop)
+    begun = part.read_bytes()
+    real = h5py.File
+
+    def refuse(path, mode, **options):
+        if Path(path) == part and mode == "r":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, mode, **options)
+
+    monkeypatch.setattr("h5py.File", refuse)
+    with pytest.raises(Refused):
+        write_features(tmp_path / "f.h5", names, "r", maps)
+    assert part.read_bytes() == begun
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOLCK])
@@ -171,17 +193,14 @@ def test_a_lock_that_is_asked_for_names_its_variable(tmp_path, monkeypatch, numb
     monkeypatch.setattr("h5py.File", refuse)
     for read in (
         lambda: read_gaussians(gaussians_path(photo)),
-        lambda: is_finished(photo, 0),
+        lambda: is_finished(photo, FitSettings()),
         lambda: read_names(tmp_path / "f.h5"),
-        lambda: is_whole(tmp_path / "f.h5", ["a.jpg"], "r"),
+        lambda: write_features(tmp_path / "f.h5", ["a.jpg"], "r", maps),
     ):
         with pytest.raises(Refused, match="set HDF5_USE_FILE_LOCKING=FALSE") as caught:
             read()
         assert "damaged" not in str(caught.value)
         assert "remove" not in str(caught.value)
-    wanted = {errno.EAGAIN: "being written by another process", errno.ENOLCK: "grants no locks"}
-    with pytest.raises(InputError, match=wanted[number]):
-        write_features(tmp_path / "g.h5", ["a.jpg"], "r", maps)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
@@ -215,7 +234,9 @@ def test_a_fit_that_cannot_be_read_now_is_not_fitted_again(tmp_path, monkeypatch
     write_image(photo, np.zeros((9, 9, 3), np.uint8))
     write_array(photo.with_suffix(".npy"), np.ones((2, 2), np.float32))
     write_gaussians(gaussians_path(photo), PARAMS)
-    assert is_finished(photo, 0)
+    made_from = origin(FitSettings().deciding(), [photo, photo.with_suffix(".npy")])
+    write_record(record_path(gaussians_path(photo)), made_from)
+    assert is_finished(photo, FitSettings())
 
     def refuse(*_, **__):
         raise OSError(errno.EIO, "Input/output error")
@@ -223,6 +244,6 @@ def test_a_fit_that_cannot_be_read_now_is_not_fitted_again(tmp_path, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr("h5py.File", refuse)
         with pytest.raises(Refused):
-            is_finished(photo, 0)
+            is_finished(photo, FitSettings())
     write_text(gaussians_path(photo), "no h5 file")
-    assert not is_finished(photo, 0)
+    assert not is_finished(photo, FitSettings())

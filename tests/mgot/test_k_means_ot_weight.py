@@ -309,7 +309,7 @@ def test_bad_features(tmp_path, domains, run):
     assert "t.h5 has no dataset 'paths'" in run(code=2)
     content = (tmp_path / "t.h5").read_bytes()
     (tmp_path / "t.h5").write_bytes(content[: len(content) // 2])
-    assert "t.h5 is cut short" in run(code=2)
+    assert "t.h5 is damaged or no h5 file" in run(code=2)
     (tmp_path / "t.h5").unlink()
     assert "t.h5 does not exist" in run(code=2)
 

@@ -48,13 +48,13 @@ def read_text(path: Path, remedy: str = REPLACE) -> str:
         raise unreadable(path, error, f"is not readable as UTF-8 text: {remedy}") from error
 
 
-def read_json(path: Path, remedy: str = REPLACE) -> dict:
-    """Read a JSON file that holds an object; raise `InputError` otherwise."""
+def read_json(path: Path, remedy: str = REPLACE, kinds: tuple[type, ...] = (dict,)) -> dict | list:
+    """Read a JSON file that holds an object (or one of `kinds`); raise `InputError` otherwise."""
     try:
         values = json.loads(read_text(path, remedy))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged or not JSON: {remedy}") from error
-    if not isinstance(values, dict):
+    if not isinstance(values, kinds):
         raise InputError(f"{path} holds no JSON object {{…}}: {remedy}")
     return values
 

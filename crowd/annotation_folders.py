@@ -1,21 +1,21 @@
-"""Where each public data set keeps photos and annotations."""
+"""Where each layout keeps photos and annotations."""
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from crowd.annotation_tables import check_table, find_table
+from crowd.annotation_tables import check_table, find_table, is_named
 from crowd.errors import InputError
 from crowd.files import require_folder
-from crowd.images import list_folder, list_images
+from crowd.images import list_folder, list_images, say_left_out
+from crowd.layouts.content import hint, looks_like
+from crowd.layouts.places import describe_left_out, left_out, photos_by_split
+from crowd.layouts.registry import LAYOUTS, layout_of
 from crowd.progress import note
 from crowd.splits import read_list
-
-LAYOUTS = ("qnrf", "sht", "jhu", "nwpu", "ucf_cc_50", "brt", "csv", "json")
 
 # Split name -> folder names (compared without case) and the folder of the photos inside it.
 _SPLIT_FOLDERS = {
@@ -24,29 +24,11 @@ _SPLIT_FOLDERS = {
     "jhu": ({"train": "train", "val": "val", "test": "test"}, "images"),
     "brt": ({"train": "train", "val": "val", "test": "test"}, "frame"),
 }
-_EXPECTED = {
-    "qnrf": "Train/ and Test/ with NAME.jpg and NAME_ann.mat",
-    "sht": "train_data/ and test_data/ (in part_A or part_B) with images/ and ground_truth/",
-    "jhu": "train/, val/ and test/, each with images/ and gt/",
-    "nwpu": "images/, jsons/ (or mats/), and the lists train.txt, val.txt, test.txt",
-    "ucf_cc_50": "NAME.jpg and NAME_ann.mat",
-    "brt": "train/ and test/, each with frame/ and ground_truth/",
-    "csv": "photos and annotations.csv, or train/, val/ and test/ with photos",
-    "json": "photos and annotations.json, or train/, val/ and test/ with photos",
-}
-
-
-def check_layout(layout: str) -> None:
-    """Raise `InputError` naming the nearest layout when there is no such layout."""
-    if layout not in LAYOUTS:
-        close = difflib.get_close_matches(str(layout), LAYOUTS, n=1)
-        nearest = f"did you mean '{close[0]}'? " if close else ""
-        raise InputError(f"unknown layout '{layout}': {nearest}choose one of {', '.join(LAYOUTS)}")
 
 
 def annotation_path(image_path: str | os.PathLike, layout: str) -> Path:
-    """Return where the photo's annotation belongs; only csv and json need the file to be there."""
-    check_layout(layout)
+    """Return where the photo's annotation belongs; only a table of points must be there."""
+    known = layout_of(layout)
     image_path = Path(image_path)
     stem, above = image_path.stem, image_path.parent.parent
     if layout in ("qnrf", "ucf_cc_50"):
@@ -62,7 +44,20 @@ def annotation_path(image_path: str | os.PathLike, layout: str) -> Path:
         return mat if mat.exists() and not json_path.exists() else json_path
     if layout == "brt":
         return above / "ground_truth" / f"{stem}.mat"
-    return find_table(image_path, f".{layout}")
+    return find_table(image_path, layout) if known.table else _own_file(image_path, layout)
+
+
+def _own_file(image_path: Path, layout: str) -> Path:
+    """Return the tool's file of this photo: beside it, or where `labels/` stands for `images/`."""
+    reader = LAYOUTS[layout].reader
+    file = image_path.with_name(f"{image_path.stem}{reader.SUFFIXES[0]}")
+    places = [file]
+    parts = file.parts
+    if "images" in parts:
+        last = len(parts) - 1 - parts[::-1].index("images")
+        places += [Path(*parts[:last], name, *parts[last + 1 :]) for name in reader.FOLDERS]
+    places += [file.parent / name / file.name for name in reader.FOLDERS]
+    return next((place for place in places if place.is_file()), file)
 
 
 def find_photos(
@@ -85,34 +80,57 @@ def find_photos(
         InputError: nothing of that layout is there, a list names a photo that is not, or a table
             of points does (see `crowd.annotation_tables.check_table`).
     """
-    check_layout(layout)
-    root = require_folder(
-        root, f"name the folder of the data set; {layout} has {_EXPECTED[layout]}"
-    )
+    known = layout_of(layout)
+    expected = f"{layout} has {known.expected}"
+    root = require_folder(root, f"name the folder of the data set; {expected}")
     if layout in _SPLIT_FOLDERS:
         splits = _photos_in_folders(root, *_SPLIT_FOLDERS[layout])
     elif layout == "nwpu":
         splits = _photos_in_lists(root, faults)
     elif layout == "ucf_cc_50":
         splits = {"all": sorted(list_images(root), key=_natural)}
+    elif known.table:
+        splits = _photos_in_tables(root, layout, faults)
     else:
-        splits = _photos_in_table(root, f".{layout}", faults)
+        splits = _photos_with_files(root, layout)
     splits = {name: photos for name, photos in splits.items() if photos}
-    if not splits:
-        raise InputError(f"{root} has no photos as {layout} has them: {_EXPECTED[layout]}")
     photos = [photo for split in splits.values() for photo in split]
-    lonely = annotations_without_photo(root, layout, photos) if faults is None else []
+    others = left_out(root, photos)
+    if not splits:
+        seen = describe_left_out(others) if others else hint(root)
+        expected += f"; {seen}" if seen else ""
+        raise InputError(f"{root} has no photos as {layout} has them: {expected}")
+    if faults is None:
+        _say_what_is_left_out(root, layout, photos, others)
+    return splits
+
+
+def _say_what_is_left_out(
+    root: Path, layout: str, photos: Sequence[Path], others: dict[str, int]
+) -> None:
+    if layout_of(layout).reader:  # the folders of public sets were listed with what they leave out
+        for folder in sorted({photo.parent for photo in photos}):
+            say_left_out(folder, not_read(folder, photos))
+    if others:
+        note(f"left out {describe_left_out(others)}")
+    lonely = annotations_without_photo(root, layout, photos)
     if lonely:
         note(
             f"{len(lonely)} annotations in {root} belong to no photo that is read: left out (the "
             f"first: {lonely[0].relative_to(root)})"
         )
-    return splits
+
+
+def not_read(folder: Path, photos: Iterable[Path]) -> list[Path]:
+    """What lies in a folder of photos, is none, belongs to none, and leads to none of `photos`."""
+    above = {parent for photo in photos for parent in photo.parents}
+    return [path for path in list_folder(folder).left_out() if path not in above]
 
 
 def annotations_without_photo(root: Path, layout: str, photos: Sequence[Path]) -> list[Path]:
     """Return the annotation files, one a photo in most layouts, that no photo belongs to."""
-    if layout in ("csv", "json"):
+    reader = layout_of(layout).reader
+    if layout_of(layout).table:
         return []
     if layout == "nwpu":
         photos = list_images(root / "images")
@@ -121,7 +139,7 @@ def annotations_without_photo(root: Path, layout: str, photos: Sequence[Path]) -
     present: set[Path] = set()
     for folder, suffix in {(path.parent, path.suffix) for path in known}:
         present |= set(folder.glob(pattern or f"*{suffix}"))
-    return sorted(present - known)
+    return sorted(path for path in present - known if not reader or looks_like(path) == layout)
 
 
 def _photos_in_folders(root: Path, names: dict[str, str], inner: str) -> dict[str, list[Path]]:
@@ -135,7 +153,7 @@ def _photos_in_folders(root: Path, names: dict[str, str], inner: str) -> dict[st
 
 
 def _photos_in_lists(root: Path, faults: list[str] | None) -> dict[str, list[Path]]:
-    photos = list_images(require_folder(root / "images", f"nwpu has {_EXPECTED['nwpu']}"))
+    photos = list_images(require_folder(root / "images", f"nwpu has {LAYOUTS['nwpu'].expected}"))
     splits = {}
     for split in ("train", "val", "test"):
         path = root / f"{split}.txt"
@@ -149,23 +167,39 @@ def _photos_in_lists(root: Path, faults: list[str] | None) -> dict[str, list[Pat
     return splits
 
 
-def _photos_in_table(root: Path, suffix: str, faults: list[str] | None) -> dict[str, list[Path]]:
-    splits = _photos_in_folders(root, {name: name for name in ("train", "val", "test")}, "")
-    folders = {name: _subfolder(root, name) for name in splits} or {"all": root}
-    splits = {}
-    for name, folder in folders.items():
-        inner = _subfolder(folder, "images")
-        splits[name] = list_images(folder if list_folder(folder).photos or not inner else inner)
+def _photos_in_tables(root: Path, layout: str, faults: list[str] | None) -> dict[str, list[Path]]:
+    splits = photos_by_split(root, lambda photos: any(is_named(one, layout) for one in photos))
     tables: dict[Path, list[Path]] = {}
     for photo in (photo for photos in splits.values() for photo in photos):
-        tables.setdefault(find_table(photo, suffix), []).append(photo)
+        tables.setdefault(find_table(photo, layout), []).append(photo)
     for table, photos in tables.items():
-        unnamed = check_table(table, photos, faults)
-        if unnamed and suffix == ".csv":
+        unnamed = check_table(table, layout, photos, faults)
+        if unnamed and LAYOUTS[layout].unlisted:
             note(
                 f"{len(unnamed)} of {len(photos)} photos have no row in {table}: they count as "
                 f"photos without heads (the first: {unnamed[0].name})"
             )
+    return splits
+
+
+def _photos_with_files(root: Path, layout: str) -> dict[str, list[Path]]:
+    def is_annotated(photo: Path) -> bool:
+        return _own_file(photo, layout).is_file()
+
+    splits = photos_by_split(root, lambda photos: any(map(is_annotated, photos)))
+    photos = [photo for photos in splits.values() for photo in photos]
+    without = [photo for photo in photos if not is_annotated(photo)]
+    if photos and len(without) == len(photos):
+        folder = photos[0].parent
+        raise InputError(
+            f"no photo of {root} has an annotation of {layout}: "
+            f"{hint(folder) or LAYOUTS[layout].reader.FORMAT}"
+        )
+    if without and LAYOUTS[layout].unlisted:
+        note(
+            f"{len(without)} of {len(photos)} photos have no file of {layout}: they count as "
+            f"photos without heads (the first: {without[0]})"
+        )
     return splits
 
 

@@ -16,7 +16,12 @@ from crowd.files import atomic_path, write_text
 
 
 def write_annotation(
-    path: Path, original: Path, layout: str, points: np.ndarray, keep: np.ndarray, orientation: int
+    path: Path,
+    original: Path,
+    layout: str,
+    points: np.ndarray,
+    keep: np.ndarray,
+    sizes: np.ndarray | None = None,
 ) -> None:
     """Write some points of an annotation file to another, in the same format.
 
@@ -26,13 +31,12 @@ def write_annotation(
         layout: one of `crowd.annotations.LAYOUTS` with a file a photo.
         points: [n, 2], in pixels of the photo as it will be stored.
         keep: which points of `original` these are, bool [N].
-        orientation: EXIF orientation that the photo had.
+        sizes: (width, height) of all heads of `original` in such pixels, [N, 2]; of jhu alone.
     """
     if layout == "jhu":
         rows = read_jhu_rows(original)[keep]
         rows[:, :2] = points
-        if orientation >= 5:
-            rows[:, [2, 3]] = rows[:, [3, 2]]
+        rows[:, 2:4] = sizes[keep]
         write_text(path, "".join(" ".join(f"{value:g}" for value in row) + "\n" for row in rows))
     elif path.suffix == ".json":
         # Boxes and the like go with their points, and would have to be turned with them.

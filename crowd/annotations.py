@@ -1,4 +1,4 @@
-"""Annotated heads of the public data sets, and of your own CSV or JSON.
+"""Annotated heads of the public data sets, of labelling tools, and of your own CSV or JSON.
 
 | layout | photo | annotation |
 |---|---|---|
@@ -8,7 +8,7 @@
 | jhu | `{train,val,test}/images/N.jpg` | `gt/N.txt`: x y w h occlusion blur |
 | nwpu | `images/N.jpg`, lists `train.txt` … | `jsons/N.json` (points) or `mats/N.mat` (annPoints) |
 | brt | `{train,test}/frame/N.jpg` | `ground_truth/N.mat`, key loc |
-| csv, json | a folder, or `train/`, `val/`, `test/` | see `crowd.annotation_tables` |
+| others | a folder, or `train/`, `val/`, `test/` | see `crowd.layouts` and docs/FORMATS.md |
 """
 
 from __future__ import annotations
@@ -19,18 +19,31 @@ from pathlib import Path
 import numpy as np
 
 from crowd.annotation_files import as_points, read_jhu_rows, read_mat_points, read_nwpu_json
-from crowd.annotation_folders import LAYOUTS, annotation_path, find_photos
-from crowd.annotation_tables import read_table_points
+from crowd.annotation_folders import annotation_path, find_photos
+from crowd.annotation_tables import NONE, read_table_annotation
 from crowd.depth import AUTO
-from crowd.images import read_orientation, read_upright
+from crowd.images import read_orientation, read_size, read_upright
+from crowd.layouts.annotation import Annotation
+from crowd.layouts.content import parse
+from crowd.layouts.convention import (
+    DEFAULT,
+    PointConvention,
+    in_pixels,
+    require_picture,
+    scale,
+    upright_size,
+)
+from crowd.layouts.registry import LAYOUTS, PIXELS, STORED, UPRIGHT, layout_of
 
 __all__ = [
     "LAYOUTS",
     "annotation_path",
     "find_photos",
-    "read_box_heights",
+    "read_annotation",
+    "read_box_sizes",
     "read_photo",
     "read_points",
+    "read_upright_points",
     "upright_points",
 ]
 
@@ -43,32 +56,87 @@ MAT_KEYS = {
 }
 
 
-def read_points(image_path: str | os.PathLike, layout: str) -> np.ndarray:
+def read_annotation(image_path: str | os.PathLike, layout: str) -> Annotation:
+    """Read what a photo's annotation says, in its own units and order; see `read_points`."""
+    known = layout_of(layout)
+    if known.table:
+        return read_table_annotation(Path(image_path), layout)
+    path = annotation_path(image_path, layout)
+    if known.reader:
+        return NONE if known.unlisted and not path.exists() else parse(path, layout)
+    if layout == "jhu":
+        return Annotation(as_points(read_jhu_rows(path)[:, :2], path))
+    if path.suffix == ".json":
+        return Annotation(read_nwpu_json(path))
+    return Annotation(read_mat_points(path, MAT_KEYS[layout]))
+
+
+def read_points(
+    image_path: str | os.PathLike, layout: str, convention: PointConvention = DEFAULT
+) -> np.ndarray:
     """Read the annotated heads of one photo.
 
     Args:
-        image_path: the photo; only its annotation is opened.
+        image_path: the photo; it is only opened for its size, where units are relative to that.
         layout: one of `LAYOUTS`.
+        convention: how the points are meant, where the layout leaves it open or is overruled.
 
     Returns:
-        float32 [N, 2], (x, y) in pixels of the photo as stored, before any EXIF rotation; all
-        points of the file, those outside the photo included.
+        float32 [N, 2], (x, y) in pixels of the picture that the points are of: the photo as
+        stored, before any EXIF rotation, in public sets; the upright photo in files of labelling
+        tools. All points of the file, those outside the photo included.
 
     Raises:
         InputError: the annotation is missing, damaged, or holds anything but finite points.
     """
-    path = annotation_path(image_path, layout)
-    if layout in ("csv", "json"):
-        return read_table_points(Path(image_path), path.suffix)
-    if layout == "jhu":
-        return as_points(read_jhu_rows(path)[:, :2], path)
-    if path.suffix == ".json":
-        return read_nwpu_json(path)
-    return read_mat_points(path, MAT_KEYS[layout])
+    annotation = read_annotation(image_path, layout)
+    if convention.units(layout) == PIXELS or not len(annotation.points):
+        return in_pixels(annotation, (1, 1), layout, convention)
+    size = picture_size(image_path, layout, convention)
+    return in_pixels(annotation, size, layout, convention)
+
+
+def picture_size(
+    image_path: str | os.PathLike, layout: str, convention: PointConvention = DEFAULT
+) -> tuple[int, int]:
+    """Return (width, height) in pixels of the picture that a photo's points are of."""
+    orientation, size = read_orientation(image_path), read_size(image_path)
+    upright = require_picture(layout, convention, image_path, orientation) == UPRIGHT
+    return upright_size(size, orientation) if upright else size
+
+
+def read_upright_points(
+    image_path: str | os.PathLike,
+    layout: str,
+    orientation: int,
+    size: tuple[int, int],
+    convention: PointConvention = DEFAULT,
+) -> np.ndarray:
+    """Read a photo's heads in pixels of the upright photo.
+
+    Args:
+        image_path: as in `read_points`, and the two others that have these names.
+        layout: the same.
+        orientation: the photo's EXIF orientation.
+        size: (width, height) of the upright photo.
+        convention: the same.
+
+    Raises:
+        InputError: as `read_points`, or the photo is rotated and neither layout nor convention
+            says which picture its points are of.
+    """
+    points = read_points(image_path, layout, convention)
+    if not len(points):
+        return points
+    picture = require_picture(layout, convention, image_path, orientation)
+    return upright_points(points, orientation, *size) if picture == STORED else points
 
 
 def read_photo(
-    image_path: str | os.PathLike, layout: str, depth: str = AUTO
+    image_path: str | os.PathLike,
+    layout: str,
+    depth: str = AUTO,
+    convention: PointConvention = DEFAULT,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read a photo upright, by `depth` (see `crowd.depth`), and its heads in its upright pixels.
 
@@ -76,11 +144,11 @@ def read_photo(
         image uint8 [H, W, 3] RGB, and points float32 [N, 2], those outside the photo included.
 
     Raises:
-        InputError: as `read_points`, or the photo is missing, truncated or no picture.
+        InputError: as `read_upright_points`, or the photo is missing, truncated or no picture.
     """
     image, orientation = read_upright(image_path, depth)
-    height, width = image.shape[:2]
-    return image, upright_points(read_points(image_path, layout), orientation, width, height)
+    size = image.shape[1], image.shape[0]
+    return image, read_upright_points(image_path, layout, orientation, size, convention)
 
 
 def upright_points(points: np.ndarray, orientation: int, width: int, height: int) -> np.ndarray:
@@ -101,15 +169,18 @@ def upright_points(points: np.ndarray, orientation: int, width: int, height: int
     return np.stack([x, y], axis=1)
 
 
-def read_box_heights(image_path: str | os.PathLike) -> np.ndarray:
-    """Read the annotated head heights of a JHU-Crowd++ photo.
+def read_box_sizes(
+    image_path: str | os.PathLike, convention: PointConvention = DEFAULT
+) -> np.ndarray:
+    """Read the annotated (width, height) of a JHU-Crowd++ photo's heads.
 
     Returns:
-        float32 [N] in pixels of the upright photo, in the order of `read_points`.
+        float32 [N, 2] in pixels of the upright photo, in the order of `read_points`.
 
     Raises:
         InputError: as `read_points`, and when the photo cannot be opened.
     """
-    rows = read_jhu_rows(annotation_path(image_path, "jhu"))
-    column = 3 if read_orientation(image_path) < 5 else 2
-    return rows[:, column].astype(np.float32)
+    sizes = read_jhu_rows(annotation_path(image_path, "jhu"))[:, 2:4].astype(np.float32)
+    sizes *= scale(picture_size(image_path, "jhu", convention), convention.units("jhu"))
+    on_its_side = read_orientation(image_path) >= 5 and convention.picture("jhu") == STORED
+    return sizes[:, ::-1] if on_its_side else sizes

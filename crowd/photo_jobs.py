@@ -17,6 +17,8 @@ from crowd.depth import AUTO
 from crowd.errors import InputError
 from crowd.files import read_array, write_array
 from crowd.images import write_image
+from crowd.layouts.convention import DEFAULT, PointConvention
+from crowd.layouts.places import short_names
 from crowd.resizing import JPEG_LIMIT, SHORT, resize_photo, target_size
 from crowd.stage import is_made, origin, record_path, write_record
 from crowd.workers import map_photos
@@ -48,6 +50,7 @@ class Job:
     Attributes:
         photo: its path in the data set.
         layout: of the data set, one of `crowd.annotations.LAYOUTS`.
+        convention: how its points are meant.
         output: the `NAME.jpg` to write, with `NAME.npy` (the heads) beside it.
         min_size, max_size, interpolation: as `crowd.resizing.resize_photo`.
         depth: how a photo of more than 8 bits becomes one of 8 (see `crowd.depth`).
@@ -61,6 +64,7 @@ class Job:
     photo: Path
     layout: str
     output: Path
+    convention: PointConvention = DEFAULT
     min_size: int = 512
     max_size: int = 2048
     interpolation: str = "bilinear"
@@ -111,7 +115,7 @@ def process_photo(job: Job) -> Outcome:
         made_from = job.origin()
         if is_made(record, made_from, job.outputs()):
             heads = read_array(job.output.with_suffix(".npy"), "run again with --overwrite")
-            total = len(read_points(job.photo, job.layout))
+            total = len(read_points(job.photo, job.layout, job.convention))
             return Outcome(split, len(heads), total - len(heads), _duplicates(heads))
         resized = _resized(job)
         heads = job.heads(resized)
@@ -128,7 +132,7 @@ def process_photo(job: Job) -> Outcome:
 
 
 def _resized(job: Job) -> Resized:
-    image, points = read_photo(job.photo, job.layout, job.depth)
+    image, points = read_photo(job.photo, job.layout, job.depth, job.convention)
     size = np.array(image.shape[1::-1])
     if max(target_size(*size, job.min_size, job.max_size, job.bounded)) > JPEG_LIMIT:
         raise InputError(f"{job.photo}: {size[0]} x {size[1]} is too narrow a strip: crop it")
@@ -161,11 +165,13 @@ def make_jobs(
     jobs = []
     for split in ("train", "val", "test"):
         names: dict[str, Path] = {}
-        for photo in splits.get(split, []):
-            if photo.stem in names:
-                raise InputError(f"{names[photo.stem]} and {photo} share a name: rename one")
-            names[photo.stem] = photo
-            jobs.append(make(split, photo, output / split / f"{photo.stem}.jpg"))
+        for photo, short in short_names(splits.get(split, [])).items():
+            # Photos of scenes that share their numbers: scene01_img01.
+            name = "_".join(short.with_suffix("").parts)
+            if name in names:
+                raise InputError(f"{names[name]} and {photo} share a name: rename one")
+            names[name] = photo
+            jobs.append(make(split, photo, output / split / f"{name}.jpg"))
         # Not what begins with a point: parts of a process that was killed.
         present = sorted(
             path

@@ -15,6 +15,10 @@ from crowd.depth import AUTO, depth_option
 from crowd.depth import HELP as DEPTH_HELP
 from crowd.errors import InputError
 from crowd.files import write_text
+from crowd.layouts.convention import PointConvention, add_convention
+from crowd.layouts.places import short_names
+from crowd.layouts.registry import layout_help
+from crowd.layouts.survey import survey
 from crowd.photo_jobs import Job, make_jobs, run_jobs, summary
 from crowd.processed import SETTINGS
 from crowd.resizing import INTERPOLATIONS
@@ -38,7 +42,8 @@ def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) ->
     add = parser.add_argument
     add("--input-dataset-path", "--origin-dir", type=str, required=required, help="the data set")
     add("--output-dataset-path", "--data-dir", type=str, required=required, help="folder to write")
-    add("--layout", default=layout, choices=LAYOUTS, help="how the data set keeps its files")
+    add("--layout", default=layout, choices=tuple(LAYOUTS), help=layout_help())
+    add_convention(parser)
     add("--interpolation", default="bilinear", choices=tuple(INTERPOLATIONS))
     add("--depth", type=depth_option, default=AUTO, help=DEPTH_HELP)
     add("--train-list", type=str, help="text file with the names of the training photos")
@@ -74,8 +79,12 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
         found, how, arguments.val_ratio, arguments.seed, **lists, fold=arguments.fold
     )
     output = Path(arguments.output_dataset_path)
+    convention = PointConvention.of(arguments)
+    photos = [photo for split in splits.values() for photo in split]
+    looked = survey(photos, arguments.layout, convention, arguments.workers)
+    looked.require_answers()
     names = ("layout", "max_size", "interpolation", "depth", "skip_bad")
-    settings = {name: arguments[name] for name in names}
+    settings = {name: arguments[name] for name in names} | {"convention": convention}
     jobs = make_jobs(splits, output, lambda *where: make(*where, **settings))
     values = {key: value for key, value in vars(arguments).items() if key not in WORKING}
     text = save_arguments(Namespace(**values))
@@ -84,11 +93,14 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     if arguments.overwrite:
         for split in splits:
             forget(output / split)
+    for line in looked.notes():
+        print(line)
     if note:
         print(note)
+        listed = short_names(splits["train"] + splits["val"])
         for split in ("train", "val"):
-            listed = "".join(f"{photo.name}\n" for photo in splits[split])
-            write_text(output / f"{split}.txt", listed)
+            lines = "".join(f"{listed[photo].as_posix()}\n" for photo in splits[split])
+            write_text(output / f"{split}.txt", lines)
     deciding = {key: value for key, value in values.items() if key not in PLACES}
     jobs = [dataclasses.replace(job, settings=deciding) for job in jobs]
     _report(run_jobs(jobs, arguments.workers), output, arguments.skip_bad)

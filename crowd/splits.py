@@ -16,6 +16,8 @@ from crowd.files import require_file
 # Pauses between photos, in seconds, that may separate two sessions of one camera; widest first.
 PAUSES = (3600, 1800, 900, 600, 300)
 _MOST_WORDS = 100
+# Names at the end of a photo's path that a list may give.
+_DEPTH = 5
 
 
 def read_list(
@@ -51,7 +53,8 @@ def _fault(line: str, named: list[Path], listed: dict[Path, int], total: int) ->
     if not named:
         return f"there is no photo '{line}' among the {total}: correct the name or remove the line"
     if len(named) > 1:
-        return f"'{line}' may be {named[0]} or {named[1]}: write the whole name of one"
+        either = f"{named[0]} or {named[1]}"
+        return f"'{line}' may be {either}: write the whole name of one, with its folder"
     if named[0] in listed:
         where = listed[named[0]]
         return f"'{named[0].name}' stands in line {where} already: remove one of them"
@@ -59,29 +62,39 @@ def _fault(line: str, named: list[Path], listed: dict[Path, int], total: int) ->
 
 
 def photos_by_name(photos: Sequence[Path]) -> dict[str, list[Path]]:
-    """Return the photos of each name that a list may give them: with or without suffix."""
+    """Return the photos of each name that a list may give them.
+
+    A name is any end of the path, from the bare file name on, with or without suffix.
+    """
     by_name: dict[str, list[Path]] = {}
     for photo in photos:
-        for name in {photo.stem, photo.name}:
-            by_name.setdefault(name, []).append(photo)
+        parts = photo.parts
+        ends = {"/".join(parts[-depth:]) for depth in range(1, min(len(parts), _DEPTH) + 1)}
+        for end in ends | {end.removesuffix(photo.suffix) for end in ends}:
+            by_name.setdefault(end, []).append(photo)
     return by_name
 
 
 def listed_photos(line: str, by_name: dict[str, list[Path]]) -> list[Path]:
     """Return the photos that a line of a list file may name; one where it is clear.
 
-    Names may hold spaces, and columns may follow: the whole line is a name, or its beginning up to
-    a space, without its folder. The longest with its suffix is taken at its word.
+    Names may hold spaces, and columns may follow, other paths among them: the whole line is a name,
+    or its beginning up to a space. The shortest with its suffix is taken at its word. Of a path the
+    longest end that names photos counts, the folders above are ignored.
     """
     line = line.strip()
-    ends = [space.start() for space in re.finditer(r"\s+|$", line)]
     # No name holds more words; a damaged line may hold any number.
-    names = [re.split(r"[/\\]", line[:end])[-1] for end in reversed(ends[:_MOST_WORDS])]
-    for name in names:
-        whole = [photo for photo in by_name.get(name, ()) if photo.name == name]
+    ends = [space.start() for space in re.finditer(r"\s+|$", line)][:_MOST_WORDS]
+    found: dict[Path, None] = {}
+    for end in ends:
+        parts = line[:end].replace("\\", "/").split("/")[-_DEPTH:]
+        names = ("/".join(parts[first:]) for first in range(len(parts)))
+        photos = next((by_name[name] for name in names if name in by_name), [])
+        whole = [photo for photo in photos if photo.name == parts[-1]]
         if whole:
             return whole
-    return list(dict.fromkeys(photo for name in names for photo in by_name.get(name, ())))
+        found |= dict.fromkeys(photos)
+    return list(found)
 
 
 def split_by_lists(

@@ -5,7 +5,8 @@
 
 Exit code 0: clean. 1: something was found, errors (figures would be wrong, or a stage would stop)
 or notes (worth knowing: the readers cope); with --errors-only notes do not count. 2: there is no
-such data set. `--fix` never touches the original.
+such data set, or `--fix` would have to guess what its points are. `--fix` never touches the
+original.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from crowd.depth import AUTO, depth_option
 from crowd.depth import HELP as DEPTH_HELP
 from crowd.errors import command
 from crowd.files import require_folder, write_text
+from crowd.layouts.convention import PointConvention, add_convention
+from crowd.layouts.registry import layout_help, layout_of
 from crowd.validation.cleaning import write_clean
 from crowd.validation.findings import ERROR, KINDS
 from crowd.validation.report import all_findings, as_json, count, table
@@ -32,10 +35,11 @@ def build_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m crowd.validate", description=__doc__)
     add = parser.add_argument
     add("folder", type=str, help="the data set")
-    add("--layout", choices=LAYOUTS, required=True, help="how the data set keeps its files")
+    add("--layout", choices=tuple(LAYOUTS), required=True, help=layout_help())
+    add_convention(parser)
     add("--depth", type=depth_option, default=AUTO, help=DEPTH_HELP)
     add("--output", type=str, help="JSON file of the report")
-    add("--fix", type=str, help="new folder, for a cleaned copy in the same layout")
+    add("--fix", type=str, help="new folder, for a cleaned copy; of a tool's files: as csv")
     add("--errors-only", action="store_true", help="exit with 0 when there are notes alone")
     add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="processes; 0: this one")
     return parser
@@ -46,15 +50,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Look at the data set, report, and write the copy that is asked for."""
     arguments = build_parser().read(argv)
     root = Path(os.path.abspath(require_folder(arguments.folder, "name the folder of a data set")))
-    checked, of_the_set = check_set(root, arguments.layout, arguments.workers, arguments.depth)
+    convention = PointConvention.of(arguments)
+    checked, of_the_set, looked = check_set(
+        root, arguments.layout, arguments.workers, arguments.depth, convention
+    )
     findings = all_findings(checked, of_the_set)
+    for line in looked.notes():
+        print(line)
     print(table(checked, findings))
     if arguments.output:
         report = as_json(checked, findings, str(root), arguments.layout)
         write_text(arguments.output, json.dumps(report, indent=1) + "\n")
     if arguments.fix:
-        written, left_out = write_clean(checked, of_the_set, root, Path(arguments.fix))
-        print(f"{arguments.fix}: {written} photos written, {left_out} left out")
+        written, left_out = write_clean(checked, of_the_set, looked, root, Path(arguments.fix))
+        kept = "csv" if layout_of(arguments.layout).tool else arguments.layout
+        print(
+            f"{arguments.fix}: {written} photos written, {left_out} left out; --layout {kept} "
+            "reads it, with points in pixels"
+        )
         for kind in dict.fromkeys(finding.kind for finding in findings):
             print(f"  {kind}: {KINDS[kind].remedy or 'stays, look at it yourself'}")
     if count(findings, ERROR) or (findings and not arguments.errors_only):

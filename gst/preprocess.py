@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 from scipy.spatial import cKDTree
 
-from crowd.annotations import read_box_heights
+from crowd.annotations import read_box_sizes
 from crowd.photo_jobs import Job, Resized
 from crowd.resizing import resize_photo, target_size
 
@@ -44,7 +44,8 @@ class GaussianJob(Job):
         if not self.distances:
             return resized.points
         if self.layout == "jhu":
-            distance = read_box_heights(self.photo)[resized.inside] * resized.ratio
+            heights = read_box_sizes(self.photo, self.convention)[:, 1]
+            distance = heights[resized.inside] * resized.ratio
         else:
             distance = neighbour_distance(resized.points, SINGLE_HEAD * resized.ratio)
         return np.column_stack([resized.points, distance]).astype(np.float32)

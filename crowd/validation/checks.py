@@ -11,6 +11,8 @@ from crowd.annotations import read_points, upright_points
 from crowd.depth import AUTO, Unclear
 from crowd.errors import InputError
 from crowd.images import read_stored
+from crowd.layouts.convention import DEFAULT, PointConvention
+from crowd.layouts.registry import UPRIGHT
 from crowd.validation.findings import Finding
 from crowd.validation.hashes import difference_hash, pixel_hash
 
@@ -19,7 +21,7 @@ from crowd.validation.hashes import difference_hash, pixel_hash
 class Job:
     """A photo to look at: its path, the data set's folder, its layout and the photo's split.
 
-    `depth` is how more than 8 bits become 8 (see `crowd.depth`).
+    `depth` is how more than 8 bits become 8 (see `crowd.depth`), `convention` how points are meant.
     """
 
     photo: Path
@@ -27,6 +29,7 @@ class Job:
     layout: str
     split: str
     depth: str = AUTO
+    convention: PointConvention = DEFAULT
 
 
 @dataclass
@@ -75,8 +78,13 @@ def check_photo(job: Job) -> Checked:
     checked.usable = True
     if not len(points):
         checked.note("no heads", "its annotation holds no points")
-    upright = upright_points(points, checked.orientation, *checked.size)
+    picture = job.convention.picture(job.layout)
+    upright = points
+    if picture != UPRIGHT:
+        upright = upright_points(points, checked.orientation, *checked.size)
     inside = ((upright >= 0) & (upright <= checked.size)).all(axis=1)
+    if picture is None and checked.orientation != 1:
+        inside[:] = True  # the survey of the set asks which picture they are of
     if not inside.all():
         x, y = points[~inside][0]
         width, height = checked.size
@@ -128,9 +136,10 @@ def _look(checked: Checked) -> bool:
 
 
 def _points(checked: Checked) -> np.ndarray | None:
-    """Read the points as stored, or note why they cannot be read."""
+    """Read the points in pixels of their picture, or note why they cannot be read."""
     try:
-        return read_points(checked.job.photo, checked.job.layout)
+        job = checked.job
+        return read_points(job.photo, job.layout, job.convention)
     except InputError as error:
         absent = "does not exist" in str(error) or "does not name the photo" in str(error)
         checked.note(f"{'missing' if absent else 'unreadable'} annotation", str(error))

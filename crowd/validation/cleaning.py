@@ -1,4 +1,7 @@
-"""A cleaned copy of a data set, in the same layout; the original is only read."""
+"""A cleaned copy of a data set; the original is only read.
+
+Public sets and your own points keep their layout; what a labelling tool wrote becomes a CSV.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ import numpy as np
 
 from crowd.annotation_files import read_text
 from crowd.annotation_folders import annotation_path
-from crowd.annotation_tables import read_table, table_key
+from crowd.annotation_tables import name_in, read_table
 from crowd.annotation_writers import table_text, write_annotation
-from crowd.annotations import read_points, upright_points
+from crowd.annotations import read_box_sizes, read_upright_points
 from crowd.errors import InputError
 from crowd.files import write_text
 from crowd.images import list_images, read_image, write_image
+from crowd.layouts.convention import DEFAULT
+from crowd.layouts.registry import layout_of
+from crowd.layouts.survey import Survey
 from crowd.progress import progress
 from crowd.splits import listed_photos, photos_by_name
 from crowd.validation.checks import Checked
@@ -25,13 +31,18 @@ from crowd.validation.findings import Finding
 
 
 def write_clean(
-    checked: Sequence[Checked], of_the_set: Sequence[Finding], root: Path, target: Path
+    checked: Sequence[Checked],
+    of_the_set: Sequence[Finding],
+    looked: Survey,
+    root: Path,
+    target: Path,
 ) -> tuple[int, int]:
     """Write the photos that can be used, upright, with the points that lie in them, once each.
 
     Args:
         checked: all photos, of `crowd.validation.sets.check_set`.
         of_the_set: findings of the set as a whole, from the same.
+        looked: survey of its points, from the same.
         root: folder of the data set.
         target: folder to make; it appears when everything is in it.
 
@@ -39,9 +50,10 @@ def write_clean(
         How many photos were written, and how many left out.
 
     Raises:
-        InputError: `target` exists and holds something, lies in the data set, or cannot be
-            written; a table of points lies outside `root`.
+        InputError: it is in doubt how points are meant; `target` exists and holds something, lies
+            in the data set, or cannot be written; a table of points lies outside `root`.
     """
+    looked.require_answers()
     target = Path(os.path.abspath(target))
     if target.is_relative_to(root):
         raise InputError(f"{target} lies in the data set: name another folder for the copy")
@@ -86,23 +98,32 @@ def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
             write_image(photo, read_image(job.photo, job.depth))
         else:
             shutil.copyfile(job.photo, photo)
+        points = read_upright_points(
+            job.photo, job.layout, one.orientation, one.size, job.convention
+        )[one.keep]
+        if layout_of(job.layout).tool:
+            tables.setdefault(root / "annotations.csv", {})[one.file] = points
+            continue
         annotation = annotation_path(job.photo, job.layout)
-        points = read_points(job.photo, job.layout)
-        points = upright_points(points, one.orientation, *one.size)[one.keep]
-        if job.layout in ("csv", "json"):
-            name = table_key(job.photo, annotation, read_table(annotation))
-            tables.setdefault(annotation, {})[name or job.photo.name] = points
+        if layout_of(job.layout).table:
+            name = name_in(read_table(annotation, job.layout), job.photo)
+            tables.setdefault(annotation, {})[name or _relative(job.photo, annotation)] = points
             continue
         copy = part / annotation.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if one.keep.all() and one.orientation == 1:
+        if one.keep.all() and one.orientation == 1 and job.convention == DEFAULT:
             shutil.copyfile(annotation, copy)
         else:
-            write_annotation(copy, annotation, job.layout, points, one.keep, one.orientation)
+            sizes = read_box_sizes(job.photo, job.convention) if job.layout == "jhu" else None
+            write_annotation(copy, annotation, job.layout, points, one.keep, sizes)
     for table, photos in tables.items():
         write_text(part / _inside(table, root), table_text(photos, table.suffix))
     if kept[0].job.layout == "nwpu":
         _write_lists(kept, root, part)
+
+
+def _relative(photo: Path, table: Path) -> str:
+    return photo.relative_to(table.parent).as_posix()
 
 
 def _inside(table: Path, root: Path) -> Path:

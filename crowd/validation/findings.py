@@ -28,6 +28,7 @@ KINDS = {
     "unreadable annotation": Kind(ERROR, "photo left out"),
     "annotation without photo": Kind(ERROR, "left out"),
     "name without photo": Kind(ERROR, "left out"),
+    "points in doubt": Kind(ERROR, "nothing is written until the switch answers it"),
     "points outside": Kind(ERROR, "points dropped"),
     "duplicate points": Kind(ERROR, "one of each kept"),
     "same photo in two splits": Kind(ERROR, "kept in one: test before val before train"),

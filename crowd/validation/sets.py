@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.annotation_folders import annotations_without_photo
+from crowd.annotation_folders import annotations_without_photo, not_read
 from crowd.annotations import find_photos
 from crowd.depth import AUTO
-from crowd.images import list_folder, why_not_read
+from crowd.images import why_not_read
+from crowd.layouts.convention import DEFAULT, PointConvention
+from crowd.layouts.places import left_out
+from crowd.layouts.survey import Survey, survey
 from crowd.validation.checks import Checked, Job, check_photo
 from crowd.validation.findings import Finding
 from crowd.validation.hashes import SIMILAR, differing_bits
@@ -22,24 +25,38 @@ SPLITS = ("all", "train", "val", "test")
 
 
 def check_set(
-    root: Path, layout: str, workers: int, depth: str = AUTO
-) -> tuple[list[Checked], list[Finding]]:
+    root: Path,
+    layout: str,
+    workers: int,
+    depth: str = AUTO,
+    convention: PointConvention = DEFAULT,
+) -> tuple[list[Checked], list[Finding], Survey]:
     """Look at all photos of all splits, those of more than 8 bits by `depth` (see `crowd.depth`).
 
     Returns:
-        What was seen of each photo, and what was found in the set as a whole.
+        What was seen of each photo, what was found in the set as a whole, and the survey of its
+        points.
 
     Raises:
         InputError: there is no set of that layout in `root`, or its table of points is damaged.
     """
     faults: list[str] = []
     splits = find_photos(root, layout, faults)
-    jobs = [Job(photo, root, layout, split, depth) for split in splits for photo in splits[split]]
+    jobs = [
+        Job(photo, root, layout, split, depth, convention)
+        for split in splits
+        for photo in splits[split]
+    ]
+    looked = survey([job.photo for job in jobs], layout, convention, workers)
     checked = map_photos(check_photo, jobs, workers, "validating")
     findings = [Finding("name without photo", "", _list_of(fault, root), fault) for fault in faults]
+    findings += [
+        Finding("points in doubt", "", photo.relative_to(root).as_posix(), question)
+        for photo, question in looked.questions
+    ]
     findings += _without_photo(jobs, root, layout) + _left_out(jobs, root)
     findings += _same_photos(checked) + _similar_photos(checked)
-    return checked, findings
+    return checked, findings, looked
 
 
 def _list_of(fault: str, root: Path) -> str:
@@ -58,12 +75,17 @@ def _without_photo(jobs: Sequence[Job], root: Path, layout: str) -> list[Finding
 
 def _left_out(jobs: Sequence[Job], root: Path) -> list[Finding]:
     """What lies among the photos and is neither read as one nor known to belong beside one."""
-    return [
-        Finding("not read as a photo", "", path.relative_to(root).as_posix(), why_not_read(path))
-        for folder in sorted({job.photo.parent for job in jobs})
-        for path in list_folder(folder).left_out()
-        if not any(path in job.photo.parents for job in jobs)
+    photos = [job.photo for job in jobs]
+    found = [
+        (path.relative_to(root).as_posix(), why_not_read(path))
+        for folder in sorted({photo.parent for photo in photos})
+        for path in not_read(folder, photos)
     ]
+    found += [
+        (folder, f"a folder that is not looked into, with {number} photos")
+        for folder, number in left_out(root, photos).items()
+    ]
+    return [Finding("not read as a photo", "", *one) for one in found]
 
 
 def _same_photos(checked: Sequence[Checked]) -> list[Finding]:

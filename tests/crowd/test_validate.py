@@ -10,11 +10,12 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from crowd.annotations import LAYOUTS, annotation_path, find_photos, read_photo, read_points
+from crowd.annotations import annotation_path, find_photos, read_photo, read_points
+from crowd.layouts.convention import PointConvention
 from crowd.validate import main
 from crowd.validation.findings import ERROR, KINDS
 from crowd.validation.hashes import SIMILAR, difference_hash, differing_bits, pixel_hash
-from tests.crowd.test_annotations import write_split, write_text
+from tests.crowd.test_annotations import PLAIN, write_split, write_text
 
 POINTS = np.array([[3.5, 4.25], [20.0, 30.5], [40.0, 8.0]])
 
@@ -65,7 +66,7 @@ def found(report):
     return {(finding["kind"], finding["file"]) for finding in report["findings"]}
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", PLAIN)
 def test_a_clean_set_is_clean(tmp_path, layout, capsys):
     root = write_set(tmp_path / "set", layout)
     report, out = validate(root, layout, capsys, code=0)
@@ -130,6 +131,9 @@ FAULTS = {
     "unclear depth": save_dark,
     "several pictures in a file": save_stack,
     "not read as a photo": lambda root: (root / "Train/IMG_8.cr3").write_bytes(b"raw"),
+    "points in doubt": lambda root: [
+        scipy.io.savemat(path, {"annPoints": POINTS / 64}) for path in root.rglob("*.mat")
+    ],
     "no heads": lambda root: save_points(root, np.zeros((0, 2))),
 }
 
@@ -195,15 +199,15 @@ def write_points(photo, layout, points):
         write_text(path, json.dumps(content))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", PLAIN)
 def test_the_copy_is_clean_and_the_original_untouched(tmp_path, layout, capsys):
     root = write_set(tmp_path / "set", layout)
     turned, crowded = spoil(root, layout)
     before = tree(root)
     # As read from the original: heads of the upright photo.
-    image, upright = read_photo(turned, layout)
+    image, upright = read_photo(turned, layout, convention=PointConvention(points="stored"))
     copy = tmp_path / "copy"
-    report, out = validate(root, layout, capsys, "--fix", copy, code=1)
+    report, out = validate(root, layout, capsys, "--fix", copy, "--points", "stored", code=1)
     assert tree(root) == before
     kinds = {kind for kind, _ in found(report)}
     assert {"unreadable photo", "points outside", "duplicate points", "rotated by EXIF"} <= kinds

@@ -19,6 +19,7 @@ from crowd.annotation_tables import read_table
 from crowd.checkpoints import save_checkpoint
 from crowd.files import write_array, write_h5
 from crowd.images import read_orientation, read_size, read_upright
+from crowd.layouts.content import parse
 from crowd.processed import read_annotation
 from crowd.splits import read_list
 from GS2D.arguments import fit_parser
@@ -33,8 +34,14 @@ from mgot.fidt_map import fidt_map, head_pixels
 from mgot.index_lists import read_index_lists, read_selection, write_index_lists
 from mgot.patches import read_labels
 from mgot.point_files import ANNOTATED, PREDICTED, read_points_file
+from tests.crowd.tool_files import write_tool
 
 POINTS = np.random.default_rng(0).uniform(2, 40, (12, 2))
+VIA = (
+    "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
+    'region_attributes\na.jpg,9,"{}",1,0,"{""name"":""point"",""cx"":3,""cy"":4}","{}"\n'
+    'b.jpg,9,"{}",0,0,"{}","{}"\n'
+)
 CPU = torch.device("cpu")
 SMALL = {"width": 0.1}
 
@@ -89,7 +96,10 @@ def whole_json(folder: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> None:
-    (read_table if b"b.jpg" in path.read_bytes() else read_nwpu_json)(path)
+    if b"b.jpg" in path.read_bytes():
+        read_table(path, "json")
+    else:
+        read_nwpu_json(path)
 
 
 def whole_csv(folder: Path) -> list[Path]:
@@ -116,6 +126,17 @@ def read_texts(path: Path) -> None:
         read_points_file(path, ANNOTATED if b"9.0" in first else PREDICTED)
     else:
         read_jhu_rows(path)
+
+
+def tool(name: str, suffix: str) -> Target:
+    """A labelling tool's format: two files of it, read as its layout is."""
+
+    def whole(folder: Path) -> list[Path]:
+        write_tool(folder / "a", name, {"a.jpg": POINTS.tolist(), "ü.jpg": []})
+        write_tool(folder / "b", name, {"b.jpg": [[1, 2]], "c.jpg": [[3, 4.5]]}, label="h é")
+        return sorted(folder.glob(f"*/*{suffix}"))
+
+    return Target(suffix, whole, lambda path: parse(path, name), text=True)
 
 
 def whole_arrays(folder: Path) -> list[Path]:
@@ -280,8 +301,18 @@ def photos(suffix: str, *modes: str) -> Target:
 TARGETS = {
     "mat": Target(".mat", whole_mats, read_mat),
     "json": Target(".json", whole_json, read_json, text=True),
-    "csv": Target(".csv", whole_csv, read_table, text=True),
+    "csv": Target(".csv", whole_csv, lambda path: read_table(path, "csv"), text=True),
     "txt": Target(".txt", whole_texts, read_texts, text=True),
+    "labelme": tool("labelme", ".json"),
+    "cvat": tool("cvat", ".xml"),
+    "coco": tool("coco", ".json"),
+    "labelstudio": tool("labelstudio", ".json"),
+    "via": tool("via", ".json"),
+    "via_csv": Target(
+        ".csv", lambda folder: written(folder, ".csv", VIA), lambda path: parse(path, "via"), True
+    ),
+    "makesense": tool("makesense", ".csv"),
+    "yolo": tool("yolo", ".txt"),
     "npy": Target(".npy", whole_arrays, read_arrays),
     "npy_index_lists": Target(".npy", whole_lists, lambda path: read_index_lists(path, 800)),
     "h5_gaussians": Target(".h5", whole_gaussians, read_gaussian_file),

@@ -1,0 +1,215 @@
+"""Where photos are: scene folders, splits by folder, what is left out, names in lists."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from crowd.annotations import find_photos, read_points
+from crowd.errors import InputError
+from crowd.layouts.places import short_names
+from crowd.splits import read_list
+from crowd.validate import main as validate
+from mgot.fidt import main as fidt
+from tests.crowd.tool_files import TOOLS, write_photo, write_tool
+
+preprocess = importlib.import_module("preprocess_dataset_ucf").main
+
+POINTS = [[3.5, 4.25], [20.0, 30.5], [40.0, 8.0]]
+SCENES = ("train/scene01/img01", "train/scene01/img02", "train/scene02/img01", "test/scene03/img01")
+
+
+def write_scenes(root, layout):
+    """P2PNet's folders: scenes in train and test, photos numbered anew in each scene."""
+    sets = {}
+    for number, name in enumerate(SCENES):
+        write_photo(root / f"{name}.png", seed=number)
+        sets[f"{name}.png"] = [[x + number, y] for x, y in POINTS]
+    if layout == "json":
+        (root / "annotations.json").write_text(json.dumps(sets))
+    elif layout == "csv":
+        rows = [f"{name},{x},{y}\n" for name, points in sets.items() for x, y in points]
+        (root / "annotations.csv").write_text("".join(["image,x,y\n", *rows]))
+    elif layout == "labelstudio":  # whose uploads have no folders
+        for name, points in sets.items():
+            write_tool((root / name).parent, layout, {**in_folder(sets, name), name: points})
+    else:
+        write_tool(root, layout, sets)
+    return sets
+
+
+def in_folder(sets, name):
+    return {other: sets[other] for other in sets if Path(other).parent == Path(name).parent}
+
+
+def run(command, root, layout, *more):
+    out = root.parent / "out"
+    given = ["--input-dataset-path", root, "--output-dataset-path", out, "--layout", layout]
+    given += ["--min-size", 48, "--max-size", 64, "--workers", 0, *more]
+    command([str(one) for one in given])
+    return out
+
+
+@pytest.mark.parametrize("layout", ["csv", "json", *TOOLS])
+def test_photos_in_scene_folders_are_found_in_every_layout(tmp_path, layout):
+    sets = write_scenes(tmp_path / "set", layout)
+    found = find_photos(tmp_path / "set", layout)
+    assert {split: len(photos) for split, photos in found.items()} == {"train": 3, "test": 1}
+    for photo in (photo for photos in found.values() for photo in photos):
+        name = photo.relative_to(tmp_path / "set").as_posix()
+        np.testing.assert_allclose(read_points(photo, layout), sets[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("command", [preprocess, fidt])
+def test_scenes_that_number_their_photos_anew_keep_them_apart(tmp_path, command, capsys):
+    sets = write_scenes(tmp_path / "set", "csv")
+    lists = tmp_path / "val.txt"
+    lists.write_text("scene02/img01.png\n")
+    out = run(command, tmp_path / "set", "csv", "--val-list", lists)
+    written = {path.relative_to(out).with_suffix("").as_posix() for path in out.glob("*/*.jpg")}
+    assert written == {"train/img01", "train/img02", "val/img01", "test/img01"}
+    heads = np.load(out / "val" / "img01.npy")[:, :2]
+    np.testing.assert_allclose(heads, sets["train/scene02/img01.png"], atol=1e-4)
+    lists.write_text("scene01/img02\n")
+    out = run(command, tmp_path / "set", "csv", "--val-list", lists, "--output-dataset-path",
+              tmp_path / "other")  # fmt: skip
+    out = tmp_path / "other"
+    written = {path.stem for path in out.glob("train/*.jpg")}
+    assert written == {"scene01_img01", "scene02_img01"}
+    heads = np.load(out / "train" / "scene02_img01.npy")[:, :2]
+    np.testing.assert_allclose(heads, sets["train/scene02/img01.png"], atol=1e-4)
+    # The lists that were written say which is which.
+    photos = find_photos(tmp_path / "set", "csv")["train"]
+    assert read_list(out / "val.txt", photos) == [tmp_path / "set/train/scene01/img02.png"]
+    assert len(read_list(out / "train.txt", photos)) == 2
+
+
+@pytest.mark.parametrize("layout", ["csv", "json", "labelme", "yolo"])
+def test_the_cleaned_copy_keeps_the_scenes(tmp_path, layout, capsys):
+    sets = write_scenes(tmp_path / "set", layout)
+    validate([str(tmp_path / "set"), "--layout", layout, "--fix", str(tmp_path / "copy")])
+    kept = "csv" if layout in TOOLS else layout
+    validate([str(tmp_path / "copy"), "--layout", kept])
+    for name, points in sets.items():
+        np.testing.assert_allclose(read_points(tmp_path / "copy" / name, kept), points, atol=1e-4)
+
+
+LEAVES = {
+    "csv": lambda root: (root / "annotations.csv").write_text("image,x,y\na.png,3,4\nb.png,5,6\n"),
+    "json": lambda root: (root / "annotations.json").write_text('{"a.png": [], "b.png": [[3, 4]]}'),
+    "labelme": lambda root: write_tool(root, "labelme", {"a.png": POINTS, "b.png": POINTS}),
+    "ucf_cc_50": lambda root: [
+        scipy.io.savemat(root / f"{name}_ann.mat", {"annPoints": POINTS}) for name in "ab"
+    ],
+}
+
+
+@pytest.mark.parametrize("layout", LEAVES)
+def test_folders_that_are_not_looked_into_are_named(tmp_path, layout, capsys):
+    root = tmp_path / "set"
+    for number, name in enumerate(("a", "b", "scene02/c", "scene02/d", "more/deep/e")):
+        write_photo(root / f"{name}.png", seed=number)
+    LEAVES[layout](root)
+    (photos,) = find_photos(root, layout).values()
+    assert [photo.name for photo in photos] == ["a.png", "b.png"]
+    said = capsys.readouterr().err
+    assert f"2 left out of {root}: 2 folder with photos (more, …)" in said
+    with pytest.raises(SystemExit) as stop:
+        validate([str(root), "--layout", layout])
+    assert stop.value.code == 1
+    out = capsys.readouterr().out
+    assert "not read as a photo: 2" in out
+    assert "scene02: a folder with photos" in out
+
+
+def test_scenes_that_were_not_annotated_are_named(tmp_path, capsys):
+    write_scenes(tmp_path, "csv")
+    write_photo(tmp_path / "train" / "scene09" / "img01.png")
+    write_photo(tmp_path / "train" / "scene09" / "img02.png")
+    assert len(find_photos(tmp_path, "csv")["train"]) == 3
+    said = "2 photos in folders that were not looked into: train/scene09 (2)"
+    assert f"left out {said}" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        validate([str(tmp_path), "--layout", "csv"])
+    assert "scene09: a folder that is not looked into, with 2 photos" in capsys.readouterr().out
+
+
+def test_photos_beside_the_folders_of_splits_are_named(tmp_path, capsys):
+    for name in ("train/a", "test/b", "c"):
+        write_photo(tmp_path / f"{name}.png")
+    (tmp_path / "annotations.csv").write_text("image,x,y\na.png,3,4\nb.png,3,4\n")
+    assert set(find_photos(tmp_path, "csv")) == {"train", "test"}
+    assert "not looked into: . (1)" in capsys.readouterr().err
+
+
+def test_scenes_that_no_row_names_say_where_photos_are(tmp_path):
+    write_photo(tmp_path / "scene01" / "a.png")
+    (tmp_path / "annotations.csv").write_text("image,x,y\nother.png,3,4\n")
+    with pytest.raises(InputError, match=r"1 photos in folders .* scene01 \(1\)"):
+        find_photos(tmp_path, "csv")
+
+
+def test_links_that_go_round_end(tmp_path):
+    write_photo(tmp_path / "a.png")
+    (tmp_path / "round").symlink_to(tmp_path)
+    (tmp_path / "annotations.csv").write_text("image,x,y\na.png,3,4\n")
+    assert find_photos(tmp_path, "csv") == {"all": [tmp_path / "a.png"]}
+
+
+def test_short_names_tell_photos_apart():
+    photos = [Path("s/a/1.jpg"), Path("s/b/1.png"), Path("s/b/2.jpg"), Path("s/b/3.v2.jpg")]
+    assert [name.as_posix() for name in short_names(photos).values()] == [
+        "a/1.jpg",
+        "b/1.png",
+        "2.jpg",
+        "3.v2.jpg",
+    ]
+
+
+PHOTOS = [
+    Path(f"set/{name}")
+    for name in ("my photo 1.jpg", "my photo 2.jpg", "plain.jpg", "scene.jpg", "scene 1.jpg",
+                 "s 1/x.jpg", "s 2/x.jpg", "ab.jpg", "ab 1.png")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("my photo 1.jpg", "my photo 1.jpg"),
+        ("my photo 1", "my photo 1.jpg"),
+        ("my photo 2.jpg 3 0", "my photo 2.jpg"),
+        ("my photo 2 3 0", "my photo 2.jpg"),
+        ("plain.jpg 1 2", "plain.jpg"),
+        ("plain 1 2", "plain.jpg"),
+        ("scene 1.jpg 7", "scene 1.jpg"),
+        ("scene.jpg 1", "scene.jpg"),
+        ("/data/else/where/my photo 1.jpg  2", "my photo 1.jpg"),
+        ("images\\plain.jpg", "plain.jpg"),
+        ("s 2/x.jpg s 2/x.txt", "s 2/x.jpg"),
+        ("set/s 1/x", "s 1/x.jpg"),
+        ("plain.jpg scene.jpg", "plain.jpg"),
+    ],
+)
+def test_names_with_spaces_are_found_in_lists(tmp_path, line, name):
+    (tmp_path / "list.txt").write_text(f"\n{line}\n")
+    assert read_list(tmp_path / "list.txt", PHOTOS) == [Path("set") / name]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("scene 1", r"may be set/scene\.jpg or set/scene 1\.jpg: write the whole name of one"),
+        ("ab 1 2", "may be"),
+        ("x.jpg", "may be set/s 1/x.jpg or set/s 2/x.jpg"),
+        ("my photo 3.jpg", "there is no photo 'my photo 3.jpg' among the 9"),
+    ],
+)
+def test_lines_that_may_mean_several_photos_are_refused(tmp_path, line, says):
+    (tmp_path / "list.txt").write_text(f"{line}\n")
+    with pytest.raises(InputError, match=says) as raised:
+        read_list(tmp_path / "list.txt", PHOTOS)
+    assert "list.txt, line 1" in str(raised.value)

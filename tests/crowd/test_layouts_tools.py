@@ -1,0 +1,407 @@
+"""Labelling tools: points by value, every command, labels, files of another format."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crowd.annotations import find_photos, read_photo, read_points
+from crowd.errors import InputError
+from crowd.layouts.convention import PointConvention
+from crowd.layouts.registry import LAYOUTS
+from crowd.validate import main as validate
+from mgot.fidt import main as fidt
+from tests.crowd.tool_files import SIZE, TOOLS, write_photo, write_tool
+
+preprocess = importlib.import_module("preprocess_dataset_ucf").main
+
+POINTS = [[3.5, 4.25], [20.0, 30.5], [40.0, 8.0]]
+
+# (layout, file, what the tool wrote, the points that are meant) of a photo a.png of 64 x 48.
+EXAMPLES = {
+    "labelme": (
+        "a.json",
+        """{"version": "5.5.0", "imagePath": "a.png", "imageWidth": 64, "imageHeight": 48,
+        "shapes": [
+        {"label": "head", "points": [[3.5, 4.25]], "shape_type": "point"},
+        {"label": "head", "points": [[10, 20], [30, 41]], "shape_type": "rectangle"},
+        {"label": "head", "points": [[40, 8], [43, 12]], "shape_type": "circle"}]}""",
+        [[3.5, 4.25], [20, 30.5], [40, 8]],
+    ),
+    "cvat": (
+        "annotations.xml",
+        """<?xml version="1.0" encoding="utf-8"?><annotations>
+        <meta><task><name>heads</name></task></meta>
+        <image id="0" name="photos/a.png" width="64" height="48">
+        <points label="head" points="3.50,4.25;20.00,30.50" z_order="0"/>
+        <box label="head" xtl="38" ytl="6" xbr="42" ybr="10"/>
+        <ellipse label="head" cx="50" cy="9" rx="3" ry="4"/>
+        <polygon label="head" points="10,10;14,10;12,16"/>
+        <tag label="outdoors"/></image></annotations>""",
+        [[3.5, 4.25], [20, 30.5], [40, 8], [50, 9], [12, 13]],
+    ),
+    "coco": (
+        "instances_default.json",
+        """{"images": [{"id": 7, "file_name": "a.png", "width": 64, "height": 48}],
+        "categories": [{"id": 1, "name": "head"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "keypoints": [3.5, 4.25, 2],
+        "bbox": [0, 0, 60, 40]}, {"id": 2, "image_id": 7, "category_id": 1,
+        "bbox": [10, 20, 20, 21], "iscrowd": 0}]}""",
+        [[3.5, 4.25], [20, 30.5]],
+    ),
+    "labelstudio": (
+        "export.json",
+        """[{"id": 1, "data": {"image": "/data/upload/3/9f3a2b1c-a.png"},
+        "annotations": [{"result": [
+        {"original_width": 64, "original_height": 48, "type": "keypointlabels",
+        "value": {"x": 25, "y": 50, "width": 0.4, "keypointlabels": ["head"]}},
+        {"original_width": 64, "original_height": 48, "type": "rectanglelabels",
+        "value": {"x": 50, "y": 25, "width": 12.5, "height": 50, "rotation": 90,
+        "rectanglelabels": ["head"]}},
+        {"type": "rectanglelabels", "value": {"x": 10, "y": 20, "width": 5, "height": 10,
+        "rectanglelabels": ["head"]}},
+        {"type": "choices", "value": {"choices": ["outdoors"]}}]}]}]""",
+        # A box turned by a quarter about its corner (32, 12): 8 wide and 24 high, it lies to the
+        # left of the corner and ends 8 below it.
+        [[16, 24], [20, 16], [8, 12]],
+    ),
+    "labelstudio, JSON-MIN": (
+        "export.json",
+        """[{"image": "/data/local-files/?d=photos%2Fa.png", "id": 1, "annotator": 1, "kp": [
+        {"x": 25, "y": 50, "width": 0.4, "keypointlabels": ["head"], "original_width": 64,
+        "original_height": 48}]}]""",
+        [[16, 24]],
+    ),
+    "via": (
+        "project.json",
+        """{"_via_settings": {}, "_via_img_metadata": {"a.png123": {"filename": "a.png",
+        "regions": [{"shape_attributes": {"name": "point", "cx": 3, "cy": 4},
+        "region_attributes": {"kind": "head"}}, {"shape_attributes": {"name": "rect", "x": 10,
+        "y": 20, "width": 20, "height": 21}, "region_attributes": {"kind": "head"}}],
+        "file_attributes": {}}}, "_via_attributes": {}}""",
+        [[3, 4], [20, 30.5]],
+    ),
+    "via, version 1": (
+        "annotations.json",
+        """{"a.png123": {"filename": "a.png", "size": 123, "base64_img_data": "", "regions": {"0":
+        {"shape_attributes": {"name": "polygon", "all_points_x": [2, 8, 5],
+        "all_points_y": [1, 1, 9]}, "region_attributes": {}}}}}""",
+        [[5, 5]],
+    ),
+    "via, CSV": (
+        "via_export.csv",
+        'filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes\n'
+        'a.png,9,"{}",2,0,"{""name"":""point"",""cx"":3,""cy"":4}","{}"\n'
+        'a.png,9,"{}",2,1,"{""name"":""circle"",""cx"":20,""cy"":30,""r"":4}","{}"\n'
+        'b.png,9,"{}",0,0,"{}","{}"\n',
+        [[3, 4], [20, 30]],
+    ),
+    "makesense": (
+        "labels_heads_2024.csv",
+        "head,3,4,a.png,64,48\nhead,20,30,a.png,64,48\n",
+        [[3, 4], [20, 30]],
+    ),
+    "makesense, boxes": (
+        "labels.csv",
+        "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height\n"
+        "head,10,20,20,21,a.png,64,48\n",
+        [[20, 30.5]],
+    ),
+    "yolo": (
+        "a.txt",
+        "0 0.25 0.5 0.1 0.2\n0 0.5 0.75\n\n",
+        [[16, 24], [32, 36]],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_seven_tools_give_the_right_points(tmp_path, example):
+    file, text, expected = EXAMPLES[example]
+    photo = write_photo(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / file).write_text(text)
+    points = read_points(photo, example.split(",")[0])
+    assert points.dtype == np.float32
+    np.testing.assert_allclose(points, expected, atol=1e-5)
+
+
+def test_every_tool_has_an_example():
+    tools = {name for name, layout in LAYOUTS.items() if layout.tool}
+    assert tools == set(TOOLS) == {example.split(",")[0] for example in EXAMPLES}
+
+
+def write_set(root, tool, orientation=1):
+    """Eight photos, each with its own three heads and a white pixel at each; name -> heads."""
+    sets = {}
+    for number in range(8):
+        heads = [[int(x) + number + 0.5, int(y) + number + 0.5] for x, y in POINTS]
+        name = f"{number}.png"
+        write_photo(root / name, SIZE, orientation, heads, seed=number)
+        sets[name] = heads
+    write_tool(root, tool, sets)
+    return sets
+
+
+def written_heads(out):
+    return {f"{path.stem}.png": np.load(path)[:, :2].tolist() for path in out.glob("*/*.npy")}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_command_reads_every_tool(tmp_path, tool, capsys):
+    sets = write_set(tmp_path / "set", tool, orientation=6)
+    folders = ["--input-dataset-path", str(tmp_path / "set"), "--layout", tool, "--workers", "0"]
+    which = []
+    if tool == "yolo":
+        said = error(capsys, preprocess, *options(tmp_path / "set", tool))
+        assert "yolo does not say which picture their points are of" in said
+        which = ["--points", "upright"]
+    sizes = ["--min-size", "48", "--max-size", "64"]
+    for command in (preprocess, fidt):
+        out = tmp_path / command.__module__.replace(".", "_")
+        command([*folders, *sizes, *which, "--output-dataset-path", str(out)])
+        printed = capsys.readouterr().out
+        assert "heads: all; 24 of 24 are centres" in printed or "heads: all; all points" in printed
+        heads = written_heads(out)
+        assert set(heads) == set(sets)
+        for name, points in sets.items():
+            np.testing.assert_allclose(heads[name], points, atol=1e-4)
+            (photo,) = out.glob(f"*/{name[:-4]}.jpg")
+            with Image.open(photo) as image:
+                grey = np.asarray(image.convert("L")).astype(int)
+            assert grey.shape == (48, 64)
+            assert min(grey[int(y), int(x)] for x, y in points) > 170
+    copy = ["--fix", str(tmp_path / "copy"), *which]
+    with pytest.raises(SystemExit) as stop:
+        validate([str(tmp_path / "set"), "--layout", tool, *copy])
+    assert stop.value.code == 1  # notes alone: rotated by EXIF
+    assert "--layout csv reads it" in capsys.readouterr().out
+    validate([str(tmp_path / "copy"), "--layout", "csv"])
+    for name, points in sets.items():
+        image, read = read_photo(tmp_path / "copy" / name, "csv")
+        np.testing.assert_allclose(read, points, atol=1e-4)
+        assert image.shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_splits_and_photos_without_heads(tmp_path, tool):
+    for split in ("train", "valid", "test"):
+        write_photo(tmp_path / split / "images" / f"{split}.png")
+        write_photo(tmp_path / split / "images" / "none.png")
+        write_tool(tmp_path / split / "images", tool, {f"{split}.png": POINTS, "none.png": []})
+    found = find_photos(tmp_path, tool)
+    assert {split: len(photos) for split, photos in found.items()} == {
+        "train": 2,
+        "val": 2,
+        "test": 2,
+    }
+    numbers = {photo.stem: len(read_points(photo, tool)) for photo in found["val"]}
+    assert numbers == {"valid": 3, "none": 0}
+
+
+@pytest.mark.parametrize("folder", ["labels", "images"])
+def test_yolo_keeps_labels_beside_images(tmp_path, folder):
+    photo = write_photo(tmp_path / "images" / "train" / "a.png")
+    (tmp_path / folder / "train").mkdir(parents=True, exist_ok=True)
+    (tmp_path / folder / "train" / "a.txt").write_text("1 0.5 0.25 0.1 0.1\n")
+    (tmp_path / "data.yaml").write_text("names: [body, head]\n")
+    assert read_points(photo, "yolo").tolist() == [[32, 12]]
+    assert len(read_points(photo, "yolo", PointConvention(label="head"))) == 1
+    assert len(read_points(photo, "yolo", PointConvention(label="body"))) == 0
+    assert set(find_photos(tmp_path, "yolo")) == {"train"}
+
+
+def test_coco_files_of_two_splits_in_one_folder(tmp_path):
+    for split in ("train2017", "val2017"):
+        write_photo(tmp_path / split / f"{split}.png")
+        write_tool(tmp_path / "annotations", "coco", {f"{split}.png": POINTS})
+        (tmp_path / "annotations" / "annotations.json").rename(
+            tmp_path / "annotations" / f"instances_{split}.json"
+        )
+    found = find_photos(tmp_path, "coco")
+    assert {split: len(photos) for split, photos in found.items()} == {"train": 1, "val": 1}
+    for photos in found.values():
+        assert len(read_points(photos[0], "coco")) == 3
+
+
+def error(capsys, command, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        command([str(argument) for argument in arguments])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2
+    assert lines[-1].startswith("error: ")
+    return lines[-1]
+
+
+def options(root, layout):
+    out = root.parent / "out"
+    return ["--input-dataset-path", root, "--output-dataset-path", out, "--layout", layout,
+            "--min-size", 48, "--max-size", 64, "--workers", 0]  # fmt: skip
+
+
+OTHERS = [(a, b) for a in TOOLS for b in ("csv", "json", "coco", "labelme") if a != b]
+
+
+@pytest.mark.parametrize(("tool", "layout"), OTHERS)
+def test_a_file_of_another_tool_is_named_as_what_it_looks_like(tmp_path, tool, layout, capsys):
+    root = tmp_path / "set"
+    write_set(root, tool)
+    said = error(capsys, preprocess, *options(root, layout))
+    assert f"--layout {tool}" in said
+    assert "looks like" in said
+    assert not (tmp_path / "out").exists()
+    assert f"--layout {tool}" in error(capsys, validate, root, "--layout", layout)
+    assert f"--layout {tool}" in error(capsys, fidt, *options(root, layout))
+
+
+LABELLED = [name for name in TOOLS if name != "yolo"]
+
+
+@pytest.mark.parametrize("tool", LABELLED)
+def test_several_labels_are_a_question(tmp_path, tool, capsys):
+    root = tmp_path / "set"
+    for number, label in enumerate(["head", "head", "car"]):
+        folder = root / ("train", "val", "test")[number]
+        write_photo(folder / f"{number}.png", seed=number)
+        write_tool(folder, tool, {f"{number}.png": POINTS}, label=label)
+    said = error(capsys, preprocess, *options(root, tool))
+    assert "head 6, car 3" in said
+    assert "--label" in said
+    assert not (tmp_path / "out").exists()
+    assert "--label" in error(capsys, validate, root, "--layout", tool, "--fix", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    for label, number in (("head", 6), ("car", 3), ("car, head", 9), ("all", 9)):
+        preprocess([str(one) for one in (*options(root, tool), "--label", label)])
+        printed = capsys.readouterr().out
+        assert f"labels: head 6, car 3; heads: {label}" in printed
+        assert "3 photos written" in printed  # another label: all are out of date
+        assert sum(map(len, written_heads(tmp_path / "out").values())) == number
+    said = error(capsys, preprocess, *options(root, tool), "--label", "heads")
+    assert "there is no label 'heads' in the set (it has head 6, car 3)" in said
+
+
+def test_a_label_of_a_set_without_labels_is_refused(tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        write_photo(tmp_path / "set" / name)
+    (tmp_path / "set" / "annotations.csv").write_text("image,x,y\na.png,3,4\nb.png,3,4\n")
+    said = error(capsys, preprocess, *options(tmp_path / "set", "csv"), "--label", "head")
+    assert "there is no label 'head' in the set (csv has none)" in said
+
+
+def test_keypoints_of_a_body_and_crowds_are_labels_of_their_own(tmp_path):
+    photo = write_photo(tmp_path / "a.png")
+    content = {
+        "images": [{"id": 0, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["nose", "neck"]}],
+        "annotations": [
+            {"image_id": 0, "category_id": 1, "keypoints": [5, 6, 2, 5, 9, 1]},
+            {"image_id": 0, "category_id": 1, "keypoints": [0, 0, 0, 8, 9, 1]},
+            {"image_id": 0, "category_id": 1, "iscrowd": 1, "bbox": [20, 20, 10, 10]},
+        ],
+    }  # fmt: skip
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    nose = read_points(photo, "coco", PointConvention(label="person/nose"))
+    assert nose.tolist() == [[5, 6]]
+    crowd = read_points(photo, "coco", PointConvention(label="person (crowd)"))
+    assert crowd.tolist() == [[25, 25]]
+    assert len(read_points(photo, "coco")) == 4
+
+
+@pytest.mark.parametrize(
+    ("layout", "file", "text", "says"),
+    [
+        ("cvat", "a.xml", "<annotations><track id='0'/></annotations>", "export for video"),
+        ("cvat", "a.xml", "<annotation><object/></annotation>", "looks like Pascal VOC"),
+        ("cvat", "a.xml", "<annotations><image/></annotations>", "is not as cvat writes it"),
+        ("cvat", "a.xml", "<annotations><image>", "damaged or not XML"),
+        ("via", "p.json", '{"project": {}, "file": {}, "view": {}, "metadata": {}}', "VIA 3"),
+        ("yolo", "a.txt", "0 12 13 4 5\n", "line 1 is not a row of YOLO"),
+        ("yolo", "a.txt", "0 0.5 0.5 0.1 0.1 0.9\n", "line 1 is not a row of YOLO"),
+        ("labelme", "a.json", '{"shapes": [{"points": []}]}', "is not as labelme writes it"),
+        ("labelme", "a.json", '{"shapes": [{"points": [[1, NaN]]}]}', "not finite"),
+        ("labelme", "a.json", '{"flags": {}}', "has no 'shapes'"),
+        ("coco", "c.json", '{"images": [], "annotations": [{"image_id": 3}]}', "lacks"),
+        ("makesense", "m.csv", "head,1,2,a.png,64,48\nhead,x,2,a.png,64,48\n", "line 2"),
+    ],
+)
+def test_damaged_files_of_tools_are_one_sentence(tmp_path, layout, file, text, says):
+    photo = write_photo(tmp_path / "a.png")
+    (tmp_path / file).write_text(text)
+    with pytest.raises(InputError, match=says) as raised:
+        read_points(photo, layout)
+    assert file in str(raised.value)
+
+
+def test_several_annotations_of_one_photo_and_turned_photos_are_refused(tmp_path):
+    photo = write_photo(tmp_path / "a.png")
+    write_tool(tmp_path, "labelstudio", {"a.png": POINTS})
+    path = tmp_path / "annotations.json"
+    (task,) = json.loads(path.read_text())
+    twice = {**task, "annotations": 2 * task["annotations"]}
+    path.write_text(json.dumps([twice]))
+    with pytest.raises(InputError, match="was annotated 2 times"):
+        read_points(photo, "labelstudio")
+    cancelled = {**task["annotations"][0], "was_cancelled": True}
+    path.write_text(json.dumps([{**task, "annotations": [task["annotations"][0], cancelled]}]))
+    assert len(read_points(photo, "labelstudio")) == 3
+    path.write_text(json.dumps([{**task, "annotations": []}]))
+    with pytest.raises(InputError, match=r"does not name the photo .*a\.png"):
+        read_points(photo, "labelstudio")
+    task["annotations"][0]["result"][0]["image_rotation"] = 90
+    path.write_text(json.dumps([task]))
+    with pytest.raises(InputError, match="turned in the tool"):
+        read_points(photo, "labelstudio")
+
+
+def test_an_xml_bomb_is_refused_before_it_unpacks(tmp_path):
+    photo = write_photo(tmp_path / "a.png")
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
+    bomb = f'<!DOCTYPE a [<!ENTITY e0 "x">{entities}]><annotations>&e9;</annotations>'
+    for encoding in ("utf-8", "utf-16"):
+        (tmp_path / "annotations.xml").write_text(bomb, encoding=encoding)
+        with pytest.raises(InputError, match=r"document type|not readable as UTF-8"):
+            read_points(photo, "cvat")
+
+
+@pytest.mark.parametrize("tool", ["labelme", "cvat", "coco", "makesense"])
+def test_photos_of_another_size_than_annotated_are_a_question(tmp_path, tool, capsys):
+    root = tmp_path / "set"
+    for name in ("a.png", "b.png"):
+        write_photo(root / name, seed=ord(name[0]))
+    write_tool(root, tool, {"a.png": POINTS, "b.png": POINTS}, size=(128, 96))
+    said = error(capsys, preprocess, *options(root, tool))
+    assert "2 photos have another size than their annotations give" in said
+    assert "128 x 96" in said
+    assert not (tmp_path / "out").exists()
+    preprocess([str(one) for one in (*options(root, tool), "--point-units", "pixels")])
+    np.testing.assert_allclose(written_heads(tmp_path / "out")["a.png"], POINTS, atol=1e-4)
+
+
+def test_a_tool_that_ignores_exif_is_told_by_the_size_it_gives(tmp_path, capsys):
+    root = tmp_path / "set"
+    for name in ("a.png", "b.png"):
+        write_photo(root / name, SIZE, orientation=6, seed=ord(name[0]))
+    write_tool(root, "labelme", {"a.png": [[5, 40]], "b.png": [[5, 40]]}, size=(48, 64))
+    said = error(capsys, preprocess, *options(root, "labelme"))
+    assert "say --points stored" in said
+    preprocess([str(one) for one in (*options(root, "labelme"), "--points", "stored")])
+    # Orientation 6: x = W − y stored of the upright width, y = x stored.
+    assert written_heads(tmp_path / "out")["a.png"] == [[24, 5]]
+
+
+def test_names_of_photos_that_two_entries_may_mean(tmp_path):
+    photo = write_photo(tmp_path / "a.png")
+    write_tool(tmp_path, "via", {"a.png": POINTS})
+    path = tmp_path / "annotations.json"
+    content = json.loads(path.read_text())
+    (entry,) = content["_via_img_metadata"].values()
+    content["_via_img_metadata"]["other"] = entry
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"speaks of 'a\.png' twice"):
+        read_points(photo, "via")
+    path.unlink()
+    rows = [f"head,3,4,{name},64,48" for name in ("/home/x/a.png", "/home/y/a.png")]
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError, match="write the path relative"):
+        read_points(photo, "makesense")

@@ -3,16 +3,21 @@
 Along a row of 224 columns the official windows begin at column 0 (97 of them, ending at column
 127 … 223, the whole row counted 33 times) or end at column 223 (96 more, beginning at 1 … 96). Both
 families start from 128 columns and grow by one column a step, so a running sum gives every window
-of the product of two patches, and nothing is ever subtracted. What depends on one patch alone, its
-window means and variances, is computed once per patch.
+of the squared difference of two patches, to which columns are only ever added. What depends on one
+patch alone, its window means and variances, is computed once per patch.
 
-All figures are scaled so that SSIM's constants become 1:
-    mean' = mean / √C1, variance' = variance / C2 + 1/2, pixel' = pixel · √(2 / (65 536 · C2)),
-    SSIM = (2 m n + 1)(S + 1 − 2 (C1/C2) m n) / (((m − n)² + 2 m n + 1)(v + w)),
-with S = Σ pixel'·pixel'. Distances 1 − SSIM = (denominator − numerator) / denominator are
-added up, not SSIM, so that rounding stays small beside small distances. Four windows share one
-division. Vector lanes are the 16 rows of a tile, and two target patches meet two source patches at
-a time, so that every value read serves twice.
+Distances 1 − SSIM are added up, from terms that are differences of the patches themselves: equal
+patches are at distance 0 on every machine, and rounding is relative to the distance. With
+L = 2 μx μy + C1, D = (μx − μy)² and V = σx² + σy² − 2 σxy, the mean square of what differs beyond
+the means,
+    1 − SSIM = (D (σx² + σy² + C2) + L V) / ((D + L)(σx² + σy² + C2)).
+D and L are scaled by 1 / C1, variances and V by `SCALE`, a power of 2 so that pixels are scaled
+without rounding:
+    mean' = mean / √C1, variance' = SCALE · (variance + C2 / 2), pixel' = pixel · √(SCALE / 65 536),
+    V' = Σ (pixel' x − pixel' y)² − SCALE · C1 · (mean' x − mean' y)²,
+where what is subtracted is at most 224 / 65 536 of the sum. Four windows share one division. Vector
+lanes are the 16 rows of a tile, and two target patches meet two source patches at a time, so that
+every value read serves twice.
 
 A tile of one patch is laid out in rows of 16 values: 32 core columns 96 … 127; 96 right columns
 128 … 223; 96 left columns 95 … 0; mean and variance of the whole row; 96 × (mean, variance) of the
@@ -39,16 +44,20 @@ _RIGHT, _LEFT, _WHOLE, _BEGIN_0, _END_223 = (
 )
 _CORE = np.uint64(0)
 _STEPS = np.uint64(96 // 4)
-_COUPLING = np.float32(-2.0 * C1 / C2)
+SCALE = 1024.0
+_COUPLING = np.float32(SCALE * C1)
 _ONE, _TWO, _ZERO = np.float32(1.0), np.float32(2.0), np.float32(0.0)
 _WHOLE_COUNT = np.float32(33.0)
 _OPTIONS = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True}
+# Helpers are inlined: called, they are optimised otherwise in the process that compiles them than
+# in those that find them in the cache.
+_HELPER = {"forceinline": True, **_OPTIONS}
 
 
 @njit(**_OPTIONS)
 def window_statistics(patches, out):
     """Lay out patches `[n, 224, 224]` as tiles `out [14, n, 9760]`, sums in float64."""
-    pixel_scale = np.sqrt(2.0 / (WINDOW_AREA * C2))
+    pixel_scale = np.sqrt(SCALE / WINDOW_AREA)
     for i in range(patches.shape[0]):
         for tile in range(TILES):
             view = out[tile, i].reshape(610, TILE_ROWS)
@@ -62,7 +71,7 @@ def window_statistics(patches, out):
                 _growing_windows(row, 223, 95, -1, view[418:610, lane], view[224:226, lane])
 
 
-@njit(**_OPTIONS)
+@njit(**_HELPER)
 def _growing_windows(row, first, grow, step, windows, whole):
     """Scaled mean and variance of 128 columns from `first`, then of each window one longer."""
     total, squares = 0.0, 0.0
@@ -75,7 +84,7 @@ def _growing_windows(row, first, grow, step, windows, whole):
         variance = squares / WINDOW_AREA - mean * mean
         target = windows[2 * k : 2 * k + 2] if k < 96 else whole
         target[0] = mean / np.sqrt(C1)
-        target[1] = variance / C2 + 0.5
+        target[1] = SCALE * (variance + C2 / 2)
         if k < 96:
             value = np.float64(row[grow + step * k])
             total += value
@@ -117,7 +126,7 @@ def distance_sums(target, source, out, start):
                     out[i_next, j_next] += _total(sums[3])
 
 
-@njit(**_OPTIONS)
+@njit(**_HELPER)
 def _total(values):
     total = 0.0
     for value in values:
@@ -125,7 +134,7 @@ def _total(values):
     return total
 
 
-@njit(**_OPTIONS)
+@njit(**_HELPER)
 def _four_pairs(a, b, c, d, scratch):
     """Sums of 1 − SSIM of ac, ad, bc, bd for one tile.
 
@@ -149,31 +158,33 @@ def _four_pairs(a, b, c, d, scratch):
     _grow(a, b, c, d, scratch, _LEFT, _END_223)
 
 
-@njit(**_OPTIONS)
+@njit(**_HELPER)
 def _add_columns(a, b, c, d, scratch, first, last):
-    """Add the products of stored columns `first … last` to the running sums."""
+    """Add the squared differences of stored columns `first … last` to the running sums."""
     for column in range(first, last, _ROW[4]):
         for r in range(_ROW[1]):
             x = column + r
-            ac, ad = _four_products(a, c, x), _four_products(a, d, x)
-            bc, bd = _four_products(b, c, x), _four_products(b, d, x)
+            ac, ad = _four_squares(a, c, x), _four_squares(a, d, x)
+            bc, bd = _four_squares(b, c, x), _four_squares(b, d, x)
             scratch[r] += ac
             scratch[r + _ROW[1]] += ad
             scratch[r + _ROW[2]] += bc
             scratch[r + _ROW[3]] += bd
 
 
-@njit(forceinline=True, **_OPTIONS)
-def _four_products(a, b, x):
-    return (
-        a[x] * b[x]
-        + a[x + _ROW[1]] * b[x + _ROW[1]]
-        + a[x + _ROW[2]] * b[x + _ROW[2]]
-        + a[x + _ROW[3]] * b[x + _ROW[3]]
-    )
+@njit(**_HELPER)
+def _four_squares(a, b, x):
+    first, second = _square(a, b, x), _square(a, b, x + _ROW[1])
+    return first + second + _square(a, b, x + _ROW[2]) + _square(a, b, x + _ROW[3])
 
 
-@njit(**_OPTIONS)
+@njit(**_HELPER)
+def _square(a, b, x):
+    difference = a[x] - b[x]
+    return difference * difference
+
+
+@njit(**_HELPER)
 def _grow(a, b, c, d, scratch, column, window):
     """Evaluate 96 windows, each followed by adding its next column, four at a time."""
     for step in range(_STEPS):
@@ -200,35 +211,34 @@ def _grow(a, b, c, d, scratch, column, window):
             scratch[r + _ROW[7]] = bd_distance
 
 
-@njit(forceinline=True, **_OPTIONS)
+@njit(**_HELPER)
 def _four_windows(a, b, x, w, running):
     """Return the running sum four columns on, and the sum of 1 − SSIM over four windows."""
     n0, d0 = _fraction(a, b, w, running)
-    running = running + a[x] * b[x]
+    running = running + _square(a, b, x)
     n1, d1 = _fraction(a, b, w + _ROW[2], running)
-    running = running + a[x + _ROW[1]] * b[x + _ROW[1]]
+    running = running + _square(a, b, x + _ROW[1])
     n2, d2 = _fraction(a, b, w + _ROW[4], running)
-    running = running + a[x + _ROW[2]] * b[x + _ROW[2]]
+    running = running + _square(a, b, x + _ROW[2])
     n3, d3 = _fraction(a, b, w + _ROW[6], running)
-    running = running + a[x + _ROW[3]] * b[x + _ROW[3]]
+    running = running + _square(a, b, x + _ROW[3])
     n01, d01 = n0 * d1 + n1 * d0, d0 * d1
     n23, d23 = n2 * d3 + n3 * d2, d2 * d3
     return running, (n01 * d23 + n23 * d01) / (d01 * d23)
 
 
-@njit(forceinline=True, **_OPTIONS)
+@njit(**_HELPER)
 def _fraction(a, b, w, running):
     """Numerator and denominator of 1 − SSIM in the window whose statistics are at offset `w`."""
     m, n = a[w], b[w]
-    product = m * n
-    luminance = _TWO * product + _ONE
-    difference = m - n
-    denominator = (difference * difference + luminance) * (a[w + _ROW[1]] + b[w + _ROW[1]])
-    structure = running + (_COUPLING * product + _ONE)
-    return denominator - luminance * structure, denominator
+    luminance = _TWO * m * n + _ONE
+    apart = (m - n) * (m - n)
+    variances = a[w + _ROW[1]] + b[w + _ROW[1]]
+    numerator = apart * variances + luminance * (running - _COUPLING * apart)
+    return numerator, (apart + luminance) * variances
 
 
-@njit(**_OPTIONS)
+@njit(**_HELPER)
 def _add_whole_row(a, b, scratch, running, distance):
     """Add the window over the whole row, which stands at 33 of the 225 positions."""
     for r in range(_ROW[1]):

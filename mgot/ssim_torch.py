@@ -1,9 +1,11 @@
 """SSIM costs by matrix products: both variants on a GPU, the global one on the CPU as well.
 
 The official windows of a row begin at column 0 (97 of them, the whole row counted 33 times) or end
-at column 223 (96 more). Their sums are one product with a matrix of zeros and ones, which nothing
-is ever subtracted from. Figures are scaled as in `mgot.ssim_kernel`, so that SSIM's constants
-become 1 and 1 − SSIM is added up, not SSIM.
+at column 223 (96 more). Their sums of squared differences are one product with a matrix of zeros
+and ones. The formula is that of `mgot.ssim_kernel`, the variances without its scale.
+
+The global covariances are products that cancel between patches that are alike: there is one window
+a patch, so that they are affordable in float64.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from mgot.arrays import C1, C2, PATCH_SIDE, blocks, read_patches
 
 # Patches of a block, 0.2 MB each in float32.
 GLOBAL_BLOCK = 1024
-# Sums over so many columns are rounded to float32, then added up in float64.
-GLOBAL_COLUMNS = 1568
+# So many columns of a block are centred at a time, 3 MB in float64.
+GLOBAL_COLUMNS = 392
 # Window statistics take 0.55 MB a patch, a pair in work about 1.5 MB.
 OFFICIAL_BLOCK = 512
 PAIRS = 512
@@ -29,47 +31,64 @@ WINDOW_AREA = 256.0 * 256.0
 
 
 def global_cost(target, source, device: torch.device) -> np.ndarray:
-    """Ordinary SSIM over whole patches; covariances are products of centred patches.
+    """Ordinary SSIM over whole patches, from centred patches in float64.
 
     Arguments as for `mgot.ssim_cost.ssim_cost`; float32 `[n, m]`, computed on `device`.
     """
     cost = np.zeros((len(target), len(source)), np.float32)
     with progress(total=cost.size, what="SSIM", unit="pair") as bar:
         for first, last in blocks(len(source), GLOBAL_BLOCK):
-            y, mean_y, variance_y = _moments(source, first, last, "source", device)
+            y = _read(source, first, last, "source", device).flatten(1)
             for top, bottom in blocks(len(target), GLOBAL_BLOCK):
-                x, mean_x, variance_x = _moments(target, top, bottom, "target", device)
-                means = mean_x[:, None] * mean_y
-                squares = mean_x[:, None] ** 2 + mean_y**2
-                covariance = _inner_products(x, y) / PATCH_SIDE**2
-                ssim = ((2 * means + C1) * (2 * covariance + C2)) / (
-                    (squares + C1) * (variance_x[:, None] + variance_y + C2)
-                )
+                x = _read(target, top, bottom, "target", device).flatten(1)
+                ssim = _global_ssim(x, y)
                 cost[top:bottom, first:last] = (1.0 - ssim).cpu().numpy()
                 bar.update(ssim.numel())
     return cost
 
 
-def _moments(patches, first: int, last: int, name: str, device: torch.device):
-    """Centred patches `[b, 50176]` in float32, means and variances `[b]` in float64."""
-    flat = _read(patches, first, last, name, device).flatten(1)
-    mean = flat.mean(1)
-    centred = flat - mean[:, None]
-    parts = centred.split(GLOBAL_COLUMNS, 1)
-    variance = sum(part.square().sum(1).double() for part in parts) / PATCH_SIDE**2
-    return centred, mean.double(), variance
-
-
-def _inner_products(x: Tensor, y: Tensor) -> Tensor:
-    total = torch.zeros(len(x), len(y), dtype=torch.float64, device=x.device)
+def _global_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM of all pairs of `[n, 50176]` and `[m, 50176]`, float64 `[n, m]`."""
+    products = torch.zeros(len(x), len(y), dtype=torch.float64, device=x.device)
+    a, b = _Centred(x), _Centred(y)
     for x_part, y_part in zip(x.split(GLOBAL_COLUMNS, 1), y.split(GLOBAL_COLUMNS, 1), strict=True):
-        total += x_part @ y_part.T
-    return total
+        products.addmm_(a.take(x_part), b.take(y_part).T)
+    (mean_x, left_x, variance_x), (mean_y, left_y, variance_y) = a.moments(), b.moments()
+    covariance = products.div_(PATCH_SIDE**2).addcmul_(left_x, left_y.T, value=-1)
+    return ((2 * mean_x * mean_y.T + C1) * (2 * covariance + C2)) / (
+        (mean_x.square() + mean_y.T.square() + C1) * (variance_x + variance_y.T + C2)
+    )
+
+
+class _Centred:
+    """Patches about their middles, in float64 and so many columns at a time, and their moments.
+
+    A middle is the mean of the first columns. With a share p of all columns it is at most
+    √(variance / p) from the mean, so that taking off the rest afterwards costs float64 a few bits.
+    """
+
+    def __init__(self, flat: Tensor):
+        self.shift = flat[:, :GLOBAL_COLUMNS].double().mean(1, keepdim=True)
+        self.sums, self.squares = torch.zeros_like(self.shift), torch.zeros_like(self.shift)
+        # One buffer for all parts: fresh memory would take longer than the arithmetic.
+        self.buffer = self.shift.new_empty(len(flat), GLOBAL_COLUMNS)
+
+    def take(self, part: Tensor) -> Tensor:
+        """Centre the next columns, until the next call."""
+        centred = self.buffer.copy_(part).sub_(self.shift)
+        self.sums += centred.sum(1, keepdim=True)
+        self.squares += torch.linalg.vector_norm(centred, dim=1, keepdim=True).square_()
+        return centred
+
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Means, what of them the centred patches still have, and variances, `[b, 1]` each."""
+        left = self.sums / PATCH_SIDE**2
+        return self.shift + left, left, self.squares / PATCH_SIDE**2 - left.square()
 
 
 class _Windows(NamedTuple):
-    """Patches `[b, 224, 224]` scaled by √(2 / (65 536 · C2)), and `[b, 224, 193]` each: means
-    / √C1, and variances / C2 + 1/2, of their windows."""
+    """Patches `[b, 224, 224]` / 256, and `[b, 224, 193]` each: means / √C1, and variances + C2 / 2,
+    of their windows."""
 
     values: Tensor
     means: Tensor
@@ -105,22 +124,21 @@ def _windows(patches, first: int, last: int, name: str, device: torch.device) ->
     means = exact @ window / WINDOW_AREA
     variances = exact.square() @ window / WINDOW_AREA - means.square()
     return _Windows(
-        values * (2.0 / (WINDOW_AREA * C2)) ** 0.5,
+        values / WINDOW_AREA**0.5,
         (means / C1**0.5).float(),
-        (variances / C2 + 0.5).float(),
+        (variances + C2 / 2).float(),
     )
 
 
 def _distances(x: _Windows, y: _Windows) -> Tensor:
     """Mean of 1 − SSIM over all rows and positions, for every pair, float64 `[n, m]`."""
     window, weight = _layout(x.values.device)
-    sums = (x.values[:, None] * y.values) @ window
-    product = x.means[:, None] * y.means
-    luminance = 2 * product + 1
-    structure = sums.add_(product, alpha=-2 * C1 / C2).add_(1)
-    denominator = (x.means[:, None] - y.means).square_().add_(luminance)
-    denominator *= x.variances[:, None] + y.variances
-    distance = torch.addcmul(denominator, luminance, structure, value=-1).div_(denominator)
+    sums = (x.values[:, None] - y.values).square_() @ window
+    luminance = (x.means[:, None] * y.means).mul_(2).add_(1)
+    apart = (x.means[:, None] - y.means).square_()
+    variances = x.variances[:, None] + y.variances
+    numerator = sums.sub_(apart, alpha=C1).mul_(luminance).addcmul_(apart, variances)
+    distance = numerator.div_(luminance.add_(apart).mul_(variances))
     return (distance @ weight).double().sum(-1) / (PATCH_SIDE * weight.sum())
 
 

@@ -6,7 +6,9 @@ exponential, so that LLVM vectorises them. What the backward pass needs of a pix
 Gradients are kept per (tile, Gaussian), to be summed in one order whatever the threads.
 
 numba's cache notices changes of the file alone in which a compiled function stands: functions that
-call each other must share this file.
+call each other must share this file. What is compiled with relaxed arithmetic is inlined into the
+functions that Python calls: called, it is optimised otherwise in the process that compiles it than
+in those that find it in the cache.
 """
 
 import math
@@ -27,7 +29,12 @@ _ZERO, _HALF, _ONE, _TWO = (np.float32(value) for value in (0.0, 0.5, 1.0, 2.0))
 _EIGHTH, _T_END = np.float32(0.125), np.float32(0.75)
 _ROW = 4 * TILE_WIDTH  # a tile row: transmittance, red, green, blue
 _R, _G, _B = (np.uint64(plane * TILE_WIDTH) for plane in (1, 2, 3))
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
+_FAST = {
+    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+    "error_model": "numpy",
+    "forceinline": True,
+    "cache": True,
+}
 
 # exp(-t) on [0, 3/4] as a polynomial of degree 5, least squares of the relative error (2e-7).
 _E0, _E1, _E2 = np.float32(0.9999999), np.float32(-0.99998933), np.float32(0.49984518)
@@ -91,7 +98,7 @@ def _backward_slice(tile, stash, sums, at, put, column, length, dy, red, green, 
         sums[c + _B + _G + j] += weight * v2
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@njit(**_FAST)
 def _find_slices(members, form, x_tile, y_tile, columns, slices, spans):
     """Start and padded length of every Gaussian's slice on every tile row, [members, rows, 2].
 
@@ -120,7 +127,7 @@ def _find_slices(members, form, x_tile, y_tile, columns, slices, spans):
                 spans[row, 1] = max(spans[row, 1], start + length)
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@njit(**_FAST)
 def _forward_tile(tile, stash, slices, spans, members, form, colors, x_tile, y_tile):
     """Composite the tile's Gaussians front to back inside `spans`; return the end of the stash."""
     planes, put = tile.reshape(TILE_HEIGHT, 4, TILE_WIDTH), 0
@@ -145,7 +152,7 @@ def _forward_tile(tile, stash, slices, spans, members, form, colors, x_tile, y_t
     return put
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@njit(**_FAST)
 def _backward_tile(scratch, put, slices, members, form, colors, x_tile, y_tile, gradient):
     """Back to front over the same slices; fill gradient [members, 9].
 
@@ -187,7 +194,7 @@ def _sum_columns(sums, first, last, offset, total):
         total[column] = value
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@njit(**_FAST)
 def _l1_tile(tile, spans, columns, target, n, unit, weight):
     """Replace colours by dL/dcolour of weight * sum |colour - unit * target|, transmittance by 0.
 
@@ -254,7 +261,7 @@ def _scratch(most, room):
     )
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _composite_tile(n, height, width, own, form, colors, scratch):
     """Composite tile n; return its corner x, y, its slices and spans, and the end of the stash."""
     tile, stash, slices, spans = scratch

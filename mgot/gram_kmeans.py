@@ -184,7 +184,7 @@ def fill_empty(labels, distances, counts, proposed):
     return filled
 
 
-@njit(fastmath=True, **_OPTIONS)
+@njit(**_OPTIONS)
 def _add(total, row, factor):
     for i in range(len(total)):
         total[i] += factor * row[i]

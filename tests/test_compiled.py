@@ -1,11 +1,17 @@
 """The process that compiles a kernel computes what those compute that find it in the cache."""
 
+import functools
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from numba.core.dispatcher import Dispatcher
+
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("GS2D", "crowd", "gst", "mgot")
 # Prints a digest of what every compiled kernel makes of the same random numbers.
 KERNELS = """
 import hashlib
@@ -57,8 +63,11 @@ show("k-means", found.labels, found.centers)
 """
 
 
-def test_the_first_process_computes_what_the_later_ones_do(tmp_path):
+@pytest.mark.parametrize("cpu", [None, "generic"], ids=["this CPU", "any CPU"])
+def test_the_first_process_computes_what_the_later_ones_do(tmp_path, cpu):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    if cpu is not None:
+        environment["NUMBA_CPU_NAME"] = cpu
     first, second = (
         subprocess.run(
             [sys.executable, "-c", KERNELS],
@@ -72,3 +81,42 @@ def test_the_first_process_computes_what_the_later_ones_do(tmp_path):
     assert first.returncode == 0, first.stderr
     assert len(set(first.stdout.splitlines())) == 11
     assert first.stdout == second.stdout
+
+
+def compiled_modules():
+    files = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+    compiled = [file for file in files if "from numba import" in file.read_text(encoding="utf-8")]
+    names = (".".join(file.relative_to(ROOT).with_suffix("").parts) for file in compiled)
+    return [importlib.import_module(name) for name in names]
+
+
+@pytest.mark.parametrize("module", compiled_modules(), ids=lambda module: module.__name__)
+def test_relaxed_arithmetic_is_never_called_by_compiled_code(module):
+    """What makes the first process compute what the later ones do, on every CPU.
+
+    A called function is optimised once by itself and once more inside its caller's module. Which of
+    the two is run depends on what the process has compiled; with strict arithmetic they agree.
+    """
+
+    def called_by(function):
+        names = function.py_func.__code__.co_names
+        found = (vars(module).get(name) for name in names)
+        return [other for other in found if isinstance(other, Dispatcher)]
+
+    def is_inlined(function):
+        options = function.targetoptions
+        return options.get("forceinline") or options.get("inline") == "always"
+
+    @functools.cache
+    def is_relaxed(function):
+        return bool(function.targetoptions.get("fastmath")) or any(
+            is_inlined(other) and is_relaxed(other) for other in called_by(function)
+        )
+
+    functions = [value for value in vars(module).values() if isinstance(value, Dispatcher)]
+    assert functions
+    for function in functions:
+        for other in called_by(function):
+            assert is_inlined(other) or not is_relaxed(other), (
+                f"{other.__name__} is called by {function.__name__}: add forceinline=True"
+            )

@@ -74,6 +74,10 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         """Names that a YAML file may set."""
         return [action.dest for action in self._actions if action.dest not in ("help", "config")]
 
+    def _lists(self) -> list[str]:
+        """Names of the arguments that take several values."""
+        return [one.dest for one in self._actions if one.nargs in ("*", "+") or one.nargs == 2]
+
     def _read_file(self, file: Path) -> dict:
         """Return what a YAML file sets, by argument; raise `InputError` for what it may not set."""
         values = read_yaml(file, "name an existing, valid YAML file with --config")
@@ -81,6 +85,9 @@ class ArgumentParser(jsonargparse.ArgumentParser):
             dest = str(key).replace("-", "_")
             if dest not in self.known_keys():
                 raise InputError(f"{file}: unknown key '{key}'{_nearest(dest, self.known_keys())}")
+            # Of anything else jsonargparse fails in ways of its own.
+            if dest in self._lists() and not isinstance(value, list):
+                raise InputError(f"{file}: '{key}' is a list: write it as [first, second]")
             try:
                 self.parse_object({dest: value}, defaults=False, _skip_required=True)
             except InputError as error:

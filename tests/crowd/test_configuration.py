@@ -103,3 +103,15 @@ def test_bad_command_line(parser, argv, says):
     with pytest.raises(InputError, match=says) as raised:
         parser.read(argv)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", ["3", "a", "{b: 1}", "{class_path: os.PathLike}"])
+def test_a_list_is_asked_for_by_name(parser, tmp_path, value):
+    parser.add_argument("--also-data-dir", type=str, nargs="*", default=[])
+    parser.add_argument("--scale-range", type=float, nargs=2, default=[1.0, 2.0])
+    for key in ("also_data_dir", "scale_range"):
+        with pytest.raises(InputError, match=rf"mine\.yml: '{key}' is a list: write it as \["):
+            parser.read(["--config", write(tmp_path / "mine.yml", f"{key}: {value}\n")])
+    assert parser.read(
+        ["--config", write(tmp_path / "mine.yml", "scale_range: [0.5, 2]\nalso_data_dir: [a, b]\n")]
+    ).also_data_dir == ["a", "b"]

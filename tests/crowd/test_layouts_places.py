@@ -213,3 +213,12 @@ def test_lines_that_may_mean_several_photos_are_refused(tmp_path, line, says):
     with pytest.raises(InputError, match=says) as raised:
         read_list(tmp_path / "list.txt", PHOTOS)
     assert "list.txt, line 1" in str(raised.value)
+
+
+@pytest.mark.parametrize("first", ["1.png", "train/1.png"])
+def test_the_longest_name_that_a_photo_ends_in_is_its_own(tmp_path, first):
+    photos = [write_photo(tmp_path / f"{split}/1.png") for split in ("train", "test")]
+    heads = {"1.png": [[1, 2]], "train/1.png": [[3, 4]]}
+    names = sorted(heads, key=lambda name: name != first)
+    (tmp_path / "annotations.json").write_text(json.dumps({name: heads[name] for name in names}))
+    assert [read_points(photo, "json").tolist() for photo in photos] == [[[3, 4]], [[1, 2]]]

@@ -112,7 +112,8 @@ def degree_levels(tokens: Tensor) -> Tensor:
     int(degree / largest degree of the image · 17). With too few tokens to mark any, it is 0.
     """
     count = tokens.shape[1]
-    distances = torch.cdist(tokens, tokens)
+    # Through inner products, which cancel between tokens that are alike.
+    distances = torch.cdist(tokens.double(), tokens.double())
     index = torch.arange(count, device=tokens.device)
     # Not in place, which an export to ONNX would lose.
     distances = distances.masked_fill(index[:, None] == index, torch.inf)

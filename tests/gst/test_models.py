@@ -151,6 +151,20 @@ def test_degree_levels_count_who_is_near():
     assert both.tolist() == [expected, expected[::-1]]
 
 
+def test_degree_levels_tell_tokens_apart_that_are_alike():
+    # 100 tokens on a line, a millionth of their length apart: distances are far below it.
+    places = torch.randperm(100, generator=torch.Generator().manual_seed(0)).double()
+    tokens = torch.ones(1, 100, 64) + places.float()[None, :, None] * 2.0**-17
+    distances = (places[:, None] - places).abs() + 1000 * torch.eye(100)
+    nearest = distances.topk(30, largest=False).indices
+    degree = torch.bincount(nearest.flatten(), minlength=100)
+    middle = (places > 30) & (places < 69)
+    assert degree[middle].tolist() == [30] * 38
+    found = degree_levels(tokens)[0]
+    assert len(set(found[middle].tolist())) == 1
+    assert found.tolist() == (degree / degree.max() * 17).long().tolist()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_tokens_have_no_neighbours(count):
     assert degree_levels(torch.randn(2, count, 4)).tolist() == [[0] * count] * 2

@@ -285,9 +285,9 @@ def _gram(flat: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 def means(features, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Means of the clusters' samples, float64 `[k, d]`, and how many samples each has, `[k]`."""
-    total = 0.0
+    total = np.zeros((k, int(np.prod(features.shape[1:]))))
     for first, last, block in read_blocks(features):
-        members = np.arange(k)[:, None] == labels[first:last]
-        total = total + (members.astype(block.dtype) @ block).astype(np.float64)
+        for cluster in range(k):
+            total[cluster] += block[labels[first:last] == cluster].sum(axis=0, dtype=np.float64)
     counts = np.bincount(labels, minlength=k)
     return total / counts[:, None], counts

@@ -11,9 +11,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from crowd.configuration import ArgumentParser
-from crowd.distributed import rank_and_size
-from crowd.errors import InputError, command
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.train.distributed import rank_and_size
 from GS2D.arguments import UNUSED_RELEASE_KEYS, fit_parser, photo_folder
 from GS2D.jobs import FitSettings, begin, is_finished, photos_to_fit, write_loss_table
 from GS2D.workers import compile_kernels, fit_photos

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
-from crowd.configuration import ArgumentParser, documented
-from crowd.errors import command
+from crowd.io.config import ArgumentParser, documented
+from crowd.io.errors import command
 from mgot.arrays import PATCH_SIDE
 from mgot.cluster_files import write_clusters
 from mgot.clustering import Seed, in_memory, kmeans

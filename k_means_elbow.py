@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import Namespace
 
-from crowd.configuration import ArgumentParser, documented
-from crowd.errors import InputError, command
-from crowd.files import write_text
+from crowd.io.config import ArgumentParser, documented
+from crowd.io.errors import InputError, command
+from crowd.io.files import write_text
 from mgot.clustering import Seed, count_distinct, elbow, in_memory
 from mgot.feature_files import named, open_features
 from mgot.pictures import draw_elbow

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.configuration import documented
-from crowd.devices import pick_device
-from crowd.errors import command
-from crowd.files import write_text
+from crowd.io.config import documented
+from crowd.io.errors import command
+from crowd.io.files import write_text
+from crowd.train.devices import pick_device
 from mgot.cluster_files import read_clusters
 from mgot.feature_files import Features, open_features
 from mgot.index_lists import write_selection

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError, command
-from crowd.processing import add_arguments, process
+from crowd.data.prepare import add_arguments, process
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
 from gst.photos import SMALLEST
 from gst.preprocess import GaussianJob
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crowd.configuration import ArgumentParser
-from crowd.counter import with_depth
-from crowd.counting import count_folder, count_video
-from crowd.depth import HELP as DEPTH_HELP
-from crowd.depth import depth_option
-from crowd.devices import pick_device
-from crowd.errors import InputError, command
-from crowd.evaluation import errors_of, errors_table, guessing_errors, write_results
-from crowd.loading import CountedPhotos, photo_loader
-from crowd.photos import read_photo
-from crowd.pictures import draw_density
-from crowd.processed import median_count
+from crowd.count.counter import with_depth
+from crowd.count.evaluation import errors_of, errors_table, guessing_errors, write_results
+from crowd.count.photos import count_folder, count_video
+from crowd.data.depth import HELP as DEPTH_HELP
+from crowd.data.depth import depth_option
+from crowd.data.network_input import read_photo
+from crowd.data.processed import median_count
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.pictures.drawing import draw_density
+from crowd.train.devices import pick_device
+from crowd.train.loading import CountedPhotos, photo_loader
 from gst.counter import Counter, load_counter
 from gst.counting import density_of, look_with
 from gst.evaluation import evaluate

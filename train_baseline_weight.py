@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from crowd.configuration import ArgumentParser, documented
-from crowd.errors import command
+from crowd.io.config import ArgumentParser, documented
+from crowd.io.errors import command
 from mgot.arguments import read_weight, weight_parser
 from mgot.dataset import FidtCrops, crop_batches
 from mgot.evaluation import CountedSet

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch.utils.data import ConcatDataset
 
-from crowd.configuration import save_arguments
-from crowd.devices import place
-from crowd.distributed import join, leave, synchronise_norms, together
-from crowd.engine import Steps, choose_precision, fit
-from crowd.errors import command
-from crowd.evaluation import errors_of
-from crowd.loading import CountedPhotos, photo_loader
-from crowd.training import Training, open_folder
+from crowd.count.evaluation import errors_of
+from crowd.io.config import save_arguments
+from crowd.io.errors import command
+from crowd.train.devices import place
+from crowd.train.distributed import join, leave, synchronise_norms, together
+from crowd.train.loading import CountedPhotos, photo_loader
+from crowd.train.loop import Steps, choose_precision, fit
+from crowd.train.state import Training, open_folder
 from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
 from gst.dataset import CrowdCrops, crop_batches
 from gst.engine import batch_losses

@@ -8,8 +8,8 @@ from pathlib import Path
 from jsonargparse import ActionYesNo
 from jsonargparse.typing import NonNegativeInt
 
-from crowd.configuration import ArgumentParser
-from crowd.files import require_folder
+from crowd.io.config import ArgumentParser
+from crowd.io.files import require_folder
 from GS2D.problem import Convergence
 
 # The released configurations hold these; nothing reads them, there or here.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from crowd.progress import progress
+from crowd.io.progress import progress
 from GS2D.parameters import SHAPE_WEIGHT, activate, in_unit_range, shape_loss
 from GS2D.problem import Flatness, Problem, Schedule, Solution
 from GS2D.rasterizer import rasterize

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from crowd.arrays import plain
-from crowd.errors import InputError
+from crowd.io.arrays import plain
+from crowd.io.errors import InputError
 from GS2D import autograd_fit, fused_fit, gsplat_fit
 from GS2D.gsplat_backend import why_unusable
 from GS2D.parameters import activate, fitted_pixels, initial_parameters, neighbour_distances

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import torch
 
-from crowd.compiled import njit
-from crowd.progress import progress
+from crowd.io.compiled import njit
+from crowd.io.progress import progress
 from GS2D.cpu import cut_into_tiles, l1_gradients
 from GS2D.parameters import RATIO_LIMIT, SHAPE_WEIGHT, SMALLEST_DIVISOR, in_unit_range, shape_loss
 from GS2D.problem import Flatness, Problem, Schedule, Solution

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from crowd.compiled import njit
+from crowd.io.compiled import njit
 
 MIN_ALPHA = 1.0 / 255.0
 _MARGIN = 1e-4  # sigma is searched this much further than alpha >= 1/255 needs

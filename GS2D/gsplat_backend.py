@@ -9,7 +9,7 @@ import re
 
 import torch
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from GS2D.reference import covariances
 
 TILE = 16

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from crowd.progress import progress
+from crowd.io.progress import progress
 from GS2D import gsplat_backend
 from GS2D.parameters import RATIO_LIMIT, SHAPE_WEIGHT, activate, axis_ratios, in_unit_range
 from GS2D.problem import Flatness, Problem, Schedule, Solution

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crowd.errors import InputError, Refused
-from crowd.files import read_array, write_text
-from crowd.images import list_images, open_image, read_orientation, read_size
-from crowd.progress import progress
-from crowd.stage import origin, read_record, record_path, write_record
+from crowd.data.images import list_images, open_image, read_orientation, read_size
+from crowd.data.stage import origin, read_record, record_path, write_record
+from crowd.io.errors import InputError, Refused
+from crowd.io.files import read_array, write_text
+from crowd.io.progress import progress
 from GS2D.fitting import Gaussians, fit_side_by_side
 from GS2D.problem import Convergence, Schedule
 from GS2D.store import (
@@ -130,7 +130,7 @@ def begin(photo: Path, settings: FitSettings) -> None:
 
 
 def _origin(photo: Path, settings: FitSettings) -> dict:
-    """What a photo's Gaussians are made from (`crowd.stage`)."""
+    """What a photo's Gaussians are made from (`crowd.data.stage`)."""
     return origin(settings.deciding(), [photo, photo.with_suffix(".npy")])
 
 

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from crowd.compiled import njit
+from crowd.io.compiled import njit
 
 TILE_WIDTH = 128
 TILE_HEIGHT = 32

@@ -18,10 +18,10 @@ if __name__ == "__main__":
     # Run as a file, Python looks for packages in this folder instead of the one above.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from crowd.configuration import ArgumentParser, documented
-from crowd.errors import InputError, command
-from crowd.files import require_folder
-from crowd.progress import progress
+from crowd.io.config import ArgumentParser, documented
+from crowd.io.errors import InputError, command
+from crowd.io.files import require_folder
+from crowd.io.progress import progress
 from GS2D.arguments import fit_parser, photo_folder
 from GS2D.store import FOLDER, SUFFIX, backup_path, read_gaussians, read_report, write_gaussians
 

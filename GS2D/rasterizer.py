@@ -6,7 +6,7 @@ import importlib
 
 import torch
 
-from crowd.arrays import as_tensor
+from crowd.io.arrays import as_tensor
 
 BACKENDS = {
     "reference": "GS2D.reference",

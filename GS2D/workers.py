@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crowd.distributed import take_gpu
-from crowd.progress import progress
-from crowd.workers import in_processes, start_worker
+from crowd.io.progress import progress
+from crowd.io.workers import in_processes, start_worker
+from crowd.train.distributed import take_gpu
 from GS2D.fitting import fit_gaussians
 from GS2D.jobs import FitSettings, fit_photo, fit_together, photo_size
 from GS2D.rasterizer import choose_backend

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.measure import DATA
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError, command
-from crowd.runs import ROOT
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.train.runs import ROOT
 
 PREFIX = "bench_"
 

@@ -24,9 +24,9 @@ import torch
 
 from bench.measure import bench_parser, write_record
 from bench.patches import random_map
-from crowd.errors import InputError, command
-from crowd.files import write_h5
-from crowd.runs import ROOT
+from crowd.io.errors import InputError, command
+from crowd.io.files import write_h5
+from crowd.train.runs import ROOT
 from mgot.arrays import PATCH_SIDE
 from mgot.feature_files import write_features
 from mgot.index_lists import write_index_lists

@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 
 from bench.measure import bench_parser, time_runs, write_record
 from bench.patches import random_maps
-from crowd.errors import command
+from crowd.io.errors import command
 from mgot.clustering import elbow, kmeans
 
 SAMPLES, RESTARTS, PLAIN_RESTARTS = 1962, 10, 2

@@ -18,9 +18,9 @@ import torch
 
 from bench.measure import bench_parser, write_record
 from crowd.annotations import find_photos, read_photo
-from crowd.errors import command
-from crowd.progress import progress
-from crowd.resizing import resize_photo
+from crowd.data.resize import resize_photo
+from crowd.io.errors import command
+from crowd.io.progress import progress
 from GS2D import Convergence, Gaussians, fit_gaussians
 
 # Layout, folders that may hold it, and the bound of the short side that training uses.

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bench.measure import bench_parser, ratio, time_in_turn, time_runs, write_record
-from crowd.errors import command
+from crowd.io.errors import command
 from gst.dataset import Heads
 from gst.fused_loss import dense_transport_loss, gaussian_transport_loss
 from gst.models import build_model

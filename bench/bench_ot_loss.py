@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from bench.measure import bench_parser, ratio, time_in_turn, write_record
-from crowd.errors import command
-from crowd.progress import progress
+from crowd.io.errors import command
+from crowd.io.progress import progress
 from crowd.sinkhorn import Scaling
 from gst import build_model
 from gst.dataset import Heads

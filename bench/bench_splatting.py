@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from bench.measure import bench_parser, ratio, time_in_turn, time_runs, write_record
-from crowd.errors import command
-from crowd.progress import progress
+from crowd.io.errors import command
+from crowd.io.progress import progress
 from GS2D.cpu import cut_into_tiles, l1_gradients
 
 REACH = 3.33

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 from bench.measure import bench_parser, write_record
-from crowd.devices import pick_device, place
-from crowd.distributed import join, leads, leave, parallel, place_of, wait_for_all
-from crowd.engine import choose_precision, train_one_epoch
-from crowd.errors import InputError, command
-from crowd.runs import ROOT
+from crowd.io.errors import InputError, command
+from crowd.train.devices import pick_device, place
+from crowd.train.distributed import join, leads, leave, parallel, place_of, wait_for_all
+from crowd.train.loop import choose_precision, train_one_epoch
+from crowd.train.runs import ROOT
 from gst.dataset import Batch, Heads
 from gst.engine import batch_losses
 from gst.models import build_model

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from crowd.configuration import ArgumentParser
-from crowd.files import write_text
-from crowd.runs import ROOT, environment
+from crowd.io.config import ArgumentParser
+from crowd.io.files import write_text
+from crowd.train.runs import ROOT, environment
 
 DATA = "data"
 ALL = os.cpu_count() or 1
@@ -85,7 +85,7 @@ def write_record(output: str | os.PathLike, **figures: object) -> None:
 
 
 def machine() -> dict:
-    """`crowd.runs.environment`, the processor's name, torch's threads and the load."""
+    """`crowd.train.runs.environment`, the processor's name, torch's threads and the load."""
     described = environment() | {"processor": _processor(), "threads": torch.get_num_threads()}
     described["load"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     return described

@@ -8,7 +8,7 @@
 | jhu | `{train,val,test}/images/N.jpg` | `gt/N.txt`: x y w h occlusion blur |
 | nwpu | `images/N.jpg`, lists `train.txt` … | `jsons/N.json` (points) or `mats/N.mat` (annPoints) |
 | brt | `{train,test}/frame/N.jpg` | `ground_truth/N.mat`, key loc |
-| others | a folder, or `train/`, `val/`, `test/` | see `crowd.layouts` and docs/FORMATS.md |
+| others | a folder, or `train/`, `val/`, `test/` | see `crowd.data.layouts` and docs/FORMATS.md |
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.annotation_files import as_points, read_jhu_rows, read_mat_points, read_nwpu_json
-from crowd.annotation_folders import annotation_path, find_photos
-from crowd.annotation_tables import NONE, read_table_annotation
-from crowd.depth import AUTO
-from crowd.images import read_orientation, read_size, read_upright
-from crowd.layouts.annotation import Annotation
-from crowd.layouts.content import parse
-from crowd.layouts.convention import (
+from crowd.data.annotation_files import as_points, read_jhu_rows, read_mat_points, read_nwpu_json
+from crowd.data.annotation_folders import annotation_path, find_photos
+from crowd.data.annotation_tables import NONE, read_table_annotation
+from crowd.data.depth import AUTO
+from crowd.data.images import read_orientation, read_size, read_upright
+from crowd.data.layouts.annotation import Annotation
+from crowd.data.layouts.content import parse
+from crowd.data.layouts.convention import (
     DEFAULT,
     PointConvention,
     in_pixels,
@@ -33,7 +33,7 @@ from crowd.layouts.convention import (
     scale,
     upright_size,
 )
-from crowd.layouts.registry import LAYOUTS, PIXELS, STORED, UPRIGHT, layout_of
+from crowd.data.layouts.registry import LAYOUTS, PIXELS, STORED, UPRIGHT, layout_of
 
 __all__ = [
     "LAYOUTS",
@@ -138,7 +138,7 @@ def read_photo(
     depth: str = AUTO,
     convention: PointConvention = DEFAULT,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read a photo upright, by `depth` (see `crowd.depth`), and its heads in its upright pixels.
+    """Read a photo upright, by `depth` (`crowd.data.depth`), and its heads in its upright pixels.
 
     Returns:
         image uint8 [H, W, 3] RGB, and points float32 [N, 2], those outside the photo included.

@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crowd.annotations import LAYOUTS
-from crowd.configuration import ArgumentParser
-from crowd.depth import AUTO, depth_option
-from crowd.depth import HELP as DEPTH_HELP
-from crowd.errors import command
-from crowd.files import require_folder, write_text
-from crowd.layouts.convention import PointConvention, add_convention
-from crowd.layouts.registry import layout_help, layout_of
+from crowd.data.depth import AUTO, depth_option
+from crowd.data.depth import HELP as DEPTH_HELP
+from crowd.data.layouts.convention import PointConvention, add_convention
+from crowd.data.layouts.registry import layout_help, layout_of
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import command
+from crowd.io.files import require_folder, write_text
 from crowd.validation.cleaning import write_clean
 from crowd.validation.findings import ERROR, KINDS
 from crowd.validation.report import all_findings, as_json, count, table

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError, command
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
 from experiments import demo, figures, report, runner, show, tables
 
 

@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from crowd.errors import InputError
-from crowd.evaluation import errors_table
-from crowd.files import atomic_path
-from crowd.runs import ROOT
+from crowd.count.evaluation import errors_table
+from crowd.io.errors import InputError
+from crowd.io.files import atomic_path
+from crowd.train.runs import ROOT
 from experiments import figures
 from experiments.report import write_report
 

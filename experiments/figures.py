@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import torch
 
-from crowd import pictures
-from crowd.images import read_image
-from crowd.photos import read_photo
-from crowd.processed import read_annotation, split_photos
-from crowd.progress import progress
-from crowd.runs import read_log
+from crowd.data.images import read_image
+from crowd.data.network_input import read_photo
+from crowd.data.processed import read_annotation, split_photos
+from crowd.io.progress import progress
+from crowd.pictures import drawing as pictures
+from crowd.train.runs import read_log
 from GS2D import rasterize
 from GS2D.store import gaussians_path, read_gaussians
 from gst import transport_kernel

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.errors import InputError
-from crowd.files import atomic_path, require_file, require_folder
-from crowd.runs import STARTS, read_log
+from crowd.io.errors import InputError
+from crowd.io.files import atomic_path, require_file, require_folder
+from crowd.train.runs import STARTS, read_log
 
 OF_RUN = ("config.yml", "environment.json", STARTS, "log.jsonl")
 OF_RESULT = ("metrics.json", "predictions.csv")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from crowd.errors import InputError
-from crowd.files import write_text
-from crowd.progress import progress
+from crowd.io.errors import InputError
+from crowd.io.files import write_text
+from crowd.io.progress import progress
 from experiments import report_pictures
 from experiments.report_runs import errors_by_range, read_folder
 from mgot.selection_summary import describe

@@ -13,13 +13,13 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from crowd import pictures
-from crowd.errors import InputError
-from crowd.evaluation import PhotoCount
-from crowd.images import read_image
-from crowd.photos import photo_tensor, read_photo
-from crowd.picture_files import write_figure
-from crowd.processed import split_photos
+from crowd.count.evaluation import PhotoCount
+from crowd.data.images import read_image
+from crowd.data.network_input import photo_tensor, read_photo
+from crowd.data.processed import split_photos
+from crowd.io.errors import InputError
+from crowd.pictures import drawing as pictures
+from crowd.pictures.small_files import write_figure
 from experiments import figures
 from experiments.report_runs import Result, Training, find_photos
 from gst.counter import Counter, load_counter

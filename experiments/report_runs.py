@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
-from crowd.errors import InputError
-from crowd.evaluation import PhotoCount, errors_of
-from crowd.files import require_file, require_folder
-from crowd.processed import list_split, read_annotation
-from crowd.runs import read_log
+from crowd.count.evaluation import PhotoCount, errors_of
+from crowd.data.processed import list_split, read_annotation
+from crowd.io.errors import InputError
+from crowd.io.files import require_file, require_folder
+from crowd.train.runs import read_log
 
 RANGES = (0, 10, 50, 100, 200, 500, 1000)
 """Largest counts of the ranges that errors are told by; the last range has no end."""

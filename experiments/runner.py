@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from crowd.errors import InputError
-from crowd.files import write_text
-from crowd.runs import environment
+from crowd.io.errors import InputError
+from crowd.io.files import write_text
+from crowd.train.runs import environment
 from experiments.records import record_run
 from experiments.tables import Row, with_predecessors
 

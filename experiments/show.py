@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from experiments.records import in_words, read_records, uncommitted
 from experiments.runner import RESULTS, require_data
 from experiments.tables import Row, Table, read_rows

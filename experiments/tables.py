@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 
 FOLDER = Path(__file__).parent / "rows"
 TABLE_FILE = "table.yml"

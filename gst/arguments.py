@@ -9,10 +9,10 @@ from pathlib import Path
 from jsonargparse import ActionYesNo, Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from crowd.configuration import ArgumentParser
-from crowd.engine import PRECISIONS
-from crowd.errors import InputError
-from crowd.training import OPTIMIZERS
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError
+from crowd.train.loop import PRECISIONS
+from crowd.train.state import OPTIMIZERS
 from gst.augment import SCALE_RANGE
 from gst.kernel import transport_kernel
 from gst.losses import COMPARED, DM_COUNT, TRANSPORT, WEIGHTS

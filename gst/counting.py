@@ -7,10 +7,10 @@ import math
 import numpy as np
 import torch
 
-from crowd.counting import Look
-from crowd.errors import InputError
-from crowd.overlays import density_overlay
-from crowd.photos import photo_tensor
+from crowd.count.photos import Look
+from crowd.data.network_input import photo_tensor
+from crowd.io.errors import InputError
+from crowd.pictures.overlays import density_overlay
 from gst.counter import Counter
 from gst.evaluation import predict_density
 

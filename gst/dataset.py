@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from crowd.errors import InputError
-from crowd.loading import Cache, crop_loader
-from crowd.photos import photo_tensor, read_photo
-from crowd.progress import progress
+from crowd.data.network_input import photo_tensor, read_photo
+from crowd.io.errors import InputError
+from crowd.io.progress import progress
+from crowd.train.loading import Cache, crop_loader
 from gst.augment import SCALE_RANGE, Sample, augment
 from gst.photos import Preprocessing
 from gst.processed import read_heads, training_photos
@@ -101,5 +101,5 @@ def collate(items: list[tuple[torch.Tensor, Heads, str]]) -> Batch:
 
 
 def crop_batches(crops: CrowdCrops, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
-    """Return the loader of training batches (`crowd.loading.crop_loader`)."""
+    """Return the loader of training batches (`crowd.train.loading.crop_loader`)."""
     return crop_loader(crops, crops.seed, batch_size, workers, pin_memory, collate)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crowd.distributed import bare
-from crowd.engine import mixed_precision, to_device
+from crowd.train.distributed import bare
+from crowd.train.loop import mixed_precision, to_device
 from gst.dataset import Batch, Heads
 from gst.fused_loss import gaussian_transport_loss
 from gst.losses import COMPARED, TRANSPORT, block_count_loss

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from crowd.errors import InputError
-from crowd.evaluation import PhotoCount
-from crowd.progress import progress
+from crowd.count.evaluation import PhotoCount
+from crowd.io.errors import InputError
+from crowd.io.progress import progress
 
 STRIDE = 8
 
@@ -87,8 +87,8 @@ def evaluate(
 
     Args:
         model: as for `predict_density`.
-        photos: (normalised photo [3, H, W], actual count, name), as `crowd.loading.photo_loader`
-            gives them.
+        photos: (normalised photo [3, H, W], actual count, name), as
+            `crowd.train.loading.photo_loader` gives them.
         tile: as for `predict_density`.
         what: name of the progress bar.
         see: called with each photo's name and density map.

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from crowd.checkpoints import load_checkpoint, save_release
-from crowd.configuration import ArgumentParser
-from crowd.counter import weights_of
-from crowd.errors import InputError, command
-from crowd.onnx_export import export_counter, parse_size
+from crowd.count.counter import weights_of
+from crowd.count.export import export_counter, parse_size
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.train.checkpoints import load_checkpoint, save_release
 from gst.counter import load_counter
 from gst.models import MODELS
 

@@ -20,7 +20,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from crowd.arrays import as_tensor
+from crowd.io.arrays import as_tensor
 
 BACKGROUND = -1
 """Owner of a Gaussian that belongs to no annotation."""

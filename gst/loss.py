@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from crowd.arrays import as_tensor
+from crowd.io.arrays import as_tensor
 
 
 def transport_loss(kernels: Sequence, targets: Sequence, density) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from crowd.compiled import njit
+from crowd.io.compiled import njit
 
 TILE = 8
 LANES = TILE * TILE

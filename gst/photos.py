@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from crowd import photos
-from crowd.errors import InputError
-from crowd.photos import photo_tensor, read_photo
-from crowd.processed import SETTINGS
+from crowd.data import network_input as photos
+from crowd.data.network_input import photo_tensor, read_photo
+from crowd.data.processed import SETTINGS
+from crowd.io.errors import InputError
 
 __all__ = ["Preprocessing", "photo_tensor", "read_photo", "read_preprocessing", "require_same"]
 
@@ -20,7 +20,7 @@ FIELDS = {name: name for name in ("min_size", "max_size", "interpolation", "dept
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing(photos.Preprocessing):
-    """As `crowd.photos.Preprocessing`; the short side is clamped to [min_size, max_size].
+    """As `network_input.Preprocessing`; the short side is clamped to [min_size, max_size].
 
     Attributes:
         tile: photos with a side of more than this are evaluated in tiles, pixels.
@@ -55,7 +55,7 @@ def read_common_preprocessing(
 def read_preprocessing(
     data_dir: str | os.PathLike, tile: int = Preprocessing.tile
 ) -> Preprocessing:
-    """Return how preprocess_dataset_ucf.py made a set (`crowd.photos.read_preprocessing`).
+    """Return how preprocess_dataset_ucf.py made a set (`network_input.read_preprocessing`).
 
     `tile` is of the evaluation, and no matter of the set. Raises `InputError` if it is too small.
     """

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from crowd.images import read_size
-from crowd.loading import CountedPhotos
-from crowd.resizing import target_size
+from crowd.data.images import read_size
+from crowd.data.resize import target_size
+from crowd.train.loading import CountedPhotos
 from gst.evaluation import STRIDE
 
 RADII = (8.0, 24.0)

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from crowd.annotations import read_box_sizes
-from crowd.photo_jobs import Job, Resized
-from crowd.resizing import resize_photo, target_size
+from crowd.data.photo_jobs import Job, Resized
+from crowd.data.resize import resize_photo, target_size
 
 __all__ = ["GaussianJob", "neighbour_distance", "resize_photo", "target_size"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.errors import InputError
-from crowd.images import read_size
-from crowd.processed import PREPROCESS, read_annotation, require_beside, split_photos
+from crowd.data.images import read_size
+from crowd.data.processed import PREPROCESS, read_annotation, require_beside, split_photos
+from crowd.io.errors import InputError
 from GS2D.store import gaussians_path, read_gaussians, stand_at
 from gst.augment import box_sides
 from gst.photos import Preprocessing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jsonargparse import Namespace
 
-from crowd import training
+from crowd.train import state as training
 from gst.dataset import CrowdCrops
 from gst.photos import Preprocessing
 

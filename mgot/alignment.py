@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot.arrays import PATCH_SIDE, to_numpy
 from mgot.ssim_cost import ssim_cost
 from mgot.transport import Transport, entropic_partial, sinkhorn

@@ -10,9 +10,9 @@ import torch
 from jsonargparse import ActionYesNo, Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from crowd.configuration import ArgumentParser
-from crowd.engine import PRECISIONS
-from crowd.errors import InputError
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError
+from crowd.train.loop import PRECISIONS
 from mgot.evaluation import TILE_HELP
 from mgot.models import MODELS
 from mgot.photos import paper_crop_size

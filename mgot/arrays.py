@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 
 PATCH_SIDE = 224
 LARGEST_VALUE = 100.0

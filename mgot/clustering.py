@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from jsonargparse.typing import restricted_number_type
 
-from crowd.errors import InputError
-from crowd.progress import progress
+from crowd.io.errors import InputError
+from crowd.io.progress import progress
 from mgot.arrays import blocks, to_numpy
 
 # So many samples are held at once (1.6 GB of patches), with their Gram matrix (0.5 GB); of more,

@@ -6,8 +6,8 @@ import os
 
 import torch
 
-from crowd import counter
-from crowd.counter import Counter, Method
+from crowd.count import counter
+from crowd.count.counter import Counter, Method
 from mgot.models import MODELS, build_model
 from mgot.photos import Preprocessing
 
@@ -21,6 +21,6 @@ def load_counter(
 ) -> Counter:
     """Rebuild a counter of mgot.train_baseline or train_baseline_weight.py, or released weights.
 
-    See `crowd.counter.load_counter`.
+    See `crowd.count.counter.load_counter`.
     """
     return counter.load_counter(path, device, MGOT, model_name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from crowd.counting import Look
-from crowd.overlays import heads_overlay
-from crowd.photos import photo_tensor
+from crowd.count.photos import Look
+from crowd.data.network_input import photo_tensor
+from crowd.pictures.overlays import heads_overlay
 from mgot.counter import Counter
 from mgot.evaluation import peak_centers, predict_map
 

@@ -11,13 +11,13 @@ import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from crowd.errors import InputError
-from crowd.files import read_h5
-from crowd.images import read_image, read_size
-from crowd.loading import Cache, crop_loader
-from crowd.photos import photo_tensor
-from crowd.processed import require_beside
-from crowd.progress import progress
+from crowd.data.images import read_image, read_size
+from crowd.data.network_input import photo_tensor
+from crowd.data.processed import require_beside
+from crowd.io.errors import InputError
+from crowd.io.files import read_h5
+from crowd.io.progress import progress
+from crowd.train.loading import Cache, crop_loader
 from mgot.augment import Sample, augment, head_points
 from mgot.patches import FIDT, read_labels
 from mgot.photos import Preprocessing
@@ -146,5 +146,5 @@ def collate(items: list[tuple]) -> Batch:
 
 
 def crop_batches(crops: FidtCrops, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
-    """Return the loader of training batches (`crowd.loading.crop_loader`)."""
+    """Return the loader of training batches (`crowd.train.loading.crop_loader`)."""
     return crop_loader(crops, crops.seed, batch_size, workers, pin_memory, collate)

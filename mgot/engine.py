@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crowd.engine import mixed_precision, to_device
+from crowd.train.loop import mixed_precision, to_device
 from mgot.dataset import Batch
 from mgot.losses import fidt_loss
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crowd.distributed import together
-from crowd.errors import InputError
-from crowd.evaluation import PhotoCount, errors_of
-from crowd.images import read_image
-from crowd.loading import CountedPhotos, photo_loader
+from crowd.count.evaluation import PhotoCount, errors_of
+from crowd.data.images import read_image
+from crowd.io.errors import InputError
+from crowd.io.progress import progress
 from crowd.metrics import localization, pool_localization
-from crowd.progress import progress
+from crowd.train.distributed import together
+from crowd.train.loading import CountedPhotos, photo_loader
 from mgot.peaks import local_maxima
 from mgot.photos import Preprocessing, read_preprocessing
 
@@ -98,7 +98,7 @@ def find_heads(
 
     Args:
         model: as for `predict_map`.
-        photos: (normalised photo [3, H, W], count, name), as `crowd.loading.photo_loader` gives.
+        photos: (normalised photo [3, H, W], count, name), of `crowd.train.loading.photo_loader`.
         smooth: as for `mgot.peaks.local_maxima`.
         tile: as for `predict_map`.
         what: name of the progress bar.

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import torch
 
-from crowd.configuration import ArgumentParser
-from crowd.errors import command
-from crowd.onnx_export import export_counter, parse_size
+from crowd.count.export import export_counter, parse_size
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import command
 from mgot.counter import load_counter
 from mgot.models import MODELS
 

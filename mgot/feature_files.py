@@ -18,10 +18,17 @@ import h5py
 import numpy as np
 import torch
 
-from crowd.distributed import leads, place_of, total, wait_for_all
-from crowd.errors import InputError
-from crowd.files import LARGEST_ARRAY, h5_to_read, is_refusal, lock_fault, require_own, unreadable
-from crowd.progress import note, progress
+from crowd.io.errors import InputError
+from crowd.io.files import (
+    LARGEST_ARRAY,
+    h5_to_read,
+    is_refusal,
+    lock_fault,
+    require_own,
+    unreadable,
+)
+from crowd.io.progress import note, progress
+from crowd.train.distributed import leads, place_of, total, wait_for_all
 from mgot.arrays import LARGEST_VALUE, PATCH_SIDE, within_range
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)

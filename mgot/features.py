@@ -19,14 +19,14 @@ import torch
 from jsonargparse.typing import PositiveInt
 from PIL import Image
 
-from crowd.configuration import ArgumentParser
-from crowd.distributed import join, leave
-from crowd.errors import InputError, command
-from crowd.files import content_hash, require_file, require_folder
-from crowd.images import list_images, open_image
-from crowd.photos import Preprocessing, photo_tensor
-from crowd.progress import progress
-from crowd.stage import origin
+from crowd.data.images import list_images, open_image
+from crowd.data.network_input import Preprocessing, photo_tensor
+from crowd.data.stage import origin
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.io.files import content_hash, require_file, require_folder
+from crowd.io.progress import progress
+from crowd.train.distributed import join, leave
 from mgot.arrays import PATCH_SIDE
 from mgot.counter import load_counter
 from mgot.feature_files import write_features

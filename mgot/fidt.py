@@ -21,13 +21,13 @@ from typing import ClassVar
 import numpy as np
 from jsonargparse import ActionYesNo, Namespace
 
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError, command
-from crowd.files import atomic_path, write_array, write_h5
-from crowd.images import read_orientation, read_size, write_image
-from crowd.photo_jobs import JPEG_QUALITY, Job, Resized
-from crowd.processing import add_arguments, process
-from crowd.resizing import LONG
+from crowd.data.images import read_orientation, read_size, write_image
+from crowd.data.photo_jobs import JPEG_QUALITY, Job, Resized
+from crowd.data.prepare import add_arguments, process
+from crowd.data.resize import LONG
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.io.files import atomic_path, write_array, write_h5
 from mgot.fidt_map import fidt_map, head_pixels
 from mgot.photos import OTHER_SIZES, SIZES, SMOOTHED
 from mgot.transfer import add_transfer, fill

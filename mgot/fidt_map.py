@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot.arrays import to_numpy
 
 SMALLEST_VALUE = 0.01

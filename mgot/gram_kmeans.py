@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from crowd.compiled import njit
+from crowd.io.compiled import njit
 
 _OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
 

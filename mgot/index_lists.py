@@ -12,8 +12,8 @@ import pickle
 
 import numpy as np
 
-from crowd.errors import InputError
-from crowd.files import atomic_path, read_array, require_file, unreadable, write_array
+from crowd.io.errors import InputError
+from crowd.io.files import atomic_path, read_array, require_file, unreadable, write_array
 
 _REMEDY = "name the cluster index file that k_means.py (or the released code) wrote"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError, command
-from crowd.evaluation import errors_table, without_nan
-from crowd.files import write_text
+from crowd.count.evaluation import errors_table, without_nan
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.io.files import write_text
+from crowd.io.progress import progress
 from crowd.metrics import counting_errors, localization, pool_localization
-from crowd.progress import progress
 from mgot.point_files import ANNOTATED, PREDICTED, read_points_file
 
 RADII = {"small radius": 2, "large radius": 3}

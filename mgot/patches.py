@@ -20,13 +20,13 @@ import numpy as np
 from jsonargparse import Namespace
 from PIL import Image
 
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError, command
-from crowd.files import read_h5, require_folder, write_h5
-from crowd.images import list_images, open_image, read_size, write_image
-from crowd.processed import list_split
-from crowd.progress import progress
-from crowd.stage import is_made, origin, record_path, write_record
+from crowd.data.images import list_images, open_image, read_size, write_image
+from crowd.data.processed import list_split
+from crowd.data.stage import is_made, origin, record_path, write_record
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.io.files import read_h5, require_folder, write_h5
+from crowd.io.progress import progress
 from mgot.transfer import add_transfer, fill
 
 SIDE = 256
@@ -67,7 +67,7 @@ class Job:
         return paths + [path.with_suffix(".h5") for path in paths if self.labelled]
 
     def origin(self) -> dict:
-        """What `outputs` are made from (`crowd.stage`)."""
+        """What `outputs` are made from (`crowd.data.stage`)."""
         sources = [self.photo] + [self.photo.with_suffix(".h5")] * self.labelled
         return origin({"labelled": self.labelled, "size": self.size}, sources)
 

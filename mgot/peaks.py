@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 
 RELATIVE_THRESHOLD = 100.0 / 255.0
 LOWEST_MAXIMUM = 0.1

@@ -6,12 +6,12 @@ import dataclasses
 import os
 from typing import ClassVar, NamedTuple
 
-from crowd import photos
-from crowd.resizing import JPEG_LIMIT, LONG
+from crowd.data import network_input as photos
+from crowd.data.resize import JPEG_LIMIT, LONG
 
 
 class Sizes(NamedTuple):
-    """Bounds of a data set's photos, pixels (see `crowd.resizing.target_size`).
+    """Bounds of a data set's photos, pixels (see `crowd.data.resize.target_size`).
 
     Attributes:
         min_size: lower bound of the short side of training photos.

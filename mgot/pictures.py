@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from crowd.errors import InputError
-from crowd.picture_files import write_figure
-from crowd.pictures import PALETTE
+from crowd.io.errors import InputError
+from crowd.pictures.drawing import PALETTE
+from crowd.pictures.small_files import write_figure
 
 _WIDTH, _DPI, _TEXT = 10.0, 120, 12
 _MAP_COLOURS = "inferno"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from crowd.errors import InputError
-from crowd.files import require_file, write_text
+from crowd.io.errors import InputError
+from crowd.io.files import require_file, write_text
 
 PREDICTED, ANNOTATED = 2, 5
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from crowd.errors import InputError
-from crowd.progress import progress
+from crowd.io.errors import InputError
+from crowd.io.progress import progress
 from mgot.arrays import to_numpy
 from mgot.clustering import means, read_blocks
 

@@ -21,14 +21,14 @@ import torch
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from crowd.configuration import ArgumentParser
-from crowd.devices import pick_device
-from crowd.errors import InputError, command
-from crowd.files import atomic_path, content_hash, require_file, write_array, write_h5
-from crowd.photos import photo_tensor, read_photo
-from crowd.processed import SETTINGS, list_split
-from crowd.progress import progress
-from crowd.stage import is_made, origin, record_path, write_record
+from crowd.data.network_input import photo_tensor, read_photo
+from crowd.data.processed import SETTINGS, list_split
+from crowd.data.stage import is_made, origin, record_path, write_record
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.io.files import atomic_path, content_hash, require_file, write_array, write_h5
+from crowd.io.progress import progress
+from crowd.train.devices import pick_device
 from mgot.counter import Counter, load_counter
 from mgot.evaluation import TILE_HELP, peak_centers, predict_map
 from mgot.fidt_map import head_pixels
@@ -60,7 +60,7 @@ class Labelling:
         return [stem.with_name(f"{photo.stem}{suffix}") for suffix in (".npy", ".h5", photo.suffix)]
 
     def origin(self, photo: Path) -> dict:
-        """What `outputs` are made from (`crowd.stage`)."""
+        """What `outputs` are made from (`crowd.data.stage`)."""
         how = {"checkpoint": self.checkpoint, "smooth": self.smooth, "tile": self.tile}
         return origin(how, [photo])
 

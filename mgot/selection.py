@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot.alignment import (
     Matching,
     daot_costs,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from jsonargparse import ActionYesNo, Namespace
 
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError
 from mgot.selection import ALIGNMENTS, MARGINALS
 from mgot.ssim_cost import VARIANTS
 from mgot.transfer import add_transfer, fill

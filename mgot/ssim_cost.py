@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from crowd.errors import InputError
-from crowd.progress import progress
+from crowd.io.errors import InputError
+from crowd.io.progress import progress
 from mgot.arrays import C1, C2, PATCH_SIDE, blocks, check_patches, read_patches
 from mgot.ssim_torch import global_cost, official_cost
 

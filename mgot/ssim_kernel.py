@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from crowd.compiled import njit
+from crowd.io.compiled import njit
 from mgot.arrays import C1, C2, PATCH_SIDE
 
 WINDOW_AREA = 256.0 * 256.0

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crowd.progress import progress
+from crowd.io.progress import progress
 from mgot.arrays import C1, C2, PATCH_SIDE, blocks, read_patches
 
 # Patches of a block, 0.2 MB each in float32.

@@ -14,15 +14,15 @@ from pathlib import Path
 from jsonargparse import ActionYesNo
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
-from crowd.configuration import ArgumentParser
-from crowd.counter import with_depth
-from crowd.counting import count_folder, count_video
-from crowd.depth import HELP as DEPTH_HELP
-from crowd.depth import depth_option
-from crowd.devices import pick_device
-from crowd.errors import InputError, command
-from crowd.evaluation import errors_of, errors_table, guessing_errors, write_results
-from crowd.photos import read_photo
+from crowd.count.counter import with_depth
+from crowd.count.evaluation import errors_of, errors_table, guessing_errors, write_results
+from crowd.count.photos import count_folder, count_video
+from crowd.data.depth import HELP as DEPTH_HELP
+from crowd.data.depth import depth_option
+from crowd.data.network_input import read_photo
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.train.devices import pick_device
 from mgot.counter import Counter, load_counter
 from mgot.counting import heads_of, look_with
 from mgot.evaluation import TILE_HELP, CountedSet

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crowd.errors import command
-from crowd.processed import list_split
+from crowd.data.processed import list_split
+from crowd.io.errors import command
 from mgot.arguments import read_baseline
 from mgot.dataset import FidtCrops, crop_batches
 from mgot.evaluation import CountedSet

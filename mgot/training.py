@@ -9,12 +9,12 @@ import torch
 from jsonargparse import Namespace
 from torch.utils.data import DataLoader
 
-from crowd.configuration import save_arguments
-from crowd.devices import place
-from crowd.distributed import join, leads, leave, synchronise_norms
-from crowd.engine import Steps, choose_precision, fit
-from crowd.evaluation import errors_table
-from crowd.training import (
+from crowd.count.evaluation import errors_table
+from crowd.io.config import save_arguments
+from crowd.train.devices import place
+from crowd.train.distributed import join, leads, leave, synchronise_norms
+from crowd.train.loop import Steps, choose_precision, fit
+from crowd.train.state import (
     LAST,
     Training,
     TrainingPhotos,

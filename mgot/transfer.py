@@ -22,8 +22,8 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError
 from mgot.models import MODELS
 
 # Layout in which the readers know each data set.

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crowd.errors import InputError
-from crowd.progress import progress
+from crowd.io.errors import InputError
+from crowd.io.progress import progress
 from crowd.sinkhorn import Project, saturate, scale
 from mgot.arrays import to_numpy
 

@@ -12,12 +12,12 @@ import h5py
 import numpy as np
 import pytest
 
-from crowd.annotation_files import read_mat_points
-from crowd.checkpoints import load_checkpoint
-from crowd.errors import InputError, Refused
-from crowd.files import read_array, read_h5, read_yaml, write_array, write_h5, write_text
-from crowd.images import read_image, write_image
-from crowd.stage import origin, record_path, write_record
+from crowd.data.annotation_files import read_mat_points
+from crowd.data.images import read_image, write_image
+from crowd.data.stage import origin, record_path, write_record
+from crowd.io.errors import InputError, Refused
+from crowd.io.files import read_array, read_h5, read_yaml, write_array, write_h5, write_text
+from crowd.train.checkpoints import load_checkpoint
 from GS2D.jobs import FitSettings, is_finished
 from GS2D.store import gaussians_path, read_gaussians, read_report, write_gaussians
 from mgot.cluster_files import read_clusters

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 NO_FOLDER = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserWideCacheLocator", "HOME": "/proc/none"}
 SUM = """
 import numpy as np
-from crowd.compiled import njit
+from crowd.io.compiled import njit
 
 @njit(cache=True)
 def total(values):

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import gst.engine
 import mgot.engine
-from crowd.engine import Steps, train_one_epoch
+from crowd.train.loop import Steps, train_one_epoch
 from gst.dataset import Batch as GstBatch
 from gst.dataset import Heads
 from gst.fused_loss import dense_transport_loss

@@ -1,7 +1,7 @@
 """Command `python -m crowd.synthetic`: write a synthetic data set."""
 
-from crowd.configuration import ArgumentParser
-from crowd.errors import command
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import command
 from crowd.synthetic import DOMAINS, LAYOUTS, make_dataset
 
 

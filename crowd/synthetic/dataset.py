@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.annotation_writers import write_mat
 from crowd.annotations import annotation_path
-from crowd.errors import InputError
-from crowd.files import write_text
-from crowd.images import write_image
-from crowd.progress import progress
+from crowd.data.annotation_writers import write_mat
+from crowd.data.images import write_image
+from crowd.io.errors import InputError
+from crowd.io.files import write_text
+from crowd.io.progress import progress
 from crowd.synthetic.domains import find_domain
 from crowd.synthetic.scene import render_scene
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 
 Range = tuple[float, float]
 Colour = tuple[float, float, float]

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from crowd.annotations import read_points, upright_points
-from crowd.depth import AUTO, Unclear
-from crowd.errors import InputError
-from crowd.images import read_stored
-from crowd.layouts.convention import DEFAULT, PointConvention
-from crowd.layouts.registry import UPRIGHT
+from crowd.data.depth import AUTO, Unclear
+from crowd.data.images import read_stored
+from crowd.data.layouts.convention import DEFAULT, PointConvention
+from crowd.data.layouts.registry import UPRIGHT
+from crowd.io.errors import InputError
 from crowd.validation.findings import Finding
 from crowd.validation.hashes import difference_hash, pixel_hash
 
@@ -21,7 +21,8 @@ from crowd.validation.hashes import difference_hash, pixel_hash
 class Job:
     """A photo to look at: its path, the data set's folder, its layout and the photo's split.
 
-    `depth` is how more than 8 bits become 8 (see `crowd.depth`), `convention` how points are meant.
+    `depth` is how more than 8 bits become 8 (`crowd.data.depth`), `convention` how points are
+    meant.
     """
 
     photo: Path

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.annotation_files import read_text
-from crowd.annotation_folders import annotation_path
-from crowd.annotation_tables import name_in, read_table
-from crowd.annotation_writers import table_text, write_annotation
 from crowd.annotations import read_box_sizes, read_upright_points
-from crowd.errors import InputError
-from crowd.files import write_text
-from crowd.images import list_images, read_image, write_image
-from crowd.layouts.convention import DEFAULT
-from crowd.layouts.registry import layout_of
-from crowd.layouts.survey import Survey
-from crowd.progress import progress
-from crowd.splits import listed_photos, photos_by_name
+from crowd.data.annotation_files import read_text
+from crowd.data.annotation_folders import annotation_path
+from crowd.data.annotation_tables import name_in, read_table
+from crowd.data.annotation_writers import table_text, write_annotation
+from crowd.data.images import list_images, read_image, write_image
+from crowd.data.layouts.convention import DEFAULT
+from crowd.data.layouts.registry import layout_of
+from crowd.data.layouts.survey import Survey
+from crowd.data.splits import listed_photos, photos_by_name
+from crowd.io.errors import InputError
+from crowd.io.files import write_text
+from crowd.io.progress import progress
 from crowd.validation.checks import Checked
 from crowd.validation.findings import Finding
 

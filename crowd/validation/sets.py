@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.annotation_folders import annotations_without_photo, not_read
 from crowd.annotations import find_photos
-from crowd.depth import AUTO
-from crowd.images import why_not_read
-from crowd.layouts.convention import DEFAULT, PointConvention
-from crowd.layouts.places import left_out
-from crowd.layouts.survey import Survey, survey
+from crowd.data.annotation_folders import annotations_without_photo, not_read
+from crowd.data.depth import AUTO
+from crowd.data.images import why_not_read
+from crowd.data.layouts.convention import DEFAULT, PointConvention
+from crowd.data.layouts.places import left_out
+from crowd.data.layouts.survey import Survey, survey
+from crowd.io.workers import map_photos
 from crowd.validation.checks import Checked, Job, check_photo
 from crowd.validation.findings import Finding
 from crowd.validation.hashes import SIMILAR, differing_bits
-from crowd.workers import map_photos
 
 # A photo that is in several splits stays in the last of them.
 SPLITS = ("all", "train", "val", "test")
@@ -31,7 +31,7 @@ def check_set(
     depth: str = AUTO,
     convention: PointConvention = DEFAULT,
 ) -> tuple[list[Checked], list[Finding], Survey]:
-    """Look at all photos of all splits, those of more than 8 bits by `depth` (see `crowd.depth`).
+    """Look at all photos of all splits, those of more than 8 bits by `depth` (`crowd.data.depth`).
 
     Returns:
         What was seen of each photo, what was found in the set as a whole, and the survey of its

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from gst.models.light import Light
 from gst.models.pretrained import load_pretrained
 from gst.models.vgg import VGG

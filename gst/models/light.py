@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crowd.efficientnet import CHANNELS, COARSEST, MEAN, STD, EfficientNetLite0
-from crowd.photos import Preprocessing
+from crowd.data.network_input import Preprocessing
+from crowd.train.efficientnet import CHANNELS, COARSEST, MEAN, STD, EfficientNetLite0
 from gst.models.vgg import density_size
 from gst.models.vgg_small import PIXELS
 

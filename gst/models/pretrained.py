@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from crowd import efficientnet
-from crowd.checkpoints import load_checkpoint, load_weights
-from crowd.counter import weights_of
-from crowd.errors import InputError
+from crowd.count.counter import weights_of
+from crowd.io.errors import InputError
+from crowd.train import efficientnet
+from crowd.train.checkpoints import load_checkpoint, load_weights
 from gst.models import vgg_weights
 
 VGG, LITE0 = "VGG-19", "EfficientNet-Lite0"

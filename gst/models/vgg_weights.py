@@ -9,9 +9,9 @@ import h5py
 import torch
 from torch import Tensor
 
-from crowd.errors import InputError
-from crowd.files import unreadable
-from crowd.photos import Preprocessing
+from crowd.data.network_input import Preprocessing
+from crowd.io.errors import InputError
+from crowd.io.files import unreadable
 from gst.models.vgg import STAGES
 
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -81,7 +81,7 @@ def read_hed(path: str | os.PathLike) -> dict[str, Tensor]:
 
     That network finds edges; its convolutions started from ImageNet and were hardly changed. It
     sees BGR minus the mean in 0 … 255, so the first kernel is turned around and scaled to take RGB
-    as `crowd.photos` normalises it. Raises `InputError` for an h5 file of anything else.
+    as `crowd.data.network_input` normalises it. Raises `InputError` for any other h5 file.
     """
     try:
         with h5py.File(path, "r", locking=False) as file:
@@ -113,7 +113,7 @@ def _hed_block(layers: h5py.Group, count: int) -> list[Convolution]:
 
 def download_vgg19() -> dict[str, Tensor]:
     """Return torchvision's VGG-19 for ImageNet, which it downloads the first time."""
-    from crowd.vision import torchvision
+    from crowd.train.vision import torchvision
 
     try:
         return torchvision.models.VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from crowd.checkpoints import load_checkpoint, load_weights
-from crowd.counter import weights_of
-from crowd.errors import InputError
+from crowd.count.counter import weights_of
+from crowd.io.errors import InputError
+from crowd.train.checkpoints import load_checkpoint, load_weights
 
 __all__ = ["MODELS", "build_model"]
 

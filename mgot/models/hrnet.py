@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from crowd.vision import torchvision  # noqa: F401 - timm below imports it, which needs its guard
+from crowd.train.vision import torchvision  # noqa: F401 - timm below imports it, which needs its guard
 
 # isort: split
 import timm
 import torch
 from torch import nn
 
-from crowd.checkpoints import load_weights
-from crowd.errors import InputError
+from crowd.io.errors import InputError
+from crowd.train.checkpoints import load_weights
 from mgot.models.layers import fidt_head, join_branches, pad_to_multiple
 
 ARCHITECTURE = "hrnet_w48"

@@ -13,8 +13,8 @@ import torch
 import yaml
 from PIL import Image
 
-from crowd.images import write_image
-from crowd.stage import record_path
+from crowd.data.images import write_image
+from crowd.data.stage import record_path
 from GS2D import jobs, workers
 from GS2D.process_gaussians import main as process
 from GS2D.store import Report, backup_path, gaussians_path, read_gaussians, write_gaussians

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from GS2D import rasterize
 
 

@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from GS2D import process_gaussians
 from GS2D.process_gaussians import eliminate_deformity, process_file
 from GS2D.store import (

@@ -8,7 +8,7 @@ import torch
 from bench import __main__ as bench
 from bench import bench_loss, bench_ot_loss, bench_training
 from bench.measure import Timing, bench_parser, ratio, time_in_turn, write_record
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 
 
 def test_programs_run_in_alternation_after_one_run_to_warm_up():

@@ -16,7 +16,7 @@ from crowd.annotations import (
     read_points,
     upright_points,
 )
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 
 # Public sets, and your own points; tests/crowd/test_layouts_tools.py has the labelling tools.
 PLAIN = [name for name, layout in LAYOUTS.items() if not layout.tool]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from crowd.checkpoints import load_checkpoint, load_weights, save_checkpoint
-from crowd.errors import InputError
+from crowd.io.errors import InputError
+from crowd.train.checkpoints import load_checkpoint, load_weights, save_checkpoint
 
 
 class Attack:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from crowd.configuration import ArgumentParser, save_arguments
-from crowd.errors import InputError
+from crowd.io.config import ArgumentParser, save_arguments
+from crowd.io.errors import InputError
 
 
 @pytest.fixture

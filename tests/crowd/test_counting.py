@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd.checkpoints import save_checkpoint
-from crowd.counting import count_folder, count_video
-from crowd.errors import InputError
-from crowd.overlays import density_overlay, heads_overlay
-from crowd.photos import Preprocessing
+from crowd.count.photos import count_folder, count_video
+from crowd.data.network_input import Preprocessing
+from crowd.io.errors import InputError
+from crowd.pictures.overlays import density_overlay, heads_overlay
+from crowd.train.checkpoints import save_checkpoint
 from gst.models import build_model
 from mgot import test as mgot_test
 from tests.mgot.conftest import write_counter  # noqa: F401 - a fixture

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from crowd.counter import Counter, with_depth
-from crowd.counting import count_folder
-from crowd.depth import Unclear, depth_option, to_8_bits
-from crowd.errors import InputError
-from crowd.images import read_image, read_stored
-from crowd.photos import read_photo
+from crowd.count.counter import Counter, with_depth
+from crowd.count.photos import count_folder
+from crowd.data.depth import Unclear, depth_option, to_8_bits
+from crowd.data.images import read_image, read_stored
+from crowd.data.network_input import read_photo
+from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from gst.photos import Preprocessing, read_preprocessing, require_same
 from mgot import fidt

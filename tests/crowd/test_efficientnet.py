@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from crowd import efficientnet
-from crowd.efficientnet import CHANNELS, EfficientNetLite0
-from crowd.errors import InputError
-from crowd.vision import torchvision
+from crowd.io.errors import InputError
+from crowd.train import efficientnet
+from crowd.train.efficientnet import CHANNELS, EfficientNetLite0
+from crowd.train.vision import torchvision
 
 
 def timm_network(**options):

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from crowd.errors import InputError, command
-from crowd.files import (
+from crowd.io.errors import InputError, command
+from crowd.io.files import (
     atomic_path,
     read_array,
     read_h5,

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd import images
-from crowd.errors import InputError
-from crowd.images import (
+from crowd.data import images
+from crowd.data.images import (
     list_images,
     open_image,
     read_image,
@@ -14,6 +13,7 @@ from crowd.images import (
     read_upright,
     write_image,
 )
+from crowd.io.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 ORIENTATIONS = {

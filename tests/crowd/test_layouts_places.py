@@ -9,9 +9,9 @@ import pytest
 import scipy.io
 
 from crowd.annotations import find_photos, read_points
-from crowd.errors import InputError
-from crowd.layouts.places import short_names
-from crowd.splits import read_list
+from crowd.data.layouts.places import short_names
+from crowd.data.splits import read_list
+from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from mgot.fidt import main as fidt
 from tests.crowd.tool_files import TOOLS, write_photo, write_tool

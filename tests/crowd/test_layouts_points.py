@@ -11,9 +11,9 @@ import yaml
 from PIL import Image
 
 from crowd.annotations import read_box_sizes, read_photo, read_points, upright_points
-from crowd.errors import InputError
-from crowd.layouts.convention import PointConvention
-from crowd.layouts.survey import survey
+from crowd.data.layouts.convention import PointConvention
+from crowd.data.layouts.survey import survey
+from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from mgot.fidt import main as fidt
 from tests.crowd.tool_files import SIZE, write_photo

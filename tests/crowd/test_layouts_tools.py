@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from crowd.annotations import find_photos, read_photo, read_points
-from crowd.errors import InputError
-from crowd.layouts.convention import PointConvention
-from crowd.layouts.registry import LAYOUTS
+from crowd.data.layouts.convention import PointConvention
+from crowd.data.layouts.registry import LAYOUTS
+from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from mgot.fidt import main as fidt
 from tests.crowd.tool_files import SIZE, TOOLS, write_photo, write_tool

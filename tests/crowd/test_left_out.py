@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from crowd import images
-from crowd.counting import count_folder
-from crowd.errors import InputError
-from crowd.images import IMAGE_SUFFIXES, list_images, open_image, read_image, write_image
-from crowd.photos import Preprocessing
-from crowd.processed import list_split
+from crowd.count.photos import count_folder
+from crowd.data import images
+from crowd.data.images import IMAGE_SUFFIXES, list_images, open_image, read_image, write_image
+from crowd.data.network_input import Preprocessing
+from crowd.data.processed import list_split
+from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from GS2D.jobs import photos_to_fit
 from mgot import patches
@@ -248,7 +248,7 @@ def test_heic_is_read_where_the_plugin_is(tmp_path, monkeypatch):
 
 def test_no_plugin_is_imported_unless_a_photo_needs_it(tmp_path):
     save(tmp_path / "a.jpg")
-    code = f"import sys; from crowd.images import *; read_image({str(tmp_path / 'a.jpg')!r}); "
+    code = f"import sys; from crowd.data.images import *; read_image({str(tmp_path / 'a.jpg')!r}); "
     code += f"list_images({str(tmp_path)!r}); assert 'pillow_heif' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from crowd.checkpoints import load_checkpoint
-from crowd.engine import READ_EVERY, follow, train_one_epoch
-from crowd.errors import InputError
-from crowd.images import read_image
-from crowd.not_finite import BATCH, PICTURE
+from crowd.data.images import read_image
+from crowd.io.errors import InputError
+from crowd.train.checkpoints import load_checkpoint
+from crowd.train.loop import READ_EVERY, follow, train_one_epoch
+from crowd.train.not_finite import BATCH, PICTURE
 
 
 class Labels(NamedTuple):

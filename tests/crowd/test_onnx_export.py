@@ -12,12 +12,12 @@ import gst.export
 import gst.models
 import mgot.export
 import mgot.models
-from crowd import onnx_export
-from crowd.checkpoints import save_checkpoint
-from crowd.counter import Counter
-from crowd.errors import InputError
-from crowd.onnx_export import export_counter
-from crowd.photos import Preprocessing
+from crowd.count import export as onnx_export
+from crowd.count.counter import Counter
+from crowd.count.export import export_counter
+from crowd.data.network_input import Preprocessing
+from crowd.io.errors import InputError
+from crowd.train.checkpoints import save_checkpoint
 
 
 def write_weights(path, models, name):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from crowd import pictures
-from crowd.errors import InputError
-from crowd.images import read_image
-from crowd.picture_files import LIMIT, write_picture
+from crowd.data.images import read_image
+from crowd.io.errors import InputError
+from crowd.pictures import drawing as pictures
+from crowd.pictures.small_files import LIMIT, write_picture
 
 PLAIN = (200, 40, 190)
 

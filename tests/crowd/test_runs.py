@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from crowd import runs
+from crowd.train import runs
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crowd.errors import InputError
-from crowd.splits import (
+from crowd.data.splits import (
     complete_splits,
     hold_out_fold,
     read_list,
@@ -15,6 +14,7 @@ from crowd.splits import (
     split_by_lists,
     split_by_time,
 )
+from crowd.io.errors import InputError
 
 PHOTOS = [Path(f"set/IMG_{i}.jpg") for i in range(50)]
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from crowd.stage import forget, is_made, origin, read_record, record_path, write_record
+from crowd.data.stage import forget, is_made, origin, read_record, record_path, write_record
 
 SETTINGS = {"size": (4, 3), "smooth": True}
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crowd.errors import InputError
-from crowd.images import read_image
+from crowd.data.images import read_image
+from crowd.io.errors import InputError
 from crowd.synthetic import DOMAINS, LAYOUTS, VISIBLE_SHARE, make_dataset, render_scene, scene
 from crowd.synthetic.__main__ import main
 from crowd.synthetic.background import Background

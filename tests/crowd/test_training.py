@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from crowd.checkpoints import load_checkpoint, save_checkpoint
-from crowd.engine import choose_precision, mixed_precision
-from crowd.errors import InputError
-from crowd.evaluation import PhotoCount, errors_of, errors_table, guessing_errors
-from crowd.photos import Preprocessing
-from crowd.training import (
+from crowd.count.evaluation import PhotoCount, errors_of, errors_table, guessing_errors
+from crowd.data.network_input import Preprocessing
+from crowd.io.errors import InputError
+from crowd.train.checkpoints import load_checkpoint, save_checkpoint
+from crowd.train.loop import choose_precision, mixed_precision
+from crowd.train.state import (
     Recipe,
     Training,
     learning_rate_factor,

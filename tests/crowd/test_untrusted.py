@@ -15,15 +15,15 @@ import pytest
 import scipy.io
 import torch
 
-from crowd import mat_child
-from crowd.annotation_files import read_mat_points
 from crowd.annotations import read_points
-from crowd.checkpoints import load_checkpoint, load_weights
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError
-from crowd.files import read_array, read_h5, read_yaml
-from crowd.images import read_image, read_size
-from crowd.splits import read_list
+from crowd.data import mat_child
+from crowd.data.annotation_files import read_mat_points
+from crowd.data.images import read_image, read_size
+from crowd.data.splits import read_list
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError
+from crowd.io.files import read_array, read_h5, read_yaml
+from crowd.train.checkpoints import load_checkpoint, load_weights
 from GS2D.arguments import fit_parser
 from gst.arguments import build_parser
 from gst.counter import load_counter

@@ -11,7 +11,7 @@ import scipy.io
 from PIL import Image
 
 from crowd.annotations import annotation_path, find_photos, read_photo, read_points
-from crowd.layouts.convention import PointConvention
+from crowd.data.layouts.convention import PointConvention
 from crowd.validate import main
 from crowd.validation.findings import ERROR, KINDS
 from crowd.validation.hashes import SIMILAR, difference_hash, differing_bits, pixel_hash

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from crowd.distributed import join, leads, leave, parallel
-from crowd.engine import Steps, train_one_epoch
+from crowd.train.distributed import join, leads, leave, parallel
+from crowd.train.loop import Steps, train_one_epoch
 from gst.dataset import CrowdCrops
 from gst.dataset import crop_batches as gst_batches
 from gst.engine import batch_losses as gst_losses

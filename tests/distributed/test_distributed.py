@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-import crowd.progress
-from crowd import distributed
-from crowd.checkpoints import load_checkpoint
-from crowd.errors import InputError
-from crowd.runs import read_log
+import crowd.io.progress
+from crowd.io.errors import InputError
+from crowd.train import distributed
+from crowd.train.checkpoints import load_checkpoint
+from crowd.train.runs import read_log
 from mgot import features
 from mgot.feature_files import open_features
 from mgot.index_lists import write_selection
@@ -136,7 +136,7 @@ def test_more_processes_than_gpus_are_one_sentence_unless_they_use_the_cpu(one_g
     monkeypatch.setattr(
         distributed.distributed, "init_process_group", lambda backend, **_: started.append(backend)
     )
-    monkeypatch.setattr(crowd.progress, "silent", False)
+    monkeypatch.setattr(crowd.io.progress, "silent", False)
     monkeypatch.setattr("sys.stdout", None)
     assert distributed.rank_and_size() == (1, 2)
     assert distributed.join("cpu") == torch.device("cpu")
@@ -156,7 +156,7 @@ def test_processes_on_the_cpu_keep_norms_that_cpus_have(one_gpu, monkeypatch):
 
 
 def test_a_batch_is_shared_without_loss(monkeypatch):
-    from crowd import loading
+    from crowd.train import loading
 
     def keys(rank, size):
         monkeypatch.setattr(loading, "place_of", lambda: (rank, size))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd import pictures
-from crowd.images import write_image
+from crowd.data.images import write_image
+from crowd.pictures import drawing as pictures
 from experiments import figures
 from experiments.__main__ import main
 from GS2D.store import gaussians_path, write_gaussians

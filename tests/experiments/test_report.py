@@ -12,8 +12,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from crowd.evaluation import PhotoCount, errors_of, write_results
-from crowd.files import write_array, write_text
+from crowd.count.evaluation import PhotoCount, errors_of, write_results
+from crowd.io.files import write_array, write_text
 from experiments.__main__ import main
 from experiments.report_runs import errors_by_range, find_photos, read_folder
 from GS2D.store import gaussians_path, write_gaussians
@@ -83,8 +83,8 @@ def gst_run(tmp_path):
     """A set, a counter of it, and its counts by that counter."""
     import torch
 
-    from crowd.loading import CountedPhotos, photo_loader
-    from crowd.training import Recipe, Training
+    from crowd.train.loading import CountedPhotos, photo_loader
+    from crowd.train.state import Recipe, Training
     from gst.evaluation import evaluate
 
     data, run = tmp_path / "set", tmp_path / "gst_set_vgg_small"

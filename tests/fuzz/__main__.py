@@ -8,8 +8,8 @@ kept in `--output`, and the exit code is 1.
 import sys
 from pathlib import Path
 
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError, command
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
 from tests.fuzz.runner import fuzz, table
 from tests.fuzz.targets import TARGETS
 

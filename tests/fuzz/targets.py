@@ -14,14 +14,14 @@ import scipy.io
 import torch
 from PIL import Image
 
-from crowd.annotation_files import read_jhu_rows, read_mat_points, read_nwpu_json
-from crowd.annotation_tables import read_table
-from crowd.checkpoints import save_checkpoint
-from crowd.files import write_array, write_h5
-from crowd.images import read_orientation, read_size, read_upright
-from crowd.layouts.content import parse
-from crowd.processed import read_annotation
-from crowd.splits import read_list
+from crowd.data.annotation_files import read_jhu_rows, read_mat_points, read_nwpu_json
+from crowd.data.annotation_tables import read_table
+from crowd.data.images import read_orientation, read_size, read_upright
+from crowd.data.layouts.content import parse
+from crowd.data.processed import read_annotation
+from crowd.data.splits import read_list
+from crowd.io.files import write_array, write_h5
+from crowd.train.checkpoints import save_checkpoint
 from GS2D.arguments import fit_parser
 from GS2D.store import Report, read_gaussians, read_report, write_gaussians
 from gst import counter as gst_counter

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from tests.fuzz import runner
 from tests.fuzz.mutations import mutate
 from tests.fuzz.runner import Run, fuzz, table

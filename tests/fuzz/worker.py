@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crowd.errors import LONGEST, InputError
+from crowd.io.errors import LONGEST, InputError
 from tests.fuzz.mutations import mutate
 from tests.fuzz.targets import TARGETS, Target
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd.files import write_array, write_text
+from crowd.io.files import write_array, write_text
 from GS2D.store import gaussians_path, write_gaussians
 
 HEAD = 9

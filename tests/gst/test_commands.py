@@ -13,10 +13,10 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from crowd import engine
-from crowd.checkpoints import load_checkpoint, save_checkpoint
-from crowd.errors import InputError
-from crowd.runs import read_log
+from crowd.io.errors import InputError
+from crowd.train import loop as engine
+from crowd.train.checkpoints import load_checkpoint, save_checkpoint
+from crowd.train.runs import read_log
 from gst import export
 from gst.arguments import (
     CONFIGS,

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from crowd.errors import InputError
-from crowd.files import write_h5
-from crowd.images import read_image
-from crowd.loading import CountedPhotos, photo_loader
-from crowd.processed import median_count
+from crowd.data.images import read_image
+from crowd.data.processed import median_count
+from crowd.io.errors import InputError
+from crowd.io.files import write_h5
+from crowd.train.loading import CountedPhotos, photo_loader
 from GS2D.store import gaussians_path, read_gaussians, write_gaussians
 from gst.dataset import CrowdCrops, crop_batches
 from gst.photos import Preprocessing, photo_tensor, read_photo, read_preprocessing

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from crowd.engine import Steps, train_one_epoch
-from crowd.errors import InputError
-from crowd.loading import seed_epoch
-from crowd.training import Recipe, Training
+from crowd.io.errors import InputError
+from crowd.train.loading import seed_epoch
+from crowd.train.loop import Steps, train_one_epoch
+from crowd.train.state import Recipe, Training
 from gst.counter import load_counter
 from gst.dataset import Batch, CrowdCrops, Heads, collate
 from gst.engine import batch_losses

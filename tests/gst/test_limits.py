@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from crowd.checkpoints import load_checkpoint
 from crowd.metrics import localization
-from crowd.runs import read_log
+from crowd.train.checkpoints import load_checkpoint
+from crowd.train.runs import read_log
 from GS2D import fit_gaussians, rasterize
 from gst.augment import Sample, augment
 from gst.kernel import transport_kernel

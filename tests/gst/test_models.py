@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from crowd import efficientnet
-from crowd.checkpoints import save_checkpoint
-from crowd.errors import InputError
-from crowd.photos import Preprocessing
+from crowd.data.network_input import Preprocessing
+from crowd.io.errors import InputError
+from crowd.train import efficientnet
+from crowd.train.checkpoints import save_checkpoint
 from gst import build_model
 from gst.models import MODELS, attention_variance, vgg_weights
 from gst.models.graph_attention import GraphEncoder, degree_levels

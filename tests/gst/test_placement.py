@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crowd.loading import CountedPhotos
+from crowd.train.loading import CountedPhotos
 from gst.photos import Preprocessing
 from gst.placement import Placement, density_near
 

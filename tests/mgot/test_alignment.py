@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import mgot
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot.alignment import (
     daot_costs,
     match_clusters_by_cost,

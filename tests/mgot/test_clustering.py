@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot import clustering
 from mgot.clustering import elbow, kmeans
 from mgot.projection import pca_projection

@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from crowd.checkpoints import save_checkpoint
-from crowd.errors import InputError
-from crowd.photos import Preprocessing, photo_tensor
+from crowd.data.network_input import Preprocessing, photo_tensor
+from crowd.io.errors import InputError
+from crowd.train.checkpoints import save_checkpoint
 from mgot.feature_files import named, open_features, write_features
 from mgot.features import extract_features, main, read_patch
 from mgot.models import build_model

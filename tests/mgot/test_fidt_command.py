@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from crowd.resizing import target_size
+from crowd.data.resize import target_size
 from mgot.arguments import CONFIGS
 from mgot.fidt import main, read_arguments
 from mgot.fidt_map import fidt_map

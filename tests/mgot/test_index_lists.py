@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot.index_lists import (
     read_index_lists,
     read_selection,

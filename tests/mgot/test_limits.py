@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from crowd.checkpoints import load_checkpoint
-from crowd.runs import read_log
+from crowd.train.checkpoints import load_checkpoint
+from crowd.train.runs import read_log
 from mgot import train_baseline
 from mgot.fidt_map import fidt_map, head_pixels
 from mgot.losses import fidt_loss

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot.localization import main, score
 from mgot.point_files import ANNOTATED, PREDICTED, read_points_file, write_points_file
 

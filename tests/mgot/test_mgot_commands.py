@@ -12,10 +12,11 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from crowd import engine, runs
-from crowd.checkpoints import load_checkpoint, save_checkpoint
-from crowd.files import read_h5, write_h5
-from crowd.runs import read_log
+from crowd.io.files import read_h5, write_h5
+from crowd.train import loop as engine
+from crowd.train import runs
+from crowd.train.checkpoints import load_checkpoint, save_checkpoint
+from crowd.train.runs import read_log
 from mgot import fidt, pseudo_label, train_baseline, training
 from mgot import test as mgot_test
 from mgot.arguments import CONFIGS, TRANSFERS, baseline_parser, read_baseline, read_weight

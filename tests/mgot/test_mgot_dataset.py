@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from crowd.errors import InputError
-from crowd.files import write_h5
-from crowd.processed import list_split
+from crowd.data.processed import list_split
+from crowd.io.errors import InputError
+from crowd.io.files import write_h5
 from mgot.augment import Sample, augment, head_points
 from mgot.dataset import FidtCrops, collate, crop_batches, read_sample
 from mgot.photos import Preprocessing

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from crowd.engine import Steps, train_one_epoch
-from crowd.errors import InputError
+from crowd.io.errors import InputError
+from crowd.train.loop import Steps, train_one_epoch
 from mgot import test as mgot_test
 from mgot.arguments import baseline_parser, weight_parser
 from mgot.dataset import Batch

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot import pictures
 from mgot.pictures import draw_clusters, draw_elbow, draw_matches, draw_peaks
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from crowd.checkpoints import load_weights, save_checkpoint
-from crowd.errors import InputError
+from crowd.io.errors import InputError
+from crowd.train.checkpoints import load_weights, save_checkpoint
 from mgot.models import build_model
 from mgot.models.layers import pad_to_multiple
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd.files import read_h5, write_h5
-from crowd.images import read_image, write_image
+from crowd.data.images import read_image, write_image
+from crowd.io.files import read_h5, write_h5
 from mgot.fidt_map import fidt_map, head_pixels
 from mgot.patches import SIDE, Job, cut_photo, locate_patches, main, parse_size
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot.fidt_map import fidt_map
 from mgot.peaks import local_maxima
 

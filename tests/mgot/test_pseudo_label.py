@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from crowd.images import read_image
-from crowd.photos import photo_tensor
+from crowd.data.images import read_image
+from crowd.data.network_input import photo_tensor
 from mgot.counter import load_counter
 from mgot.evaluation import predict_map
 from mgot.peaks import local_maxima

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot import ssim_cost as exported
 from mgot import ssim_torch
 from mgot.ssim_cost import ssim_cost, ssim_cost_reference

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from crowd.annotations import LAYOUTS as KNOWN_LAYOUTS
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError
 from mgot.models import MODELS
 from mgot.patches import parse_size
 from mgot.patches import read_arguments as read_patches

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from crowd.errors import InputError
+from crowd.io.errors import InputError
 from mgot.transport import entropic_partial, sinkhorn
 
 

@@ -28,12 +28,12 @@ import numpy as np
 import torch
 
 from bench.measure import RESULTS, write_record
-from crowd.checkpoints import load_checkpoint
-from crowd.configuration import ArgumentParser
-from crowd.errors import InputError, command
-from crowd.files import open_h5, write_text
-from crowd.progress import progress
-from crowd.runs import ROOT
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.io.files import open_h5, write_text
+from crowd.io.progress import progress
+from crowd.train.checkpoints import load_checkpoint
+from crowd.train.runs import ROOT
 
 KILLS_A_STAGE = 2
 TRANSFER = """transfer: soak

@@ -10,12 +10,12 @@ import time
 import numpy as np
 import pytest
 
-from crowd import files
-from crowd.checkpoints import load_checkpoint, save_checkpoint
-from crowd.errors import InputError
-from crowd.files import write_array, write_h5, write_text
-from crowd.images import write_image
-from crowd.runs import Run
+from crowd.data.images import write_image
+from crowd.io import files
+from crowd.io.errors import InputError
+from crowd.io.files import write_array, write_h5, write_text
+from crowd.train.checkpoints import load_checkpoint, save_checkpoint
+from crowd.train.runs import Run
 from mgot.feature_files import write_features
 from tests.soak import soak
 
@@ -68,7 +68,7 @@ def test_the_soak_can_be_run_again_once_it_succeeded(tmp_path, monkeypatch, caps
 
 def killed_while_writing(folder):
     """Start a process that begins a file, kill it, and return the part that is left."""
-    code = "import sys, time; from crowd.files import atomic_path\n"
+    code = "import sys, time; from crowd.io.files import atomic_path\n"
     code += "with atomic_path(sys.argv[1]) as part: part.write_text('half'); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", code, str(folder / "a.txt")])
     while not (parts := [path for path in folder.glob(".part-*") if path.read_text()]):
@@ -99,7 +99,7 @@ def test_workers_end_with_their_killed_main_process(tmp_path):
         "import os, sys, time\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
         "import multiprocessing\n"
-        "from crowd.workers import start_worker\n"
+        "from crowd.io.workers import start_worker\n"
         "if __name__ == '__main__':\n"
         "    context = multiprocessing.get_context('spawn')\n"
         "    with ProcessPoolExecutor(1, context, start_worker) as pool:\n"

@@ -1,0 +1,1 @@
+"""Trained counters: counting photos, folders and video; errors; ONNX export."""

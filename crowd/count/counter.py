@@ -1,0 +1,158 @@
+"""A trained counter from its checkpoint alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from crowd.data.network_input import Preprocessing
+from crowd.io.errors import InputError
+from crowd.train.checkpoints import load_checkpoint, load_weights, require_fit
+from crowd.train.devices import place
+
+# Where checkpoints of other people keep their weights.
+WEIGHTS = ("model_state_dict", "state_dict", "model")
+
+
+class Counter(NamedTuple):
+    """A model in evaluation mode with what its photos need before it sees them.
+
+    Attributes:
+        model: on the requested device.
+        name: of the method's `build_model`.
+        preprocessing: constants of the training.
+        train_median: median count of its training photos; None for weights alone.
+        options: of the method's `build_model`.
+        from_training: whether `preprocessing` is that of the training, or the default for weights
+            that come without.
+    """
+
+    model: nn.Module
+    name: str
+    preprocessing: Preprocessing
+    train_median: float | None
+    options: dict
+    from_training: bool = True
+
+
+class Method(NamedTuple):
+    """What tells one paper's counters from another's.
+
+    Attributes:
+        build_model: returns the network of a name, with options.
+        models: known names.
+        preprocessing: class of the constants that a checkpoint holds.
+        command: that trains.
+        option: of the command line that names a model.
+    """
+
+    build_model: Callable[..., nn.Module]
+    models: Collection[str]
+    preprocessing: type[Preprocessing]
+    command: str
+    option: str
+
+
+def load_counter(
+    path: str | os.PathLike, device: torch.device, method: Method, model_name: str | None = None
+) -> Counter:
+    """Rebuild a counter from a checkpoint of a training, or from a plain state dict.
+
+    Args:
+        path: `best.pth` or `last.pth` of a run, or weights as the authors released them (with or
+            without `module.`, possibly under `model_state_dict` or `state_dict`).
+        device: where the model shall be.
+        method: that the counter must be of.
+        model_name: needed for plain weights; otherwise must agree with the checkpoint.
+
+    Raises:
+        InputError: the file is damaged, holds another model or weights that are not finite, or
+            needs a model name.
+    """
+    state = load_checkpoint(path)
+    if state.get("recipe") is None:
+        weights = weights_of(state, path)
+        if model_name is None:
+            raise InputError(
+                f"{path} does not say which model it holds: add {method.option} "
+                f"({', '.join(method.models)})"
+            )
+        model, name, options = method.build_model(model_name), model_name, {}
+        median, preprocessing = None, method.preprocessing()
+    else:
+        recipe = state["recipe"]
+        name = str(recipe.get("model_name")) if isinstance(recipe, dict) else "unnamed"
+        if name not in method.models:
+            raise InputError(
+                f"{path} holds a model of another method ({name}): name one of {method.command}"
+            )
+        if model_name not in (None, name):
+            raise InputError(f"{path} holds {name}, not {model_name}: leave {method.option} out")
+        weights, options, constants, median = _parts(path, state)
+        try:
+            preprocessing = method.preprocessing(**constants)
+            # Said here, "none" cannot be said there: nothing is downloaded or opened for a file.
+            # Built without memory first: options may ask for any size, weights of that size not.
+            with torch.device("meta"):
+                require_fit(method.build_model(name, "none", **options), weights, path)
+            model = method.build_model(name, "none", **options)
+        except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+            raise InputError(
+                f"{path} describes a model that cannot be built: copy it again or train anew"
+            ) from error
+    load_weights(model, weights, path)
+    trained = state.get("recipe") is not None
+    return Counter(place(model, device).eval(), name, preprocessing, median, options, trained)
+
+
+def with_depth(counter: Counter, depth: str | None) -> Counter:
+    """Read photos of more than 8 bits by `depth` (`crowd.data.depth`); None: as trained."""
+    if depth is None:
+        return counter
+    changed = dataclasses.replace(counter.preprocessing, depth=depth)
+    return counter._replace(preprocessing=changed)
+
+
+def _parts(path: str | os.PathLike, state: dict) -> tuple[dict, dict, dict, float | None]:
+    """Return a training's weights, options of its model, preprocessing and median count.
+
+    Raises `InputError` when one of them is missing or of another type.
+    """
+    try:
+        recipe = state["recipe"]
+        options, preprocessing = dict(recipe["model_options"]), dict(recipe["preprocessing"])
+        median = None if recipe["train_median"] is None else float(recipe["train_median"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path) from error
+    return weights_of(state, path), options, preprocessing, median
+
+
+def weights_of(state: dict, path: str | os.PathLike) -> dict:
+    """Return the weights that a checkpoint is tested with, or goes on from.
+
+    Of a training's these are `evaluated_weights`; other people keep theirs under one of `WEIGHTS`,
+    or nothing else in the file. Raises `InputError` when a training's are missing.
+    """
+    if state.get("recipe") is None:
+        return next((state[key] for key in WEIGHTS if isinstance(state.get(key), dict)), state)
+    try:
+        return dict(evaluated_weights(state))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: str | os.PathLike) -> InputError:
+    return InputError(f"{path} lacks a part or is damaged: copy it again")
+
+
+def evaluated_weights(state: dict) -> dict:
+    """Return the weights that a checkpoint is tested with: the moving average if it has one."""
+    average = state.get("average")
+    if average is None:
+        return state["model"]
+    return {name: value for name, value in average.items() if name != "n_averaged"}

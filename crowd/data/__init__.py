@@ -1,0 +1,1 @@
+"""Photos and points on disk: layouts, preprocessing, splits, the network's input."""

@@ -1,0 +1,288 @@
+"""Photos: reading them upright as RGB, listing them, writing them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, features
+
+from crowd.data.depth import AUTO, require_used, to_8_bits
+from crowd.io.errors import InputError
+from crowd.io.files import atomic_path, require_file, require_folder, unreadable
+from crowd.io.progress import note
+
+JPEG, TIFF = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".tif", ".tiff")
+HEIC, AVIF = (".heic", ".heif", ".hif"), (".avif",)
+IMAGE_SUFFIXES = (*JPEG, ".png", ".bmp", *TIFF, ".webp", ".gif", *AVIF, *HEIC)
+# Of files beside photos that are annotations, features, settings or lists.
+COMPANIONS = (".npy", ".h5", ".mat", ".txt", ".json", ".csv", ".xml", ".yml", ".yaml", ".md")
+_CONVERT = "or convert it to JPEG"
+# Beginnings of files of the two formats, after the length of their first box.
+_HEIC_BRANDS, _AVIF_BRANDS = re.compile(rb"ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)"), b"ftypavi"
+
+
+class Listing(NamedTuple):
+    """What lies in a folder, sorted by name; nothing whose name begins with a point.
+
+    Attributes:
+        photos: that can be read.
+        files: all others.
+        folders: in which photos lie, at any depth.
+    """
+
+    photos: list[Path]
+    files: list[Path]
+    folders: list[Path]
+
+    def left_out(self) -> list[Path]:
+        """What is no photo and none of `COMPANIONS`."""
+        files = [path for path in self.files if path.suffix.lower() not in COMPANIONS]
+        return [*files, *self.folders]
+
+
+def list_folder(folder: str | os.PathLike) -> Listing:
+    """Return the photos directly inside `folder`, and what else lies there."""
+    folder = require_folder(folder, "check the path")
+    with os.scandir(folder) as entries:
+        found = sorted((entry.name, entry.is_dir()) for entry in entries)
+    listing = Listing([], [], [])
+    for name, is_folder in found:
+        path = folder / name
+        if name.startswith("."):
+            continue
+        if is_folder:
+            listing.folders.extend([path] * _holds_photos(path))
+        else:
+            (listing.files if _missing_reader(path.suffix) else listing.photos).append(path)
+    return listing
+
+
+def list_images(folder: str | os.PathLike) -> list[Path]:
+    """Return the photos directly inside `folder`, sorted by name.
+
+    What is left out is counted and named in a note, but for annotations and the like beside photos.
+    """
+    listing = list_folder(folder)
+    say_left_out(folder, listing.left_out())
+    return listing.photos
+
+
+def say_left_out(folder: str | os.PathLike, others: Sequence[Path], more: str = "") -> None:
+    """Count and name, in a note that ends in `more`, what in `folder` is not read as a photo."""
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path in others:
+        kind = "folder with photos" if path.is_dir() else path.suffix.lower() or "without ending"
+        groups[kind].append(path)
+    parts = []
+    for kind, paths in groups.items():
+        first = paths[0].name + (", …" if len(paths) > 1 else "")
+        parts.append(f"{len(paths)} {kind} ({first})")
+    needs = {why_not_read(path) for path in others if path.suffix.lower() in IMAGE_SUFFIXES}
+    if parts:
+        ends = "".join(f"; {end}" for end in [*sorted(needs), more] if end)
+        note(f"{len(others)} left out of {folder}: {', '.join(parts)}{ends}")
+
+
+def why_not_read(path: Path) -> str:
+    """Why `path` is not among the photos of a folder, and what to do."""
+    return "a folder with photos" if path.is_dir() else _missing_reader(path.suffix)
+
+
+def _holds_photos(folder: Path) -> bool:
+    return any(
+        name.lower().endswith(IMAGE_SUFFIXES) for _, _, names in os.walk(folder) for name in names
+    )
+
+
+def _missing_reader(suffix: str) -> str:
+    """Why files of this ending are not read, and what to do; empty for those that are."""
+    suffix = suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        named = f"ending in '{suffix}'" if suffix else "without an ending"
+        return f"pictures {named} are not read: convert them to JPEG"
+    if suffix in HEIC and importlib.util.find_spec("pillow_heif") is None:
+        return f"HEIC needs a plugin: pip install pillow-heif, {_CONVERT}"
+    if suffix in AVIF and not features.check("avif"):
+        return f"this Pillow reads no AVIF: pip install --upgrade pillow, {_CONVERT}"
+    return ""
+
+
+def open_image(path: str | os.PathLike, depth: str = AUTO) -> Image.Image:
+    """Read a photo whole, upright (EXIF orientation applied), as an RGB Pillow image.
+
+    Args:
+        path: of the photo; of one that holds several pictures the first is read, with a note.
+        depth: how more than 8 bits become 8 (see `crowd.data.depth`).
+
+    Raises `InputError` when the file is missing, truncated, no picture, of a format that nothing
+    here reads, or larger than Pillow's limit against decompression bombs, and `Unclear` when it
+    does not say which of its values is white.
+    """
+    with _opened(path) as image:
+        return _upright_rgb(image, depth)
+
+
+def read_upright(path: str | os.PathLike, depth: str = AUTO) -> tuple[np.ndarray, int]:
+    """Read a photo upright as RGB, uint8 [H, W, 3], with the EXIF orientation (1 to 8) it had.
+
+    Raises `InputError` as `open_image` does.
+    """
+    with _opened(path) as image:
+        return np.asarray(_upright_rgb(image, depth)), _orientation(image)
+
+
+class Stored(NamedTuple):
+    """A photo with what its file says about it.
+
+    Attributes:
+        pixels: upright RGB, uint8 [H, W, 3].
+        orientation: EXIF orientation, 1 (as stored) to 8.
+        mode: Pillow's name of the stored colours, such as RGB, L, P or CMYK.
+        deep: whether a channel has more than 8 bits.
+        several: whether the file holds more pictures than this one.
+    """
+
+    pixels: np.ndarray
+    orientation: int
+    mode: str
+    deep: bool
+    several: bool
+
+
+def read_stored(path: str | os.PathLike, depth: str = AUTO) -> Stored:
+    """Read a photo with what its file says about it; raise `InputError` as `open_image` does."""
+    with _opened(path) as image:
+        deep = image.mode[0] in "IF" or _has_deep_colours(image)
+        pixels = np.asarray(_upright_rgb(image, depth))
+        return Stored(pixels, _orientation(image), image.mode, deep, _holds_several(image))
+
+
+def read_orientation(path: str | os.PathLike) -> int:
+    """Read a photo's EXIF orientation, 1 (as stored) to 8, without decoding its pixels."""
+    with _opened(path) as image:
+        return _orientation(image)
+
+
+def read_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Read a photo's (width, height) as stored, before any EXIF rotation, without decoding."""
+    with _opened(path) as image:
+        return image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if value in range(1, 9) else 1
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
+    path = require_file(path, "check the path")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with _identified(path) as image:
+                yield image
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{path} has too many pixels to be a photo: scale it down") from error
+    # Pillow's readers of damaged files raise almost anything, from struct.error to IndexError.
+    except Exception as error:
+        raise unreadable(path, error, _fault(path)) from error
+
+
+def _identified(path: Path) -> Image.Image:
+    """Open a photo, whatever its ending says, as what it is."""
+    try:
+        image = Image.open(path)
+    except Exception:
+        if _format_suffix(path) not in HEIC:
+            raise
+        import pillow_heif  # optional
+
+        pillow_heif.register_heif_opener()
+        return Image.open(path, formats=["HEIF"])
+    if image.format == "TIFF" and path.suffix.lower() not in TIFF:
+        image.close()
+        raise InputError(
+            f"{path} is a TIFF that is not called so, as raw photos of cameras are, of which only "
+            "a small preview could be read: convert it to JPEG, or let its name end in .tif"
+        )
+    return image
+
+
+def _fault(path: Path) -> str:
+    missing = _missing_reader(_format_suffix(path))
+    if missing:
+        return f"cannot be read: {missing}"
+    return "is truncated or not a picture: copy or download it again, or remove it"
+
+
+def _format_suffix(path: Path) -> str:
+    """The ending that a photo should have: phones' HEIC is often called .jpg."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        brand = file.read(12)[4:]
+        if _HEIC_BRANDS.match(brand):
+            return HEIC[0]
+        if brand.startswith(_AVIF_BRANDS):
+            return AVIF[0]
+    return path.suffix.lower()
+
+
+def _upright_rgb(image: Image.Image, depth: str) -> Image.Image:
+    """Decode any mode to upright 8-bit RGB; Pillow's own conversion clips more than 8 bits."""
+    name, deep_colours = image.filename, _has_deep_colours(image)
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        upright = Image.fromarray(to_8_bits(np.asarray(upright), depth, name))
+    upright = upright.convert("RGB")
+    if deep_colours and image.mode[0] not in "IF":
+        require_used(np.asarray(upright), depth, name)
+    if _holds_several(image):
+        note(f"{name} holds several pictures: the first one is read")
+    return upright
+
+
+def _has_deep_colours(image: Image.Image) -> bool:
+    """Whether several channels have 16 bits, of which Pillow keeps the upper 8.
+
+    Only the decoder of an image that is not yet loaded knows.
+    """
+    return any(re.search(r"(?<!BGR);16", str(tile[3])) for tile in image.tile)
+
+
+def _holds_several(image: Image.Image) -> bool:
+    """Whether there are more pictures than the first; a camera's MPO adds views of the same."""
+    with contextlib.suppress(Exception):  # a damaged end is no matter for the first
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    return False
+
+
+def read_image(path: str | os.PathLike, depth: str = AUTO) -> np.ndarray:
+    """Read a photo upright as RGB, uint8 [H, W, 3]. Raises `InputError` as `open_image` does."""
+    return np.asarray(open_image(path, depth))
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 95) -> None:
+    """Write an RGB picture, uint8 [H, W, 3] (or float in [0, 1]), atomically."""
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        image = (image * 255.0).round().clip(0, 255).astype(np.uint8)
+    # Into memory first: on a disk that fills meanwhile Pillow leaves half a JPEG, and says nothing.
+    content = io.BytesIO()
+    kind = Image.registered_extensions()[Path(path).suffix.lower()]
+    Image.fromarray(image).save(content, kind, quality=quality)
+    with atomic_path(path) as part:
+        part.write_bytes(content.getbuffer())

@@ -1,0 +1,257 @@
+"""Points that cannot be what they are taken for: found before anything is written.
+
+Nothing is guessed: what looks wrong becomes a question that names the switch of
+`crowd.data.layouts.convention` which answers it. A switch that was given is never doubted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from crowd.annotations import read_annotation, upright_points
+from crowd.data.images import read_orientation, read_size
+from crowd.data.layouts.annotation import Annotation
+from crowd.data.layouts.convention import (
+    ALL,
+    ROW_COLUMN,
+    WHICH,
+    XY,
+    PointConvention,
+    chosen_labels,
+    in_pixels,
+    upright_size,
+)
+from crowd.data.layouts.registry import FRACTION, PERCENT, PIXELS, STORED, UPRIGHT
+from crowd.io.errors import InputError
+from crowd.io.workers import map_photos
+
+# Pixels that happen to lie where fractions or percents would are less likely than this.
+_CHANCE = 1e-4
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of a photo: its size as stored, its EXIF orientation, its annotation."""
+
+    photo: Path
+    size: tuple[int, int]
+    orientation: int
+    annotation: Annotation
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A data set's annotations, how they are meant, and what is in doubt about them.
+
+    Attributes:
+        layout: of the set.
+        convention: what the user says of its points.
+        seen: the photos that can be read and have points.
+        questions: (the photo that shows it, a sentence) of everything that is in doubt.
+    """
+
+    layout: str
+    convention: PointConvention
+    seen: Sequence[Seen]
+    questions: list[tuple[Path | None, str]] = field(default_factory=list)
+
+    def require_answers(self) -> None:
+        """Raise `InputError` with the first question."""
+        if self.questions:
+            raise InputError(self.questions[0][1])
+
+    def notes(self) -> list[str]:
+        """Say what was taken for granted, and which labels and boxes are heads."""
+        notes = []
+        labels = _labels(self.seen)
+        if labels:
+            boxes = sum(one.annotation.boxes for one in self.seen)
+            places = f"{boxes} of {labels.total()} are centres of boxes" if boxes else "all points"
+            heads = self.convention.label or ALL
+            notes.append(f"labels: {_listed(labels)}; heads: {heads}; {places}")
+        turned = sum(one.orientation != 1 for one in self.seen)
+        picture = self.convention.picture(self.layout)
+        if turned and picture and not self.convention.points:
+            notes.append(
+                f"{turned} photos are rotated by EXIF; their points are taken as those of the "
+                f"photo {_named(picture)}, as {self.layout} has them (--points says otherwise)"
+            )
+        return notes
+
+
+def survey(
+    photos: Sequence[Path], layout: str, convention: PointConvention, workers: int = 0
+) -> Survey:
+    """Look at all annotations of a set, and at its photos' headers; see `Survey`.
+
+    Photos and annotations that cannot be read are left to whoever reads them next.
+    """
+    looked = map_photos(partial(_look, layout=layout), photos, workers, "looking")
+    seen = [one for one in looked if one and len(one.annotation.points)]
+    found = Survey(layout, convention, seen)
+    for question in (_label_question, _picture_question, _size_question):
+        found.questions.extend(question(found))
+    if not found.questions:
+        found.questions.extend(_place_questions(found))
+    return found
+
+
+def _look(photo: Path, layout: str) -> Seen | None:
+    try:
+        annotation = read_annotation(photo, layout)
+        return Seen(photo, read_size(photo), read_orientation(photo), annotation)
+    except InputError:
+        return None
+
+
+def _labels(seen: Sequence[Seen]) -> Counter[str]:
+    return Counter(label for one in seen for label in one.annotation.labels)
+
+
+def _listed(labels: Counter[str]) -> str:
+    shown = [f"{label or '(none)'} {number}" for label, number in labels.most_common(_SHOWN)]
+    more = f", and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+    return ", ".join(shown) + more
+
+
+def _label_question(found: Survey) -> Iterator[tuple[Path | None, str]]:
+    labels, label = _labels(found.seen), found.convention.label
+    if label is None and len(labels) > 1:
+        name = next(name for name, _ in labels.most_common() if name)
+        yield (
+            found.seen[0].photo,
+            f"the set has several labels ({_listed(labels)}): say which are heads with --label, "
+            f"such as --label '{name}', or --label {ALL}",
+        )
+    elif label not in (None, ALL) and found.seen and not chosen_labels(label) & set(labels):
+        has = f"it has {_listed(labels)}" if labels else f"{found.layout} has none"
+        yield found.seen[0].photo, f"there is no label '{label}' in the set ({has}): mend --label"
+
+
+def _outside(one: Seen, found: Survey, picture: str, swapped: bool = False) -> tuple[int, int]:
+    """Count a photo's points, and those outside, when they are of `picture`."""
+    upright = upright_size(one.size, one.orientation)
+    size = upright if picture == UPRIGHT else one.size
+    points = in_pixels(one.annotation, size, found.layout, found.convention)
+    points = points[:, ::-1] if swapped else points
+    if picture == STORED:
+        points = upright_points(points, one.orientation, *upright)
+    return len(points), int((~((points >= 0) & (points <= upright)).all(1)).sum())
+
+
+def _totals(found: Survey, picture: str, turned: bool, swapped: bool = False) -> np.ndarray:
+    """Points, and points outside, of all photos or of those `turned` by EXIF alone."""
+    seen = [one for one in found.seen if one.orientation != 1 or not turned]
+    counts = [_outside(one, found, picture, swapped) for one in seen]
+    return np.sum(counts, axis=0, dtype=int) if counts else np.zeros(2, int)
+
+
+def _fits_better(total: int, outside: int, other: int) -> bool:
+    """Whether points that lie outside lie inside when they are taken for something else."""
+    return outside > max(1, 0.05 * total) and other <= 0.1 * outside
+
+
+def _named(picture: str) -> str:
+    return "as stored" if picture == STORED else UPRIGHT
+
+
+def _picture_question(found: Survey) -> Iterator[tuple[Path, str]]:
+    turned = [one for one in found.seen if one.orientation != 1]
+    if not turned or found.convention.points:
+        return
+    picture = found.convention.picture(found.layout)
+    (total, upright), (_, stored) = (_totals(found, one, True) for one in (UPRIGHT, STORED))
+    fit = f"{total - upright} of {total} points lie in the upright photos, {total - stored} in " + (
+        "the photos as stored"
+    )
+    first = f"{turned[0].photo}, orientation {turned[0].orientation}"
+    start = f"{len(turned)} photos with points are rotated by EXIF (the first: {first})"
+    outside, other = (upright, stored) if picture == UPRIGHT else (stored, upright)
+    if picture is None:
+        why = f"{found.layout} does not say which picture their points are of"
+        yield turned[0].photo, f"{start}, and {why}; {fit}: {WHICH}"
+    elif _fits_better(total, outside, other):
+        why = f"their points do not look like those of the photo {_named(picture)}"
+        yield turned[0].photo, f"{start}, and {why}; {fit}: {WHICH}"
+
+
+def _size_question(found: Survey) -> Iterator[tuple[Path, str]]:
+    """Compare the photo's size with the one that the annotation gives."""
+    if found.convention.point_units or found.convention.units(found.layout) != PIXELS:
+        return
+    wrong = []
+    for one in found.seen:
+        upright = upright_size(one.size, one.orientation)
+        either = {one.size, upright} if found.convention.points else {upright}
+        if one.annotation.size and one.annotation.size not in either:
+            wrong.append((one, upright))
+    if wrong:
+        one, upright = wrong[0]
+        given, stored = ("{} x {}".format(*size) for size in (one.annotation.size, one.size))
+        if one.annotation.size == one.size:
+            remedy = f"; {given} is its size as stored: say --points {STORED}, or {UPRIGHT}"
+        else:
+            remedy = f": bring back the photos that were annotated, or say --point-units {PIXELS}"
+        yield (
+            one.photo,
+            f"{len(wrong)} photos have another size than their annotations give (the first: "
+            f"{one.photo} is {upright[0]} x {upright[1]} upright, {stored} stored; its annotation "
+            f"says {given}){remedy}",
+        )
+
+
+def _place_questions(found: Survey) -> Iterator[tuple[Path, str]]:
+    """Ask about units, then about the order, then whether the points lie in the photos at all."""
+    if not found.seen:
+        return
+    units = _units_looked_like(found)
+    first = found.seen[0].photo
+    if units:
+        yield (
+            first,
+            f"the points look like {units}s of the photos' sides, not like pixels (nearly all lie "
+            f"within 0 and {1 if units == FRACTION else 100}; the first: {first}): say "
+            f"--point-units {units}, or --point-units {PIXELS}",
+        )
+        return
+    picture = found.convention.picture(found.layout) or STORED
+    total, outside = _totals(found, picture, False)
+    _, other = _totals(found, picture, False, swapped=True)
+    if not found.convention.point_order and _fits_better(total, outside, other):
+        yield (
+            first,
+            f"the points look like (row, column): {outside} of {total} lie outside their photos "
+            f"as (x, y), {other} the other way round: say --point-order {ROW_COLUMN}, or "
+            f"--point-order {XY}",
+        )
+    elif outside > total / 2:
+        yield (
+            first,
+            f"{outside} of {total} points lie outside their photos (the first photo: {first}): "
+            "say what they are with --points, --point-units and --point-order",
+        )
+
+
+def _units_looked_like(found: Survey) -> str | None:
+    """Return `fraction` or `percent` when pixels would hardly lie like that by chance."""
+    if found.convention.point_units or found.convention.units(found.layout) != PIXELS:
+        return None
+    points = [one.annotation.points for one in found.seen]
+    together = np.concatenate(points)
+    for limit, units in ((1, FRACTION), (100, PERCENT)):
+        within = ((together >= 0) & (together <= limit)).all(1).mean()
+        chance = sum(
+            len(here) * np.log(np.minimum(1, limit / np.array(one.size))).sum()
+            for here, one in zip(points, found.seen, strict=True)
+        )
+        whole = units == FRACTION and not (together % 1).any()
+        if within >= 0.99 and chance < np.log(_CHANCE) and not whole:
+            return units
+    return None

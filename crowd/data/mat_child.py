@@ -1,0 +1,163 @@
+"""Read MATLAB files in a process of its own, so that a damaged one can crash nothing else.
+
+scipy's reader of MATLAB files is C code that a few flipped bits make write outside its memory, and
+version 7.3 is HDF5, a C library too. One child serves all files of its parent: starting it costs
+about a second once, a file then a millisecond or a few more than reading it here. It ends with its
+parent. Values come back as bytes of a plain array, so nothing that the child says is executed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from crowd.io.errors import InputError
+from crowd.io.files import is_refusal, unreadable
+
+ROOT = Path(__file__).resolve().parents[2]
+READY = b"ready\n"
+SECONDS = 60
+MEMORY = 2 * 2**30
+_REMEDY = "copy it again from the data set, or take the photo out"
+
+
+class _Child:
+    """The running process, and who started it."""
+
+    def __init__(self):
+        self.owner = os.getpid()
+        # The package is found wherever the parent works; more threads would only reserve memory.
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+        settings = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "crowd.data.mat_child"],
+            env={**os.environ, **settings},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        if self.process.stdout.readline() != READY:
+            raise RuntimeError("the reader did not start; python -m crowd.data.mat_child says why")
+
+    def ask(self, path: str, key: str) -> tuple[dict, bytes]:
+        """Return the answer and its bytes; raise `EOFError` when the child died or hangs."""
+        timer = threading.Timer(SECONDS, self.process.kill)
+        timer.start()
+        try:
+            self.process.stdin.write(json.dumps([path, key]).encode() + b"\n")
+            self.process.stdin.flush()
+            answer = json.loads(self.process.stdout.readline())
+            content = self.process.stdout.read(answer["size"])
+            if len(content) < answer["size"]:
+                raise EOFError
+            return answer, content
+        except (OSError, ValueError) as error:
+            raise EOFError from error
+        finally:
+            timer.cancel()
+
+    def end(self) -> None:
+        """End the process; one that a fork copied belongs to another and stays."""
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.communicate()
+
+
+_lock = threading.Lock()
+_child: _Child | None = None
+
+
+def read_mat(path: Path, key: str) -> np.ndarray:
+    """Read the array that a MATLAB file of any version keeps under `key`.
+
+    Cells and structs around it are opened, see `crowd.data.mat_files`.
+    Raises `InputError` when the file has no such key, is damaged, crashes the reader, or would take
+    more than 2 GiB or a minute.
+    """
+    global _child
+    with _lock:
+        if _child is None or _child.owner != os.getpid():
+            _child = _Child()
+        try:
+            answer, content = _child.ask(os.path.abspath(path), key)
+        except EOFError as error:
+            _child.end()
+            _child = None
+            raise InputError(
+                f"{path} is damaged (the reader of MATLAB files crashed on it, or did not end "
+                f"within {SECONDS} s): {_REMEDY}"
+            ) from error
+    if "keys" in answer:
+        present = ", ".join(answer["keys"]) or "none"
+        raise InputError(f"{path} has no '{key}' (it holds: {present}): check --layout")
+    if "refused" in answer:
+        raise unreadable(path, OSError(answer["errno"], answer["refused"]), "")
+    if "fault" in answer:
+        raise InputError(f"{path} {answer['fault']}: {_REMEDY}")
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+@atexit.register
+def _end() -> None:
+    if _child is not None:
+        _child.end()
+
+
+def _serve() -> None:
+    """Answer one line [path, key] after the other, until the parent ends."""
+    # Not above: the parent never reads such a file itself.
+    from crowd.data import mat_files
+
+    # Ctrl-C is for the parent, which then ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory()
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    for line in sys.stdin.buffer:
+        answer, content = _answer(mat_files, *json.loads(line))
+        sys.stdout.buffer.write(json.dumps({**answer, "size": len(content)}).encode() + b"\n")
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+def _answer(mat_files, path: str, key: str) -> tuple[dict, bytes]:
+    buffer = io.BytesIO()
+    try:
+        values = mat_files.read_values(path, key)
+        if values.dtype.kind not in "iufb":
+            return {"fault": "holds points that are not numbers"}, b""
+        np.lib.format.write_array(buffer, values, allow_pickle=False)
+    except mat_files.NoSuchKey as error:
+        return {"keys": error.args[0]}, b""
+    except MemoryError:
+        return {"fault": "is damaged (it asks for more memory than any annotation needs)"}, b""
+    # scipy and h5py raise almost anything on a damaged file, from zlib.error to TypeError.
+    except Exception as error:
+        if is_refusal(error):
+            return {"refused": str(error), "errno": error.errno}, b""
+        return {"fault": "is damaged or not a MATLAB file"}, b""
+    return {}, buffer.getvalue()
+
+
+def _limit_memory() -> None:
+    """Let a file that unpacks without end meet a MemoryError; not every system can."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,106 @@
+"""From a photo to a network's input: the one way used in training, testing and `--image`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import torch
+
+from crowd.data.depth import AUTO, depth_option
+from crowd.data.images import read_image
+from crowd.data.processed import SETTINGS
+from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, SHORT, resize_photo
+from crowd.io.errors import InputError
+from crowd.io.files import read_yaml
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What happens to a photo before the network sees it; travels with the weights.
+
+    Attributes:
+        bounded: the side that `max_size` is about, `short` or `long`; belongs to the method.
+        min_size, max_size: bounds of the size, pixels (see `crowd.data.resize.target_size`).
+        interpolation: of that resizing, `bilinear` or `bicubic`.
+        depth: how a photo of more than 8 bits becomes one of 8 (see `crowd.data.depth`).
+        mean, std: of the RGB channels in [0, 1]; ImageNet's, which the encoders were trained with.
+    """
+
+    bounded: ClassVar[str] = SHORT
+
+    min_size: int = 512
+    max_size: int = 2048
+    interpolation: str = "bilinear"
+    depth: str = AUTO
+    mean: Sequence[float] = (0.485, 0.456, 0.406)
+    std: Sequence[float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self):
+        """Raise `ValueError` or `TypeError` for values, read from a file, that cannot be."""
+        if not 1 <= self.min_size <= min(self.max_size, JPEG_LIMIT):
+            raise ValueError(f"sizes {self.min_size} to {self.max_size}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation {self.interpolation}")
+        depth_option(self.depth)
+        if not len(self.mean) == len(self.std) == 3 or not min(self.std) > 0:
+            raise ValueError(f"mean {self.mean} and std {self.std}")
+
+
+Kind = TypeVar("Kind", bound=Preprocessing)
+
+
+def read_preprocessing(
+    data_dir: str | os.PathLike, kind: type[Kind], names: dict[str, str], command: str
+) -> Kind:
+    """Return how a processed set was made: `preprocess.yml` in it, or the defaults without one.
+
+    Args:
+        data_dir: the processed set.
+        kind: of preprocessing.
+        names: field of `kind` -> key of the file.
+        command: that wrote the set.
+
+    Raises:
+        InputError: the file or its values are damaged, or a key of `names` is missing.
+    """
+    path = Path(data_dir) / SETTINGS
+    if not path.is_file():
+        return kind()
+    try:
+        # Sets of before it could be chosen hold no photos that needed it.
+        values = {"depth": AUTO} | read_yaml(path, f"run {command} again")
+        return kind(**{field: values[name] for field, name in names.items()})
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged or of a set for another method: run {command} again"
+        ) from error
+
+
+def read_photo(path: str | os.PathLike, preprocessing: Preprocessing) -> np.ndarray:
+    """Read a photo upright at the size the network is to see, uint8 [H, W, 3].
+
+    A photo of a processed set has this size already and comes back as it is stored.
+    Raises `InputError` as `crowd.data.images.read_image` does.
+    """
+    return resize_photo(
+        read_image(path, preprocessing.depth),
+        preprocessing.min_size,
+        preprocessing.max_size,
+        preprocessing.interpolation,
+        preprocessing.bounded,
+    )
+
+
+def photo_tensor(image: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
+    """Turn a photo or crop, uint8 [H, W, 3], into the network's input, float32 [3, H, W]."""
+    values = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
+    mean, std = (
+        255 * torch.tensor(values)[:, None, None]
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    return values.sub_(mean).div_(std)

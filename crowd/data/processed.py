@@ -1,0 +1,69 @@
+"""Reading a processed set: photos and the files that belong beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from crowd.data.images import list_images
+from crowd.io.errors import InputError
+from crowd.io.files import read_array, require_folder
+
+SETTINGS = "preprocess.yml"
+PREPROCESS = "preprocess the set again (preprocess_dataset_ucf.py; for MGOT python -m mgot.fidt)"
+
+
+def list_split(data_dir: str | os.PathLike, split: str) -> list[Path]:
+    """Return the photos of a split; raise `InputError` when its folder is missing or empty."""
+    folder = require_folder(Path(data_dir) / split, f"name a processed set, or {PREPROCESS}")
+    paths = list_images(folder)
+    if not paths:
+        raise InputError(f"{folder} holds no photos: {PREPROCESS}, or choose another set")
+    return paths
+
+
+def split_photos(data_dir: str | os.PathLike, split: str) -> list[Path]:
+    """Return the photos of a split, each of which has its annotation.
+
+    Raises `InputError` when the folder is missing or empty, or naming photos without annotation.
+    """
+    paths = list_split(data_dir, split)
+    require_beside(paths, lambda path: path.with_suffix(".npy"), "annotation", PREPROCESS)
+    return paths
+
+
+def require_beside(
+    paths: list[Path], companion: Callable[[Path], Path], what: str, remedy: str
+) -> None:
+    """Raise one `InputError` that names the photos whose `companion(path)` does not exist."""
+    missing = [path.name for path in paths if not companion(path).is_file()]
+    if missing:
+        first = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+        raise InputError(
+            f"{len(missing)} of {len(paths)} photos in {paths[0].parent} have no {what} ({first}): "
+            f"{remedy}"
+        )
+
+
+def read_annotation(path: Path, columns: int | None = None) -> np.ndarray:
+    """Read the annotation beside a photo, float32 [N, 2] or [N, 3] (third: neighbour distance).
+
+    Raises `InputError` when the array has another shape (`columns`) or holds NaN.
+    """
+    file = path.with_suffix(".npy")
+    points = read_array(file, PREPROCESS)
+    if points.ndim != 2 or points.shape[1] not in ((columns,) if columns else (2, 3)):
+        raise InputError(f"{file} has shape {points.shape}, not [N, {columns or 2}]: {PREPROCESS}")
+    if points.dtype.kind not in "fiu" or not np.isfinite(points).all():
+        raise InputError(f"{file} holds values that are no coordinates: {PREPROCESS}")
+    return points.astype(np.float32)
+
+
+def median_count(data_dir: str | os.PathLike, split: str) -> float | None:
+    """Median number of heads in the photos of a split; None when the set lacks the split."""
+    if not (Path(data_dir) / split).is_dir():
+        return None
+    return float(np.median([len(read_annotation(path)) for path in split_photos(data_dir, split)]))

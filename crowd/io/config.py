@@ -1,0 +1,132 @@
+"""Arguments of every command: YAML files set the defaults, the command line wins."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jsonargparse
+import yaml
+
+from crowd.io.errors import InputError
+from crowd.io.files import read_yaml
+
+
+def documented(argv: Sequence[str] | None, *commands: str) -> list[list[str]]:
+    """Return the command line; where it is empty, the documented ones in its place, and say so.
+
+    Args:
+        argv: arguments (default: the command line).
+        commands: arguments as the papers' pages mean them, to be run one after the other.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv:
+        return [argv]
+    print(f"no arguments, so as documented: {'; then '.join(commands)}", flush=True)
+    return [shlex.split(command) for command in commands]
+
+
+class _Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help that keeps the lines of a description, which may hold commands."""
+
+
+class ArgumentParser(jsonargparse.ArgumentParser):
+    """`jsonargparse.ArgumentParser` whose errors name the file, the key and the nearest known key.
+
+    `--config FILE` is always there. With `preset`, a function from the arguments that `--config`
+    and the command line give to a YAML file (or None), that file is read first, `--config` second,
+    the command line last.
+    """
+
+    def __init__(self, *args, preset: Callable[[dict], Path | None] | None = None, **kwargs):
+        super().__init__(*args, formatter_class=_Help, allow_abbrev=False, **kwargs)
+        self.preset = preset
+        self.add_argument("--config", type=str, help="YAML file that sets the defaults below")
+
+    def error(self, message: str, ex: Exception | None = None):  # noqa: ARG002 - jsonargparse's
+        """Raise `InputError` in place of usage lines, so that every command fails the same way."""
+        raise InputError(self._explain(" ".join(message.split())))
+
+    def read(self, argv: Sequence[str] | None = None) -> jsonargparse.Namespace:
+        """Parse `argv` (default: the command line) over the YAML files."""
+        given = _given(argv, self)
+        config = Path(given["config"]) if given.get("config") else None
+        values = {action.dest: action.default for action in self._actions}
+        values |= (self._read_file(config) if config else {}) | given
+        preset = self.preset(values) if self.preset else None
+        files = [file for file in (preset, config) if file]
+        # jsonargparse takes no file without a key.
+        self.default_config_files = [str(file) for file in files if self._read_file(file)]
+        arguments = self.parse_args(argv).clone(with_meta=False)
+        for name, value in vars(arguments).items():
+            for plain in (int, float):
+                # PositiveInt and the like are classes of their own, which no file takes.
+                if isinstance(value, plain) and not isinstance(value, bool):
+                    arguments[name] = plain(value)
+        return arguments
+
+    def known_keys(self) -> list[str]:
+        """Names that a YAML file may set."""
+        return [action.dest for action in self._actions if action.dest not in ("help", "config")]
+
+    def _lists(self) -> list[str]:
+        """Names of the arguments that take several values."""
+        return [one.dest for one in self._actions if one.nargs in ("*", "+") or one.nargs == 2]
+
+    def _read_file(self, file: Path) -> dict:
+        """Return what a YAML file sets, by argument; raise `InputError` for what it may not set."""
+        values = read_yaml(file, "name an existing, valid YAML file with --config")
+        for key, value in values.items():
+            dest = str(key).replace("-", "_")
+            if dest not in self.known_keys():
+                raise InputError(f"{file}: unknown key '{key}'{_nearest(dest, self.known_keys())}")
+            # Of anything else jsonargparse fails in ways of its own.
+            if dest in self._lists() and not isinstance(value, list):
+                raise InputError(f"{file}: '{key}' is a list: write it as [first, second]")
+            try:
+                self.parse_object({dest: value}, defaults=False, _skip_required=True)
+            except InputError as error:
+                raise InputError(f"{file}: {error}") from None
+        return {str(key).replace("-", "_"): value for key, value in values.items()}
+
+    def _explain(self, message: str) -> str:
+        unknown = re.search(r"unrecognized arguments: (\S+)", message)
+        if unknown:
+            option = unknown.group(1).split("=")[0]
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            return f"unknown argument '{option}'{_nearest(option, flags)}"
+        wrong = re.search(r'Parser key "(\w+)": (.*)', message)
+        if wrong:
+            return f"'{wrong.group(1)}': {wrong.group(2).strip()}"
+        return message
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def _given(argv: Sequence[str] | None, parser: ArgumentParser) -> dict:
+    """Read what the command line itself gives, leaving all checks to the full parse."""
+    look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for action in parser._actions:
+        if action.option_strings and action.dest != "help":
+            flags = [flag for flag in action.option_strings if flag.startswith("-")]
+            if action.nargs == 0:
+                look.add_argument(
+                    *flags, dest=action.dest, action="store_true", default=argparse.SUPPRESS
+                )
+            else:
+                look.add_argument(*flags, dest=action.dest, nargs="?", default=argparse.SUPPRESS)
+    return vars(look.parse_known_args(argv)[0])
+
+
+def save_arguments(arguments: jsonargparse.Namespace) -> str:
+    """Return the resolved arguments as YAML, the text that `--config` reads back."""
+    values = {key: value for key, value in vars(arguments).items() if key != "config"}
+    return yaml.safe_dump(values, sort_keys=False)

@@ -1,0 +1,301 @@
+"""Reading that explains itself and writing that is whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import yaml
+
+from crowd.io.errors import InputError, Refused
+
+# No map, list or centre of ours comes near it; a damaged header may ask for any amount.
+LARGEST_ARRAY = 2**31
+PART = ".part-"
+# What says nothing of a file's content: the system or the disk would not read it.
+_LOCKS = {errno.EAGAIN, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_REFUSALS = _LOCKS | {
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EBUSY", "EIO", "EMFILE", "ENFILE", "ESTALE", "ETIMEDOUT")
+}
+_DAY = 86_400.0
+_cleared: set[tuple[int, Path]] = set()
+
+
+def require_folder(path: str | os.PathLike, remedy: str) -> Path:
+    """Return `path` as a Path; raise `InputError` with `remedy` when it is no folder."""
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder: {remedy}")
+    return path
+
+
+def require_file(path: str | os.PathLike, remedy: str) -> Path:
+    """Return `path` as a Path; raise `InputError` with `remedy` when it is no file."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: {remedy}")
+    return path
+
+
+def content_hash(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's content, hex: it tells files apart wherever they lie, however old.
+
+    Raises `InputError` when the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error, f"cannot be read ({error.strerror}): name a file") from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and move it there only if the block succeeds.
+
+    The temporary name keeps the suffix, so that writers which choose a format by it still work.
+    A reader sees the old file or the new one, never a part; a full disk leaves no remains, and
+    those of a process that was killed are removed by the next one that writes in the folder.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
+        prefix = f"{PART}{socket.gethostname()}-{os.getpid()}-"
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+    except OSError as error:
+        raise InputError(
+            f"cannot write in {path.parent} ({error.strerror}): choose a folder you may write to"
+        ) from error
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(part, 0o666 & ~_umask())
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(
+            f"{path} could not be written ({error.strerror or error}): make room and run the "
+            "command again"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes began to write in `folder`; once a process and folder."""
+    if (os.getpid(), folder) in _cleared:
+        return
+    for part in folder.glob(f"{PART}*"):
+        # Another process may be removing it too, or it has a name that is not ours.
+        with contextlib.suppress(OSError, ValueError):
+            if _is_left(part):
+                part.unlink()
+    _cleared.add((os.getpid(), folder))
+
+
+def _is_left(part: Path) -> bool:
+    """Whether nobody writes `part` any more; of other machines' parts only their age is known."""
+    host, process, _ = part.name.removeprefix(PART).rsplit("-", 2)
+    if host != socket.gethostname():
+        return part.stat().st_mtime < time.time() - _DAY
+    # Number and host of a process may return, as they do in containers.
+    return int(process) == os.getpid() or not _is_running(int(process))
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` (UTF-8) atomically."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_array(path: str | os.PathLike, array: np.ndarray) -> None:
+    """Write an `.npy` file atomically."""
+    # Into memory first: of a full disk numpy says no more than how many bytes it wrote.
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    with atomic_path(path) as part:
+        part.write_bytes(content.getbuffer())
+
+
+def unreadable(path: str | os.PathLike, error: Exception, damage: str) -> InputError:
+    """What to say of a file that `error` kept from being read.
+
+    Args:
+        path: of the file.
+        error: what was raised.
+        damage: the sentence after the file's name, for an error that the system is not to blame
+            for.
+    """
+    if not is_refusal(error):
+        return InputError(f"{path} {damage}")
+    return lock_fault(path, error) or Refused(
+        f"{path} could not be read ({os.strerror(error.errno)}), which says nothing against its "
+        "content: look at its permissions and its disk, and run the command again"
+    )
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the system would not open or read a file, whatever it holds."""
+    return isinstance(error, OSError) and error.errno in _REFUSALS
+
+
+def lock_fault(path: str | os.PathLike, error: Exception) -> Refused | None:
+    """What to say when `error` is about the lock of an h5 file, or None."""
+    if "unable to lock" not in str(error):
+        return None
+    held = isinstance(error, BlockingIOError)
+    why = "is locked by another process" if held else "lies on a disk that grants no locks"
+    wait = "wait for it, or " if held else ""
+    return Refused(f"{path} {why}: {wait}set HDF5_USE_FILE_LOCKING=FALSE in the environment")
+
+
+def read_array(path: str | os.PathLike, remedy: str) -> np.ndarray:
+    """Read an `.npy` file that holds numbers; raise `InputError` with `remedy` otherwise."""
+    path = require_file(path, remedy)
+    try:
+        with open(path, "rb") as file:
+            # numpy.load would also open archives and, if it was let, pickles.
+            return np.lib.format.read_array(file, allow_pickle=False)
+    # A damaged header may ask for any memory, and parsing it may end in almost anything.
+    except Exception as error:
+        raise unreadable(path, error, f"is not a readable array file: {remedy}") from error
+
+
+def write_h5(path: str | os.PathLike, **datasets: np.ndarray) -> None:
+    """Write named arrays to an h5 file (gzip) atomically."""
+    # In memory first: where the disk is full, closing an h5 file crashes Python.
+    with h5py.File(os.fspath(path), "w", driver="core", backing_store=False) as file:
+        for name, array in datasets.items():
+            compression = "gzip" if np.size(array) else None
+            file.create_dataset(name, data=array, compression=compression)
+        file.flush()
+        content = file.id.get_file_image()
+    with atomic_path(path) as part:
+        part.write_bytes(content)
+
+
+def read_h5(path: str | os.PathLike, name: str, remedy: str) -> np.ndarray:
+    """Read one dataset of an h5 file.
+
+    Raises `InputError` when it is missing, cut short, no array of numbers, or above 2 GiB.
+    """
+    with open_h5(path, remedy) as file:
+        return read_dataset(file, name, remedy)
+
+
+@contextlib.contextmanager
+def open_h5(path: str | os.PathLike, remedy: str) -> Iterator[h5py.File]:
+    """Open an h5 file for reading; raise `InputError` when it, or what is read, is damaged."""
+    with h5_to_read(path, remedy) as file:
+        try:
+            yield file
+        except InputError:
+            raise
+        # h5py turns a damaged structure into almost any exception, when that part is first read.
+        except Exception as error:
+            raise unreadable(path, error, f"is damaged or no h5 file: {remedy}") from error
+
+
+def h5_to_read(path: str | os.PathLike, remedy: str) -> h5py.File:
+    """Open an h5 file for reading, without a lock; raise `InputError` when it is damaged.
+
+    Files are replaced whole (`atomic_path`), never written while they are read: a lock would only
+    fail where another program holds the file open, or where the disk grants none.
+    """
+    path = require_file(path, remedy)
+    try:
+        return h5py.File(path, "r", locking=False)
+    except Exception as error:
+        raise unreadable(path, error, f"is damaged or no h5 file: {remedy}") from error
+
+
+def read_dataset(file: h5py.File, name: str, remedy: str) -> np.ndarray:
+    """Read a dataset of numbers of an open file; raise `InputError` as `read_h5` does."""
+    if name not in file:
+        raise InputError(f"{file.filename} has no dataset '{name}': {remedy}")
+    require_own(file, name, remedy)
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iufb":
+        raise InputError(f"{file.filename}: '{name}' holds values that are not numbers: {remedy}")
+    # A few bytes of compressed or absent chunks may stand for any size.
+    if dataset.nbytes > LARGEST_ARRAY:
+        raise InputError(
+            f"{file.filename}: '{name}' would take {dataset.nbytes / 2**30:.0f} GiB, more than any "
+            f"such array needs: {remedy}"
+        )
+    return dataset[()]
+
+
+def require_own(file: h5py.File, name: str, remedy: str) -> None:
+    """Raise `InputError` for a dataset whose values lie in another file that this one names."""
+    dataset = file.get(name, getlink=True)
+    away = isinstance(dataset, h5py.ExternalLink)
+    if not away and isinstance(file[name], h5py.Dataset):
+        away = file[name].external is not None or file[name].is_virtual
+    if away:
+        raise InputError(f"{file.filename}: '{name}' lies in another file: {remedy}")
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe loading without anchors, of which a few lines can stand for any amount of memory."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                f"'*{event.anchor}' refers to another value: write it out",
+                event.start_mark,
+            )
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
+    """Read the 'key: value' lines of a YAML file; an empty one gives an empty dictionary.
+
+    Only plain values are made, whatever tags the file holds. Raises `InputError` otherwise.
+    """
+    path = require_file(path, remedy)
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), _PlainLoader)
+    # Dates, tags and deep nesting raise more than YAMLError.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise unreadable(path, error, f"is not valid YAML ({reason}): {remedy}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold 'key: value' lines: {remedy}")
+    return values

@@ -1,0 +1,1 @@
+"""Drawing, overlays, small picture files."""

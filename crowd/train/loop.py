@@ -1,0 +1,274 @@
+"""The training loop of both papers: epochs, steps, validation, the best checkpoint, the log."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from crowd.io.errors import InputError
+from crowd.io.progress import progress
+from crowd.train.distributed import align_statistics, bare, parallel, place_of, total
+from crowd.train.loading import seed_epoch
+from crowd.train.not_finite import all_finite, largest_gradient, stop
+from crowd.train.runs import Run
+from crowd.train.state import Training, validates
+
+
+class Named(Protocol):
+    """A batch that knows the names of its photos; without names it does not count."""
+
+    names: list[str]
+
+
+def to_device(images: Tensor, device: torch.device) -> Tensor:
+    """Move a batch [B, 3, H, W] to `device`; on a GPU in the order that its convolutions prefer."""
+    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    return images.to(device, non_blocking=True).contiguous(memory_format=layout)
+
+
+# Steps whose losses are read together, and whose batches are kept until then.
+READ_EVERY = 8
+PRECISIONS = ("auto", "native", "float32", "bfloat16")
+
+
+def mixed_precision(amp: bool, device: torch.device) -> contextlib.AbstractContextManager:
+    """Context in which a model runs in bfloat16 where that is safe, or one that changes nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if amp else contextlib.nullcontext()
+
+
+def choose_precision(device: torch.device, precision: str) -> str:
+    """Return what a run's models are trained in, `float32` or `bfloat16`.
+
+    `auto` is bfloat16 on a GPU that has it, and float32 on every CPU: figures shall not depend on
+    the machine unless asked for. `native` is bfloat16 on a CPU with AMX as well, which trains up to
+    2.4 times as fast with it; one without has to emulate it, which takes three times as long.
+    """
+    if precision not in ("auto", "native"):
+        return precision
+    if device.type == "cuda":
+        # Cards before Ampere emulate it, which is slower than float32.
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has_it = precision == "native" and torch.cpu.get_capabilities().get("amx_bf16", False)
+    return "bfloat16" if has_it else "float32"
+
+
+Losses = Callable[[nn.Module, Named], dict[str, Tensor]]
+"""Runs a model on a batch and returns its losses by name, scalars."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """How the steps of a training are made.
+
+    Attributes:
+        weights: of the losses, by name; 1 for a loss that is not named.
+        summed: whether losses are sums over a batch's photos, not means; the step is on the sum
+            or mean over the photos of all processes.
+        clip: largest norm of the gradient, to which longer ones are shortened; 0: none.
+        check: what to look at first when a loss or gradient is not finite.
+    """
+
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    summed: bool = False
+    clip: float = 0.0
+    check: str = "check the photo and its annotation"
+
+
+def fit(
+    training: Training,
+    batches: DataLoader,
+    losses_of: Losses,
+    validate: Callable[[Training], dict[str, float]] | None,
+    *,
+    folder: Path,
+    config: str,
+    seed: int,
+    epochs: int,
+    validate_from: int,
+    validate_every: int,
+    steps: Steps,
+    print_every: int = 1,
+    split: str = "val",
+) -> dict[int, dict[str, float]]:
+    """Train to the last epoch; validate, keep the best checkpoint, log, and save after every epoch.
+
+    `log.jsonl` gets a line an epoch: the losses before their weights, the learning rate, errors of
+    the validation as `SPLIT_NAME`; `times.jsonl` the seconds of its steps, and photos a second.
+
+    Args:
+        training: new or resumed.
+        batches: of `crowd.train.loading.crop_loader`.
+        losses_of: see `Losses`.
+        validate: keeps the best and returns errors; None: the last epoch is the best.
+        folder: of the run.
+        config: resolved arguments, YAML.
+        seed: of crops and dropout.
+        epochs: number of the last epoch.
+        validate_from: first epoch after which it is validated.
+        validate_every: epochs from one validation to the next.
+        steps: how they are made.
+        print_every: epochs.
+        split: that is validated on.
+
+    Returns:
+        The errors by epoch.
+    """
+    model, run, errors = parallel(training.model), Run(folder, config, training.epoch), {}
+    print(f"{folder}: epochs {training.epoch} to {epochs} on {next(model.parameters()).device}")
+    for epoch in range(training.epoch, epochs):
+        batches.batch_sampler.epoch = epoch
+        seed_epoch(seed, epoch)
+        started = time.monotonic()
+        figures = train_one_epoch(
+            *(model, batches, losses_of, training.optimizer, epoch, training.average),
+            *(steps, folder),
+        )
+        seconds = time.monotonic() - started
+        times = {"seconds": seconds, "photos_per_second": batches.batch_sampler.length / seconds}
+        figures["lr"] = training.scheduler.get_last_lr()[0]
+        if validate is None:
+            if epoch + 1 == epochs:
+                training.keep(folder)
+        elif validates(epoch, epochs, validate_from, validate_every):
+            errors[epoch] = validate(training)
+            named = {f"{split}_{name}": value for name, value in errors[epoch].items()}
+            figures |= {name: value for name, value in named.items() if value == value}
+        run.log(epoch, figures, times)
+        training.finish_epoch(folder)
+        if epoch % print_every == 0 or epoch + 1 == epochs:
+            said = (figures | times).items()
+            print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in said))
+    run.close()
+    return errors
+
+
+class Figures:
+    """Losses of an epoch: every step leaves its own on the device, read every `READ_EVERY` steps.
+
+    Args:
+        epoch: for messages.
+        folder: of the run, which keeps the batch whose loss or gradient is not finite.
+        check: what to look at first then.
+    """
+
+    def __init__(self, epoch: int, folder: Path | None, check: str):
+        self._sums: dict[str, float] = defaultdict(float)
+        self._photos = 0.0
+        self._unread: list[tuple[Named, list[str], Tensor]] = []
+        self._where = (epoch, folder, check)
+
+    def add(self, batch: Named, names: list[str], row: Tensor) -> None:
+        """Take a step's figures.
+
+        Args:
+            batch: that it was made on.
+            names: of its n losses.
+            row: on the device, `[2 n + 2]`: the losses; their sums over the photos of all
+                processes; the number of these photos; the largest gradient.
+        """
+        self._unread.append((batch, names, row))
+        if len(self._unread) == READ_EVERY:
+            self._read()
+
+    def means(self) -> dict[str, float]:
+        """Return the losses by name, means over all photos."""
+        self._read()
+        return {name: value / self._photos for name, value in self._sums.items()}
+
+    def _read(self) -> None:
+        rows = torch.stack([row for *_, row in self._unread]).tolist() if self._unread else []
+        for (batch, names, _), row in zip(self._unread, rows, strict=True):
+            values = dict(zip(names, row, strict=False))
+            costs, photos = row[len(names) : -2], row[-2]
+            if all_finite(values.values()) and not all_finite(costs):
+                raise InputError("another process stopped at a loss that is not finite: see there")
+            if not all_finite(row):
+                epoch, folder, check = self._where
+                stop(batch, epoch, values, folder, check)
+            for name, cost in zip(names, costs, strict=True):
+                self._sums[name] += cost
+            self._photos += photos
+        self._unread.clear()
+
+
+def train_one_epoch(
+    model: nn.Module,
+    batches: Iterable[Named],
+    losses_of: Losses,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    average: AveragedModel | None = None,
+    steps: Steps = Steps(),
+    folder: Path | None = None,
+) -> dict[str, float]:
+    """Train on every batch once, without waiting for the device inside a step.
+
+    A step whose loss or gradient is not finite is skipped on the device, and so are those after it:
+    the weights are still those of before it when the figures are read.
+
+    Args:
+        model: put into training mode.
+        batches: each with the names of its photos.
+        losses_of: see `Losses`; the weighted sum is minimised.
+        optimizer: of the model's parameters; of torch's fused ones, the others cannot skip.
+        epoch: for the progress bar and messages.
+        average: moving average of the weights, updated after every step.
+        steps: how they are made.
+        folder: of the run, which keeps the batch whose loss or gradient is not finite.
+
+    Returns:
+        The losses by name before their weights, means over photos.
+
+    Raises:
+        InputError: a loss or gradient is not finite; names the photos, and their step is not made.
+    """
+    model.train()
+    figures, (_, processes), spoiled = Figures(epoch, folder, steps.check), place_of(), None
+    for batch in progress(batches, f"epoch {epoch}", unit="batch", leave=False):
+        losses = losses_of(model, batch)
+        loss = sum(steps.weights.get(name, 1.0) * value for name, value in losses.items())
+        values = torch.stack([value.detach() for value in losses.values()]).double()
+        # A batch that does not count costs nothing, however its losses are put together.
+        weight = float(len(batch.names) > 0) if steps.summed else len(batch.names)
+        shared = total(torch.cat([values * weight, values.new_full((1,), len(batch.names))]))
+        optimizer.zero_grad(set_to_none=True)
+        # Gradients become means over the processes, which are to be sums.
+        (
+            loss * (processes * weight / (1 if steps.summed else shared[-1].to(loss.dtype)))
+        ).backward()
+        row = torch.cat([values, shared, largest_gradient(model.parameters()).to(values)[None]])
+        stopped = (~row.isfinite().all()).float()
+        spoiled = stopped if spoiled is None else torch.maximum(spoiled, stopped)
+        optimizer.found_inf = spoiled
+        if steps.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), steps.clip)
+        optimizer.step()
+        if average is not None:
+            follow(average, bare(model))
+        figures.add(batch, list(losses), row)
+    align_statistics(model, average)
+    return figures.means()
+
+
+@torch.no_grad()
+def follow(average: AveragedModel, model: nn.Module) -> None:
+    """Update a moving average as its `update_parameters` does, which would wait for the device."""
+    pairs = [list(one.parameters()) for one in (average.module, model)]
+    if average.n_averaged.numpy() == 0:
+        torch._foreach_copy_(*pairs)
+    else:
+        average.multi_avg_fn(*pairs, average.n_averaged)
+    for mine, theirs in zip(average.module.buffers(), model.buffers(), strict=True):
+        mine.copy_(theirs)
+    average.n_averaged += 1

@@ -17,6 +17,9 @@ PATCH_ITERATIONS = 1000
 PATCH_TOLERANCE = 1e-10
 # With mass < 1, a target patch of which less than this share moved has no counterpart.
 LEAST_SHARE = 0.01
+# Masses nearer to each other than this share are equal: a plan is e to the power of thousands, each
+# known to a share of 1e-16, and equal patches get equal columns up to that.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def match_clusters_by_cost(
     """As `match_clusters`, from a cost `[k, l]`; all weights are 1."""
     masses = [_shares(sizes) for sizes in (target_sizes, source_sizes)]
     transport = sinkhorn(cost, *masses, reg, max_iterations=CLUSTER_ITERATIONS)
-    return Matching(transport.plan.argmax(axis=1), np.ones(len(transport.plan)), transport)
+    return Matching(_partners(transport.plan), np.ones(len(transport.plan)), transport)
 
 
 def match_patches(
@@ -108,7 +111,7 @@ def match_patches_by_cost(cost, reg: float = 1e-3, mass: float | None = None) ->
     )
     plan = transport.plan
     moved = plan.sum(axis=1) >= LEAST_SHARE / len(plan)
-    index = np.where(moved, plan.argmax(axis=1), -1)
+    index = np.where(moved, _partners(plan), -1)
     weight = np.zeros(len(plan))
     values = plan.sum(axis=0)[index[moved]]
     if len(values):
@@ -161,8 +164,13 @@ def match_daot_by_cost(
     inner[:, far_columns] = columns[far_columns]
     extended = np.block([[inner, rows[:, None]], [columns[None, :], np.full((1, 1), corner)]])
     transport = sinkhorn(extended, reg=reg, max_iterations=PATCH_ITERATIONS)
-    index = transport.plan[:-1, :-1].argmax(axis=1)
+    index = _partners(transport.plan[:-1, :-1])
     return Matching(index, np.ones(len(index)), transport)
+
+
+def _partners(plan: np.ndarray) -> np.ndarray:
+    """The column of each row's largest mass; where only rounding tells columns apart, the first."""
+    return (plan >= plan.max(axis=1, keepdims=True) * (1 - ROUNDING)).argmax(axis=1)
 
 
 def _shares(sizes) -> np.ndarray | None:

@@ -144,3 +144,13 @@ def test_the_package_lends_its_names():
     assert all(callable(getattr(mgot, name)) for name in mgot.__all__)
     with pytest.raises(AttributeError):
         mgot.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("mass", [None, 0.7])
+def test_of_equal_patches_the_first_is_chosen_however_the_plan_is_rounded(mass):
+    random = np.random.default_rng(5)
+    for columns in range(4, 24):
+        cost = np.tile(random.uniform(0, 0.01, (30, columns)), 2)
+        chosen = match_patches_by_cost(cost, mass=mass).index
+        assert chosen.max() < columns
+        assert match_clusters_by_cost(cost).index.max() < columns

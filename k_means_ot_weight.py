@@ -31,7 +31,7 @@ def align(arguments, target: Features, source: Features) -> Alignment:
     device = pick_device(arguments.device)
     if arguments.alignment == "daot":
         return align_daot(target, source, reg, variant, device)
-    if arguments.alignment == "none-clusters":
+    if arguments.alignment == "no-clusters":
         return align_patches(target, source, reg, arguments.mass, variant, device)
     return align_clusters(
         target,

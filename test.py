@@ -23,7 +23,7 @@ from crowd.pictures.drawing import draw_density
 from crowd.train.devices import pick_device
 from crowd.train.loading import CountedPhotos, photo_loader
 from gst.counter import Counter, load_counter
-from gst.counting import density_of, look_with
+from gst.counting import annotator, density_of
 from gst.evaluation import evaluate
 from gst.models import MODELS
 from gst.photos import require_same
@@ -97,10 +97,10 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.image is not None:
         count_image(counter, arguments.image, output)
     elif arguments.folder is not None:
-        look, how = look_with(counter), counter.preprocessing
+        look, how = annotator(counter), counter.preprocessing
         print(count_folder(arguments.folder, output, look, how, arguments.recursive))
     elif arguments.video is not None:
-        print(count_video(arguments.video, output, look_with(counter), counter.preprocessing))
+        print(count_video(arguments.video, output, annotator(counter), counter.preprocessing))
     else:
         count_set(counter, arguments.data_dir, arguments.split, output)
 

@@ -14,7 +14,7 @@ from crowd.count.evaluation import errors_of
 from crowd.io.config import save_arguments
 from crowd.io.errors import command
 from crowd.train.devices import place
-from crowd.train.distributed import join, leave, synchronise_norms, together
+from crowd.train.distributed import all_gather, join, leave, synchronise_norms
 from crowd.train.loading import CountedPhotos, photo_loader
 from crowd.train.loop import Steps, choose_precision, fit
 from crowd.train.state import Training, open_folder
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def validate(training: Training) -> dict[str, float]:
         counts = evaluate(training.evaluated, photos, preprocessing.tile, "val")
-        errors = errors_of(together(counts))
+        errors = errors_of(all_gather(counts))
         training.keep_best(folder, errors)
         return errors
 

@@ -22,7 +22,14 @@ import torch
 from bench.measure import bench_parser, write_record
 from crowd.io.errors import InputError, command
 from crowd.train.devices import pick_device, place
-from crowd.train.distributed import join, leads, leave, parallel, place_of, wait_for_all
+from crowd.train.distributed import (
+    is_main_process,
+    join,
+    leave,
+    parallel,
+    rank_and_world_size,
+    wait_for_all,
+)
 from crowd.train.loop import choose_precision, train_one_epoch
 from crowd.train.runs import ROOT
 from gst.dataset import Batch, Heads
@@ -64,7 +71,7 @@ def photos_a_second(name: str, steps: int, device: torch.device) -> float:
     started = time.perf_counter()
     run(crops)
     wait_for_all()
-    return steps * place_of()[1] / (time.perf_counter() - started)
+    return steps * rank_and_world_size()[1] / (time.perf_counter() - started)
 
 
 def in_two(name: str, arguments, device: torch.device) -> float | None:
@@ -97,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.only:
         rate = photos_a_second(arguments.only, arguments.steps, join(arguments.device))
-        if leads():
+        if is_main_process():
             print(rate, flush=True)
         leave()
         return

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from crowd.count.photos import Look
+from crowd.count.photos import Annotate
 from crowd.data.network_input import photo_tensor
 from crowd.io.errors import InputError
 from crowd.pictures.overlays import density_overlay
@@ -28,7 +28,7 @@ def density_of(counter: Counter, image: np.ndarray, name: str) -> tuple[float, n
     return count, density.numpy()
 
 
-def look_with(counter: Counter) -> Look:
+def annotator(counter: Counter) -> Annotate:
     """Return what counts a photo and lays its density map over it."""
 
     def look(image: np.ndarray, name: str) -> tuple[float, np.ndarray]:

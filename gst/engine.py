@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crowd.train.distributed import bare
+from crowd.train.distributed import unwrap_model
 from crowd.train.loop import mixed_precision, to_device
 from gst.dataset import Batch, Heads
 from gst.fused_loss import gaussian_transport_loss
@@ -36,7 +36,7 @@ def batch_losses(
     """
     images = to_device(batch.images, device)
     with mixed_precision(amp, device):
-        if bare(model).has_attention:
+        if unwrap_model(model).has_attention:
             density, attention = model(images, with_attention=True)
         else:
             density, attention = model(images), []

@@ -10,7 +10,7 @@ from gst.dataset import CrowdCrops
 from gst.photos import Preprocessing
 
 # Arguments that may change between a training and its continuation.
-HARMLESS = {
+RESUME_MAY_CHANGE = {
     "also_data_dir",
     "cache_gib",
     "config",
@@ -39,4 +39,4 @@ def describe(
             crops.paths, [array for one in crops.heads for array in one]
         ),
     )
-    return training.describe(arguments, model, preprocessing, photos, HARMLESS)
+    return training.describe(arguments, model, preprocessing, photos, RESUME_MAY_CHANGE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from crowd.count.photos import Look
+from crowd.count.photos import Annotate
 from crowd.data.network_input import photo_tensor
 from crowd.pictures.overlays import heads_overlay
 from mgot.counter import Counter
@@ -20,7 +20,7 @@ def heads_of(counter: Counter, image: np.ndarray, name: str, tile: int = 0) -> n
     return peak_centers(fidt_map, name, counter.preprocessing.smooth)
 
 
-def look_with(counter: Counter, tile: int = 0) -> Look:
+def annotator(counter: Counter, tile: int = 0) -> Annotate:
     """Return what counts a photo and marks the heads in it."""
 
     def look(image: np.ndarray, name: str) -> tuple[float, np.ndarray]:

@@ -16,7 +16,7 @@ from crowd.data.images import read_image
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from crowd.metrics import localization, pool_localization
-from crowd.train.distributed import together
+from crowd.train.distributed import all_gather
 from crowd.train.loading import CountedPhotos, photo_loader
 from mgot.peaks import local_maxima
 from mgot.photos import Preprocessing, read_preprocessing
@@ -153,7 +153,7 @@ class CountedSet:
 
     def find(self, model: nn.Module) -> list[np.ndarray]:
         """Find the heads of every photo (`find_heads`)."""
-        return together(find_heads(model, self._loader, self.smooth, self.tile, self.split))
+        return all_gather(find_heads(model, self._loader, self.smooth, self.tile, self.split))
 
     def counts(self, found: Sequence[np.ndarray]) -> list[PhotoCount]:
         """Pair the heads found in each photo with its annotation."""

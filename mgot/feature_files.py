@@ -28,7 +28,12 @@ from crowd.io.files import (
     unreadable,
 )
 from crowd.io.progress import note, progress
-from crowd.train.distributed import leads, place_of, total, wait_for_all
+from crowd.train.distributed import (
+    all_reduce_sum,
+    is_main_process,
+    rank_and_world_size,
+    wait_for_all,
+)
 from mgot.arrays import LARGEST_VALUE, PATCH_SIDE, within_range
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
@@ -171,13 +176,13 @@ def write_features(
         InputError: the folder is not writable, the disk is full, another process writes the same
             file, or a model put out values that are not finite.
     """
-    path, (rank, size), computed = Path(path), place_of(), 0
+    path, (rank, size), computed = Path(path), rank_and_world_size(), 0
     part, there = path.with_name(path.name + ".part"), _layout(path, names, recipe)
     if there and (there[0] == 1).all():
         return 0
     try:
         with contextlib.ExitStack() as stack:
-            if leads():
+            if is_main_process():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(_lay_out(part, names, recipe))
             wait_for_all()
@@ -192,8 +197,8 @@ def write_features(
                 _write(file, values_at + first * ROW, np.asarray(values, "<f4").tobytes())
                 _write(file, finished_at + first, bytes([1] * (last - first)))
                 computed += last - first
-            computed = int(total(torch.tensor(computed)))  # waits for all
-            if leads():
+            computed = int(all_reduce_sum(torch.tensor(computed)))  # waits for all
+            if is_main_process():
                 os.replace(part, path)
             wait_for_all()
     except BlockingIOError as error:

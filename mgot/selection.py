@@ -24,7 +24,7 @@ from mgot.feature_files import Features
 from mgot.ssim_cost import ssim_cost
 from mgot.transport import Transport
 
-ALIGNMENTS = ("mgot", "daot", "none-clusters")
+ALIGNMENTS = ("mgot", "daot", "no-clusters")
 MARGINALS = ("uniform", "sizes")
 
 

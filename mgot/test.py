@@ -24,7 +24,7 @@ from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.train.devices import pick_device
 from mgot.counter import Counter, load_counter
-from mgot.counting import heads_of, look_with
+from mgot.counting import annotator, heads_of
 from mgot.evaluation import TILE_HELP, CountedSet
 from mgot.localization import localization_table
 from mgot.models import MODELS
@@ -99,10 +99,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.image is not None:
         count_image(counter, arguments.image, output, arguments.tile)
     elif arguments.folder is not None:
-        look, how = look_with(counter, arguments.tile), counter.preprocessing
+        look, how = annotator(counter, arguments.tile), counter.preprocessing
         print(count_folder(arguments.folder, output, look, how, arguments.recursive))
     elif arguments.video is not None:
-        look = look_with(counter, arguments.tile)
+        look = annotator(counter, arguments.tile)
         print(count_video(arguments.video, output, look, counter.preprocessing))
     else:
         where = (arguments.data_dir, arguments.split, arguments.workers, arguments.tile)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from crowd.count.evaluation import errors_table
 from crowd.io.config import save_arguments
 from crowd.train.devices import place
-from crowd.train.distributed import join, leads, leave, synchronise_norms
+from crowd.train.distributed import is_main_process, join, leave, synchronise_norms
 from crowd.train.loop import Steps, choose_precision, fit
 from crowd.train.state import (
     LAST,
@@ -31,7 +31,7 @@ from mgot.photos import Preprocessing
 
 # Arguments that may change between a training and its continuation; of the model, the recipe
 # itself tells what may not.
-HARMLESS = {
+RESUME_MAY_CHANGE = {
     "cache_gib",
     "config",
     "corresponding_weight",
@@ -126,7 +126,7 @@ class Start:
                 [*crops.paths, *map(labels_path, crops.paths)], [crops.weights]
             ),
         )
-        recipe = describe(arguments, model, preprocessing, photos, HARMLESS)
+        recipe = describe(arguments, model, preprocessing, photos, RESUME_MAY_CHANGE)
         training = Training(
             self.model,
             recipe,
@@ -184,7 +184,7 @@ def _validate(
 ) -> dict[str, float]:
     found = validation.find(training.evaluated)
     errors = validation.errors(found)
-    if training.keep_best(folder, errors) and visual and leads():
+    if training.keep_best(folder, errors) and visual and is_main_process():
         validation.draw(found, folder / "visual")
     return errors
 

@@ -19,7 +19,7 @@ from crowd.io.files import atomic_path, require_file, write_text
 from crowd.io.progress import progress
 from crowd.pictures.small_files import write_picture
 
-Look = Callable[[np.ndarray, str], tuple[float, np.ndarray]]
+Annotate = Callable[[np.ndarray, str], tuple[float, np.ndarray]]
 """From a photo uint8 [H, W, 3] and its name to its count and the photo with the count drawn in."""
 
 COUNTS = "counts.csv"
@@ -29,7 +29,7 @@ _FRAMES_A_SECOND = 25.0  # where a video does not say
 def count_folder(
     folder: str | os.PathLike,
     output: Path,
-    look: Look,
+    annotate: Annotate,
     how: Preprocessing,
     recursive: bool = False,
 ) -> Path:
@@ -40,7 +40,7 @@ def count_folder(
     Args:
         folder: with the photos.
         output: folder to write to, another one.
-        look: counts and draws.
+        annotate: counts and draws.
         how: photos are brought to the network's size.
         recursive: take those in its subfolders too, named by their path in `folder`.
 
@@ -62,7 +62,7 @@ def count_folder(
     rows = []
     for path in progress(paths, "counting", "photo"):
         name = path.relative_to(folder)
-        count, drawn = look(read_photo(path, how), str(path))
+        count, drawn = annotate(read_photo(path, how), str(path))
         write_picture(output / name.parent / f"{name.stem}_counted.jpg", drawn)
         rows.append((name.as_posix(), f"{count:.4f}"))
     return _write_counts(output / COUNTS, ("name", "count"), rows)
@@ -81,13 +81,15 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
     return photos
 
 
-def count_video(video: str | os.PathLike, output: Path, look: Look, how: Preprocessing) -> Path:
+def count_video(
+    video: str | os.PathLike, output: Path, annotate: Annotate, how: Preprocessing
+) -> Path:
     """Count every frame; write `NAME_counts.csv` (frame, seconds, count) and `NAME_counted.mp4`.
 
     Args:
         video: file that OpenCV's FFmpeg reads.
         output: folder to write to.
-        look: counts and draws.
+        annotate: counts and draws.
         how: frames are brought to the network's size.
 
     Returns:
@@ -108,7 +110,7 @@ def count_video(video: str | os.PathLike, output: Path, look: Look, how: Preproc
             progress(_frames(capture), "counting", "frame", total=announced)
         ):
             bounds = (how.min_size, how.max_size, how.interpolation, how.bounded)
-            count, drawn = look(resize_photo(frame, *bounds), f"frame {number} of {video}")
+            count, drawn = annotate(resize_photo(frame, *bounds), f"frame {number} of {video}")
             rows.append((number, f"{number / rate:.3f}", f"{count:.4f}"))
             yield drawn
 

@@ -35,7 +35,7 @@ def rank_and_size() -> tuple[int, int]:
 def join(device: str) -> torch.device:
     """Join the processes that torchrun started with this one, and return this one's device.
 
-    Only the first process prints from here on, and it alone writes (`leads`).
+    Only the first process prints from here on, and it alone writes (`is_main_process`).
 
     Args:
         device: `--device`. Each process has a GPU of its own, so that under torchrun none is named.
@@ -100,27 +100,27 @@ def _has_gpus(device: str) -> bool:
     return device == "auto" and torch.cuda.is_available()
 
 
-def place_of() -> tuple[int, int]:
-    """Which of how many processes that train together this is."""
+def rank_and_world_size() -> tuple[int, int]:
+    """Return the rank of this process, and how many train together."""
     if not distributed.is_initialized():
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that writes files."""
-    return place_of()[0] == 0
+    return rank_and_world_size()[0] == 0
 
 
 def parallel(model: nn.Module) -> nn.Module:
     """Wrap a model so that its gradients are means over all processes; alone it stays as it is."""
-    if place_of()[1] == 1:
+    if rank_and_world_size()[1] == 1:
         return model
     device = next(model.parameters()).device
     return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
 
 
-def bare(model: nn.Module) -> nn.Module:
+def unwrap_model(model: nn.Module) -> nn.Module:
     """The model inside the wrapper of `parallel`."""
     return model.module if isinstance(model, DistributedDataParallel) else model
 
@@ -130,23 +130,23 @@ def synchronise_norms(model: nn.Module) -> nn.Module:
 
     There each process normalises by its own crops, and the first one's running statistics are kept.
     """
-    if place_of()[1] > 1 and distributed.get_backend() == "nccl":
+    if rank_and_world_size()[1] > 1 and distributed.get_backend() == "nccl":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return model
 
 
-def total(values: torch.Tensor) -> torch.Tensor:
-    """Sum each value over all processes, on the device where these share values."""
-    if place_of()[1] == 1:
+def all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
+    """Sum each value over all processes (all_reduce), on the device where they share values."""
+    if rank_and_world_size()[1] == 1:
         return values
     sums = values.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)
     distributed.all_reduce(sums)
     return sums
 
 
-def together(items: list[Item]) -> list[Item]:
+def all_gather(items: list[Item]) -> list[Item]:
     """Join the lists of all processes, of which each did every size-th item, in their order."""
-    _, size = place_of()
+    _, size = rank_and_world_size()
     if size == 1:
         return items
     parts: list[list[Item]] = [[]] * size
@@ -156,7 +156,7 @@ def together(items: list[Item]) -> list[Item]:
 
 def align_statistics(model: nn.Module, average: AveragedModel | None) -> None:
     """Give all processes the first one's running statistics, with which they validate."""
-    if place_of()[1] > 1:
+    if rank_and_world_size()[1] > 1:
         for module in (model, average):
             for buffer in module.buffers() if module is not None else ():
                 distributed.broadcast(buffer, 0)

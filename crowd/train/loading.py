@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from crowd.data.network_input import Preprocessing, photo_tensor, read_photo
 from crowd.data.processed import read_annotation, split_photos
 from crowd.io.errors import InputError
-from crowd.train.distributed import place_of
+from crowd.train.distributed import rank_and_world_size
 
 
 def seed_epoch(seed: int, epoch: int) -> None:
@@ -25,7 +25,7 @@ def seed_epoch(seed: int, epoch: int) -> None:
 
     Processes that train together drop differently.
     """
-    rank, _ = place_of()
+    rank, _ = rank_and_world_size()
     sequence = np.random.SeedSequence([seed, epoch, rank] if rank else [seed, epoch])
     torch.manual_seed(int(sequence.generate_state(1)[0]))
 
@@ -45,7 +45,7 @@ class EpochBatches(Sampler):
         return -(-self.length // self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int, bool]]]:
-        rank, size = place_of()
+        rank, size = rank_and_world_size()
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
         for first in range(0, self.length, self.batch_size):
             batch = order[first : first + self.batch_size]
@@ -135,7 +135,7 @@ def crop_loader(
     Raises:
         InputError: there are more processes than crops in a batch.
     """
-    _, size = place_of()
+    _, size = rank_and_world_size()
     if batch_size < size:
         raise InputError(
             f"a batch of {batch_size} leaves some of {size} processes without a crop: enlarge it, "
@@ -177,5 +177,5 @@ class _Share(Sampler):
         return iter(self._indices())
 
     def _indices(self) -> range:
-        rank, size = place_of()
+        rank, size = rank_and_world_size()
         return range(rank, len(self.photos), size)

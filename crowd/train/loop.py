@@ -17,7 +17,13 @@ from torch.utils.data import DataLoader
 
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
-from crowd.train.distributed import align_statistics, bare, parallel, place_of, total
+from crowd.train.distributed import (
+    align_statistics,
+    all_reduce_sum,
+    parallel,
+    rank_and_world_size,
+    unwrap_model,
+)
 from crowd.train.loading import seed_epoch
 from crowd.train.not_finite import all_finite, largest_gradient, stop
 from crowd.train.runs import Run
@@ -234,14 +240,20 @@ def train_one_epoch(
         InputError: a loss or gradient is not finite; names the photos, and their step is not made.
     """
     model.train()
-    figures, (_, processes), spoiled = Figures(epoch, folder, steps.check), place_of(), None
+    figures, (_, processes), spoiled = (
+        Figures(epoch, folder, steps.check),
+        rank_and_world_size(),
+        None,
+    )
     for batch in progress(batches, f"epoch {epoch}", unit="batch", leave=False):
         losses = losses_of(model, batch)
         loss = sum(steps.weights.get(name, 1.0) * value for name, value in losses.items())
         values = torch.stack([value.detach() for value in losses.values()]).double()
         # A batch that does not count costs nothing, however its losses are put together.
         weight = float(len(batch.names) > 0) if steps.summed else len(batch.names)
-        shared = total(torch.cat([values * weight, values.new_full((1,), len(batch.names))]))
+        shared = all_reduce_sum(
+            torch.cat([values * weight, values.new_full((1,), len(batch.names))])
+        )
         optimizer.zero_grad(set_to_none=True)
         # Gradients become means over the processes, which are to be sums.
         (
@@ -255,7 +267,7 @@ def train_one_epoch(
             torch.nn.utils.clip_grad_norm_(model.parameters(), steps.clip)
         optimizer.step()
         if average is not None:
-            follow(average, bare(model))
+            follow(average, unwrap_model(model))
         figures.add(batch, list(losses), row)
     align_statistics(model, average)
     return figures.means()

@@ -14,7 +14,7 @@ import yaml
 
 from crowd.io.errors import InputError
 from crowd.io.files import write_text
-from crowd.train.distributed import leads
+from crowd.train.distributed import is_main_process
 
 STARTS = "starts.jsonl"
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ class Run:
     def __init__(self, folder: str | os.PathLike, config: str, first_epoch: int = 0):
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder, self.writes = Path(folder), leads()
+        self.folder, self.writes = Path(folder), is_main_process()
         if not self.writes:
             return
         self.logs = [self.folder / name for name in ("log.jsonl", "times.jsonl")]

@@ -21,7 +21,7 @@ from crowd.io.errors import InputError
 from crowd.io.files import content_hash
 from crowd.io.progress import progress
 from crowd.train.checkpoints import load_checkpoint, load_weights, save_checkpoint
-from crowd.train.distributed import leads
+from crowd.train.distributed import is_main_process
 
 LAST, BEST = "last.pth", "best.pth"
 WARMUP_SHARE = 0.02
@@ -167,7 +167,7 @@ class Training:
     def keep(self, folder: Path, **figures: float) -> None:
         """Write `best.pth` with the figures that speak for this epoch."""
         self.best = {"epoch": self.epoch, **figures}
-        if not leads():
+        if not is_main_process():
             return
         save_checkpoint(
             folder / BEST,
@@ -180,7 +180,7 @@ class Training:
         """Step the schedule, count the epoch and write `last.pth`."""
         self.scheduler.step()
         self.epoch += 1
-        if not leads():
+        if not is_main_process():
             return
         save_checkpoint(
             folder / LAST,
@@ -248,7 +248,7 @@ def describe(
     model: tuple[str, dict],
     preprocessing: Preprocessing,
     photos: TrainingPhotos,
-    harmless: Collection[str],
+    may_change: Collection[str],
 ) -> Recipe:
     """Make the recipe of a run.
 
@@ -257,9 +257,9 @@ def describe(
         model: name and options.
         preprocessing: of the photos that the counter is for.
         photos: that are trained on.
-        harmless: arguments that may change between a training and its continuation.
+        may_change: arguments that may change between a training and its continuation.
     """
-    settings = {name: value for name, value in vars(arguments).items() if name not in harmless}
+    settings = {name: value for name, value in vars(arguments).items() if name not in may_change}
     if arguments.lr_schedule == "cosine":
         settings["epochs"] = arguments.epochs
     name, options = model

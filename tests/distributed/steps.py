@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from crowd.train.distributed import join, leads, leave, parallel
+from crowd.train.distributed import is_main_process, join, leave, parallel
 from crowd.train.loop import Steps, train_one_epoch
 from gst.dataset import CrowdCrops
 from gst.dataset import crop_batches as gst_batches
@@ -70,6 +70,6 @@ def run(method: str, data: Path, batch_size: int) -> tuple[torch.Tensor, dict]:
 if __name__ == "__main__":
     join("cpu")
     result = run(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
-    if leads():
+    if is_main_process():
         torch.save(result, sys.argv[4])
     leave()

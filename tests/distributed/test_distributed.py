@@ -149,7 +149,7 @@ def test_more_processes_than_gpus_are_one_sentence_unless_they_use_the_cpu(one_g
 
 
 def test_processes_on_the_cpu_keep_norms_that_cpus_have(one_gpu, monkeypatch):
-    monkeypatch.setattr(distributed, "place_of", lambda: (1, 2))
+    monkeypatch.setattr(distributed, "rank_and_world_size", lambda: (1, 2))
     for backend, kind in (("gloo", torch.nn.BatchNorm2d), ("nccl", torch.nn.SyncBatchNorm)):
         monkeypatch.setattr(distributed.distributed, "get_backend", lambda name=backend: name)
         assert type(distributed.synchronise_norms(torch.nn.BatchNorm2d(2))) is kind
@@ -159,7 +159,7 @@ def test_a_batch_is_shared_without_loss(monkeypatch):
     from crowd.train import loading
 
     def keys(rank, size):
-        monkeypatch.setattr(loading, "place_of", lambda: (rank, size))
+        monkeypatch.setattr(loading, "rank_and_world_size", lambda: (rank, size))
         batches = loading.EpochBatches(10, 4, seed=3)
         batches.epoch = 5
         return list(batches)

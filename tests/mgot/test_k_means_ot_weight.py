@@ -162,11 +162,11 @@ def test_a_single_patch_has_weight_1_at_any_mass(tmp_path, domains, run):
         write_features(
             tmp_path / f"{domain}.h5", [f"{domain}.jpg"], "1", lambda a, b, v=one: v[a:b]
         )
-    printed = run("--alignment", "none-clusters", "--mass", 0.5)
+    printed = run("--alignment", "no-clusters", "--mass", 0.5)
     assert "all weights are 1\n" in printed
 
 
-@pytest.mark.parametrize("alignment", ["daot", "none-clusters"])
+@pytest.mark.parametrize("alignment", ["daot", "no-clusters"])
 def test_alignments_without_clusters(tmp_path, domains, run, alignment):
     for name in ("si.npy", "sc.h5", "ti.npy", "tc.h5"):
         (tmp_path / name).unlink()
@@ -331,7 +331,7 @@ def test_values_that_cannot_be(domains, run, flag, values):
 
 def test_options_that_an_alignment_does_not_have(domains, run):
     assert "leave --mass out" in run("--alignment", "daot", "--mass", 0.5, code=2)
-    for alignment in ("daot", "none-clusters"):
+    for alignment in ("daot", "no-clusters"):
         argv = ("--alignment", alignment, "--cluster_marginals", "sizes")
         assert "has no clusters" in run(*argv, code=2)
 

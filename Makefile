@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 READY = $(VENV)/.installed
 
-.PHONY: setup demo test fuzz soak lint bench figures clean
+.PHONY: setup demo test test-machines fuzz soak lint bench figures clean
 
 setup: $(READY)
 
@@ -19,6 +19,11 @@ demo: $(READY)
 
 test: $(READY)
 	$(RUN) -m pytest -n auto
+
+# The numerical tests on other machines, imitated: 4 minutes a setting, 18 settings (SETTINGS: some).
+SETTINGS ?=
+test-machines: $(READY)
+	$(RUN) -m tests.machines --settings "$(SETTINGS)"
 
 # 10,000 damaged files of every format, a quarter of an hour; make test reads 60 of each.
 fuzz: $(READY)

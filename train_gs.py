@@ -16,7 +16,8 @@ from crowd.io.errors import command
 from crowd.train.devices import place
 from crowd.train.distributed import all_gather, join, leave, synchronise_norms
 from crowd.train.loading import CountedPhotos, photo_loader
-from crowd.train.loop import Steps, choose_precision, fit
+from crowd.train.loop import Epochs, Steps, choose_precision, fit
+from crowd.train.runs import Run
 from crowd.train.state import Training, open_folder
 from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
 from gst.dataset import CrowdCrops, crop_batches
@@ -77,13 +78,9 @@ def main(argv: list[str] | None = None) -> None:
         batches,
         lambda model, batch: batch_losses(model, batch, device, amp, **options),
         validate,
-        folder=folder,
-        config=save_arguments(arguments),
-        seed=arguments.seed,
-        epochs=arguments.epochs,
-        validate_from=arguments.validate_from,
-        validate_every=arguments.validate_every,
-        steps=Steps(
+        Run(folder, save_arguments(arguments), training.epoch),
+        Epochs.of(arguments),
+        Steps(
             loss_weights(arguments),
             clip=arguments.clip_gradient,
             check="check the annotation and Gaussians of the photo",

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crowd.io.errors import InputError
-from crowd.io.files import open_h5, read_dataset, read_h5, write_h5
+from crowd.io.h5 import open_h5, read_dataset, read_h5, write_h5
 
 FOLDER = "gs_params"
 SUFFIX = "_gs_params.h5"

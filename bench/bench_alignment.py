@@ -25,7 +25,7 @@ import torch
 from bench.measure import bench_parser, write_record
 from bench.patches import random_map
 from crowd.io.errors import InputError, command
-from crowd.io.files import write_h5
+from crowd.io.h5 import write_h5
 from crowd.train.runs import ROOT
 from mgot.arrays import PATCH_SIDE
 from mgot.feature_files import write_features

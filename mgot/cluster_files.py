@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crowd.io.errors import InputError
-from crowd.io.files import read_h5, write_h5
+from crowd.io.h5 import read_h5, write_h5
 from mgot.arrays import PATCH_SIDE
 from mgot.clustering import Clustering
 from mgot.index_lists import read_index_lists, write_index_lists

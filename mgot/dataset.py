@@ -15,7 +15,7 @@ from crowd.data.images import read_image, read_size
 from crowd.data.network_input import photo_tensor
 from crowd.data.processed import require_beside
 from crowd.io.errors import InputError
-from crowd.io.files import read_h5
+from crowd.io.h5 import read_h5
 from crowd.io.progress import progress
 from crowd.train.loading import Cache, crop_loader
 from mgot.augment import Sample, augment, head_points

@@ -19,14 +19,8 @@ import numpy as np
 import torch
 
 from crowd.io.errors import InputError
-from crowd.io.files import (
-    LARGEST_ARRAY,
-    h5_to_read,
-    is_refusal,
-    lock_fault,
-    require_own,
-    unreadable,
-)
+from crowd.io.files import LARGEST_ARRAY, is_refusal, lock_fault, unreadable
+from crowd.io.h5 import h5_to_read, require_own
 from crowd.io.progress import note, progress
 from crowd.train.distributed import (
     all_reduce_sum,
@@ -176,7 +170,7 @@ def write_features(
         InputError: the folder is not writable, the disk is full, another process writes the same
             file, or a model put out values that are not finite.
     """
-    path, (rank, size), computed = Path(path), rank_and_world_size(), 0
+    path = Path(path)
     part, there = path.with_name(path.name + ".part"), _layout(path, names, recipe)
     if there and (there[0] == 1).all():
         return 0
@@ -187,16 +181,8 @@ def write_features(
                 stack.enter_context(_lay_out(part, names, recipe))
             wait_for_all()
             file = stack.enter_context(open(part, "r+b"))
-            finished, values_at, finished_at = _layout(part, names, recipe)
-            starts = range(rank * block, len(names), size * block)
-            for first in progress(starts, "features", "block"):
-                last = min(first + block, len(names))
-                if (finished[first:last] == 1).all():
-                    continue
-                values = _finite(compute(first, last), names[first:last])
-                _write(file, values_at + first * ROW, np.asarray(values, "<f4").tobytes())
-                _write(file, finished_at + first, bytes([1] * (last - first)))
-                computed += last - first
+            layout = _layout(part, names, recipe)
+            computed = _fill(file, layout, names, compute, block)
             computed = int(all_reduce_sum(torch.tensor(computed)))  # waits for all
             if is_main_process():
                 os.replace(part, path)
@@ -208,6 +194,27 @@ def write_features(
         raise lock_fault(part, error) or InputError(
             f"{part} could not be written ({reason}): make room and run the command again"
         ) from error
+    return computed
+
+
+def _fill(
+    file: BinaryIO,
+    layout: tuple[np.ndarray, int, int],
+    names: Sequence[str],
+    compute: Callable[[int, int], np.ndarray],
+    block: int,
+) -> int:
+    """Write this process's share of the blocks that are missing; return how many patches it has."""
+    (finished, values_at, finished_at), (rank, size) = layout, rank_and_world_size()
+    computed = 0
+    for first in progress(range(rank * block, len(names), size * block), "features", "block"):
+        last = min(first + block, len(names))
+        if (finished[first:last] == 1).all():
+            continue
+        values = _finite(compute(first, last), names[first:last])
+        _write(file, values_at + first * ROW, np.asarray(values, "<f4").tobytes())
+        _write(file, finished_at + first, bytes([1] * (last - first)))
+        computed += last - first
     return computed
 
 

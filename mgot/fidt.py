@@ -27,7 +27,8 @@ from crowd.data.prepare import add_arguments, process
 from crowd.data.resize import LONG
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import atomic_path, write_array, write_h5
+from crowd.io.files import atomic_path, write_array
+from crowd.io.h5 import write_h5
 from mgot.fidt_map import fidt_map, head_pixels
 from mgot.photos import OTHER_SIZES, SIZES, SMOOTHED
 from mgot.transfer import add_transfer, fill

@@ -25,7 +25,8 @@ from crowd.data.processed import list_split
 from crowd.data.stage import is_made, origin, record_path, write_record
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import read_h5, require_folder, write_h5
+from crowd.io.files import require_folder
+from crowd.io.h5 import read_h5, write_h5
 from crowd.io.progress import progress
 from mgot.transfer import add_transfer, fill
 

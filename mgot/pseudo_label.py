@@ -26,7 +26,8 @@ from crowd.data.processed import SETTINGS, list_split
 from crowd.data.stage import is_made, origin, record_path, write_record
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import atomic_path, content_hash, require_file, write_array, write_h5
+from crowd.io.files import atomic_path, content_hash, require_file, write_array
+from crowd.io.h5 import write_h5
 from crowd.io.progress import progress
 from crowd.train.devices import pick_device
 from mgot.counter import Counter, load_counter

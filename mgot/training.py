@@ -13,7 +13,8 @@ from crowd.count.evaluation import errors_table
 from crowd.io.config import save_arguments
 from crowd.train.devices import place
 from crowd.train.distributed import is_main_process, join, leave, synchronise_norms
-from crowd.train.loop import Steps, choose_precision, fit
+from crowd.train.loop import Epochs, Steps, choose_precision, fit
+from crowd.train.runs import Run
 from crowd.train.state import (
     LAST,
     Training,
@@ -165,15 +166,10 @@ def run_epochs(
         batches,
         lambda model, batch: batch_losses(model, batch, device, amp, weight),
         validate if validation else None,
-        folder=folder,
-        config=save_arguments(arguments),
-        seed=arguments.seed,
-        epochs=arguments.epochs,
-        validate_from=arguments.validate_from,
-        validate_every=arguments.validate_every,
-        steps=Steps({"issim": weight}, summed=True, check="check the photo and its map"),
-        print_every=arguments.print_freq,
-        split=validation.split if validation else "val",
+        Run(folder, save_arguments(arguments), training.epoch),
+        Epochs.of(arguments, arguments.print_freq),
+        Steps({"issim": weight}, summed=True, check="check the photo and its map"),
+        validation.split if validation else "val",
     )
     leave()
     _report(errors, training.best, validation)

@@ -16,7 +16,8 @@ from crowd.data.annotation_files import read_mat_points
 from crowd.data.images import read_image, write_image
 from crowd.data.stage import origin, record_path, write_record
 from crowd.io.errors import InputError, Refused
-from crowd.io.files import read_array, read_h5, read_yaml, write_array, write_h5, write_text
+from crowd.io.files import read_array, read_yaml, write_array, write_text
+from crowd.io.h5 import read_h5, write_h5
 from crowd.train.checkpoints import load_checkpoint
 from GS2D.jobs import FitSettings, is_finished
 from GS2D.store import gaussians_path, read_gaussians, read_report, write_gaussians

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from jsonargparse import Namespace
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -91,20 +92,39 @@ class Steps:
     check: str = "check the photo and its annotation"
 
 
+@dataclasses.dataclass(frozen=True)
+class Epochs:
+    """Which epochs a training has.
+
+    Attributes:
+        seed: of crops and dropout.
+        last: number of them.
+        validate_from: first epoch after which it is validated.
+        validate_every: epochs from one validation to the next.
+        print_every: epochs from one printed line to the next.
+    """
+
+    seed: int
+    last: int
+    validate_from: int
+    validate_every: int
+    print_every: int = 1
+
+    @classmethod
+    def of(cls, arguments: Namespace, print_every: int = 1) -> Epochs:
+        """Take them from a command's arguments."""
+        names = ("seed", "epochs", "validate_from", "validate_every")
+        return cls(*(arguments[name] for name in names), print_every)
+
+
 def fit(
     training: Training,
     batches: DataLoader,
     losses_of: Losses,
     validate: Callable[[Training], dict[str, float]] | None,
-    *,
-    folder: Path,
-    config: str,
-    seed: int,
-    epochs: int,
-    validate_from: int,
-    validate_every: int,
+    run: Run,
+    epochs: Epochs,
     steps: Steps,
-    print_every: int = 1,
     split: str = "val",
 ) -> dict[int, dict[str, float]]:
     """Train to the last epoch; validate, keep the best checkpoint, log, and save after every epoch.
@@ -117,24 +137,20 @@ def fit(
         batches: of `crowd.train.loading.crop_loader`.
         losses_of: see `Losses`.
         validate: keeps the best and returns errors; None: the last epoch is the best.
-        folder: of the run.
-        config: resolved arguments, YAML.
-        seed: of crops and dropout.
-        epochs: number of the last epoch.
-        validate_from: first epoch after which it is validated.
-        validate_every: epochs from one validation to the next.
+        run: its folder.
+        epochs: which they are.
         steps: how they are made.
-        print_every: epochs.
         split: that is validated on.
 
     Returns:
         The errors by epoch.
     """
-    model, run, errors = parallel(training.model), Run(folder, config, training.epoch), {}
-    print(f"{folder}: epochs {training.epoch} to {epochs} on {next(model.parameters()).device}")
-    for epoch in range(training.epoch, epochs):
+    model, folder, errors = parallel(training.model), run.folder, {}
+    device = next(model.parameters()).device
+    print(f"{folder}: epochs {training.epoch} to {epochs.last} on {device}")
+    for epoch in range(training.epoch, epochs.last):
         batches.batch_sampler.epoch = epoch
-        seed_epoch(seed, epoch)
+        seed_epoch(epochs.seed, epoch)
         started = time.monotonic()
         figures = train_one_epoch(
             *(model, batches, losses_of, training.optimizer, epoch, training.average),
@@ -144,15 +160,15 @@ def fit(
         times = {"seconds": seconds, "photos_per_second": batches.batch_sampler.length / seconds}
         figures["lr"] = training.scheduler.get_last_lr()[0]
         if validate is None:
-            if epoch + 1 == epochs:
+            if epoch + 1 == epochs.last:
                 training.keep(folder)
-        elif validates(epoch, epochs, validate_from, validate_every):
+        elif validates(epoch, epochs.last, epochs.validate_from, epochs.validate_every):
             errors[epoch] = validate(training)
             named = {f"{split}_{name}": value for name, value in errors[epoch].items()}
             figures |= {name: value for name, value in named.items() if value == value}
         run.log(epoch, figures, times)
         training.finish_epoch(folder)
-        if epoch % print_every == 0 or epoch + 1 == epochs:
+        if epoch % epochs.print_every == 0 or epoch + 1 == epochs.last:
             said = (figures | times).items()
             print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in said))
     run.close()
@@ -240,26 +256,11 @@ def train_one_epoch(
         InputError: a loss or gradient is not finite; names the photos, and their step is not made.
     """
     model.train()
-    figures, (_, processes), spoiled = (
-        Figures(epoch, folder, steps.check),
-        rank_and_world_size(),
-        None,
-    )
+    figures, spoiled = Figures(epoch, folder, steps.check), None
     for batch in progress(batches, f"epoch {epoch}", unit="batch", leave=False):
         losses = losses_of(model, batch)
-        loss = sum(steps.weights.get(name, 1.0) * value for name, value in losses.items())
-        values = torch.stack([value.detach() for value in losses.values()]).double()
-        # A batch that does not count costs nothing, however its losses are put together.
-        weight = float(len(batch.names) > 0) if steps.summed else len(batch.names)
-        shared = all_reduce_sum(
-            torch.cat([values * weight, values.new_full((1,), len(batch.names))])
-        )
         optimizer.zero_grad(set_to_none=True)
-        # Gradients become means over the processes, which are to be sums.
-        (
-            loss * (processes * weight / (1 if steps.summed else shared[-1].to(loss.dtype)))
-        ).backward()
-        row = torch.cat([values, shared, largest_gradient(model.parameters()).to(values)[None]])
+        row = _descend(model, losses, len(batch.names), steps)
         stopped = (~row.isfinite().all()).float()
         spoiled = stopped if spoiled is None else torch.maximum(spoiled, stopped)
         optimizer.found_inf = spoiled
@@ -271,6 +272,20 @@ def train_one_epoch(
         figures.add(batch, list(losses), row)
     align_statistics(model, average)
     return figures.means()
+
+
+def _descend(model: nn.Module, losses: dict[str, Tensor], photos: int, steps: Steps) -> Tensor:
+    """Leave the gradient of all processes' losses in the parameters; return a row of `Figures`."""
+    loss = sum(steps.weights.get(name, 1.0) * value for name, value in losses.items())
+    values = torch.stack([value.detach() for value in losses.values()]).double()
+    # A batch that does not count costs nothing, however its losses are put together.
+    weight = float(photos > 0) if steps.summed else photos
+    shared = all_reduce_sum(torch.cat([values * weight, values.new_full((1,), photos)]))
+    # Gradients become means over the processes, which are to be sums.
+    _, processes = rank_and_world_size()
+    whole = 1 if steps.summed else shared[-1].to(loss.dtype)
+    (loss * (processes * weight / whole)).backward()
+    return torch.cat([values, shared, largest_gradient(model.parameters()).to(values)[None]])
 
 
 @torch.no_grad()

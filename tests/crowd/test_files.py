@@ -11,13 +11,12 @@ from crowd.io.errors import InputError, command
 from crowd.io.files import (
     atomic_path,
     read_array,
-    read_h5,
     require_file,
     require_folder,
     write_array,
-    write_h5,
     write_text,
 )
+from crowd.io.h5 import read_h5, write_h5
 
 
 def names(folder):

@@ -22,7 +22,8 @@ from crowd.data.images import read_image, read_size
 from crowd.data.splits import read_list
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError
-from crowd.io.files import read_array, read_h5, read_yaml
+from crowd.io.files import read_array, read_yaml
+from crowd.io.h5 import read_h5
 from crowd.train.checkpoints import load_checkpoint, load_weights
 from GS2D.arguments import fit_parser
 from gst.arguments import build_parser

@@ -20,7 +20,8 @@ from crowd.data.images import read_orientation, read_size, read_upright
 from crowd.data.layouts.content import parse
 from crowd.data.processed import read_annotation
 from crowd.data.splits import read_list
-from crowd.io.files import write_array, write_h5
+from crowd.io.files import write_array
+from crowd.io.h5 import write_h5
 from crowd.train.checkpoints import save_checkpoint
 from GS2D.arguments import fit_parser
 from GS2D.store import Report, read_gaussians, read_report, write_gaussians

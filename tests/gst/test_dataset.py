@@ -5,7 +5,7 @@ import torch
 from crowd.data.images import read_image
 from crowd.data.processed import median_count
 from crowd.io.errors import InputError
-from crowd.io.files import write_h5
+from crowd.io.h5 import write_h5
 from crowd.train.loading import CountedPhotos, photo_loader
 from GS2D.store import gaussians_path, read_gaussians, write_gaussians
 from gst.dataset import CrowdCrops, crop_batches

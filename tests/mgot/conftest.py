@@ -9,7 +9,8 @@ import torch
 import yaml
 from PIL import Image
 
-from crowd.io.files import write_array, write_h5, write_text
+from crowd.io.files import write_array, write_text
+from crowd.io.h5 import write_h5
 from crowd.train.checkpoints import save_checkpoint
 from mgot.fidt_map import fidt_map, head_pixels
 from mgot.models import build_model

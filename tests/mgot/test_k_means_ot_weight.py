@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd.io.files import write_h5
+from crowd.io.h5 import write_h5
 from mgot import pictures
 from mgot.alignment import daot_costs, match_clusters, match_daot_by_cost, match_patches
 from mgot.feature_files import write_features

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from crowd.io.files import read_h5, write_h5
+from crowd.io.h5 import read_h5, write_h5
 from crowd.train import loop as engine
 from crowd.train import runs
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint

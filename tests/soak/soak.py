@@ -30,7 +30,8 @@ import torch
 from bench.measure import RESULTS, write_record
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import open_h5, write_text
+from crowd.io.files import write_text
+from crowd.io.h5 import open_h5
 from crowd.io.progress import progress
 from crowd.train.checkpoints import load_checkpoint
 from crowd.train.runs import ROOT

@@ -13,7 +13,8 @@ import pytest
 from crowd.data.images import write_image
 from crowd.io import files
 from crowd.io.errors import InputError
-from crowd.io.files import write_array, write_h5, write_text
+from crowd.io.files import write_array, write_text
+from crowd.io.h5 import write_h5
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.runs import Run
 from mgot.feature_files import write_features

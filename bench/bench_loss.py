@@ -21,7 +21,7 @@ from torch import Tensor
 from bench.measure import bench_parser, ratio, time_in_turn, time_runs, write_record
 from crowd.io.errors import command
 from gst.dataset import Heads
-from gst.fused_loss import dense_transport_loss, gaussian_transport_loss
+from gst.loss import gaussian_transport_loss, gaussian_transport_loss_reference
 from gst.models import build_model
 
 CROP, STRIDE = 512, 8
@@ -99,7 +99,7 @@ def measure(count: int, repeats: int) -> dict:
     density.requires_grad_()
     losses = {
         "fused": lambda heads, density: gaussian_transport_loss([heads], density),
-        "dense": lambda heads, density: dense_transport_loss([heads], density),
+        "dense": lambda heads, density: gaussian_transport_loss_reference([heads], density),
         "released": released_loss,
         "sinkhorn": sinkhorn_loss,
     }

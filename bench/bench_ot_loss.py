@@ -26,7 +26,7 @@ from crowd.io.progress import progress
 from crowd.sinkhorn import Scaling
 from gst import build_model
 from gst.dataset import Heads
-from gst.fused_loss import dense_transport_loss, gaussian_transport_loss
+from gst.loss import gaussian_transport_loss, gaussian_transport_loss_reference
 from gst.losses import COMPARED, dm_count
 from gst.losses.gaussian import gaussian_density
 
@@ -61,7 +61,7 @@ def plain_dm_count(heads: list[Heads], density: Tensor) -> dict[str, Tensor]:
 LOSSES = {
     "GST": lambda heads, density: {"transport": gaussian_transport_loss(heads, density)},
     "GST, whole kernels": lambda heads, density: {
-        "transport": dense_transport_loss(heads, density)
+        "transport": gaussian_transport_loss_reference(heads, density)
     },
     "Gaussian": COMPARED["gaussian"],
     "Bayesian": COMPARED["bayesian"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,18 +15,15 @@ from crowd.io.errors import InputError
 from crowd.train.loop import PRECISIONS
 from crowd.train.state import OPTIMIZERS
 from gst.augment import SCALE_RANGE
-from gst.kernel import transport_kernel
+from gst.kernel import KernelOptions
 from gst.losses import COMPARED, DM_COUNT, TRANSPORT, WEIGHTS
 from gst.models import MODELS
 
 CONFIGS = Path(__file__).parent / "configs"
 DATASETS = ("qnrf", "jhu", "nwpu", "sha", "shb", "brt", "ucf_cc_50", "synthetic")
-KERNEL = ("background_ratio", "cut_off", "post_min", "post_max", "scale_ratio", "use_background")
 # Options of one loss alone, with their defaults.
 OPTIONS = {
-    TRANSPORT: {
-        name: inspect.signature(transport_kernel).parameters[name].default for name in KERNEL
-    },
+    TRANSPORT: dataclasses.asdict(KernelOptions()),
     DM_COUNT: {"ot_weight": WEIGHTS["ot"]},
 }
 
@@ -80,10 +78,12 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
 
 def loss_options(arguments: Namespace) -> dict:
     """Return the loss and its options, as `gst.engine.batch_losses` takes them."""
-    options = {"loss": arguments.loss, "block_counts": arguments.block_counts > 0}
-    if arguments.loss == TRANSPORT:
-        options |= {name: arguments[name] for name in KERNEL}
-    return options
+    kernel = KernelOptions(**{name: arguments[name] for name in OPTIONS[TRANSPORT]})
+    return {
+        "loss": arguments.loss,
+        "block_counts": arguments.block_counts > 0,
+        "kernel": kernel,
+    }
 
 
 def loss_weights(arguments: Namespace) -> dict[str, float]:
@@ -137,9 +137,13 @@ def _add_training(group) -> None:
 
 def _add_kernel(group) -> None:
     add = group.add_argument
-    add("--background-ratio", type=PositiveFloat, default=0.015, help="weight of the background")
-    add("--cut-off", type=PositiveFloat, default=3.0, help="background's distance, deviations")
-    add("--post-min", type=PositiveFloat, default=1.0, help="smallest deviation is 8 / this, px")
-    add("--post-max", type=PositiveFloat, default=20.0, help="largest deviation, px")
-    add("--scale-ratio", type=PositiveFloat, default=1.0, help="factor on all deviations")
+    for name, what in (
+        ("background_ratio", "weight of the background"),
+        ("cut_off", "distance of the background, in standard deviations"),
+        ("post_min", "the smallest standard deviation is 8 / this, px"),
+        ("post_max", "largest standard deviation, px"),
+        ("scale_ratio", "factor on all standard deviations"),
+    ):
+        flag = "--" + name.replace("_", "-")
+        add(flag, type=PositiveFloat, default=getattr(KernelOptions, name), help=what)
     add("--use-background", action=ActionYesNo(no_prefix="no-"), default=True)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from crowd.train.distributed import unwrap_model
 from crowd.train.loop import mixed_precision, to_device
 from gst.dataset import Batch, Heads
-from gst.fused_loss import gaussian_transport_loss
+from gst.kernel import PAPER, KernelOptions
+from gst.loss import gaussian_transport_loss
 from gst.losses import COMPARED, TRANSPORT, block_count_loss
 from gst.models.vgg_trans import attention_variance
 
@@ -20,7 +21,7 @@ def batch_losses(
     amp: bool = False,
     loss: str = TRANSPORT,
     block_counts: bool = False,
-    **options,
+    kernel: KernelOptions = PAPER,
 ) -> dict[str, Tensor]:
     """Run the model on a batch and return its losses by name, scalars without their weights.
 
@@ -32,7 +33,7 @@ def batch_losses(
         loss: GST's `transport`, or one of `gst.losses.COMPARED`, which say what their terms are.
         block_counts: whether that loss stands beside it; `attention_variance` does for models with
             attention.
-        **options: of the loss (`gst.kernel.transport_kernel`'s for `transport`).
+        kernel: options of `transport`'s kernel.
     """
     images = to_device(batch.images, device)
     with mixed_precision(amp, device):
@@ -42,12 +43,12 @@ def batch_losses(
             density, attention = model(images), []
     density = density.float()
     if loss == TRANSPORT:
-        losses = {"transport": gaussian_transport_loss(batch.heads, density, **options)}
+        losses = {"transport": gaussian_transport_loss(batch.heads, density, kernel)}
     else:
         heads = [
             Heads(*(array.to(device, non_blocking=True) for array in one)) for one in batch.heads
         ]
-        losses = COMPARED[loss](heads, density, **options)
+        losses = COMPARED[loss](heads, density)
     if block_counts:
         losses["block_counts"] = block_count_loss(batch.heads, density)
     if attention:

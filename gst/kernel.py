@@ -14,7 +14,9 @@ differentiable in all that it is made from.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from numbers import Integral
 
 import torch
@@ -26,18 +28,42 @@ BACKGROUND = -1
 """Owner of a Gaussian that belongs to no annotation."""
 
 
+@dataclasses.dataclass(frozen=True)
+class KernelOptions:
+    """Options of the transport kernel, with the paper's values.
+
+    Attributes:
+        background_ratio: weight of the background against the nearest Gaussian.
+        cut_off: Mahalanobis distance at which z and the background's z change places.
+        post_min: sets the smallest standard deviation, stride / post_min.
+        post_max: largest standard deviation, pixels.
+        scale_ratio: factor on all scales, before they are clamped to these two.
+        use_background: whether the background is the last row.
+    """
+
+    background_ratio: float = 0.015
+    cut_off: float = 3.0
+    post_min: float = 1.0
+    post_max: float = 20.0
+    scale_ratio: float = 1.0
+    use_background: bool = True
+
+
+PAPER = KernelOptions()
+
+
 def transport_kernel(
     points,
     scales,
     rotations,
     crop_size: int | tuple[int, int],
     stride: int = 8,
-    background_ratio: float = 0.015,
-    cut_off: float = 3.0,
-    post_min: float = 1.0,
-    post_max: float = 20.0,
-    scale_ratio: float = 1.0,
-    use_background: bool = True,
+    background_ratio: float = KernelOptions.background_ratio,
+    cut_off: float = KernelOptions.cut_off,
+    post_min: float = KernelOptions.post_min,
+    post_max: float = KernelOptions.post_max,
+    scale_ratio: float = KernelOptions.scale_ratio,
+    use_background: bool = KernelOptions.use_background,
     owners=None,
     check_finite: bool = True,
 ) -> Tensor:
@@ -47,17 +73,16 @@ def transport_kernel(
 
     Args:
         points: centres x, y of the Gaussians, [N, 2], pixels of the crop.
-        scales: standard deviations along the Gaussians' own axes, [N, 2], pixels. They are
-            multiplied by `scale_ratio`, then clamped to [stride / post_min, post_max].
+        scales: standard deviations along the Gaussians' own axes, [N, 2], pixels.
         rotations: angle from the x axis to a Gaussian's first axis, [N] or [N, 1], radians.
         crop_size: side of a square crop, or (height, width), pixels.
         stride: side of a cell of the density map, pixels.
-        background_ratio: weight of the background against the nearest Gaussian.
-        cut_off: Mahalanobis distance at which z and the background's z change places.
-        post_min: sets the smallest standard deviation, stride / post_min.
-        post_max: largest standard deviation, pixels.
-        scale_ratio: factor on all scales.
-        use_background: add the background as the last row.
+        background_ratio: this and the next five are those of `KernelOptions`.
+        cut_off: see there.
+        post_min: see there.
+        post_max: see there.
+        scale_ratio: see there.
+        use_background: see there.
         owners: annotation 0 … A − 1 of each Gaussian, [N], or `BACKGROUND`. Default: Gaussian n
             belongs to annotation n.
         check_finite: look for NaN and infinity, for which a GPU has to be waited for.
@@ -73,12 +98,13 @@ def transport_kernel(
         ValueError: the arrays do not fit each other or hold a NaN or infinite value.
     """
     points, scales, rotations = as_gaussians(points, scales, rotations, check_finite)
+    options = KernelOptions(
+        background_ratio, cut_off, post_min, post_max, scale_ratio, use_background
+    )
     scales = (scales * scale_ratio).clamp(stride / post_min, post_max)
     xs, ys = cell_centers(crop_size, stride, points.device)
     exponents = gaussian_exponents(points, scales, rotations, xs, ys)
-    responsibilities = gaussian_responsibilities(
-        exponents, scales, background_ratio, cut_off, use_background
-    )
+    responsibilities = gaussian_responsibilities(exponents, scales, options)
     if owners is None:
         return responsibilities
     return annotation_correspondence(responsibilities, owners, len(points))
@@ -121,9 +147,7 @@ def gaussian_exponents(
     return torch.addcmul(squares, tilted[:, :, None], dx[:, None, :], value=-1).flatten(1)
 
 
-def gaussian_responsibilities(
-    exponents: Tensor, scales: Tensor, background_ratio: float, cut_off: float, use_background: bool
-) -> Tensor:
+def gaussian_responsibilities(exponents: Tensor, scales: Tensor, options: KernelOptions) -> Tensor:
     """Step 1: P(g | x) by Bayes' rule with equal priors, [N (+ 1), cells].
 
     log-likelihoods: z_n − ½ log|Σ_n| for Gaussian n and, with n* the Gaussian of largest z,
@@ -132,18 +156,16 @@ def gaussian_responsibilities(
     Args:
         exponents: z, [N, cells].
         scales: standard deviations in use, [N, 2], pixels.
-        background_ratio: as for `transport_kernel`.
-        cut_off: as for `transport_kernel`.
-        use_background: as for `transport_kernel`.
+        options: background_ratio, cut_off and use_background are read.
     """
     log_determinants = 2 * scales.log().sum(1)
     log_likelihoods = exponents - 0.5 * log_determinants[:, None]
-    if use_background and len(scales):
+    if options.use_background and len(scales):
         largest, nearest = exponents.max(0)
-        background = math.log(background_ratio) - log_determinants[nearest]
-        background = background - largest - cut_off**2 / 2
+        background = math.log(options.background_ratio) - log_determinants[nearest]
+        background = background - largest - options.cut_off**2 / 2
         log_likelihoods = torch.cat([log_likelihoods, background[None]])
-    elif use_background:
+    elif options.use_background:
         log_likelihoods = exponents.new_zeros(1, exponents.shape[1])
     return log_likelihoods.softmax(0)
 
@@ -192,3 +214,65 @@ def as_gaussians(
     if check_finite and not all(array.isfinite().all() for array in (points, scales, rotations)):
         raise ValueError("points, scales and rotations must be finite")
     return points, scales, rotations.reshape(count)
+
+
+def transport_kernel_reference(
+    points,
+    scales,
+    rotations,
+    crop_size: int | tuple[int, int],
+    stride: int = 8,
+    background_ratio: float = KernelOptions.background_ratio,
+    cut_off: float = KernelOptions.cut_off,
+    post_min: float = KernelOptions.post_min,
+    post_max: float = KernelOptions.post_max,
+    scale_ratio: float = KernelOptions.scale_ratio,
+    use_background: bool = KernelOptions.use_background,
+    owners=None,
+) -> Tensor:
+    """Readable twin of `transport_kernel`, cell by cell as the formulas read, in float64."""
+    points, scales, rotations = (
+        array.double() for array in as_gaussians(points, scales, rotations)
+    )
+    scales = torch.clamp(scale_ratio * scales, stride / post_min, post_max)
+    covariances = [covariance(s, theta) for s, theta in zip(scales, rotations, strict=True)]
+    owners = list(range(len(points))) if owners is None else [int(owner) for owner in owners]
+    if use_background:
+        owners.append(BACKGROUND)
+    rows = max(owners, default=-1) + 1 + use_background
+
+    xs, ys = cell_centers(crop_size, stride)
+    columns = []
+    for y in ys.tolist():
+        for x in xs.tolist():
+            z = []
+            for point, sigma in zip(points, covariances, strict=True):
+                d = torch.tensor([x, y], dtype=torch.float64) - point
+                z.append(-0.5 * d @ torch.linalg.inv(sigma) @ d)
+            logits = [zn - 0.5 * torch.logdet(s) for zn, s in zip(z, covariances, strict=True)]
+            if use_background:
+                logits.append(background_logit(z, covariances, background_ratio, cut_off))
+            column = [torch.zeros((), dtype=torch.float64)] * rows
+            if logits:
+                for owner, share in zip(owners, torch.stack(logits).softmax(0), strict=True):
+                    column[owner] = column[owner] + share
+            columns.append(torch.stack(column) if rows else torch.zeros(0))
+    return torch.stack(columns, 1)
+
+
+def covariance(scales: Tensor, theta: Tensor) -> Tensor:
+    """Σ = R diag(s²) Rᵀ with R = [[cos θ, −sin θ], [sin θ, cos θ]], [2, 2]."""
+    cosine, sine = torch.cos(theta), torch.sin(theta)
+    rotation = torch.stack([torch.stack([cosine, -sine]), torch.stack([sine, cosine])])
+    return rotation @ torch.diag(scales**2) @ rotation.T
+
+
+def background_logit(
+    z: Sequence[Tensor], covariances: Sequence[Tensor], background_ratio: float, cut_off: float
+) -> Tensor:
+    """(−cut_off²/2 − z_n*) − log(|Σ_n*| / background_ratio) with n* = argmax z; 0 without any z."""
+    if not z:
+        return torch.zeros((), dtype=torch.float64)
+    nearest = max(range(len(z)), key=lambda n: z[n].item())
+    area = torch.logdet(covariances[nearest])
+    return (-(cut_off**2) / 2 - z[nearest]) - (area - math.log(background_ratio))

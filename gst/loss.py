@@ -1,14 +1,24 @@
-"""The transport loss: what the density map says of each annotation, against what it should be."""
+"""The transport loss: L1 distance between the mass transported to each annotation and its target.
+
+`transport_loss` takes kernels; a training takes `gaussian_transport_loss`, which goes straight from
+the Gaussians to the loss.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from crowd.io.arrays import as_tensor
+from gst.dataset import Heads
+from gst.kernel import PAPER, KernelOptions, as_gaussians, transport_kernel
 
 
 def transport_loss(kernels: Sequence, targets: Sequence, density) -> Tensor:
@@ -68,3 +78,158 @@ def image_transport_loss(kernel, target, density) -> Tensor:
     target = density.new_zeros(0) if target is None else as_tensor(target).to(density)
     expected = functional.pad(target, (0, len(kernel) - heads))
     return (expected - transported).abs().sum()
+
+
+def gaussian_transport_loss(
+    heads: Sequence[Heads],
+    density: Tensor,
+    options: KernelOptions = PAPER,
+    stride: int = 8,
+) -> Tensor:
+    """`transport_loss` with the kernels of `transport_kernel`, differentiable in the density.
+
+    On a CPU by compiled code that evaluates each Gaussian only near its centre and keeps no
+    kernel; elsewhere by those two functions.
+
+    Args:
+        heads: Gaussians and targets of each crop, on any device; one without heads costs |Σ D|.
+            Only on a CPU, where they are read, is looked whether they are finite.
+        density: predicted density maps D, `[B, 1, h, w]`, of crops of h · stride rows.
+        options: of the kernel.
+        stride: side of a cell, pixels.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: arrays that do not fit each other or hold a NaN or infinite value.
+    """
+    if density.device.type == "cpu":
+        _check(heads, density)
+        return _FusedLoss.apply(density, heads, options, stride)
+    return gaussian_transport_loss_reference(heads, density, options, stride)
+
+
+def gaussian_transport_loss_reference(
+    heads: Sequence[Heads],
+    density: Tensor,
+    options: KernelOptions = PAPER,
+    stride: int = 8,
+) -> Tensor:
+    """The readable twin of `gaussian_transport_loss`, by whole kernels `[N + 1, cells]`."""
+    _check(heads, density)
+    height, width = density.shape[-2:]
+    crop_size = height * stride, width * stride
+    kernels = crop_kernels(heads, crop_size, density.device, options, stride)
+    targets = [one.targets.to(density.device, non_blocking=True) for one in heads]
+    return transport_loss(kernels, targets, density)
+
+
+def crop_kernels(
+    heads: Sequence[Heads],
+    crop_size: int | tuple[int, int],
+    device: torch.device,
+    options: KernelOptions = PAPER,
+    stride: int = 8,
+) -> list[Tensor | None]:
+    """Transport kernels `[N + 1, cells]` of several crops on `device`; None without heads.
+
+    Arguments as for `transport_kernel`. Kernels are made where they are used: they are thousands
+    of times larger than the Gaussians that they come from. Whether these are finite is not asked,
+    since a GPU would have to be waited for.
+    """
+    with torch.no_grad():
+        return [
+            transport_kernel(
+                *(array.to(device, non_blocking=True) for array in one[:3]),
+                crop_size,
+                stride,
+                **dataclasses.asdict(options),
+                check_finite=False,
+            )
+            if len(one.points)
+            else None
+            for one in heads
+        ]
+
+
+def _check(heads: Sequence[Heads], density: Tensor) -> None:
+    if density.dim() != 4 or density.shape[1] != 1 or len(heads) != len(density) or not len(heads):
+        raise ValueError(
+            f"density maps are [B, 1, h, w], not {list(density.shape)}, for {len(heads)} crops"
+        )
+    for index, one in enumerate(heads):
+        if len(one.points) != len(one.targets):
+            raise ValueError(
+                f"crop {index}: {len(one.points)} Gaussians with {len(one.targets)} targets"
+            )
+        on_cpu = [array.numpy() for array in one[:3] if array.device.type == "cpu"]
+        if not all(np.isfinite(array).all() for array in on_cpu):
+            raise ValueError(f"crop {index}: points, scales and rotations must be finite")
+
+
+class _FusedLoss(torch.autograd.Function):
+    """Loss and gradient in one go: the gradient is made of signs, which the loss knows."""
+
+    @staticmethod
+    def forward(context, density: Tensor, heads: Sequence[Heads], options, stride: int):
+        maps = density.detach().float().contiguous().numpy()[:, 0]
+        gradient = np.empty_like(maps)
+
+        def one(index: int) -> float:
+            return _image_loss(heads[index], maps[index], gradient[index], options, stride)
+
+        if len(maps) == 1 or torch.get_num_threads() == 1:
+            losses = [one(index) for index in range(len(maps))]
+        else:
+            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+                losses = list(pool.map(one, range(len(maps))))
+        context.save_for_backward(torch.from_numpy(gradient / len(maps))[:, None].to(density))
+        return density.new_tensor(sum(losses) / len(maps))
+
+    @staticmethod
+    def backward(context, slope: Tensor):
+        (gradient,) = context.saved_tensors
+        return slope * gradient, None, None, None
+
+
+def _image_loss(
+    heads: Heads,
+    density: np.ndarray,
+    gradient: np.ndarray,
+    options: KernelOptions,
+    stride: int,
+) -> float:
+    """Loss of one crop, density `[h, w]`; writes its gradient `[h, w]`."""
+    # Imported here: numba takes a second, and GPUs need none of it.
+    from gst.loss_kernels import image_loss
+
+    points, scales, rotations = (
+        array.numpy() for array in as_gaussians(*(array.cpu() for array in heads[:3]), False)
+    )
+    if not len(points):
+        total = density.sum(dtype=np.float64)
+        gradient[:] = np.sign(total)
+        return abs(float(total))
+    scales = np.clip(scales * options.scale_ratio, stride / options.post_min, options.post_max)
+    cosine, sine = np.cos(rotations), np.sin(rotations)
+    first, second = (scales**-2.0).T
+    gaussians = [
+        *points.T,
+        -0.5 * (cosine**2 * first + sine**2 * second),
+        cosine * sine * (second - first),
+        -0.5 * (sine**2 * first + cosine**2 * second),
+        2 * np.log(scales).sum(axis=1),
+        1 / scales.min(axis=1),
+    ]
+    background = -math.inf
+    if options.use_background:
+        background = math.log(options.background_ratio) - options.cut_off**2 / 2
+    return image_loss(
+        np.stack(gaussians).astype(np.float32),
+        heads.targets.float().cpu().numpy(),
+        density,
+        float(stride),
+        background,
+        gradient,
+    )

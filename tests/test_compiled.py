@@ -32,7 +32,7 @@ def show(name, *arrays):
 
 
 from gst.dataset import Heads
-from gst.fused_loss import gaussian_transport_loss
+from gst.loss import gaussian_transport_loss
 
 for crop in range(8):
     density = tensor(1, 1, 32, 32).requires_grad_()

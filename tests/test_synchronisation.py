@@ -13,7 +13,7 @@ import mgot.engine
 from crowd.train.loop import Steps, train_one_epoch
 from gst.dataset import Batch as GstBatch
 from gst.dataset import Heads
-from gst.fused_loss import dense_transport_loss
+from gst.loss import gaussian_transport_loss_reference
 from gst.models import build_model as build_gst
 from mgot.dataset import Batch as MgotBatch
 from mgot.fidt_map import fidt_map
@@ -86,7 +86,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_asks_the_device_for_nothing(case, monkeypatch):
     """As on a GPU: by whole kernels, which a CPU has faster code for."""
-    monkeypatch.setattr(gst.engine, "gaussian_transport_loss", dense_transport_loss)
+    monkeypatch.setattr(gst.engine, "gaussian_transport_loss", gaussian_transport_loss_reference)
     engine, batch, build, options = CASES[case]
     model = build()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)

@@ -14,7 +14,8 @@ from gst.counter import load_counter
 from gst.dataset import Batch, CrowdCrops, Heads, collate
 from gst.engine import batch_losses
 from gst.evaluation import evaluate, predict_density, tile_edges
-from gst.fused_loss import crop_kernels
+from gst.kernel import KernelOptions
+from gst.loss import crop_kernels
 from gst.models import build_model
 from gst.photos import Preprocessing, read_preprocessing
 
@@ -93,7 +94,7 @@ def test_kernels_belong_to_their_photos(write_set):
         if kernel is not None:
             assert kernel.shape == (len(heads.points) + 1, 64)
             torch.testing.assert_close(kernel.sum(0), torch.ones(64))
-    without = crop_kernels(batch.heads, 64, CPU, use_background=False)
+    without = crop_kernels(batch.heads, 64, CPU, KernelOptions(use_background=False))
     assert len(without[0]) == len(kernels[0]) - 1
 
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from gst import transport_kernel
-from gst.kernel import BACKGROUND, cell_centers
-from gst.kernel_reference import transport_kernel_reference
+from gst.kernel import BACKGROUND, cell_centers, transport_kernel_reference
 
 CASES = ["a", "b", "nobg"]
 

@@ -15,7 +15,7 @@ from bench.patches import random_maps
 from GS2D import fit_gaussians
 from gst import build_model, transport_kernel, transport_loss
 from gst.dataset import Heads
-from gst.fused_loss import gaussian_transport_loss
+from gst.loss import gaussian_transport_loss
 from gst.losses.bayesian import bayesian_losses
 from gst.losses.dm_count import dm_count_losses
 from mgot.alignment import match_clusters_by_cost, match_patches_by_cost

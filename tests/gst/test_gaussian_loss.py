@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from gst.dataset import Heads
-from gst.fused_loss import crop_kernels, dense_transport_loss, gaussian_transport_loss
+from gst.kernel import KernelOptions
+from gst.loss import crop_kernels, gaussian_transport_loss, gaussian_transport_loss_reference
 
 
 def draw_heads(count, width=64, height=64, seed=0, largest=24.0):
@@ -19,15 +20,15 @@ def draw_density(batch, height=8, width=8, seed=1):
     return 0.3 * torch.rand(batch, 1, height, width, generator=generator)
 
 
-def both(heads, density, **options):
+def both(heads, density, stride=8, **options):
     """Loss and gradient of the fused loss, and those of its twin in float64."""
     results = []
     for loss_of, dtype in (
         (gaussian_transport_loss, torch.float32),
-        (dense_transport_loss, torch.float64),
+        (gaussian_transport_loss_reference, torch.float64),
     ):
         leaf = density.detach().to(dtype, copy=True).requires_grad_()
-        loss = loss_of(heads, leaf, **options)
+        loss = loss_of(heads, leaf, KernelOptions(**options), stride)
         assert loss.shape == ()
         assert loss.dtype == dtype
         loss.backward()
@@ -119,11 +120,12 @@ def test_released_losses_are_matched(golden, case):
     ]
     names = ("background_ratio", "cut_off", "post_min", "post_max")
     options = {name: float(data[name]) for name in names}
-    options |= {"stride": int(data["stride"]), "use_background": bool(data["use_background"])}
+    options = KernelOptions(**options, use_background=bool(data["use_background"]))
+    stride = int(data["stride"])
     for one, density, expected in zip(
         heads, torch.tensor(data["density"]), data["loss_per_image"], strict=True
     ):
-        loss = gaussian_transport_loss([one], density[None].float(), **options)
+        loss = gaussian_transport_loss([one], density[None].float(), options, stride)
         np.testing.assert_allclose(loss.item(), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -136,7 +138,7 @@ def test_kernels_are_made_for_crops_with_heads():
 
 def test_misfits_are_refused():
     heads, density = draw_heads(3), draw_density(1)
-    for loss_of in (gaussian_transport_loss, dense_transport_loss):
+    for loss_of in (gaussian_transport_loss, gaussian_transport_loss_reference):
         with pytest.raises(ValueError, match="B, 1, h, w"):
             loss_of([heads], density[0])
         with pytest.raises(ValueError, match="for 2 crops"):

@@ -10,10 +10,18 @@ import torch
 
 from crowd.io.arrays import plain
 from crowd.io.errors import InputError
-from GS2D import autograd_fit, fused_fit, gsplat_fit
+from GS2D import fused_fit, gsplat_fit
 from GS2D.gsplat_backend import why_unusable
-from GS2D.parameters import activate, fitted_pixels, initial_parameters, neighbour_distances
-from GS2D.problem import Convergence, Problem, Schedule, Solution
+from GS2D.problem import (
+    Convergence,
+    Problem,
+    Schedule,
+    Solution,
+    activate,
+    fitted_pixels,
+    initial_parameters,
+    neighbour_distances,
+)
 from GS2D.rasterizer import choose_backend
 
 
@@ -107,7 +115,9 @@ def fit_side_by_side(
     elif backend == "cpu":
         solutions = [fused_fit.fit(problem, schedule, quiet) for problem in problems]
     else:
-        solutions = [autograd_fit.fit(problem, schedule, backend, quiet) for problem in problems]
+        solutions = [
+            fused_fit.fit_reference(problem, schedule, backend, quiet) for problem in problems
+        ]
     remaining = iter(solutions)
     return [_activated(points, next(remaining) if len(points) else None) for _, points in photos]
 

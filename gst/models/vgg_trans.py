@@ -1,13 +1,132 @@
-"""`vgg_trans`: VGG-19, two graph-attention layers, bilinear to stride 8, three convolutions."""
+"""`vgg_trans`: VGG-19, two graph-attention layers, bilinear to stride 8, three convolutions.
+
+Two graphs steer the attention (Gramformer, AAAI 2024; GST release), and each image of a batch has
+its own. The *neighbour graph* joins a token to those with the most similar features; how often a
+token is chosen picks its embedding. The *edge weights* G_h[i, j] = |p_h(i) − p_h(j)| of learned
+potentials p silence attention between like cells.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
-from gst.models.graph_attention import GraphEncoder
 from gst.models.vgg import density_size, enlarge, regression_head, vgg19_features
+
+NEIGHBOUR_SHARE = 0.3
+"""Share of all tokens that a token marks as its neighbours."""
+DEGREE_LEVELS = 18
+"""Number of degree embeddings."""
+
+
+class GraphEncoder(nn.Module):
+    """Layers of graph attention on a feature map [B, C, h, w]; L = h · w tokens."""
+
+    def __init__(self, channels: int, heads: int, hidden: int, layers: int):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            GraphEncoderLayer(channels, heads, hidden) for _ in range(layers)
+        )
+        self.near_embeddings = nn.Embedding(DEGREE_LEVELS, channels)
+        self.pe_layer = nn.Sequential(
+            nn.Conv2d(channels, channels // 2, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels // 2, heads, 3, padding=1),
+            nn.Sigmoid(),
+        )
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return features [B, C, h, w] and, per layer, the attention [B, heads, L, L]."""
+        potentials = self.pe_layer(features).flatten(2)
+        edges = (potentials[..., :, None] - potentials[..., None, :]).abs()
+        tokens = features.flatten(2).transpose(1, 2)
+        attentions = []
+        for layer in self.layers:
+            embedding = self.near_embeddings(degree_levels(tokens))
+            tokens, attention = layer(tokens, embedding, edges)
+            attentions.append(attention)
+        return tokens.transpose(1, 2).reshape(features.shape), attentions
+
+
+class GraphEncoderLayer(nn.Module):
+    """Graph attention and a two-layer perceptron, each added and normalised after."""
+
+    def __init__(self, channels: int, heads: int, hidden: int, dropout: float = 0.1):
+        super().__init__()
+        self.self_attn = GraphAttention(channels, heads, dropout)
+        self.linear1 = nn.Linear(channels, hidden)
+        self.linear2 = nn.Linear(hidden, channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, embedding: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens, embedding [B, L, C], edges [B, heads, L, L] -> tokens, attention like edges."""
+        attended, attention = self.self_attn(tokens + embedding, tokens, edges)
+        tokens = self.norm1(tokens + self.dropout(attended))
+        hidden = self.dropout(self.linear1(tokens).relu())
+        return self.norm2(tokens + self.dropout(self.linear2(hidden))), attention
+
+
+class GraphAttention(nn.Module):
+    """LayerNorm(fc((A ⊙ G) v) + q) with A = softmax(q kᵀ / √d), heads of d channels each."""
+
+    def __init__(self, channels: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.w_qs = nn.Linear(channels, channels, bias=False)
+        self.w_ks = nn.Linear(channels, channels, bias=False)
+        self.w_vs = nn.Linear(channels, channels, bias=False)
+        self.fc = nn.Linear(channels, channels, bias=False)
+        self.layer_norm = nn.LayerNorm(channels, eps=1e-6)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, queries: Tensor, values: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend; queries serve as keys too.
+
+        Args:
+            queries: [B, L, C].
+            values: [B, L, C].
+            edges: weights G, [B, heads, L, L].
+
+        Returns:
+            tokens [B, L, C], and A [B, heads, L, L] before G (in training after its dropout).
+        """
+        query, key = self._split(self.w_qs(queries)), self._split(self.w_ks(queries))
+        scale = query.shape[-1] ** -0.5
+        attention = self.dropout((query * scale @ key.transpose(-2, -1)).softmax(-1))
+        mixed = (attention * edges) @ self._split(self.w_vs(values))
+        mixed = self.dropout(self.fc(mixed.transpose(1, 2).flatten(2)))
+        return self.layer_norm(mixed + queries), attention
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        """[B, L, C] -> [B, heads, L, C / heads]."""
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+@torch.no_grad()
+def degree_levels(tokens: Tensor) -> Tensor:
+    """Which degree embedding each token takes, int64 [B, L], from features [B, L, C].
+
+    Every token marks its int(0.3 · L) nearest others by Euclidean distance; the level is
+    int(degree / largest degree of the image · 17). With too few tokens to mark any, it is 0.
+    """
+    count = tokens.shape[1]
+    # Through inner products, which cancel between tokens that are alike.
+    distances = torch.cdist(tokens.double(), tokens.double())
+    index = torch.arange(count, device=tokens.device)
+    # Not in place, which an export to ONNX would lose.
+    distances = distances.masked_fill(index[:, None] == index, torch.inf)
+    neighbours = distances.topk(int(NEIGHBOUR_SHARE * count), largest=False).indices.flatten(1)
+    degree = torch.zeros(tokens.shape[:2], device=tokens.device)
+    degree.scatter_add_(1, neighbours, torch.ones_like(neighbours, dtype=degree.dtype))
+    largest = degree.amax(1, keepdim=True).clamp(min=1)
+    return (degree / largest * (DEGREE_LEVELS - 1)).long()
 
 
 class VGGTrans(nn.Module):

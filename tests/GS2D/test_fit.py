@@ -5,15 +5,17 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from GS2D import Convergence, Gaussians, autograd_fit, fit_gaussians, fused_fit, rasterize
-from GS2D.parameters import (
+from GS2D import Convergence, Gaussians, fit_gaussians, fused_fit, rasterize
+from GS2D.problem import (
+    Flatness,
+    Problem,
+    Schedule,
     activate,
     fitted_pixels,
     initial_parameters,
     neighbour_distances,
     shape_loss,
 )
-from GS2D.problem import Flatness, Problem, Schedule
 
 
 def heads(columns, rows, seed, gap, jitter=2.0):
@@ -80,7 +82,7 @@ def test_fused_fit_agrees_with_its_readable_twin(dtype, background_mask):
         fitted = fitted_pixels(points, distances, 60, 60)
     problem = Problem(start, points, image * fitted[..., None], int(fitted.sum()))
     fast = fused_fit.fit(problem, Schedule(50))
-    slow = autograd_fit.fit(problem, Schedule(50), "reference")
+    slow = fused_fit.fit_reference(problem, Schedule(50), "reference")
     agree(fast, slow)
     assert np.abs(slow.raw - start).max() > 0.3
 
@@ -127,7 +129,7 @@ def test_shape_loss_stays_finite_where_a_raw_scale_is_zero():
         points, black = np.full((len(scales), 2), 4.0, np.float32), np.zeros((8, 8, 3), np.float32)
         problem = Problem(start, points, black, 64)
         assert np.isfinite(fused_fit.fit(problem, Schedule(3)).raw).all()
-        assert np.isfinite(autograd_fit.fit(problem, Schedule(3), "cpu").raw).all()
+        assert np.isfinite(fused_fit.fit_reference(problem, Schedule(3), "cpu").raw).all()
 
 
 def test_opposite_signs_cost_nothing():
@@ -287,7 +289,7 @@ def test_a_fit_goes_on_while_only_its_shape_loss_falls():
     problem = Problem(start, points, black, 2500)
     schedule = Schedule(400, convergence=Convergence(0.01, 20))
     fast = fused_fit.fit(problem, schedule)
-    agree(fast, autograd_fit.fit(problem, schedule, "reference"))
+    agree(fast, fused_fit.fit_reference(problem, schedule, "reference"))
     assert 60 < fast.iterations < 400
     assert fast.shape_loss < 0.1 < shape_loss(torch.from_numpy(start)).item()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from GS2D import Convergence, autograd_fit, fitting, gsplat_backend, gsplat_fit, rasterize
+from GS2D import Convergence, fitting, fused_fit, gsplat_backend, gsplat_fit, rasterize
 from GS2D.problem import Schedule
 
 CPU = torch.device("cpu")
@@ -156,7 +156,7 @@ def test_photos_are_fitted_side_by_side_as_alone(stock):
     # Once before the first step, and once for the losses at the end: no scale leaves the margin.
     assert stock == [11, 11]
     for got, problem in zip(together, problems, strict=True):
-        agree(got, autograd_fit.fit(problem, Schedule(40), "reference", quiet=True))
+        agree(got, fused_fit.fit_reference(problem, Schedule(40), "reference", quiet=True))
     assert gsplat_fit.fit([], Schedule(40), CPU) == []
 
 
@@ -166,7 +166,7 @@ def test_tile_lists_are_made_anew_when_a_scale_outgrows_them(stock):
     problem.raw[0, 0] += 0.3
     schedule = Schedule(260, lr=0.02)
     (got,) = gsplat_fit.fit([problem], schedule, CPU, quiet=True)
-    expected = autograd_fit.fit(problem, schedule, "reference", quiet=True)
+    expected = fused_fit.fit_reference(problem, schedule, "reference", quiet=True)
     assert (got.raw[:, :2] - problem.raw[:, :2]).min() > gsplat_fit.MARGIN
     assert 3 <= len(stock) < 30
     agree(got, expected)
@@ -178,7 +178,7 @@ def test_each_photo_stops_when_its_own_loss_is_flat(stock):
     problems = posed(*photos, background_mask=False)
     schedule = Schedule(40, convergence=Convergence(0.0035, 5))
     together = gsplat_fit.fit(problems, schedule, CPU, quiet=True)
-    alone = [autograd_fit.fit(one, schedule, "reference", quiet=True) for one in problems]
+    alone = [fused_fit.fit_reference(one, schedule, "reference", quiet=True) for one in problems]
     assert len({one.iterations for one in alone}) == 3
     for got, expected in zip(together, alone, strict=True):
         agree(got, expected)
@@ -204,4 +204,4 @@ def test_photos_are_fitted_on_a_gpu_as_by_the_reference():
     problems = posed(photo(0, 147, 133, 60), photo(1, 130, 150, 1), photo(2, 120, 118, 40))
     together = gsplat_fit.fit(problems, Schedule(60), torch.device("cuda"), quiet=True)
     for got, problem in zip(together, problems, strict=True):
-        agree(got, autograd_fit.fit(problem, Schedule(60), "reference", quiet=True))
+        agree(got, fused_fit.fit_reference(problem, Schedule(60), "reference", quiet=True))

@@ -11,9 +11,9 @@ from crowd.io.errors import InputError
 from crowd.train import efficientnet
 from crowd.train.checkpoints import save_checkpoint
 from gst import build_model
-from gst.models import MODELS, attention_variance, vgg_weights
-from gst.models.graph_attention import GraphEncoder, degree_levels
+from gst.models import MODELS, attention_variance, pretrained
 from gst.models.vgg import STAGES
+from gst.models.vgg_trans import GraphEncoder, degree_levels
 
 RELEASED = ["vgg", "vgg_trans"]
 
@@ -275,7 +275,7 @@ def test_small_model_has_no_imagenet_weights(imagenet, tmp_path):
 
 def test_imagenet_is_downloaded_only_when_asked(monkeypatch, imagenet):
     asked = []
-    monkeypatch.setattr(vgg_weights, "download_vgg19", lambda: asked.append(1) or imagenet)
+    monkeypatch.setattr(pretrained, "download_vgg19", lambda: asked.append(1) or imagenet)
     build_model("vgg")
     assert not asked
     model = build_model("vgg", pretrained="imagenet")
@@ -326,7 +326,7 @@ def half(value):
 def vgg16_features():
     """A VGG-16's features, random, and its weights by torchvision's names."""
     layers, channels = [], 3
-    for stage, count in enumerate(vgg_weights.VGG16_CONVOLUTIONS):
+    for stage, count in enumerate(pretrained.VGG16_CONVOLUTIONS):
         layers += [torch.nn.MaxPool2d(2)] * (stage > 0)
         for _ in range(count):
             width = STAGES[stage][0]
@@ -352,7 +352,7 @@ def test_vgg16_is_read_from_hed(tmp_path):
     biases = [value for name, value in weights.items() if name.endswith("bias")]
     path = tmp_path / "hed.weights.h5"
     with h5py.File(path, "w") as file:
-        for block, count in enumerate(vgg_weights.VGG16_CONVOLUTIONS, start=1):
+        for block, count in enumerate(pretrained.VGG16_CONVOLUTIONS, start=1):
             for index in range(count):
                 name = f"block{block}/layers/conv2d{f'_{index}' if index else ''}/vars"
                 file[f"{name}/0"] = kernels.pop(0).permute(2, 3, 1, 0)

@@ -13,6 +13,7 @@ from crowd.data.network_input import read_photo
 from crowd.data.processed import read_annotation, split_photos
 from crowd.io.progress import progress
 from crowd.pictures import drawing as pictures
+from crowd.pictures.overlays import density_overlay, heads_overlay
 from crowd.train.runs import read_log
 from GS2D import rasterize
 from GS2D.store import gaussians_path, read_gaussians
@@ -20,6 +21,8 @@ from gst import transport_kernel
 from gst.counter import Counter, load_counter
 from gst.counting import density_of
 
+OVERVIEW_SIDE = 256  # pixels
+CELL = np.ones((8, 8, 1))
 SHEET_SIZE, SHEET_COLUMNS = (160, 120), 5  # of one half, pixels
 
 
@@ -94,6 +97,41 @@ def draw_kernel(path: Path, photo: Path) -> None:
     pictures.draw_responsibilities(
         path, image, kernel.numpy(), origin, size, 8, points=params[inside, :2]
     )
+
+
+def draw_overview(path: Path, photo: Path, counter: Counter) -> None:
+    """Draw GST in one row: heads, fitted Gaussians, transport kernel, predicted density.
+
+    All of a photo's densest square, which the counter sees alone.
+
+    Args:
+        path: picture to write.
+        photo: of a processed set with Gaussians.
+        counter: whose density is drawn.
+    """
+    image, (means, scales, rotations, _), render = _fit(photo)
+    size = min(OVERVIEW_SIDE, *(side // 8 * 8 for side in image.shape[:2]))
+    origin = _densest_crop(means, image.shape[:2], size)
+    points = means - origin
+    inside = ((points >= 0) & (points < size)).all(axis=1)
+    kernel = transport_kernel(points[inside], scales[inside], rotations[inside], size).numpy()
+    rows, columns = (slice(start, start + size) for start in origin[::-1])
+    crop = image[rows, columns]
+    count, density = density_of(counter, crop, photo.name)
+    colours = np.kron(pictures.kernel_colours(kernel[:-1].reshape(-1, size // 8, size // 8)), CELL)
+    panels = {
+        f"{inside.sum()} annotated heads": heads_overlay(crop, points[inside]),
+        "fitted Gaussians": (255 * render[rows, columns]).round().astype(np.uint8),
+        "transport kernel": _blend(pictures.faded(crop), colours),
+        f"density: {count:.1f}": density_overlay(pictures.faded(crop), density),
+    }
+    pictures.contact_sheet(path, list(panels.values()), list(panels), columns=len(panels))
+
+
+def _blend(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Lay colours with opacity, [H, W, 4] in 0-1, over a photo."""
+    opacity = colours[..., 3:]
+    return (image * (1 - opacity) + 255 * colours[..., :3] * opacity).round().astype(np.uint8)
 
 
 def draw_count(path: Path, photo: Path, counter: Counter) -> None:

@@ -51,7 +51,7 @@ def draw_gaussians(
     titles = ["photo", f"{len(means)} Gaussians, 1σ and 2σ"]
     figure, axes = _photo_panels(image, titles if render is None else [*titles, "render"])
     _show(axes[0], image)
-    _show(axes[1], image if colors is None else _faded(image))
+    _show(axes[1], image if colors is None else faded(image))
     if render is not None:
         _show(axes[2], render, frame=image)
     for sigmas, width in ((1, 1.8), (2, 0.8)):
@@ -100,14 +100,10 @@ def draw_responsibilities(
     left, top = (round(float(value)) for value in crop_origin)
     crop = np.asarray(image)[top : top + height, left : left + width]
     heads = np.asarray(kernel)[:-1].reshape(-1, height // stride, width // stride)
-    overlay = np.zeros((*heads.shape[1:], 4))
-    if len(heads):
-        colours = _distinct_colours(heads)
-        overlay[..., :3] = colours[heads.argmax(axis=0)]
-        overlay[..., 3] = 0.75 * heads.max(axis=0).clip(0, 1)
+    overlay = kernel_colours(heads)
     figure, axes = _photo_panels(crop, ["crop", f"responsibilities of {len(heads)} annotations"])
     _show(axes[0], crop)
-    _show(axes[1], _faded(crop))
+    _show(axes[1], faded(crop))
     cells = overlay.shape[1] * stride, overlay.shape[0] * stride
     axes[1].imshow(overlay, extent=(0, cells[0], cells[1], 0), interpolation="nearest")
     if points is not None:
@@ -118,6 +114,19 @@ def draw_responsibilities(
     for axis in axes:
         axis.set(xlim=(0, crop.shape[1]), ylim=(crop.shape[0], 0))
     write_figure(path, figure)
+
+
+def kernel_colours(heads: np.ndarray) -> np.ndarray:
+    """Colour and opacity in 0-1 [h, w, 4] of cells, by the annotation that they are sent to.
+
+    Args:
+        heads: Rows of a transport kernel without its background, as maps [N, h, w].
+    """
+    overlay = np.zeros((*heads.shape[1:], 4))
+    if len(heads):
+        overlay[..., :3] = _distinct_colours(heads)[heads.argmax(axis=0)]
+        overlay[..., 3] = 0.75 * heads.max(axis=0).clip(0, 1)
+    return overlay
 
 
 def draw_density(
@@ -145,7 +154,7 @@ def draw_density(
     overlay[..., 3] = 0.9 * np.sqrt(share)
     figure, axes = _photo_panels(image, ["photo", "density"], note=_counts(predicted, actual))
     _show(axes[0], image)
-    _show(axes[1], _faded(image))
+    _show(axes[1], faded(image))
     extent = (0, density.shape[1] * stride, density.shape[0] * stride, 0)
     axes[1].imshow(overlay, extent=extent, interpolation="nearest" if stride < 4 else "bilinear")
     axes[1].set(xlim=(0, np.shape(image)[1]), ylim=(np.shape(image)[0], 0))
@@ -262,7 +271,7 @@ def _as_bytes(image: np.ndarray) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
 
-def _faded(image: np.ndarray) -> np.ndarray:
+def faded(image: np.ndarray) -> np.ndarray:
     """Return the photo in a light grey on which colours stand out."""
     grey = _as_bytes(image).mean(axis=2)
     return _as_bytes((60 + 0.65 * grey).astype(np.uint8))

@@ -5,10 +5,9 @@ over slices of planar float32 arrays, with masks in place of branches and a poly
 exponential, so that LLVM vectorises them. What the backward pass needs of a pixel waits in a stash.
 Gradients are kept per (tile, Gaussian), to be summed in one order whatever the threads.
 
-numba's cache notices changes of the file alone in which a compiled function stands: functions that
-call each other must share this file. What is compiled with relaxed arithmetic is inlined into the
-functions that Python calls: called, it is optimised otherwise in the process that compiles it than
-in those that find it in the cache.
+Functions that call each other share this file, since numba's cache notices changes of one file.
+What has relaxed arithmetic is inlined: called, it would be optimised otherwise in the process that
+compiles it than in those that find it in the cache.
 """
 
 import math
@@ -29,12 +28,8 @@ _ZERO, _HALF, _ONE, _TWO = (np.float32(value) for value in (0.0, 0.5, 1.0, 2.0))
 _EIGHTH, _T_END = np.float32(0.125), np.float32(0.75)
 _ROW = 4 * TILE_WIDTH  # a tile row: transmittance, red, green, blue
 _R, _G, _B = (np.uint64(plane * TILE_WIDTH) for plane in (1, 2, 3))
-_FAST = {
-    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
-    "error_model": "numpy",
-    "forceinline": True,
-    "cache": True,
-}
+_RELAXED = {"contract", "reassoc", "nsz", "arcp"}
+_FAST = {"fastmath": _RELAXED, "error_model": "numpy", "forceinline": True, "cache": True}
 
 # exp(-t) on [0, 3/4] as a polynomial of degree 5, least squares of the relative error (2e-7).
 _E0, _E1, _E2 = np.float32(0.9999999), np.float32(-0.99998933), np.float32(0.49984518)
@@ -223,11 +218,9 @@ def _l1_tile(tile, spans, columns, target, n, unit, weight):
 @njit(cache=True)
 def _cotangent_tile(tile, rows, cotangent, n):
     """Replace transmittance and colours by the planes of `cotangent`."""
-    for row in range(rows):
-        for plane in range(4):
-            given = cotangent[plane, n * TILE_HEIGHT + row]
-            for column in range(TILE_WIDTH):
-                tile[row * _ROW + plane * TILE_WIDTH + column] = given[column]
+    planes, first = tile.reshape(TILE_HEIGHT, 4, TILE_WIDTH), n * TILE_HEIGHT
+    for plane in range(4):
+        planes[:rows, plane] = cotangent[plane, first : first + rows]
 
 
 @njit(cache=True)

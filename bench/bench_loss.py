@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bench.measure import bench_parser, ratio, time_in_turn, time_runs, write_record
 from crowd.io.errors import command
-from gst.dataset import Heads
+from gst.heads import Heads
 from gst.loss import gaussian_transport_loss, gaussian_transport_loss_reference
 from gst.models import build_model
 

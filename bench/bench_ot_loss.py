@@ -25,7 +25,7 @@ from crowd.io.errors import command
 from crowd.io.progress import progress
 from crowd.sinkhorn import Scaling
 from gst import build_model
-from gst.dataset import Heads
+from gst.heads import Heads
 from gst.loss import gaussian_transport_loss, gaussian_transport_loss_reference
 from gst.losses import COMPARED, dm_count
 from gst.losses.gaussian import gaussian_density

@@ -32,8 +32,9 @@ from crowd.train.distributed import (
 )
 from crowd.train.loop import choose_precision, train_one_epoch
 from crowd.train.runs import ROOT
-from gst.dataset import Batch, Heads
+from gst.dataset import Batch
 from gst.engine import batch_losses
+from gst.heads import Heads
 from gst.models import build_model
 
 MODELS = ("vgg", "vgg_trans")

@@ -15,17 +15,9 @@ from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from crowd.train.loading import Cache, crop_loader
 from gst.augment import SCALE_RANGE, Sample, augment
+from gst.heads import Heads
 from gst.photos import Preprocessing
 from gst.processed import read_heads, training_photos
-
-
-class Heads(NamedTuple):
-    """The Gaussians of one crop: points [n, 2], scales [n, 2], rotations [n], targets t [n]."""
-
-    points: torch.Tensor
-    scales: torch.Tensor
-    rotations: torch.Tensor
-    targets: torch.Tensor
 
 
 class Batch(NamedTuple):

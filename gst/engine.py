@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from crowd.train.distributed import unwrap_model
 from crowd.train.loop import mixed_precision, to_device
-from gst.dataset import Batch, Heads
+from gst.dataset import Batch
+from gst.heads import Heads
 from gst.kernel import PAPER, KernelOptions
 from gst.loss import gaussian_transport_loss
 from gst.losses import COMPARED, TRANSPORT, block_count_loss

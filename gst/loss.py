@@ -1,7 +1,8 @@
 """The transport loss: L1 distance between the mass transported to each annotation and its target.
 
-`transport_loss` takes kernels; a training takes `gaussian_transport_loss`, which goes straight from
-the Gaussians to the loss.
+`TransportLoss` is what other code trains with, from points or Gaussians to the loss.
+`gaussian_transport_loss` does its work, without keeping a kernel where it can; `transport_loss`
+takes kernels.
 """
 
 from __future__ import annotations
@@ -13,12 +14,52 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crowd.io.arrays import as_tensor
-from gst.dataset import Heads
+from gst.heads import Heads, round_heads
 from gst.kernel import PAPER, KernelOptions, as_gaussians, transport_kernel
+
+
+class TransportLoss(nn.Module):
+    """GST's loss for any density counter, as a module; it has no weights and no inner loop.
+
+    Args:
+        stride: side of a cell of the density map, pixels.
+        **options: of the kernel (`gst.kernel.KernelOptions`).
+
+    Called with density maps `[B, 1, h, w]` and what stands in each image, in pixels of the image:
+    points `[n, 2]`, which become round Gaussians of their neighbours' distance; or Gaussians, as
+    `(points, scales [n, 2], rotations [n])` of `GS2D.fit_gaussians`; or `gst.heads.Heads`, with
+    targets, where heads lie partly outside. `[0, 2]` where nobody is. Arrays are numpy or torch.
+
+    Returns the mean over the images of Σ_n |1 − Σ_x K(n | x) D(x)|, background included: a scalar,
+    differentiable in the density. Raises `ValueError` for shapes that do not fit.
+
+    Examples:
+        >>> density = torch.full((1, 1, 32, 32), 0.002, requires_grad=True)
+        >>> loss = TransportLoss(stride=8)(density, [[[40.0, 56.0], [128.0, 200.0]]])
+        >>> loss.backward()
+    """
+
+    def __init__(self, stride: int = 8, **options):
+        super().__init__()
+        self.stride, self.options = stride, KernelOptions(**options)
+
+    def forward(self, density: Tensor, heads: Sequence) -> Tensor:
+        """See the class."""
+        heads = [_as_heads(one) for one in heads]
+        return gaussian_transport_loss(heads, density, self.options, self.stride)
+
+
+def _as_heads(given) -> Heads:
+    if isinstance(given, Heads):
+        return given
+    if not isinstance(given, tuple):
+        return round_heads(given)
+    gaussians = as_gaussians(*given)
+    return Heads(*gaussians, torch.ones(len(gaussians[0])))
 
 
 def transport_loss(kernels: Sequence, targets: Sequence, density) -> Tensor:

@@ -9,28 +9,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from crowd.annotations import read_box_sizes
 from crowd.data.photo_jobs import Job, Resized
 from crowd.data.resize import resize_photo, target_size
+from gst.heads import SINGLE_HEAD, neighbour_distance
 
 __all__ = ["GaussianJob", "neighbour_distance", "resize_photo", "target_size"]
-
-SINGLE_HEAD = 8.0
-
-
-def neighbour_distance(points: np.ndarray, single: float = SINGLE_HEAD) -> np.ndarray:
-    """Mean distance of each point [N, 2] to its three nearest, or to as many as there are.
-
-    Returns float32 [N], pixels; a point on its own gets `single`. Heads that share a place are at
-    distance 0 of each other.
-    """
-    if len(points) < 2:
-        return np.full(len(points), single, np.float32)
-    # The nearest is the point itself, or one at the same place, which is as far.
-    distance, _ = cKDTree(points).query(points, k=min(4, len(points)))
-    return distance[:, 1:].mean(1).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

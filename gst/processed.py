@@ -12,6 +12,7 @@ from crowd.data.processed import PREPROCESS, read_annotation, require_beside, sp
 from crowd.io.errors import InputError
 from GS2D.store import gaussians_path, read_gaussians, stand_at
 from gst.augment import box_sides
+from gst.heads import round_scales
 from gst.photos import Preprocessing
 from gst.preprocess import target_size
 
@@ -46,12 +47,12 @@ def read_heads(
         )
     annotation = read_annotation(path, columns=3)
     points, distances = annotation[:, :2], annotation[:, 2]
-    round_scales = np.repeat(distances[:, None] / 6, 2, axis=1)
+    unfitted = round_scales(distances)
     if not fitted:
-        return points, round_scales, np.zeros_like(distances), box_sides(distances)
+        return points, unfitted, np.zeros_like(distances), box_sides(distances)
     params = _read_fit(path, points)
     whole = np.isfinite(params[:, 2:4]).all(axis=1, keepdims=True)
-    scales = np.where(whole, params[:, 2:4], round_scales)
+    scales = np.where(whole, params[:, 2:4], unfitted)
     return points, scales, params[:, 4], box_sides(distances)
 
 

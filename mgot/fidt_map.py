@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from crowd.io.errors import InputError
@@ -29,6 +28,8 @@ def fidt_map(points, height: int, width: int) -> np.ndarray:
     Raises:
         InputError: a coordinate is NaN or infinite.
     """
+    import cv2  # which other parts of the library do without
+
     columns, rows = _pixels_inside(points, height, width)
     columns, rows = np.maximum(columns, 1), np.maximum(rows, 1)
     inside = (columns < width) & (rows < height)

@@ -31,7 +31,7 @@ def show(name, *arrays):
     print(name, hashlib.sha256(b"".join(parts)).hexdigest())
 
 
-from gst.dataset import Heads
+from gst.heads import Heads
 from gst.loss import gaussian_transport_loss
 
 for crop in range(8):

@@ -12,7 +12,7 @@ import gst.engine
 import mgot.engine
 from crowd.train.loop import Steps, train_one_epoch
 from gst.dataset import Batch as GstBatch
-from gst.dataset import Heads
+from gst.heads import Heads
 from gst.loss import gaussian_transport_loss_reference
 from gst.models import build_model as build_gst
 from mgot.dataset import Batch as MgotBatch

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crowd.sinkhorn import scale
-from gst.dataset import Heads
+from gst.heads import Heads
 from gst.losses import COMPARED, WEIGHTS, block_count_loss
 from gst.losses.bayesian import SIGMA, bayesian_posterior
 from gst.losses.dm_count import sinkhorn_cost

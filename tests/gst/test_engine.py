@@ -11,9 +11,10 @@ from crowd.train.loading import seed_epoch
 from crowd.train.loop import Steps, train_one_epoch
 from crowd.train.state import Recipe, Training
 from gst.counter import load_counter
-from gst.dataset import Batch, CrowdCrops, Heads, collate
+from gst.dataset import Batch, CrowdCrops, collate
 from gst.engine import batch_losses
 from gst.evaluation import evaluate, predict_density, tile_edges
+from gst.heads import Heads
 from gst.kernel import KernelOptions
 from gst.loss import crop_kernels
 from gst.models import build_model

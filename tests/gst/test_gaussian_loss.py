@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gst.dataset import Heads
+from gst.heads import Heads
 from gst.kernel import KernelOptions
 from gst.loss import crop_kernels, gaussian_transport_loss, gaussian_transport_loss_reference
 

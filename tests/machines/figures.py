@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.patches import random_maps
 from GS2D import fit_gaussians
 from gst import build_model, transport_kernel, transport_loss
-from gst.dataset import Heads
+from gst.heads import Heads
 from gst.loss import gaussian_transport_loss
 from gst.losses.bayesian import bayesian_losses
 from gst.losses.dm_count import dm_count_losses

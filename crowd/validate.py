@@ -21,7 +21,7 @@ from crowd.data.depth import AUTO, depth_option
 from crowd.data.depth import HELP as DEPTH_HELP
 from crowd.data.layouts.convention import PointConvention, add_convention
 from crowd.data.layouts.registry import layout_help, layout_of
-from crowd.io.config import ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import command
 from crowd.io.files import require_folder, write_text
 from crowd.validation.cleaning import write_clean
@@ -40,7 +40,7 @@ def build_parser() -> ArgumentParser:
     add("--depth", type=depth_option, default=AUTO, help=DEPTH_HELP)
     add("--output", type=str, help="JSON file of the report")
     add("--fix", type=str, help="new folder, for a cleaned copy; of a tool's files: as csv")
-    add("--errors-only", action="store_true", help="exit with 0 when there are notes alone")
+    add("--errors-only", action=YES_NO, help="exit with 0 when there are notes alone")
     add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="processes; 0: this one")
     return parser
 

@@ -7,10 +7,10 @@ import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ActionYesNo, Namespace
+from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from crowd.io.config import ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError
 from crowd.train.loop import PRECISIONS
 from crowd.train.state import OPTIMIZERS
@@ -45,7 +45,7 @@ def build_parser() -> ArgumentParser:
     also = "further processed sets to train and validate on together with it"
     add("--also-data-dir", type=str, nargs="*", default=[], help=also)
     add("--save-dir", type=str, help="run folder (default runs/gst_<dataset>_<model>)")
-    add("--resume", action="store_true", help="continue from last.pth if there is one")
+    add("--resume", action=YES_NO, help="continue from last.pth if there is one")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")
     add("--pretrained", type=str, default="none", help="none, imagenet or a file of weights")
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
@@ -146,4 +146,4 @@ def _add_kernel(group) -> None:
     ):
         flag = "--" + name.replace("_", "-")
         add(flag, type=PositiveFloat, default=getattr(KernelOptions, name), help=what)
-    add("--use-background", action=ActionYesNo(no_prefix="no-"), default=True)
+    add("--use-background", action=YES_NO, default=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jsonargparse import ActionYesNo, Namespace
+from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from crowd.io.config import ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError
 from crowd.train.loop import PRECISIONS
 from mgot.evaluation import TILE_HELP
@@ -80,7 +80,7 @@ def weight_parser() -> ArgumentParser:
     )
     add(
         "--preload_data",
-        action=ActionYesNo(no_prefix="no_"),
+        action=YES_NO,
         default=False,
         help="keep all patches in memory",
     )
@@ -95,7 +95,7 @@ def add_training(
     """Add what both trainings have; defaults that are None depend on other arguments."""
     add = parser.add_argument_group("training").add_argument
     add("--save_dir", "--save_path", type=str, help="run folder")
-    add("--resume", action="store_true", help="continue from last.pth if there is one")
+    add("--resume", action=YES_NO, help="continue from last.pth if there is one")
     add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
     add("--cache_gib", type=NonNegativeFloat, default=2.0, help="memory for photos and maps, GiB")
@@ -125,7 +125,7 @@ def add_training(
     )
     add(
         "--visual",
-        action=ActionYesNo(no_prefix="no_"),
+        action=YES_NO,
         default=False,
         help="draw peaks of the best epoch",
     )

@@ -22,7 +22,7 @@ from PIL import Image
 from crowd.data.images import list_images, open_image
 from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.data.stage import origin
-from crowd.io.config import ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.io.files import content_hash, require_file, require_folder
 from crowd.io.progress import progress
@@ -114,7 +114,7 @@ def build_parser() -> ArgumentParser:
     add("--save_path", type=str, help="checkpoint of the model that sees them")
     add("--output", type=str, help="h5 file to write")
     add("--batch_size", type=PositiveInt, default=16)
-    add("--bgr", action="store_true", help="swap red and blue, as the released code does")
+    add("--bgr", action=YES_NO, help="swap red and blue, as the released code does")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")
     add_transfer(parser, domain=True)
     return parser

@@ -23,7 +23,7 @@ from PIL import Image
 from crowd.data.images import list_images, open_image, read_size, write_image
 from crowd.data.processed import list_split
 from crowd.data.stage import is_made, origin, record_path, write_record
-from crowd.io.config import ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.io.files import require_folder
 from crowd.io.h5 import read_h5, write_h5
@@ -174,7 +174,7 @@ def build_parser() -> ArgumentParser:
     add("--data_dir", type=str, help="folder that mgot.fidt wrote, with a folder per split")
     add("--split", choices=("train", "val", "test"), default="train")
     add("--output", type=str, help="folder of the patches")
-    add("--unlabelled", action="store_true", help="cut photos alone (the target always is)")
+    add("--unlabelled", action=YES_NO, help="cut photos alone (the target always is)")
     add("--resize", type=str, help="WIDTHxHEIGHT before cutting, of unlabelled photos")
     add_transfer(parser, domain=True)
     return parser

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jsonargparse import ActionYesNo, Namespace
+from jsonargparse import Namespace
 
-from crowd.io.config import ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError
 from mgot.selection import ALIGNMENTS, MARGINALS
 from mgot.ssim_cost import VARIANTS
@@ -45,7 +45,7 @@ def build_parser() -> ArgumentParser:
     add("--ssim_variant", choices=VARIANTS, default="official")
     add("--alignment", choices=ALIGNMENTS, default="mgot", help="the paper's, or an ablation")
     add("--cluster_marginals", choices=MARGINALS, default="uniform", help="mass of the clusters")
-    add("--weights", action=ActionYesNo(no_prefix="no-"), default=True, help="or all of them 1")
+    add("--weights", action=YES_NO, default=True, help="or all of them 1")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto; of the SSIM")
     add("--target_patches", type=str, help="folder, to draw target patches beside their maps")
     add("--source_patches", type=str, help="folder, to draw source patches beside their maps")

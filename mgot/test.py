@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ActionYesNo
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from crowd.count.counter import with_depth
@@ -20,7 +19,7 @@ from crowd.count.photos import count_folder, count_video
 from crowd.data.depth import HELP as DEPTH_HELP
 from crowd.data.depth import depth_option
 from crowd.data.network_input import read_photo
-from crowd.io.config import ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.train.devices import pick_device
 from mgot.counter import Counter, load_counter
@@ -46,10 +45,10 @@ def build_parser() -> ArgumentParser:
     add("--video", type=str, help="count every frame of this video instead")
     add("--output", type=str, help="folder of the results (default: beside the checkpoint)")
     add("--radii", type=PositiveFloat, nargs="+", default=[4.0, 8.0], help="of localisation, px")
-    add("--visual", action=ActionYesNo(no_prefix="no_"), default=False, help="draw every photo")
+    add("--visual", action=YES_NO, default=False, help="draw every photo")
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
-    add("--recursive", action="store_true", help="count the photos in subfolders of --folder too")
+    add("--recursive", action=YES_NO, help="count the photos in subfolders of --folder too")
     add("--depth", type=depth_option, help=f"{DEPTH_HELP} (default: as in the training)")
     add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add("--model_name", choices=tuple(MODELS), help="for weights that do not say which model")

@@ -21,7 +21,7 @@ from crowd.data.processed import SETTINGS
 from crowd.data.resize import INTERPOLATIONS
 from crowd.data.splits import complete_splits
 from crowd.data.stage import forget
-from crowd.io.config import ArgumentParser, save_arguments
+from crowd.io.config import YES_NO, ArgumentParser, save_arguments
 from crowd.io.errors import InputError
 from crowd.io.files import write_text
 
@@ -57,8 +57,8 @@ def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) ->
     )
     add("--fold", type=int, help="1 to 5: the fifth of a set without splits that is tested")
     add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="processes; 0: this one")
-    add("--overwrite", action="store_true", help="write photos again that are up to date")
-    add("--skip-bad", action="store_true", help="list unreadable photos in skipped.txt and go on")
+    add("--overwrite", action=YES_NO, help="write photos again that are up to date")
+    add("--skip-bad", action=YES_NO, help="list unreadable photos in skipped.txt and go on")
 
 
 def process(arguments: Namespace, make: Callable[..., Job]) -> None:

@@ -31,6 +31,12 @@ def documented(argv: Sequence[str] | None, *commands: str) -> list[list[str]]:
     return [shlex.split(command) for command in commands]
 
 
+# How a yes/no option is declared, `add_argument("--x", action=YES_NO, default=…)`; it is given as
+# --x, as --no-x, or with a word of YAML behind it.
+YES_NO = jsonargparse.ActionYesNo(no_prefix="no-")
+ANSWERS = {"true": True, "yes": True, "false": False, "no": False}
+
+
 class _Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Help that keeps the lines of a description, which may hold commands."""
 
@@ -38,6 +44,7 @@ class _Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormat
 class ArgumentParser(jsonargparse.ArgumentParser):
     """`jsonargparse.ArgumentParser` whose errors name the file, the key and the nearest known key.
 
+    An option is given with dashes or with underscores, whichever way it is declared.
     `--config FILE` is always there. With `preset`, a function from the arguments that `--config`
     and the command line give to a YAML file (or None), that file is read first, `--config` second,
     the command line last.
@@ -48,12 +55,21 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         self.preset = preset
         self.add_argument("--config", type=str, help="YAML file that sets the defaults below")
 
+    def add_argument(self, *names, **settings):
+        """Declare an argument; its options become known, and shown, with dashes."""
+        # jsonargparse compiles these lines anew for the groups of a parser; it looks for the hidden
+        # options, which are its own, under their names.
+        if settings.get("help") != argparse.SUPPRESS:
+            names = dict.fromkeys(map(dashed, names))
+        return super().add_argument(*names, **settings)
+
     def error(self, message: str, ex: Exception | None = None):  # noqa: ARG002 - jsonargparse's
         """Raise `InputError` in place of usage lines, so that every command fails the same way."""
         raise InputError(self._explain(" ".join(message.split())))
 
     def read(self, argv: Sequence[str] | None = None) -> jsonargparse.Namespace:
         """Parse `argv` (default: the command line) over the YAML files."""
+        argv = self._spell(sys.argv[1:] if argv is None else argv)
         given = _given(argv, self)
         config = Path(given["config"]) if given.get("config") else None
         values = {action.dest: action.default for action in self._actions}
@@ -74,6 +90,27 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         """Names that a YAML file may set."""
         return [action.dest for action in self._actions if action.dest not in ("help", "config")]
 
+    def _spell(self, argv: Sequence[str]) -> list[str]:
+        """Write options with dashes, and the answer to a yes/no option as one of its two flags."""
+        switches = {}
+        for action in self._actions:
+            if isinstance(action, jsonargparse.ActionYesNo):
+                yes, no = action.option_strings
+                switches |= {yes: {True: yes, False: no}, no: {True: no, False: yes}}
+        words, switch = [], None
+        for word in map(dashed, argv):
+            flag, equals, value = word.partition("=")
+            if equals and flag in switches:
+                words.append(flag)
+                switch, word = flag, value
+            if switch and word.lower() in ANSWERS:
+                words[-1] = switches[switch][ANSWERS[word.lower()]]
+                switch = None
+            else:
+                words.append(word)
+                switch = word if word in switches else None
+        return words
+
     def _lists(self) -> list[str]:
         """Names of the arguments that take several values."""
         return [one.dest for one in self._actions if one.nargs in ("*", "+") or one.nargs == 2]
@@ -91,7 +128,8 @@ class ArgumentParser(jsonargparse.ArgumentParser):
             try:
                 self.parse_object({dest: value}, defaults=False, _skip_required=True)
             except InputError as error:
-                raise InputError(f"{file}: {error}") from None
+                named = "" if dest in str(error) else f"'{key}': "
+                raise InputError(f"{file}: {named}{error}") from None
         return {str(key).replace("-", "_"): value for key, value in values.items()}
 
     def _explain(self, message: str) -> str:
@@ -104,6 +142,11 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         if wrong:
             return f"'{wrong.group(1)}': {wrong.group(2).strip()}"
         return message
+
+
+def dashed(word: str) -> str:
+    """Spell an option with dashes; what follows its name after `=` or `.` stays."""
+    return re.sub(r"^--\w[\w-]*", lambda name: name.group().replace("_", "-"), word)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -379,7 +379,7 @@ def test_bad_input_is_one_sentence(fit, photos, capsys, break_input, message):
         (("--no_gt_points",), "gt_points"),
         (("--num_epochs", 0), "num_epochs 0 must be positive"),
         (("--downsample_ratio", "nan"), "downsample_ratio"),
-        (("--num_epohcs", 5), "did you mean '--num_epochs'"),
+        (("--num_epohcs", 5), "did you mean '--num-epochs'"),
         (("--backend", "gpu"), "backend"),
         (("--seed", -1), "seed"),
     ],

@@ -1,9 +1,24 @@
-"""Arguments: preset < --config < command line, and unknown keys name the nearest known one."""
+"""Arguments: preset < --config < command line, and unknown keys name the nearest known one.
 
+Options are given with dashes or underscores, and yes/no options in three ways, in every command.
+"""
+
+import importlib
+from pathlib import Path
+
+import jsonargparse
 import pytest
 
-from crowd.io.config import ArgumentParser, save_arguments
+from crowd.io.config import YES_NO, ArgumentParser, save_arguments
 from crowd.io.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for folder in (".", "GS2D", "crowd", "crowd/synthetic", "gst", "mgot", "bench", "experiments")
+    for path in (ROOT / folder).glob("*.py")
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+)
 
 
 @pytest.fixture
@@ -15,7 +30,7 @@ def parser(tmp_path):
     parser.add_argument("--data-dir", "--origin-dir", type=str, default="data")
     parser.add_argument("--crop-size", type=int, default=256)
     parser.add_argument("--lr", type=float, default=1e-5)
-    parser.add_argument("--visual", action="store_true")
+    parser.add_argument("--visual", action=YES_NO)
     return parser
 
 
@@ -115,3 +130,88 @@ def test_a_list_is_asked_for_by_name(parser, tmp_path, value):
     assert parser.read(
         ["--config", write(tmp_path / "mine.yml", "scale_range: [0.5, 2]\nalso_data_dir: [a, b]\n")]
     ).also_data_dir == ["a", "b"]
+
+
+@pytest.fixture
+def parser_of(monkeypatch):
+    """Return a command's parser: what its `main` is about to read, or what it asks for help."""
+
+    class Caught(Exception):
+        pass
+
+    def read(parser, argv=None):
+        raise Caught(parser)
+
+    def catch(name):
+        main = importlib.import_module(name).main
+        with monkeypatch.context() as patched:
+            patched.setattr(ArgumentParser, "read", read)
+            with pytest.raises(Caught) as caught:
+                main(["--help"])
+        return caught.value.args[0]
+
+    return catch
+
+
+def outcome(parser, argv):
+    """What the parser makes of arguments, where it may lack others and dislike the values."""
+    required = [action for action in parser._actions if action.required]
+    needed = [
+        word
+        for action in required
+        for word in (*action.option_strings[:1], action.choices[0] if action.choices else "x")
+    ]
+    try:
+        return vars(parser.read([*needed, *argv]))
+    except InputError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_every_command_is_spelt_both_ways(parser_of, command):
+    parser = parser_of(command)
+    assert "unknown argument" in outcome(parser, ["--no-such-option"])
+    options = {
+        (flag, action.option_strings[0], isinstance(action, jsonargparse.ActionYesNo))
+        for action in parser._actions
+        for flag in action.option_strings
+        if flag.startswith("--") and action.dest not in ("help", "config", "print_shtab")
+    }
+    for flag, first, yes_no in options:
+        assert "_" not in flag
+        value = [] if yes_no else ["1"]
+        read = outcome(parser, [flag, *value])
+        assert "unknown argument" not in read
+        underscored = "--" + flag[2:].replace("-", "_")
+        assert outcome(parser, [underscored, *value]) == read
+        if yes_no:
+            for word in ("true", "yes", "True"):
+                assert outcome(parser, [first, word]) == outcome(parser, [f"{first}={word}"])
+                assert outcome(parser, [first, word]) == outcome(parser, [first])
+            for word in ("false", "no", "False"):
+                assert outcome(parser, [first, word]) == outcome(parser, [f"{first}={word}"])
+                assert outcome(parser, [first, word]) == outcome(parser, ["--no-" + first[2:]])
+            assert outcome(parser, [first]) != outcome(parser, [first, "false"])
+
+
+@pytest.mark.parametrize("declared", ["--far-off", "--far_off"])
+def test_spelling_does_not_follow_the_declaration(tmp_path, declared):
+    parser = ArgumentParser()
+    parser.add_argument(declared, type=str)
+    group = parser.add_argument_group("group")
+    group.add_argument(declared.replace("off", "out"), action=YES_NO, default=True)
+    group.add_argument("place", type=str)
+    for off, out in (("--far-off", "--far-out"), ("--far_off", "--far_out")):
+        read = parser.read([off, "a_b", out, "false", "true"])
+        assert (read.far_off, read.far_out, read.place) == ("a_b", False, "true")
+        assert parser.read([f"{off}=a_b", out, "place"]).far_out
+    assert "--far-off" in parser.format_help()
+    assert "--no-far-out" in parser.format_help()
+    assert "far_o" not in parser.format_help()
+    for key in ("far_out", "far-out"):
+        read = parser.read(["--config", write(tmp_path / "a.yml", f"{key}: no\n"), "place"])
+        assert not read.far_out
+    with pytest.raises(InputError, match=r"'--far-of'; did you mean '--far-off'\?"):
+        parser.read(["--far_of", "a", "place"])
+    with pytest.raises(InputError, match="far_out"):
+        parser.read(["--config", write(tmp_path / "a.yml", "far_out: 3\n"), "place"])

@@ -12,12 +12,11 @@ from jsonargparse.typing import PositiveInt
 
 from crowd.io.config import ArgumentParser, documented
 from crowd.io.errors import command
-from mgot.arrays import PATCH_SIDE
 from mgot.cluster_files import write_clusters
 from mgot.clustering import Seed, in_memory, kmeans
 from mgot.feature_files import named, open_features
-from mgot.pictures import draw_clusters
-from mgot.projection import pca_projection
+from mgot.pictures import draw_clusters, pca_projection
+from mgot.ssim_cost import PATCH_SIDE
 from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
 
 FILES = {

@@ -10,46 +10,92 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jsonargparse import Namespace
+from jsonargparse.typing import restricted_number_type
 
-from crowd.io.config import documented
-from crowd.io.errors import command
+from crowd.io.config import YES_NO, ArgumentParser, documented
+from crowd.io.errors import InputError, command
 from crowd.io.files import write_text
 from crowd.train.devices import pick_device
-from mgot.cluster_files import read_clusters
+from mgot import selection
+from mgot.cluster_files import read_clusters, write_selection
 from mgot.feature_files import Features, open_features
-from mgot.index_lists import write_selection
 from mgot.patches import locate_patches
-from mgot.selection import Alignment, align_clusters, align_daot, align_patches
-from mgot.selection_arguments import read_arguments
-from mgot.selection_summary import describe, draw_examples, summarise
-from mgot.transfer import DOCUMENTED
+from mgot.pictures import draw_examples
+from mgot.selection import ALIGNMENTS, MARGINALS, RELEASED, Alignment, AlignmentOptions
+from mgot.ssim_cost import VARIANTS, SsimCost
+from mgot.transfer import DOCUMENTED, add_transfer, fill
+
+Share = restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
+Finite = restricted_number_type("Finite", float, [(">", 0), ("<", float("inf"))])
+FILES = {
+    "query": "target.features",
+    "gallery": "source.features",
+    "selected_result": "selection",
+    "corresponding_weight": "weights",
+}
+KINDS = {"center": "centers", "index": "clusters"}
+CLUSTER_FILES = {
+    f"{kind}_cluster_{side[0]}": f"{side}.{files}"
+    for side in ("source", "target")
+    for kind, files in KINDS.items()
+}
+PATCH_FOLDERS = {"target_patches": "target.patches", "source_patches": "source.patches"}
 
 
-def align(arguments, target: Features, source: Features) -> Alignment:
+def build_parser() -> ArgumentParser:
+    """Return the command's arguments: the released ones, the transported mass, and ablations."""
+    parser = ArgumentParser(description="Select source patches by optimal transport.")
+    add = parser.add_argument
+    add("--query", type=str, help="features of the target patches, h5")
+    add("--gallery", type=str, help="features of the source patches, h5")
+    for side in ("source", "target"):
+        add(f"--index_cluster_{side[0]}", type=str, help=f"members of the {side} clusters, npy")
+        add(f"--center_cluster_{side[0]}", type=str, help=f"centres of the {side} clusters, h5")
+    reg = "--regularization_parameter"
+    add(f"{reg}1", type=Finite, default=RELEASED.cluster_reg, help="between clusters")
+    add(f"{reg}2", type=Finite, default=RELEASED.patch_reg, help="between patches")
+    add("--selected_result", type=str, help="names of the selected source patches to write, npy")
+    add("--corresponding_weight", type=str, help="their weights to write, npy")
+    add("--mass", type=Share, default=RELEASED.mass, help="share to move; 1 weighs all alike")
+    add("--ssim_variant", choices=VARIANTS, default=RELEASED.ssim.variant)
+    add("--alignment", choices=ALIGNMENTS, default="mgot", help="the paper's, or an ablation")
+    add("--cluster_marginals", choices=MARGINALS, default="uniform", help="mass of the clusters")
+    add("--weights", action=YES_NO, default=True, help="or all of them 1")
+    add("--device", type=str, default="auto", help="a GPU's number, cpu or auto; of the SSIM")
+    for side in ("target", "source"):
+        add(f"--{side}_patches", type=str, help=f"folder, to draw {side} patches beside their maps")
+    add_transfer(parser)
+    return parser
+
+
+def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
+    """Read the arguments, refuse what does not fit together, and complete them by the transfer."""
+    arguments = build_parser().read(argv)
+    if arguments.alignment == "daot" and arguments.mass < 1:
+        raise InputError("--alignment daot moves all the mass: leave --mass out")
+    if arguments.alignment != "mgot" and arguments.cluster_marginals != "uniform":
+        raise InputError(f"--alignment {arguments.alignment} has no clusters to weigh by sizes")
+    fill(arguments, FILES | (CLUSTER_FILES if arguments.alignment == "mgot" else {}))
+    fill(arguments, PATCH_FOLDERS if arguments.transfer else {})
+    return arguments
+
+
+def align(arguments: Namespace, target: Features, source: Features) -> Alignment:
     """Select source patches by the alignment that the arguments name."""
-    reg, variant = arguments.regularization_parameter2, arguments.ssim_variant
-    device = pick_device(arguments.device)
-    if arguments.alignment == "daot":
-        return align_daot(target, source, reg, variant, device)
-    if arguments.alignment == "no-clusters":
-        return align_patches(target, source, reg, arguments.mass, variant, device)
-    return align_clusters(
-        target,
-        source,
-        read_clusters(arguments.center_cluster_t, arguments.index_cluster_t, len(target)),
-        read_clusters(arguments.center_cluster_s, arguments.index_cluster_s, len(source)),
+    options = AlignmentOptions(
+        SsimCost(arguments.ssim_variant, pick_device(arguments.device)),
         arguments.regularization_parameter1,
-        reg,
+        arguments.regularization_parameter2,
         arguments.mass,
         arguments.cluster_marginals,
-        variant,
-        device,
     )
-
-
-def photos_of(features: Features, folder: str | None) -> list[Path] | None:
-    """Return the patches that the features are of, or None where no folder is named."""
-    return locate_patches(features.names, folder) if folder else None
+    sides = {"t": target, "s": source} if arguments.alignment == "mgot" else {}
+    clusters = [
+        read_clusters(*(arguments[f"{kind}_cluster_{side}"] for kind in KINDS), len(features))
+        for side, features in sides.items()
+    ]
+    return selection.align(arguments.alignment, target, source, clusters, options)
 
 
 @command
@@ -59,17 +105,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = read_arguments(argv)
     selected = Path(arguments.selected_result)
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:
-        target_photos = photos_of(target, arguments.target_patches)
-        source_photos = photos_of(source, arguments.source_patches)
+        folders = (target, arguments.target_patches), (source, arguments.source_patches)
+        photos = [
+            locate_patches(side.names, folder) if folder else None for side, folder in folders
+        ]
         alignment = align(arguments, target, source)
         weights = alignment.weight if arguments.weights else np.ones(len(alignment.source))
         names = [source.names[index] for index in alignment.source]
         write_selection(selected, arguments.corresponding_weight, names, weights)
         picture = selected.with_suffix(".jpg")
-        draw_examples(picture, alignment, weights, target, source, target_photos, source_photos)
-    summary = {"arguments": vars(arguments), **summarise(alignment, weights)}
+        draw_examples(picture, alignment, weights, (target, source), photos)
+    summary = {"arguments": vars(arguments), **selection.summarise(alignment, weights)}
     write_text(selected.with_suffix(".json"), json.dumps(summary, indent=2) + "\n")
-    print(describe(summary))
+    print(selection.describe(summary))
     print(f"{selected}, {arguments.corresponding_weight}, {picture}")
 
 

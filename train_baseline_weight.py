@@ -7,29 +7,78 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
-from crowd.io.config import ArgumentParser, documented
-from crowd.io.errors import command
-from mgot.arguments import read_weight, weight_parser
-from mgot.dataset import FidtCrops, crop_batches
+from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt
+
+from crowd.io.config import YES_NO, ArgumentParser, documented
+from crowd.io.errors import InputError, command
+from crowd.train.arguments import cache_of
+from mgot.cluster_files import read_selection
+from mgot.dataset import FidtCrops
 from mgot.evaluation import CountedSet
-from mgot.index_lists import read_selection
 from mgot.patches import locate_patches
 from mgot.photos import read_preprocessing
-from mgot.training import Start, run_epochs
-from mgot.transfer import DOCUMENTED
+from mgot.training import add_training, train
+from mgot.transfer import CONFIGS, DOCUMENTED, TRANSFERS, add_transfer, fill
+
+FILES = {
+    "selected_result": "selection",
+    "corresponding_weight": "weights",
+    "patches": "source.patches",
+    "val_dir": "target.fidt",
+    "pre": "target.checkpoint",
+    "save_dir": "finetuned",
+}
+
+
+def preset(arguments: dict) -> Path | None:
+    """Return the YAML file of `--dataset`, which sets the defaults."""
+    known = arguments["dataset"] in TRANSFERS
+    return CONFIGS / f"{arguments['dataset']}.yml" if known else None
 
 
 def build_parser() -> ArgumentParser:
-    """Return the command's arguments."""
-    return weight_parser()
+    """Return the command's arguments: the released ones, and ours."""
+    description = "Fine-tune a counter on selected source patches."
+    parser = ArgumentParser(description=description, preset=preset)
+    add = parser.add_argument
+    add("--dataset", choices=TRANSFERS, help="transfer, as --config mgot/configs/NAME.yml")
+    add("--selected_result", type=str, help="names of the selected patches, npy")
+    add("--corresponding_weight", type=str, help="their weights, npy")
+    add("--patches", type=str, help="folder of mgot.patches that holds them")
+    add("--pre", type=str, help="checkpoint to start from")
+    add("--start_epoch", type=NonNegativeInt, default=0, help="number of the first epoch")
+    add("--val_dir", type=str, help="set of the target; its val/ chooses the best epoch")
+    protocol = "test repeats the papers' protocol, whose figures are chosen on what they report"
+    add("--select_on", choices=("val", "test"), default="val", help=protocol)
+    add("--preload_data", action=YES_NO, default=False, help="keep all patches in memory")
+    add_training(parser, {"epochs": 2000, "lr": 1e-5, "crop_size": 256})
+    add_transfer(parser)
+    return parser
+
+
+def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
+    """Read the arguments, completed by the transfer.
+
+    Raises `InputError` as the parser does, and for a first epoch beyond the last.
+    """
+    arguments = build_parser().read(argv)
+    if arguments.start_epoch >= arguments.epochs:
+        raise InputError(
+            f"--start_epoch {arguments.start_epoch} leaves none of --epochs {arguments.epochs} to "
+            "train: name a smaller first epoch or more epochs"
+        )
+    fill(arguments, FILES)
+    return arguments
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Fine-tune, evaluate, keep the best."""
     (argv,) = documented(argv, DOCUMENTED)
-    arguments = read_weight(argv)
+    arguments = read_arguments(argv)
     names, weights = read_selection(arguments.selected_result, arguments.corresponding_weight)
     # The counter is for photos of the target, which are seen as that set was made.
     preprocessing = read_preprocessing(arguments.val_dir)
@@ -39,20 +88,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.seed,
         preprocessing,
         weights,
-        # Every process that reads photos keeps its own.
-        math.inf if arguments.preload_data else arguments.cache_gib / max(arguments.workers, 1),
+        math.inf if arguments.preload_data else cache_of(arguments),
     )
-    validation = CountedSet(
-        arguments.val_dir, arguments.select_on, arguments.workers, arguments.tile
-    )
-    start = Start(arguments)
-    batches = crop_batches(
-        crops, arguments.batch_size, arguments.workers, start.device.type == "cuda"
-    )
-    training = start.training(arguments, preprocessing, crops, arguments.start_epoch)
     if arguments.select_on == "test":
         print("note: the best epoch is chosen on test, as in the papers; its error is optimistic")
-    run_epochs(arguments, start, training, batches, validation)
+    where = (arguments.val_dir, arguments.select_on, arguments.workers, arguments.tile)
+    train(arguments, preprocessing, crops, CountedSet(*where), arguments.start_epoch)
 
 
 if __name__ == "__main__":

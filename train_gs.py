@@ -5,20 +5,18 @@ python train_gs.py --model-name vgg --dataset qnrf --pretrained imagenet
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
 from torch.utils.data import ConcatDataset
 
 from crowd.count.evaluation import errors_of
 from crowd.io.config import save_arguments
 from crowd.io.errors import command
+from crowd.train.arguments import begin, cache_of, optimisation
 from crowd.train.devices import place
-from crowd.train.distributed import all_gather, join, leave, synchronise_norms
+from crowd.train.distributed import all_gather, leave, synchronise_norms
 from crowd.train.loading import CountedPhotos, photo_loader
-from crowd.train.loop import Epochs, Steps, choose_precision, fit
+from crowd.train.loop import Epochs, Steps, fit
 from crowd.train.runs import Run
-from crowd.train.state import Training, open_folder
+from crowd.train.state import Training
 from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
 from gst.dataset import CrowdCrops, crop_batches
 from gst.engine import batch_losses
@@ -33,33 +31,24 @@ from gst.training import describe
 def main(argv: list[str] | None = None) -> None:
     """Train, validate, keep the best."""
     arguments = read_arguments(build_parser(), argv)
-    folder = Path(arguments.save_dir)
-    device = join(arguments.device)
-    resume = open_folder(folder, arguments.resume)
-    arguments.precision = choose_precision(device, arguments.precision)
-    on_gpu = device.type == "cuda"
+    folder, device, resume = begin(arguments)
 
     folders = [arguments.data_dir, *arguments.also_data_dir]
     preprocessing = read_common_preprocessing(folders, arguments.tile)
     val = ConcatDataset([CountedPhotos(one, "val", preprocessing) for one in folders])
-    # Every process that reads photos keeps its own.
-    cache_gib = arguments.cache_gib / max(arguments.workers, 1)
-    which = (folders, arguments.crop_size, arguments.seed, preprocessing, cache_gib)
+    which = (folders, arguments.crop_size, arguments.seed, preprocessing, cache_of(arguments))
     crops = CrowdCrops(*which, arguments.loss == TRANSPORT, tuple(arguments.scale_range))
-    batches = crop_batches(crops, arguments.batch_size, arguments.workers, pin_memory=on_gpu)
+    batches = crop_batches(
+        crops, arguments.batch_size, arguments.workers, pin_memory=device.type == "cuda"
+    )
     photos = photo_loader(val, arguments.workers)
 
-    torch.manual_seed(arguments.seed)
     pretrained = "none" if resume else arguments.pretrained
     model = build_model(arguments.model_name, pretrained, **arguments.model_options)
     training = Training(
         place(synchronise_norms(model), device),
         describe(arguments, preprocessing, crops),
-        lr=arguments.lr,
-        weight_decay=arguments.weight_decay,
-        epochs=arguments.epochs,
-        lr_schedule=arguments.lr_schedule,
-        ema=arguments.ema,
+        **optimisation(arguments),
         optimizer=arguments.optimizer,
         backbone_lr=arguments.backbone_lr,
     )

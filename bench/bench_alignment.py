@@ -27,9 +27,9 @@ from bench.patches import random_map
 from crowd.io.errors import InputError, command
 from crowd.io.h5 import write_h5
 from crowd.train.runs import ROOT
-from mgot.arrays import PATCH_SIDE
+from mgot.cluster_files import write_index_lists
 from mgot.feature_files import write_features
-from mgot.index_lists import write_index_lists
+from mgot.ssim_cost import PATCH_SIDE
 
 # Patches of each cluster of the authors' files, and the density (`bench.patches.HEADS`) of its
 # patches, so that the clusters are matched as theirs are.

@@ -18,8 +18,7 @@ from crowd.train.runs import read_log
 from GS2D import rasterize
 from GS2D.store import gaussians_path, read_gaussians
 from gst import transport_kernel
-from gst.counter import Counter, load_counter
-from gst.counting import density_of
+from gst.counter import Counter, density_of, load_counter
 
 OVERVIEW_SIDE = 256  # pixels
 CELL = np.ones((8, 8, 1))

@@ -12,7 +12,7 @@ from crowd.io.files import write_text
 from crowd.io.progress import progress
 from experiments import report_pictures
 from experiments.report_runs import errors_by_range, read_folder
-from mgot.selection_summary import describe
+from mgot.selection import describe
 
 TEMPLATE = "report.html.j2"
 OVERLAYS, OVERLAYS_OF_MANY = 6, 3

@@ -24,8 +24,8 @@ from experiments import figures
 from experiments.report_runs import Result, Training, find_photos
 from gst.counter import Counter, load_counter
 from gst.evaluation import predict_density
+from mgot.localization import PREDICTED, read_points_file
 from mgot.pictures import draw_peaks
-from mgot.point_files import PREDICTED, read_points_file
 
 WIDTH = 900
 QUALITY = 75

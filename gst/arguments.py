@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError
-from crowd.train.loop import PRECISIONS
+from crowd.train.arguments import add_training, check_options
 from crowd.train.state import OPTIMIZERS
 from gst.augment import SCALE_RANGE
 from gst.kernel import KernelOptions
@@ -21,6 +21,16 @@ from gst.models import MODELS
 
 CONFIGS = Path(__file__).parent / "configs"
 DATASETS = ("qnrf", "jhu", "nwpu", "sha", "shb", "brt", "ucf_cc_50", "synthetic")
+PAPER = {
+    "seed": 4073,
+    "epochs": 1200,
+    "lr": 5e-6,
+    "crop_size": 512,
+    "batch_size": 1,
+    "weight_decay": 1e-5,
+    "validate_from": 600,
+    "validate_every": 5,
+}
 # Options of one loss alone, with their defaults.
 OPTIONS = {
     TRANSPORT: dataclasses.asdict(KernelOptions()),
@@ -44,13 +54,9 @@ def build_parser() -> ArgumentParser:
     add("--data-dir", type=str, required=True, help="processed set with train/ and val/")
     also = "further processed sets to train and validate on together with it"
     add("--also-data-dir", type=str, nargs="*", default=[], help=also)
-    add("--save-dir", type=str, help="run folder (default runs/gst_<dataset>_<model>)")
-    add("--resume", action=YES_NO, help="continue from last.pth if there is one")
-    add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")
     add("--pretrained", type=str, default="none", help="none, imagenet or a file of weights")
-    add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
-    add("--cache-gib", type=NonNegativeFloat, default=2.0, help="memory for decoded photos, GiB")
-    _add_training(parser.add_argument_group("training"))
+    add_training(parser, PAPER, save_dir="run folder (default runs/gst_<dataset>_<model>)")
+    _add_loss(parser.add_argument_group("loss and steps"))
     _add_kernel(parser.add_argument_group("transport kernel"))
     return parser
 
@@ -61,10 +67,7 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
     Raises `InputError` as the parser does, and for an option that the model does not have.
     """
     arguments = parser.read(argv)
-    known = list(inspect.signature(MODELS[arguments.model_name]).parameters)
-    for name in arguments.model_options:
-        if name not in known:
-            raise InputError(f"{arguments.model_name} has no option '{name}'; known: {known}")
+    check_options(MODELS, arguments.model_name, arguments.model_options)
     low, high = arguments.scale_range
     if not 0 < low <= high <= 8:
         raise InputError(f"--scale-range {low} {high} is none: name two factors such as 0.75 1.25")
@@ -102,7 +105,7 @@ def _refuse_other_options(arguments: Namespace) -> None:
                 )
 
 
-def _add_training(group) -> None:
+def _add_loss(group) -> None:
     add = group.add_argument
     add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")
     add(
@@ -110,29 +113,13 @@ def _add_training(group) -> None:
     )
     counts = "weight of block counts (16, 32, 64 px and the crop) beside the loss; 0: none"
     add("--block-counts", type=NonNegativeFloat, default=0.0, help=counts)
-    add("--seed", type=NonNegativeInt, default=4073, help="of weights, crops and dropout")
-    add("--crop-size", type=PositiveInt, default=512, help="side of a training crop, px")
     scale = "smallest and largest factor by which photos are scaled"
     add("--scale-range", type=float, nargs=2, default=[*SCALE_RANGE], help=scale)
-    add("--epochs", type=PositiveInt, default=1200)
-    add("--validate-from", type=PositiveInt, default=600, help="first epoch to validate")
-    add("--validate-every", type=PositiveInt, default=5, help="epochs; the last one always is")
-    add("--batch-size", type=PositiveInt, default=1)
     add("--optimizer", choices=tuple(OPTIMIZERS), default="adam")
-    add("--lr", type=PositiveFloat, default=5e-6, help="learning rate")
     add("--backbone-lr", type=PositiveFloat, default=1.0, help="the backbone's, times --lr")
     clip = "largest norm of a step's gradient, to which longer ones are shortened; 0: none"
     add("--clip-gradient", type=NonNegativeFloat, default=0.0, help=clip)
-    add("--lr-schedule", choices=("constant", "cosine"), default="constant")
-    add("--weight-decay", type=NonNegativeFloat, default=1e-5)
     add("--tile", type=PositiveInt, default=512, help="photos are counted in tiles of this side")
-    add("--ema", type=NonNegativeFloat, default=0.0, help="decay of averaged weights; 0: none")
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default="auto",
-        help="auto: bfloat16 on GPUs alone; native: on CPUs with AMX too",
-    )
 
 
 def _add_kernel(group) -> None:

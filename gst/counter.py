@@ -1,23 +1,41 @@
-"""A trained counter of GST from its checkpoint alone."""
+"""A trained counter of GST from its checkpoint alone, and the density that it sees in a photo."""
 
 from __future__ import annotations
 
-import os
+import functools
 
-import torch
+import numpy as np
 
 from crowd.count import counter
 from crowd.count.counter import Counter, Method
+from crowd.count.photos import Annotate
+from crowd.data.network_input import photo_tensor
+from crowd.pictures.overlays import density_overlay
+from gst.evaluation import count_density, predict_density
 from gst.models import MODELS, build_model
 from gst.photos import Preprocessing
 
-__all__ = ["Counter", "load_counter"]
+__all__ = ["Counter", "annotator", "density_of", "load_counter"]
 
-GST = Method(build_model, MODELS, Preprocessing, "train_gs.py", "--model-name")
+GST = Method(build_model, MODELS, Preprocessing, "train_gs.py")
+load_counter = functools.partial(counter.load_counter, method=GST)
 
 
-def load_counter(
-    path: str | os.PathLike, device: torch.device, model_name: str | None = None
-) -> Counter:
-    """Rebuild a counter of train_gs.py (see `crowd.count.counter.load_counter`)."""
-    return counter.load_counter(path, device, GST, model_name)
+def density_of(counter: Counter, image: np.ndarray, name: str) -> tuple[float, np.ndarray]:
+    """Count a photo, uint8 [H, W, 3]: the count, and the density map float32 [h, w].
+
+    Raises `InputError` naming the photo when the count is not finite.
+    """
+    tensor = photo_tensor(image, counter.preprocessing)
+    density = predict_density(counter.model, tensor, counter.preprocessing.tile)
+    return count_density(density, name), density.numpy()
+
+
+def annotator(counter: Counter) -> Annotate:
+    """Return what counts a photo and lays its density map over it."""
+
+    def look(image: np.ndarray, name: str) -> tuple[float, np.ndarray]:
+        count, density = density_of(counter, image, name)
+        return count, density_overlay(image, density)
+
+    return look

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from crowd.count.evaluation import PhotoCount
+from crowd.count.evaluation import PhotoCount, for_each_photo
 from crowd.io.errors import InputError
-from crowd.io.progress import progress
 
 STRIDE = 8
 
@@ -76,6 +75,14 @@ def _sharing(start: int, cells: int, length: int) -> Tensor:
     return shares
 
 
+def count_density(density: Tensor, name: str) -> float:
+    """Sum a density map; raise `InputError` naming the photo when the count is not finite."""
+    count = density.sum(dtype=torch.float64).item()
+    if not math.isfinite(count):
+        raise InputError(f"the model counts {count} people in {name}: its weights are lost")
+    return count
+
+
 def evaluate(
     model: nn.Module,
     photos: Iterable[tuple[Tensor, int, str]],
@@ -96,16 +103,12 @@ def evaluate(
     Raises:
         InputError: a count is not finite, naming the photo.
     """
-    was_training = model.training
-    model.eval()
-    counts = []
-    for image, actual, name in progress(photos, what, unit="photo"):
+
+    def count(image: Tensor, actual: int, name: str) -> PhotoCount:
         density = predict_density(model, image, tile)
-        predicted = density.sum(dtype=torch.float64).item()
-        if not math.isfinite(predicted):
-            raise InputError(f"the model counts {predicted} people in {name}: its weights are lost")
-        counts.append(PhotoCount(name, int(actual), predicted))
+        counted = PhotoCount(name, int(actual), count_density(density, name))
         if see is not None:
             see(name, density)
-    model.train(was_training)
-    return counts
+        return counted
+
+    return for_each_photo(model, photos, count, what)

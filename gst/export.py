@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from crowd.count.counter import weights_of
-from crowd.count.export import export_counter, parse_size
+from crowd.count.export import add_export, export
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.train.checkpoints import load_checkpoint, save_release
@@ -28,11 +28,7 @@ from gst.models import MODELS
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
     parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
-    add = parser.add_argument
-    add("--save-path", type=str, required=True, help="checkpoint: best.pth, last.pth or weights")
-    add("--output", type=str, required=True, help="file to write, .onnx or .pth")
-    add("--size", type=str, default="512x512", help="WIDTHxHEIGHT to trace with, px")
-    add("--model-name", choices=tuple(MODELS), help="for weights that do not say which model")
+    add_export(parser, MODELS)
     return parser
 
 
@@ -51,16 +47,11 @@ def release(save_path: str, output: str) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
-    size = parse_size(arguments.size)
     if Path(arguments.output).suffix == ".pth":
         release(arguments.save_path, arguments.output)
         return
     counter = load_counter(arguments.save_path, torch.device("cpu"), arguments.model_name)
-    any_size = not counter.model.has_attention
-    difference = export_counter(counter, arguments.output, size, "density", any_size)
-    takes = "any size" if any_size else f"{size[0]} x {size[1]} pixels alone"
-    print(f"{arguments.output}: {counter.name}, photos of {takes}; onnxruntime agrees with torch")
-    print(f"largest difference {difference:.1e} of the largest value")
+    export(counter, arguments, "density", any_size=not counter.model.has_attention)
 
 
 if __name__ == "__main__":

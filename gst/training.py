@@ -5,38 +5,18 @@ from __future__ import annotations
 import numpy as np
 from jsonargparse import Namespace
 
-from crowd.train import state as training
+from crowd.train import state
 from gst.dataset import CrowdCrops
 from gst.photos import Preprocessing
 
-# Arguments that may change between a training and its continuation.
-RESUME_MAY_CHANGE = {
-    "also_data_dir",
-    "cache_gib",
-    "config",
-    "data_dir",
-    "dataset",
-    "device",
-    "epochs",
-    "pretrained",
-    "resume",
-    "save_dir",
-    "validate_every",
-    "validate_from",
-    "workers",
-}
 
-
-def describe(
-    arguments: Namespace, preprocessing: Preprocessing, crops: CrowdCrops
-) -> training.Recipe:
+def describe(arguments: Namespace, preprocessing: Preprocessing, crops: CrowdCrops) -> state.Recipe:
     """Make the recipe of a run from train_gs.py's arguments and its training photos."""
-    model = (arguments.model_name, arguments.model_options)
-    photos = training.TrainingPhotos(
+    labels = [array for one in crops.heads for array in one]
+    photos = state.TrainingPhotos(
         number=len(crops),
         train_median=float(np.median(crops.counts())),
-        fingerprint=training.fingerprint(
-            crops.paths, [array for one in crops.heads for array in one]
-        ),
+        fingerprint=state.fingerprint(crops.paths, labels),
     )
-    return training.describe(arguments, model, preprocessing, photos, RESUME_MAY_CHANGE)
+    model = (arguments.model_name, arguments.model_options)
+    return state.describe(arguments, model, preprocessing, photos, {"also_data_dir"})

@@ -1,8 +1,7 @@
 """MGOT: multi-granularity distribution alignment for cross-domain crowd counting."""
 
 from mgot.alignment import match_clusters, match_patches
-from mgot.fidt_map import fidt_map
-from mgot.peaks import local_maxima
+from mgot.fidt_map import fidt_map, local_maxima
 from mgot.ssim_cost import ssim_cost
 
 __all__ = [

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
-from mgot.arrays import PATCH_SIDE, to_numpy
-from mgot.ssim_cost import ssim_cost
+from mgot.ssim_cost import OFFICIAL, PATCH_SIDE, SsimCost
 from mgot.transport import Transport, entropic_partial, sinkhorn
 
 CLUSTER_ITERATIONS = 2000
@@ -43,7 +42,7 @@ def match_clusters(
     reg: float = 1e-3,
     target_sizes=None,
     source_sizes=None,
-    variant: str = "official",
+    ssim: SsimCost = OFFICIAL,
 ) -> np.ndarray:
     """Match cluster centres (coarse granularity) by balanced transport under the SSIM cost.
 
@@ -54,7 +53,7 @@ def match_clusters(
         target_sizes: patches per target cluster `[k]`, for marginals by size; uniform when None,
             as in the released code.
         source_sizes: patches per source cluster `[l]`; uniform when None.
-        variant: of `ssim_cost`.
+        ssim: the cost.
 
     Returns:
         int64 `[k]`: the source cluster that receives most of each target cluster.
@@ -62,7 +61,7 @@ def match_clusters(
     Raises:
         InputError: an empty side, or centres that are not finite.
     """
-    cost = ssim_cost(target_centers, source_centers, variant)
+    cost = ssim(target_centers, source_centers)
     return match_clusters_by_cost(cost, reg, target_sizes, source_sizes).index
 
 
@@ -76,7 +75,7 @@ def match_clusters_by_cost(
 
 
 def match_patches(
-    target, source, reg: float = 1e-3, mass: float | None = None, variant: str = "official"
+    target, source, reg: float = 1e-3, mass: float | None = None, ssim: SsimCost = OFFICIAL
 ) -> tuple[np.ndarray, np.ndarray]:
     """Match the patches of two matched clusters (fine granularity) by partial transport.
 
@@ -87,7 +86,7 @@ def match_patches(
         mass: share of the mass to move, in (0, 1]. None moves all of it, as the released code
             does: then every column sum is the fixed marginal and every weight is 1. Below 1, rows
             that move less than 1 % of their mass choose no patch: index −1 and weight 0.
-        variant: of `ssim_cost`.
+        ssim: the cost.
 
     Returns:
         int64 `[n]`, the source patch chosen by each target patch, and float64 `[n]`, its weight.
@@ -95,7 +94,7 @@ def match_patches(
     Raises:
         InputError: an empty side, values that are not finite, or a mass outside (0, 1].
     """
-    matching = match_patches_by_cost(ssim_cost(target, source, variant), reg, mass)
+    matching = match_patches_by_cost(ssim(target, source), reg, mass)
     return matching.index, matching.weight
 
 
@@ -121,20 +120,16 @@ def match_patches_by_cost(cost, reg: float = 1e-3, mass: float | None = None) ->
 
 
 def daot_costs(
-    target, source, variant: str = "official", device: torch.device | None = None
+    target, source, ssim: SsimCost = OFFICIAL
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """The costs that `match_daot_by_cost` takes: `[n, m]`, both dustbins `[n]`, `[m]`, the corner.
 
     A patch costs 1 − SSIM(patch, map of ones) to throw away, and the two dustbins
-    1 − SSIM(ones, zeros) to pair. Arguments and errors as for `ssim_cost`.
+    1 − SSIM(ones, zeros) to pair. Arguments and errors as for `match_patches`.
     """
     ones = np.ones((1, PATCH_SIDE, PATCH_SIDE), np.float32)
-    return (
-        ssim_cost(target, source, variant, device),
-        ssim_cost(target, ones, variant, device)[:, 0],
-        ssim_cost(source, ones, variant, device)[:, 0],
-        float(ssim_cost(ones, 0.0 * ones, variant)[0, 0]),
-    )
+    dustbins = (ssim(side, ones)[:, 0] for side in (target, source))
+    return (ssim(target, source), *dustbins, float(ssim(ones, 0.0 * ones)[0, 0]))
 
 
 def match_daot_by_cost(

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from jsonargparse.typing import restricted_number_type
 
+from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
-from mgot.arrays import blocks, to_numpy
 
 # So many samples are held at once (1.6 GB of patches), with their Gram matrix (0.5 GB); of more,
 # blocks are read again and again.
@@ -45,11 +45,7 @@ class Clustering:
 
 
 def in_memory(features):
-    """Read up to 8192 samples as an array `[n, d]`; return more than that as they were given.
-
-    Args:
-        features: as for `kmeans`.
-    """
+    """Read up to 8192 samples as an array `[n, d]`; return more than that as they were given."""
     if len(features) > GRAM_SAMPLES:
         return features
     if isinstance(features, np.ndarray | torch.Tensor):
@@ -85,11 +81,7 @@ def kmeans(features, k: int, seed: int = 0, restarts: int = 10, start=None) -> C
 def count_distinct(features) -> int:
     """Return how many samples can be told apart, the most clusters that they can form.
 
-    Args:
-        features: as for `kmeans`.
-
-    Raises:
-        InputError: NaN or infinite values.
+    Raises `InputError` for NaN or infinite values.
     """
     return _Samples(features).distinct
 
@@ -97,22 +89,11 @@ def count_distinct(features) -> int:
 def elbow(
     features, ks: Iterable[int] = range(2, 11), seed: int = 0, restarts: int = 10
 ) -> list[Clustering]:
-    """Cluster for several k; the inertia never rises from one to the next.
+    """Cluster for several k, in ascending order; the inertia never rises from one to the next.
 
     Beside its own restarts each k starts from the solution before it, with the sample farthest
     from its centre as a new cluster. Lloyd's iterations only lower the inertia from there.
-
-    Args:
-        features: as for `kmeans`.
-        ks: numbers of clusters, taken in ascending order.
-        seed: of the k-means++ starts.
-        restarts: starts per k.
-
-    Returns:
-        One clustering per k, in ascending order of k.
-
-    Raises:
-        InputError: as `kmeans`.
+    Other arguments and errors as for `kmeans`.
     """
     samples = _samples(features)
     solutions: list[Clustering] = []
@@ -148,8 +129,11 @@ class _Samples:
             total = total + block.sum(axis=0, dtype=np.float64)
         self.distinct, self.mean = len(distinct), total / self.count
 
-    def check_count(self, k: int) -> None:
-        """Raise `InputError` where the samples cannot form k clusters."""
+    def cluster(self, k: int, seed: int, restarts: int, start=None) -> Clustering:
+        """Return the best partition from `restarts` starts and, where given, from `start`.
+
+        Raises `InputError` where the samples cannot form k clusters, or `start` is none.
+        """
         if k < 1:
             raise InputError(f"the number of clusters must be at least 1, not {k}")
         if self.count < k:
@@ -159,19 +143,16 @@ class _Samples:
                 f"only {self.distinct} of {self.count} samples are distinct, too few for {k} "
                 "clusters: choose fewer, or check the model that made the features"
             )
-
-    def check_start(self, start, k: int) -> np.ndarray:
-        """Return a start as int64 `[n]`; raise `InputError` where it is none."""
-        start = to_numpy(start)
-        if start.shape != (self.count,) or sorted(set(start.tolist())) != list(range(k)):
-            raise InputError(f"a start must give every sample one of the clusters 0 … {k - 1}")
-        return start.astype(np.int64)
+        if start is not None:
+            start = to_numpy(start).astype(np.int64)
+            if start.shape != (self.count,) or sorted(set(start.tolist())) != list(range(k)):
+                raise InputError(f"a start must give every sample one of the clusters 0 … {k - 1}")
+        return self._cluster(k, seed, restarts, start)
 
     def split_farthest(self, labels: np.ndarray, k: int) -> np.ndarray:
         """Give the samples farthest from their centres clusters of their own, up to `k`."""
-        self.check_count(k)
         labels = labels.copy()
-        for new in range(labels.max() + 1, k):
+        for new in range(labels.max() + 1, min(k, self.distinct)):
             _fill_empty(labels, self.distances(labels, new), new + 1)
         return labels
 
@@ -183,15 +164,12 @@ class _Held(_Samples):
         super().__init__(in_memory(features))
         self.gram = _gram(self.features, self.mean)
 
-    def cluster(self, k: int, seed: int, restarts: int, start=None) -> Clustering:
-        """Return the best of `restarts` runs and, where given, the one from `start`."""
+    def _cluster(self, k: int, seed: int, restarts: int, start) -> Clustering:
         # Imported here: numba takes a second, and only clustering needs it.
         from mgot.gram_kmeans import best_partition
 
-        self.check_count(k)
-        start = None if start is None else self.check_start(start, k)
         labels, inertia = best_partition(self.gram, k, seed, restarts, start)
-        centers, _ = means(self.features, labels, k)
+        centers = means(self.features, labels, k)
         # Sums of inner products that cancel may end below 0.
         return Clustering(labels, centers.astype(np.float32), max(float(inertia), 0.0))
 
@@ -206,18 +184,16 @@ class _Held(_Samples):
 class _Streamed(_Samples):
     """Samples of which only a block is in memory at a time."""
 
-    def cluster(self, k: int, seed: int, restarts: int, start=None) -> Clustering:
-        """Return the best of the run from a clustered part of the samples and of `start`'s."""
-        self.check_count(k)
+    def _cluster(self, k: int, seed: int, restarts: int, start) -> Clustering:
         part = self._part(seed)
         starts = [part.cluster(k, seed, restarts).centers]
         if start is not None:
-            starts.append(means(self.features, self.check_start(start, k), k)[0])
+            starts.append(means(self.features, start, k))
         return min(map(self._iterate, starts), key=lambda result: result.inertia)
 
     def distances(self, labels: np.ndarray, k: int) -> np.ndarray:
         """Squared distances `[n]` to the own centre."""
-        return self._assign(means(self.features, labels, k)[0], labels)[1]
+        return self._assign(means(self.features, labels, k), labels)[1]
 
     def _part(self, seed: int) -> _Held:
         random = np.random.default_rng(seed)
@@ -236,11 +212,11 @@ class _Streamed(_Samples):
             while distances.sum() < inertia * (1 - STREAM_TOLERANCE):
                 inertia = distances.sum()
                 _fill_empty(labels, distances, k)
-                centers, _ = means(self.features, labels, k)
+                centers = means(self.features, labels, k)
                 labels, distances = self._assign(centers)
                 bar.update()
         if _fill_empty(labels, distances, k):
-            centers, _ = means(self.features, labels, k)
+            centers = means(self.features, labels, k)
             distances = self._assign(centers, labels)[1]
         return Clustering(labels, centers.astype(np.float32), float(distances.sum()))
 
@@ -268,7 +244,8 @@ def _fill_empty(labels: np.ndarray, distances: np.ndarray, k: int) -> int:
 
 def read_blocks(features) -> Iterator[tuple[int, int, np.ndarray]]:
     """Samples first … last − 1 as floating-point blocks, (first, last, `[last − first, d]`)."""
-    for first, last in blocks(len(features), BLOCK):
+    for first in range(0, len(features), BLOCK):
+        last = min(first + BLOCK, len(features))
         block = to_numpy(features[first:last]).reshape(last - first, -1)
         yield first, last, block if block.dtype.kind == "f" else block.astype(np.float64)
 
@@ -283,11 +260,10 @@ def _gram(flat: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return gram
 
 
-def means(features, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means of the clusters' samples, float64 `[k, d]`, and how many samples each has, `[k]`."""
+def means(features, labels: np.ndarray, k: int) -> np.ndarray:
+    """Means of the clusters' samples, float64 `[k, d]`."""
     total = np.zeros((k, int(np.prod(features.shape[1:]))))
     for first, last, block in read_blocks(features):
         for cluster in range(k):
             total[cluster] += block[labels[first:last] == cluster].sum(axis=0, dtype=np.float64)
-    counts = np.bincount(labels, minlength=k)
-    return total / counts[:, None], counts
+    return total / np.bincount(labels, minlength=k)[:, None]

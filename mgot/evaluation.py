@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crowd.count.evaluation import PhotoCount, errors_of
+from crowd.count.evaluation import PhotoCount, errors_of, for_each_photo
 from crowd.data.images import read_image
 from crowd.io.errors import InputError
-from crowd.io.progress import progress
 from crowd.metrics import localization, pool_localization
 from crowd.train.distributed import all_gather
 from crowd.train.loading import CountedPhotos, photo_loader
-from mgot.peaks import local_maxima
+from mgot.fidt_map import local_maxima
 from mgot.photos import Preprocessing, read_preprocessing
 
 # Context around a tile, and what tiles begin on: the coarsest grid of both networks.
@@ -99,7 +98,7 @@ def find_heads(
     Args:
         model: as for `predict_map`.
         photos: (normalised photo [3, H, W], count, name), of `crowd.train.loading.photo_loader`.
-        smooth: as for `mgot.peaks.local_maxima`.
+        smooth: as for `mgot.local_maxima`.
         tile: as for `predict_map`.
         what: name of the progress bar.
 
@@ -109,14 +108,11 @@ def find_heads(
     Raises:
         InputError: a predicted map is not finite, naming the photo.
     """
-    was_training = model.training
-    model.eval()
-    found = []
-    for image, _, name in progress(photos, what, unit="photo"):
-        fidt_map = predict_map(model, image, tile)
-        found.append(peak_centers(fidt_map, name, smooth))
-    model.train(was_training)
-    return found
+
+    def find(image: Tensor, _: int, name: str) -> np.ndarray:
+        return peak_centers(predict_map(model, image, tile), name, smooth)
+
+    return for_each_photo(model, photos, find, what)
 
 
 def peak_centers(fidt_map: Tensor, name: str, smooth: bool = False) -> np.ndarray:

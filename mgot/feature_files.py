@@ -28,7 +28,7 @@ from crowd.train.distributed import (
     rank_and_world_size,
     wait_for_all,
 )
-from mgot.arrays import LARGEST_VALUE, PATCH_SIDE, within_range
+from mgot.ssim_cost import LARGEST_VALUE, PATCH_SIDE, within_range
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
 ROW = 4 * PATCH_SIDE**2  # bytes of a patch
@@ -46,11 +46,11 @@ class Features:
 
     def rows(self, indices: Sequence[int]) -> Rows:
         """View some patches without reading them."""
-        return Rows(self, np.asarray(indices, dtype=np.int64))
+        return Rows(self, indices)
 
     def all(self) -> Rows:
         """View all patches without reading them."""
-        return self.rows(range(len(self)))
+        return Rows(self, range(len(self)))
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Read patches, float32 `[n, 50176]`.
@@ -59,11 +59,9 @@ class Features:
         FIDT map's range.
         """
         values = np.empty((len(indices), PATCH_SIDE**2), np.float32)
-        try:
+        with _reading(self.path):
             for row, index in zip(values, indices, strict=True):
                 row[:] = self.values[index].reshape(-1)
-        except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-            raise unreadable(self.path, error, f"is damaged: {REMEDY}") from error
         within = within_range(values)
         if not within.all():
             name = self.names[indices[int(np.argmin(within))]]
@@ -77,8 +75,8 @@ class Features:
 class Rows:
     """Some patches of a feature file, `[n, 1, 1, 224, 224]`, read a slice at a time."""
 
-    def __init__(self, features: Features, indices: np.ndarray):
-        self.features, self.indices = features, indices
+    def __init__(self, features: Features, indices: Sequence[int]):
+        self.features, self.indices = features, np.asarray(indices, dtype=np.int64)
         self.shape = (len(indices), *SHAPE)
 
     def __len__(self) -> int:
@@ -96,32 +94,34 @@ def open_features(path: str | os.PathLike) -> Iterator[Features]:
         InputError: no such file; no h5 file or one cut short; a dataset missing, empty, of another
             shape or type; as many paths as features are needed.
     """
-    path = Path(path)
     with h5_to_read(path, REMEDY) as file:
-        try:
-            features = _features(path, file)
-        except InputError:
-            raise
-        # h5py turns a damaged structure into almost any exception.
-        except Exception as error:
-            raise unreadable(path, error, f"is damaged or no h5 file: {REMEDY}") from error
-        yield features
+        with _reading(path):
+            for name in ("features", "paths"):
+                if name not in file:
+                    raise InputError(f"{path} has no dataset '{name}': {REMEDY}")
+                require_own(file, name, REMEDY)
+            values, names = file["features"], _names(file)
+        if math.prod(values.shape[1:]) != PATCH_SIDE**2 or values.dtype.kind != "f":
+            raise InputError(
+                f"{path}: features are {values.dtype} {list(values.shape)}, not float32 "
+                f"[n, 1, 1, {PATCH_SIDE}, {PATCH_SIDE}]: {REMEDY}"
+            )
+        if not names or len(names) != len(values):
+            raise InputError(
+                f"{path} holds {len(values)} features and {len(names)} paths: {REMEDY}"
+            )
+        yield Features(Path(path), names, values)
 
 
-def _features(path: Path, file: h5py.File) -> Features:
-    for name in ("features", "paths"):
-        if name not in file:
-            raise InputError(f"{path} has no dataset '{name}': {REMEDY}")
-        require_own(file, name, REMEDY)
-    values, names = file["features"], _names(file)
-    if math.prod(values.shape[1:]) != PATCH_SIDE**2 or values.dtype.kind != "f":
-        raise InputError(
-            f"{path}: features are {values.dtype} {list(values.shape)}, not float32 "
-            f"[n, 1, 1, {PATCH_SIDE}, {PATCH_SIDE}]: {REMEDY}"
-        )
-    if not names or len(names) != len(values):
-        raise InputError(f"{path} holds {len(values)} features and {len(names)} paths: {REMEDY}")
-    return Features(path, names, values)
+@contextlib.contextmanager
+def _reading(path: str | os.PathLike) -> Iterator[None]:
+    """Turn what h5py makes of a damaged structure, almost any exception, into an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise unreadable(path, error, f"is damaged or no h5 file: {REMEDY}") from error
 
 
 def _names(file: h5py.File) -> list[str]:
@@ -181,8 +181,7 @@ def write_features(
                 stack.enter_context(_lay_out(part, names, recipe))
             wait_for_all()
             file = stack.enter_context(open(part, "r+b"))
-            layout = _layout(part, names, recipe)
-            computed = _fill(file, layout, names, compute, block)
+            computed = _fill(file, _layout(part, names, recipe), names, compute, block)
             computed = int(all_reduce_sum(torch.tensor(computed)))  # waits for all
             if is_main_process():
                 os.replace(part, path)
@@ -211,29 +210,24 @@ def _fill(
         last = min(first + block, len(names))
         if (finished[first:last] == 1).all():
             continue
-        values = _finite(compute(first, last), names[first:last])
-        _write(file, values_at + first * ROW, np.asarray(values, "<f4").tobytes())
-        _write(file, finished_at + first, bytes([1] * (last - first)))
+        values = np.asarray(compute(first, last), "<f4").reshape(last - first, -1)
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            raise InputError(
+                "the model puts out NaN or infinite values for "
+                f"{names[first + int(np.argmin(finite))]}: use a checkpoint that has not diverged"
+            )
+        # Values are on disk before the bytes that vouch for them.
+        for place, content in (
+            (values_at + first * ROW, values.tobytes()),
+            (finished_at + first, bytes([1] * (last - first))),
+        ):
+            file.seek(place)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         computed += last - first
     return computed
-
-
-def _write(file: BinaryIO, place: int, content: bytes) -> None:
-    """Write, and return when it is on disk: values before the bytes that vouch for them."""
-    file.seek(place)
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _finite(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-    if not finite.all():
-        raise InputError(
-            f"the model puts out NaN or infinite values for {names[int(np.argmin(finite))]}: use "
-            "a checkpoint that has not diverged"
-        )
-    return values
 
 
 def _lay_out(part: Path, names: Sequence[str], recipe: str) -> BinaryIO:

@@ -27,9 +27,9 @@ from crowd.io.errors import InputError, command
 from crowd.io.files import content_hash, require_file, require_folder
 from crowd.io.progress import progress
 from crowd.train.distributed import join, leave
-from mgot.arrays import PATCH_SIDE
 from mgot.counter import load_counter
 from mgot.feature_files import write_features
+from mgot.ssim_cost import PATCH_SIDE
 from mgot.transfer import add_transfer, fill
 
 RESIZED = 256

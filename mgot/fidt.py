@@ -91,9 +91,8 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
 
     Raises `InputError` as the parser does, and when bounds do not fit together.
     """
-    parser = build_parser()
-    arguments = parser.read(argv)
-    fill(arguments, FILES, parser)
+    arguments = build_parser().read(argv)
+    fill(arguments, FILES)
     sizes = SIZES.get(arguments.layout, OTHER_SIZES)
     if arguments.test_min_size is None:
         given = arguments.min_size is not None

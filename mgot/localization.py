@@ -2,13 +2,16 @@
 
     python -m mgot.localization --ground_truth A_gt.txt --predictions A_pred_fidt.txt
 
-A predicted head is right when it lies within the annotated head's radius, each head used once and
-as many as possible; every annotated head brings a small and a large radius.
+A photo's line is `id count` and then, for each head, `x y` (predicted) or `x y sigma_small
+sigma_large level` (annotated; the sigmas are the radii of the two scores, in pixels). A predicted
+head is right when it lies within the annotated head's radius, each head used once and as many as
+possible.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,12 +20,63 @@ import numpy as np
 from crowd.count.evaluation import errors_table, without_nan
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import write_text
+from crowd.io.files import require_file, write_text
 from crowd.io.progress import progress
 from crowd.metrics import counting_errors, localization, pool_localization
-from mgot.point_files import ANNOTATED, PREDICTED, read_points_file
 
+PREDICTED, ANNOTATED = 2, 5
 RADII = {"small radius": 2, "large radius": 3}
+
+
+def read_points_file(path: str | os.PathLike, columns: int) -> dict[int, np.ndarray]:
+    """Read the points of every photo.
+
+    Args:
+        path: text file.
+        columns: numbers a head, `PREDICTED` or `ANNOTATED`.
+
+    Returns:
+        id -> float64 [N, columns].
+
+    Raises:
+        InputError: naming file and line, when that line is not as described, or repeats an id.
+    """
+    path = require_file(path, "name a text file of points, a line a photo")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text: name a text file of points") from error
+    photos: dict[int, np.ndarray] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            photo, count, *values = line.split()
+            # A count of -1 would leave the number to reshape.
+            heads = np.array(values, np.float64).reshape(max(int(count), 0), columns)
+            photo = int(photo)
+        except ValueError as error:
+            raise InputError(
+                f"{path}, line {number} is not 'id count' and {columns} numbers a head: correct it"
+            ) from error
+        if not np.isfinite(heads).all() or photo in photos:
+            raise InputError(
+                f"{path}, line {number} repeats photo {photo} or holds numbers that are not "
+                "finite: correct it"
+            )
+        photos[photo] = heads
+    if not photos:
+        raise InputError(f"{path} holds no photos: name a text file of points, a line a photo")
+    return photos
+
+
+def write_points_file(path: str | os.PathLike, points: Sequence[np.ndarray]) -> None:
+    """Write the predicted points [M, 2] of photos 1, 2, …, in pixels."""
+    lines = []
+    for number, heads in enumerate(points, start=1):
+        values = (f"{value:g}" for value in np.asarray(heads, np.float64).ravel())
+        lines.append(" ".join([str(number), str(len(heads)), *values]))
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def score(

@@ -1,34 +1,44 @@
-"""Pictures of MGOT: elbow, clusters, matched patches, predicted heads.
+"""Pictures of MGOT: elbow, clusters in their principal plane, matched patches, predicted heads.
 
-Every function takes plain arrays and writes one JPEG or PNG of at most 300 kB, drawn to be read at
-the width of a README. Points are (x, y) in pixels of the photo.
+Every picture is one JPEG or PNG of at most 300 kB, drawn to be read at the width of a README.
+Points are (x, y) in pixels of the photo.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
+from crowd.io.progress import progress
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.small_files import write_figure
+from mgot.clustering import means, read_blocks
+from mgot.feature_files import Features
+from mgot.features import read_patch
+from mgot.selection import Alignment
+from mgot.ssim_cost import PATCH_SIDE
 
 _WIDTH, _DPI, _TEXT = 10.0, 120, 12
 _MAP_COLOURS = "inferno"
+EXAMPLES = 8
+POWER_ITERATIONS = 4
 
 
 def draw_elbow(path: str | os.PathLike, ks: Sequence[int], inertias: Sequence[float], elbow: int):
     """Draw the inertia over the number of clusters.
 
     Args:
-        path: Picture to write.
-        ks: Numbers of clusters.
-        inertias: Sum of squared distances to the own centre for each k.
-        elbow: The k to mark.
+        path: picture to write.
+        ks: numbers of clusters.
+        inertias: sum of squared distances to the own centre for each k.
+        elbow: the k to mark.
     """
     figure = Figure((7, 4.2), dpi=_DPI, layout="constrained")
     axis = figure.subplots()
@@ -45,6 +55,38 @@ def draw_elbow(path: str | os.PathLike, ks: Sequence[int], inertias: Sequence[fl
     write_figure(path, figure)
 
 
+def pca_projection(features, centers) -> tuple[np.ndarray, np.ndarray]:
+    """Project samples and centres on the samples' first two principal axes.
+
+    One projection for both, so that a centre lies at the mean of its members' points.
+
+    Args:
+        features: `[n, ...]`, flattened to `[n, d]`.
+        centers: `[k, ...]`, flattened to `[k, d]`.
+
+    Returns:
+        `[n, 2]` and `[k, 2]`.
+
+    Raises:
+        InputError: fewer than 2 samples or values a sample; NaN or infinite values.
+    """
+    shape = len(features), int(np.prod(features.shape[1:]))
+    if min(shape) < 2:
+        raise InputError(f"a projection needs 2 samples and 2 values a sample, not {shape}")
+    mean = means(features, np.zeros(len(features), np.int64), 1)
+    axes = np.random.default_rng(0).normal(size=(shape[1], min(8, *shape)))
+    for _ in progress(range(POWER_ITERATIONS), "principal axes", unit="pass"):
+        axes = np.linalg.qr(axes)[0].astype(np.float32)
+        product = np.zeros(axes.shape)
+        for _, _, block in read_blocks(features):
+            block = block - mean[0].astype(block.dtype)
+            product += block.T @ (block @ axes)
+        axes = product
+    axes = np.linalg.svd(product, full_matrices=False)[0][:, :2]
+    points = [(block - mean[0]) @ axes for _, _, block in read_blocks(features)]
+    return np.concatenate(points), (to_numpy(centers).reshape(len(centers), -1) - mean[0]) @ axes
+
+
 def draw_clusters(
     path: str | os.PathLike,
     samples: np.ndarray,
@@ -55,11 +97,11 @@ def draw_clusters(
     """Draw samples and centres in one projection, and above them what each centre looks like.
 
     Args:
-        path: Picture to write.
-        samples: Projected samples [n, 2].
-        centers: Projected centres [k, 2], by the same projection.
-        labels: Cluster of every sample [n].
-        maps: Centres as maps [k, H, W].
+        path: picture to write.
+        samples: projected samples [n, 2].
+        centers: projected centres [k, 2], by the same projection.
+        labels: cluster of every sample [n].
+        maps: centres as maps [k, H, W].
     """
     k = len(centers)
     columns = max(k, 4)
@@ -96,9 +138,9 @@ def draw_matches(
     """Draw matched patches, a pair a column, with the weight of its source patch and its cost.
 
     Args:
-        path: Picture to write.
-        rows: Title of a row -> pictures [H, W, 3], uint8, or predicted maps [H, W], one a pair.
-        weights: Weight of each pair's source patch.
+        path: picture to write.
+        rows: title of a row -> pictures [H, W, 3], uint8, or predicted maps [H, W], one a pair.
+        weights: weight of each pair's source patch.
         costs: 1 − mean SSIM of each pair.
 
     Raises:
@@ -122,6 +164,35 @@ def draw_matches(
     write_figure(path, figure)
 
 
+def draw_examples(
+    path: str | os.PathLike,
+    alignment: Alignment,
+    weights: np.ndarray,
+    features: tuple[Features, Features],
+    photos: tuple[Sequence[Path] | None, Sequence[Path] | None] = (None, None),
+) -> None:
+    """Draw a few pairs, evenly spread over the clusters and, within each, from near to far.
+
+    Args:
+        path: picture to write.
+        alignment: what was selected.
+        weights: as written to the file, float64 `[p]`.
+        features: of target and source.
+        photos: the patches of both; None: their predicted maps alone.
+    """
+    group = np.repeat(range(len(alignment.groups)), [len(g.listed) for g in alignment.groups])
+    order = np.lexsort([alignment.cost, group])
+    spread = np.linspace(0, len(order) - 1, min(EXAMPLES, len(order)))
+    picks = order[spread.round().astype(int)]
+    rows = {}
+    for name, side, pictures in zip(("target", "source"), features, photos, strict=True):
+        indices = getattr(alignment, name)[picks]
+        if pictures:
+            rows[f"{name} patch"] = [read_patch(pictures[index]) for index in indices]
+        rows[f"{name} map"] = side.read(indices).reshape(-1, PATCH_SIDE, PATCH_SIDE)
+    draw_matches(path, rows, weights[picks], alignment.cost[picks])
+
+
 def draw_peaks(
     path: str | os.PathLike,
     image: np.ndarray,
@@ -131,10 +202,10 @@ def draw_peaks(
     """Mark the predicted heads on a photo, and the annotated ones where they are known.
 
     Args:
-        path: Picture to write.
-        image: Photo, uint8 [H, W, 3].
-        peaks: Predicted heads (x, y) [M, 2], pixels.
-        actual: Annotated heads (x, y) [N, 2], pixels.
+        path: picture to write.
+        image: photo, uint8 [H, W, 3].
+        peaks: predicted heads (x, y) [M, 2], pixels.
+        actual: annotated heads (x, y) [N, 2], pixels.
     """
     height, width = image.shape[:2]
     figure = Figure((_WIDTH, _WIDTH * height / width + 0.5), dpi=_DPI, layout="constrained")

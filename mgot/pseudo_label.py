@@ -45,7 +45,7 @@ class Labelling:
 
     Attributes:
         output: folder to write to.
-        smooth: as for `mgot.peaks.local_maxima`.
+        smooth: as for `mgot.local_maxima`.
         tile: as for `mgot.evaluation.predict_map`.
         checkpoint: hash of the model's file.
     """

@@ -1,4 +1,4 @@
-"""From features and clusters to the selected source patches and their weights.
+"""From features and clusters to the selected source patches, their weights, and what is said of it.
 
 The paper's alignment matches clusters, then the patches of matched clusters. The others are what it
 is compared with: the same without clusters, and DAOT (arXiv 2308.05311).
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from crowd.io.errors import InputError
 from mgot.alignment import (
@@ -21,11 +20,34 @@ from mgot.alignment import (
 )
 from mgot.cluster_files import Clusters
 from mgot.feature_files import Features
-from mgot.ssim_cost import ssim_cost
+from mgot.ssim_cost import OFFICIAL, SsimCost
 from mgot.transport import Transport
 
 ALIGNMENTS = ("mgot", "daot", "no-clusters")
 MARGINALS = ("uniform", "sizes")
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class AlignmentOptions:
+    """How features are aligned; the defaults are the release's.
+
+    Attributes:
+        ssim: the cost.
+        cluster_reg: weight of the entropy between clusters.
+        patch_reg: weight of the entropy between patches.
+        mass: share of the patches' mass to move, in (0, 1].
+        marginals: mass of the clusters, "uniform" or their "sizes".
+    """
+
+    ssim: SsimCost = OFFICIAL
+    cluster_reg: float = 1e-3
+    patch_reg: float = 1e-3
+    mass: float = 1.0
+    marginals: str = MARGINALS[0]
+
+
+RELEASED = AlignmentOptions()
 
 
 @dataclass(frozen=True)
@@ -39,8 +61,7 @@ class Group:
         cost: float64 `[n]`, 1 − mean SSIM of each pair.
         sizes: target and source patches that were matched.
         transport: the plan, with its residual.
-        clusters: target and source cluster; None without clusters.
-        cluster_cost: 1 − mean SSIM of their centres.
+        clusters: target and source cluster, and the cost of their centres; empty without clusters.
     """
 
     target: np.ndarray
@@ -49,8 +70,7 @@ class Group:
     cost: np.ndarray
     sizes: tuple[int, int]
     transport: Transport
-    clusters: tuple[int, int] | None = None
-    cluster_cost: float | None = None
+    clusters: dict[str, float]
 
     @property
     def listed(self) -> np.ndarray:
@@ -58,7 +78,6 @@ class Group:
         return np.sort(np.unique(self.source, return_index=True)[1])
 
 
-@dataclass(frozen=True)
 class Alignment:
     """What an alignment selects.
 
@@ -66,134 +85,195 @@ class Alignment:
         groups: in the order of the target clusters.
         available: number of source patches there are.
         cluster_transport: the plan between clusters; None without clusters.
+        source: int64 `[p]`, the selected source patches; one may repeat across groups.
+        target: int64 `[p]`, for each selected source patch the first target patch that chose it.
+        weight: float64 `[p]`, the weights of the selected source patches.
+        cost: float64 `[p]`, 1 − mean SSIM of `target` and `source`.
+
+    Raises:
+        InputError: nothing was matched.
     """
 
-    groups: list[Group]
-    available: int
-    cluster_transport: Transport | None = None
+    def __init__(self, groups: list[Group], available: int, transport: Transport | None = None):
+        if not any(len(group.target) for group in groups):
+            raise InputError("no target patch moved 1 % of its mass: choose a larger --mass")
+        self.groups, self.available, self.cluster_transport = groups, available, transport
+        self.source, self.target, self.weight, self.cost = (
+            np.concatenate([getattr(group, name)[group.listed] for group in groups])
+            for name in ("source", "target", "weight", "cost")
+        )
 
-    def _listed(self, name: str) -> np.ndarray:
-        return np.concatenate([getattr(group, name)[group.listed] for group in self.groups])
 
-    @property
-    def source(self) -> np.ndarray:
-        """int64 `[p]`, the selected source patches; one may repeat across groups."""
-        return self._listed("source")
-
-    @property
-    def target(self) -> np.ndarray:
-        """int64 `[p]`, for each selected source patch the first target patch that chose it."""
-        return self._listed("target")
-
-    @property
-    def weight(self) -> np.ndarray:
-        """float64 `[p]`, the weights of the selected source patches."""
-        return self._listed("weight")
-
-    @property
-    def cost(self) -> np.ndarray:
-        """float64 `[p]`, 1 − mean SSIM of `target` and `source`."""
-        return self._listed("cost")
+def align(
+    how: str,
+    target: Features,
+    source: Features,
+    clusters: tuple[Clusters, Clusters] | None = None,
+    options: AlignmentOptions = RELEASED,
+) -> Alignment:
+    """Align by one of `ALIGNMENTS`; `mgot` needs the clusters of target and source."""
+    if how == "mgot":
+        return align_clusters(target, source, clusters, options)
+    return (align_daot if how == "daot" else align_patches)(target, source, options)
 
 
 def align_clusters(
     target: Features,
     source: Features,
-    target_clusters: Clusters,
-    source_clusters: Clusters,
-    cluster_reg: float = 1e-3,
-    patch_reg: float = 1e-3,
-    mass: float | None = None,
-    marginals: str = "uniform",
-    variant: str = "official",
-    device: torch.device | None = None,
+    clusters: tuple[Clusters, Clusters],
+    options: AlignmentOptions = RELEASED,
 ) -> Alignment:
     """Match clusters by their centres, then the patches of matched clusters (the paper's method).
 
     Args:
         target: features of the target patches.
         source: features of the source patches.
-        target_clusters: partition of the target features.
-        source_clusters: partition of the source features.
-        cluster_reg: weight of the entropy between clusters.
-        patch_reg: weight of the entropy between patches.
-        mass: share of the patches' mass to move, in (0, 1]; None as the release: all.
-        marginals: mass of the clusters, "uniform" (released) or their "sizes".
-        variant: of `ssim_cost`.
-        device: of `ssim_cost`.
+        clusters: partitions of the two.
+        options: see `AlignmentOptions`.
 
     Raises:
         InputError: features that are not finite, or a mass so small that nothing is matched.
     """
-    cost = ssim_cost(target_clusters.centers, source_clusters.centers, variant, device)
-    sizes = (target_clusters.sizes, source_clusters.sizes) if marginals == "sizes" else ()
-    matching = match_clusters_by_cost(cost, cluster_reg, *sizes)
+    cost = options.ssim(*(side.centers for side in clusters))
+    sizes = [side.sizes for side in clusters] if options.marginals == "sizes" else ()
+    matching = match_clusters_by_cost(cost, options.cluster_reg, *sizes)
     groups = []
     for number, partner in enumerate(matching.index.tolist()):
-        rows, columns = target_clusters.members[number], source_clusters.members[partner]
-        patch_cost = ssim_cost(target.rows(rows), source.rows(columns), variant, device)
-        groups.append(
-            _group(
-                match_patches_by_cost(patch_cost, patch_reg, mass),
-                patch_cost,
-                rows,
-                columns,
-                clusters=(number, partner),
-                cluster_cost=float(cost[number, partner]),
-            )
-        )
-    return _alignment(groups, source, matching.transport)
+        rows, columns = clusters[0].members[number], clusters[1].members[partner]
+        patch_cost = options.ssim(target.rows(rows), source.rows(columns))
+        patches = match_patches_by_cost(patch_cost, options.patch_reg, options.mass)
+        pair = {"target_cluster": number, "source_cluster": partner}
+        pair["cluster_cost"] = float(cost[number, partner])
+        groups.append(_group(patches, patch_cost, rows, columns, pair))
+    return Alignment(groups, len(source), matching.transport)
 
 
 def align_patches(
-    target: Features,
-    source: Features,
-    reg: float = 1e-3,
-    mass: float | None = None,
-    variant: str = "official",
-    device: torch.device | None = None,
+    target: Features, source: Features, options: AlignmentOptions = RELEASED
 ) -> Alignment:
     """Match all patches at once (ablation: no clusters). Arguments as for `align_clusters`."""
-    rows, columns = np.arange(len(target)), np.arange(len(source))
-    cost = ssim_cost(target.all(), source.all(), variant, device)
-    matching = match_patches_by_cost(cost, reg, mass)
-    return _alignment([_group(matching, cost, rows, columns)], source)
+    cost = options.ssim(target.all(), source.all())
+    matching = match_patches_by_cost(cost, options.patch_reg, options.mass)
+    return Alignment([_group(matching, cost)], len(source))
 
 
 def align_daot(
-    target: Features,
-    source: Features,
-    reg: float = 1e-3,
-    variant: str = "official",
-    device: torch.device | None = None,
+    target: Features, source: Features, options: AlignmentOptions = RELEASED
 ) -> Alignment:
     """Match all patches at once with dustbins (DAOT); all weights are 1."""
-    rows, columns = np.arange(len(target)), np.arange(len(source))
-    costs = daot_costs(target.all(), source.all(), variant, device)
-    matching = match_daot_by_cost(*costs, reg)
-    return _alignment([_group(matching, costs[0], rows, columns)], source)
-
-
-def _alignment(
-    groups: list[Group], source: Features, transport: Transport | None = None
-) -> Alignment:
-    if not any(len(group.target) for group in groups):
-        raise InputError("no target patch moved 1 % of its mass: choose a larger --mass")
-    return Alignment(groups, len(source), transport)
+    costs = daot_costs(target.all(), source.all(), options.ssim)
+    matching = match_daot_by_cost(*costs, options.patch_reg)
+    return Alignment([_group(matching, costs[0])], len(source))
 
 
 def _group(
-    matching: Matching, cost: np.ndarray, rows: np.ndarray, columns: np.ndarray, **clusters
+    matching: Matching, cost: np.ndarray, rows=None, columns=None, clusters: dict | None = None
 ) -> Group:
-    """Name pairs by their indices into the features; rows that chose no patch are left out."""
+    """Name pairs by their indices into the features; rows that chose no patch are left out.
+
+    Without `rows` and `columns` these are all features.
+    """
     chose = np.flatnonzero(matching.index >= 0)
     chosen = matching.index[chose]
     return Group(
-        target=rows[chose],
-        source=columns[chosen],
+        target=chose if rows is None else rows[chose],
+        source=chosen if columns is None else columns[chosen],
         weight=matching.weight[chose],
         cost=cost[chose, chosen].astype(np.float64),
-        sizes=(len(rows), len(columns)),
+        sizes=cost.shape,
         transport=matching.transport,
-        **clusters,
+        clusters=clusters or {},
     )
+
+
+def summarise(alignment: Alignment, weights: np.ndarray) -> dict:
+    """Return the figures of an alignment, ready for JSON; `weights` as written to the file."""
+    summary = {
+        "selected": len(alignment.source),
+        "used": len(np.unique(alignment.source)),
+        "available": alignment.available,
+        "weights": {
+            name: float(getattr(np, name)(weights)) for name in ("min", "median", "mean", "max")
+        }
+        | {"std": float(weights.std()), "above_1": int((weights > 1 + ROUNDING).sum())},
+        "groups": [_figures(group) for group in alignment.groups],
+    }
+    if alignment.cluster_transport:
+        summary["clusters"] = _convergence(alignment.cluster_transport)
+    return summary
+
+
+def _figures(group: Group) -> dict:
+    return {
+        **group.clusters,
+        "target_patches": group.sizes[0],
+        "source_patches": group.sizes[1],
+        "selected": len(group.listed),
+        "unmatched": group.sizes[0] - len(group.target),
+        "mean_cost": float(group.cost.mean()) if len(group.cost) else None,
+        **_convergence(group.transport),
+    }
+
+
+def _convergence(transport: Transport) -> dict:
+    return {name: getattr(transport, name) for name in ("residual", "iterations", "converged")}
+
+
+# Columns of the table that is printed.
+COLUMNS = {
+    "target_cluster": "target cluster",
+    "source_cluster": "source cluster",
+    "cluster_cost": "cost",
+    "target_patches": "target patches",
+    "source_patches": "source patches",
+    "selected": "selected",
+    "unmatched": "unmatched",
+    "mean_cost": "mean cost",
+    "residual": "residual",
+}
+
+
+def describe(summary: dict) -> str:
+    """Return the lines that a reader needs: matches, residuals, patches used, spread of weights.
+
+    Args:
+        summary: as `summarise` returns it; with the command's `arguments`, where there are any, it
+            is said why all weights are 1.
+    """
+    groups, spread = summary["groups"], summary["weights"]
+    columns = {name: title for name, title in COLUMNS.items() if name in groups[0]}
+    lines = ["  ".join(columns.values())]
+    for group in groups:
+        cells = (_cell(group[name]).rjust(len(title)) for name, title in columns.items())
+        lines.append("  ".join(cells))
+    parts = {"clusters": summary.get("clusters")}
+    parts |= {f"row {number}": group for number, group in enumerate(groups, start=1)}
+    lines += [
+        f"{name}: not converged after {part['iterations']} iterations, residual "
+        f"{part['residual']:.2g} of the mass"
+        for name, part in parts.items()
+        if part and not part["converged"]
+    ]
+    lines.append(
+        f"{summary['used']} of {summary['available']} source patches used, in "
+        f"{summary['selected']} entries"
+    )
+    weights = (
+        f"weights {spread['min']:.4f} to {spread['max']:.4f}, mean {spread['mean']:.4f}, standard "
+        f"deviation {spread['std']:.4f}, {spread['above_1']} above 1"
+    )
+    lines.append(weights if spread["above_1"] else "all weights are 1" + _reason(summary))
+    return "\n".join(lines)
+
+
+def _reason(summary: dict) -> str:
+    arguments = summary.get("arguments", {})
+    if not arguments.get("weights", True):
+        return " (--no-weights)"
+    return ", as always at --mass 1" if arguments.get("mass") in (None, 1) else ""
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.3g}"

@@ -1,42 +1,93 @@
-"""Cost between patch distributions: 1 − mean SSIM, in the official form or one window a patch."""
+"""Cost between patch distributions: 1 − mean SSIM, in the official form or one window a patch.
+
+SSIM = (2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2)), C1 = 1e-4, C2 = 9e-4.
+`official` is the released code's: pooling with a 256-wide window runs along each row and divides by
+256², so that SSIM is averaged over 224 rows × 225 window positions of partial sums. `global` is
+ordinary SSIM with the whole patch as the one window.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
+from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
-from mgot.arrays import C1, C2, PATCH_SIDE, blocks, check_patches, read_patches
-from mgot.ssim_torch import global_cost, official_cost
 
 VARIANTS = ("official", "global")
-# Window statistics take 0.55 MB a patch: a block of source patches stays in memory (280 MB), a
-# group of target patches, tile by tile, in a core's second-level cache.
-SOURCE_BLOCK = 512
+PATCH_SIDE = 224
+LARGEST_VALUE = 100.0
+WINDOW_AREA = 256.0 * 256.0
+# (0.01 L)² and (0.03 L)² of SSIM, with L = 1 the height of a FIDT peak.
+C1, C2 = 1e-4, 9e-4
+# Patches of a block: 280 MB of window statistics, or 200 MB in float64.
+BLOCK = 512
+# Target patches whose window statistics stay, tile by tile, in a core's second-level cache.
 TARGET_GROUP = 8
+# Pairs at once of the official cost on a GPU, about 1.5 MB each.
+PAIRS = 512
+
+
+@dataclass(frozen=True)
+class SsimCost:
+    """How the cost is computed, as `ssim_cost` takes it; called with both sides it does so.
+
+    Attributes:
+        variant: "official" or "global".
+        device: where to compute, "cpu" or a GPU such as "cuda:0"; None: where the target is.
+
+    Raises:
+        InputError: an unknown variant.
+    """
+
+    variant: str = VARIANTS[0]
+    device: str | torch.device | None = None
+
+    def __post_init__(self):
+        if self.variant not in VARIANTS:
+            known = " or ".join(VARIANTS)
+            raise InputError(f"unknown SSIM variant '{self.variant}': choose {known}")
+
+    def __call__(self, target, source) -> np.ndarray:
+        """Cost of every pair, float32 `[n, m]` (see `ssim_cost`)."""
+        _check_shape(target, "target")
+        _check_shape(source, "source")
+        given = getattr(target, "device", "cpu") if self.device is None else self.device
+        device = torch.device(given)
+        if self.variant == "global":
+            return _by_blocks(target, source, device, _moments, _global_distances)
+        if device.type == "cpu":
+            return _compiled_cost(target, source, symmetric=target is source)
+        return _by_blocks(target, source, device, _windows, _official_distances)
+
+
+OFFICIAL = SsimCost()
 
 
 def ssim_cost(
-    target, source, variant: str = "official", device: str | torch.device | None = None
+    target,
+    source,
+    variant: str = SsimCost.variant,
+    device: str | torch.device | None = SsimCost.device,
 ) -> np.ndarray:
     """Cost 1 − mean SSIM between every target and every source patch, exactly.
-
-    SSIM = (2 μx μy + C1)(2 σxy + C2) / ((μx² + μy² + C1)(σx² + σy² + C2)), C1 = 1e-4, C2 = 9e-4.
-    `official` is the released code's: pooling with a 256-wide window runs along each row and
-    divides by 256², so that SSIM is averaged over 224 rows × 225 window positions of partial sums.
-    `global` is ordinary SSIM with the whole patch as the one window.
 
     Args:
         target: `[n, 224, 224]` (any shape with 50 176 values a patch), numpy, torch or an h5
             dataset, which is read in blocks.
         source: `[m, 224, 224]`, likewise; the same object as `target` halves the official work
             on a CPU.
-        variant: "official" or "global".
-        device: where to compute, "cpu" or a GPU such as "cuda:0"; None: where `target` is.
+        variant: see `SsimCost`.
+        device: likewise.
 
     Returns:
         float32 `[n, m]`, numpy; on a CPU by `torch.get_num_threads()` threads.
@@ -44,42 +95,26 @@ def ssim_cost(
     Raises:
         InputError: a wrong shape or variant, or values that are not finite.
     """
-    if variant not in VARIANTS:
-        raise InputError(f"unknown SSIM variant '{variant}': choose {' or '.join(VARIANTS)}")
-    check_patches(target, "target")
-    check_patches(source, "source")
-    device = torch.device(getattr(target, "device", "cpu") if device is None else device)
-    if variant == "global":
-        return global_cost(target, source, device)
-    if device.type == "cpu":
-        return _compiled_cost(target, source, symmetric=target is source)
-    return official_cost(target, source, device)
+    return SsimCost(variant, device)(target, source)
 
 
-def ssim_cost_reference(target, source, variant: str = "official") -> np.ndarray:
+def ssim_cost_reference(target, source, variant: str = SsimCost.variant) -> np.ndarray:
     """The slow twin of `ssim_cost`: the formula as written, pair by pair, in float64.
 
     The official variant is the released pooling of a `[224, 224, 1]` tensor.
     """
-    cost = np.zeros((len(target), len(source)), np.float32)
-    x, y = (
-        torch.from_numpy(read_patches(patches, 0, len(patches), name)).double()
-        for patches, name in ((target, "target"), (source, "source"))
-    )
-    for i in range(len(x)):
-        for j in range(len(y)):
-            cost[i, j] = 1.0 - _ssim(x[i], y[j], _POOLS[variant]).mean().item()
-    return cost
+    pool = _pool_official if variant == "official" else torch.mean
+    sides = ((target, "target"), (source, "source"))
+    x, y = (read_patches(side, 0, len(side), name).double() for side, name in sides)
+    cost = [[1.0 - _ssim(a, b, pool).mean().item() for b in y] for a in x]
+    return np.array(cost, np.float32).reshape(len(x), len(y))
 
 
-def _pool_official(values: torch.Tensor) -> torch.Tensor:
+def _pool_official(values: Tensor) -> Tensor:
     return functional.avg_pool2d(values[:, :, None], 256, stride=1, padding=128)
 
 
-_POOLS = {"official": _pool_official, "global": torch.mean}
-
-
-def _ssim(x: torch.Tensor, y: torch.Tensor, pool) -> torch.Tensor:
+def _ssim(x: Tensor, y: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
     mean_x, mean_y = pool(x), pool(y)
     variance_x, variance_y = pool(x * x) - mean_x**2, pool(y * y) - mean_y**2
     covariance = pool(x * y) - mean_x * mean_y
@@ -88,18 +123,56 @@ def _ssim(x: torch.Tensor, y: torch.Tensor, pool) -> torch.Tensor:
     )
 
 
+def _check_shape(patches, name: str) -> None:
+    shape = tuple(getattr(patches, "shape", np.shape(patches)))
+    if not shape or int(np.prod(shape[1:])) != PATCH_SIDE**2:
+        raise InputError(
+            f"{name} has shape {list(shape)}, not [n, {PATCH_SIDE}, {PATCH_SIDE}]: pass patch "
+            "distributions as the model puts them out"
+        )
+
+
+def read_patches(patches, first: int, last: int, name: str) -> Tensor:
+    """Read patches `first … last − 1`, of an h5 dataset those alone: float32 `[b, 224, 224]`.
+
+    Raises `InputError` for values that are not finite or far outside a FIDT map's range [0, 1],
+    where SSIM with its constants means nothing.
+    """
+    block = to_numpy(patches[first:last]).astype(np.float32, copy=False)
+    block = np.ascontiguousarray(block.reshape(-1, PATCH_SIDE, PATCH_SIDE))
+    within = within_range(block.reshape(-1, PATCH_SIDE**2))
+    if not within.all():
+        raise InputError(
+            f"patch {first + int(np.argmin(within))} of {name} holds NaN or values beyond "
+            f"±{LARGEST_VALUE:.0f}: extract the features again with a model that has not diverged"
+        )
+    return torch.from_numpy(block)
+
+
+def within_range(values: np.ndarray) -> np.ndarray:
+    """Whether all values of each patch are numbers within ±`LARGEST_VALUE`, `[n, d]` -> `[n]`."""
+    largest = np.maximum(values.max(axis=1, initial=0), -values.min(axis=1, initial=0))
+    # Written so that NaN, for which every comparison is false, is refused too.
+    return largest <= LARGEST_VALUE
+
+
+def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """Cut 0 … count − 1 into ranges (first, last + 1) of at most `size`."""
+    return ((first, min(first + size, count)) for first in range(0, count, size))
+
+
 def _compiled_cost(target, source, symmetric: bool) -> np.ndarray:
+    """The official cost on a CPU (`mgot.ssim_kernel`)."""
     # Imported here: numba takes a second, and the command lines that only count need none of it.
     from mgot.ssim_kernel import POSITIONS, distance_sums
 
     n, m = len(target), len(source)
     cost = np.zeros((n, m), np.float32)
-    threads = torch.get_num_threads()
     with (
-        ThreadPoolExecutor(threads) as pool,
+        ThreadPoolExecutor(torch.get_num_threads()) as pool,
         progress(total=n * m, what="SSIM", unit="pair") as bar,
     ):
-        for first, last in blocks(m, SOURCE_BLOCK):
+        for first, last in _blocks(m, BLOCK):
             statistics = _statistics(source, first, last, "source")
 
             def fill(rows, first=first, last=last, statistics=statistics):
@@ -112,7 +185,7 @@ def _compiled_cost(target, source, symmetric: bool) -> np.ndarray:
                     cost[rows[0] : rows[1], start:last] = sums / (PATCH_SIDE * POSITIONS)
                 return (rows[1] - rows[0]) * (last - first)
 
-            for done in pool.map(fill, list(blocks(n, TARGET_GROUP))):
+            for done in pool.map(fill, list(_blocks(n, TARGET_GROUP))):
                 bar.update(done)
     if symmetric:
         lower = np.tril_indices(n, -1)
@@ -124,5 +197,99 @@ def _statistics(patches, first: int, last: int, name: str) -> np.ndarray:
     from mgot.ssim_kernel import TILE_SIZE, TILES, window_statistics
 
     out = np.empty((TILES, last - first, TILE_SIZE), np.float32)
-    window_statistics(read_patches(patches, first, last, name), out)
+    window_statistics(read_patches(patches, first, last, name).numpy(), out)
     return out
+
+
+class _Side(NamedTuple):
+    """Patches, and means and variances of their windows, as `_moments` or `_windows` says."""
+
+    values: Tensor
+    means: Tensor
+    variances: Tensor
+
+
+def _by_blocks(
+    target,
+    source,
+    device: torch.device,
+    prepare: Callable[[Tensor], _Side],
+    distances: Callable[[_Side, _Side], Tensor],
+) -> np.ndarray:
+    """Cost by matrix products, on any device: `distances` of two prepared blocks at a time."""
+    cost = np.zeros((len(target), len(source)), np.float32)
+    with progress(total=cost.size, what="SSIM", unit="pair") as bar:
+        for first, last in _blocks(len(source), BLOCK):
+            y = prepare(read_patches(source, first, last, "source").to(device))
+            for top, bottom in _blocks(len(target), BLOCK):
+                x = prepare(read_patches(target, top, bottom, "target").to(device))
+                cost[top:bottom, first:last] = distances(x, y).cpu().numpy()
+                bar.update((bottom - top) * (last - first))
+    return cost
+
+
+def _moments(patches: Tensor) -> _Side:
+    """Centred patches `[b, 50176]` in float64, their means and variances, `[b, 1]`."""
+    values = patches.flatten(1).double()
+    means = values.mean(1, keepdim=True)
+    values -= means
+    squares = torch.linalg.vector_norm(values, dim=1, keepdim=True).square_()
+    return _Side(values, means, squares / PATCH_SIDE**2)
+
+
+def _global_distances(x: _Side, y: _Side) -> Tensor:
+    """1 − SSIM of all pairs, float64 `[n, m]`, from what `_moments` returns.
+
+    Covariances are products that cancel between patches that are alike: with one window a patch
+    they are affordable in float64.
+    """
+    covariance = x.values @ y.values.T / PATCH_SIDE**2
+    ssim = ((2 * x.means * y.means.T + C1) * (2 * covariance + C2)) / (
+        (x.means.square() + y.means.T.square() + C1) * (x.variances + y.variances.T + C2)
+    )
+    return 1.0 - ssim
+
+
+def _windows(patches: Tensor) -> _Side:
+    """Patches / 256, and `[b, 224, 193]` each: means / √C1, variances + C2 / 2 of their windows."""
+    window = _layout(patches.device)[0].double()
+    exact = patches.double()
+    means = exact @ window / WINDOW_AREA
+    variances = exact.square() @ window / WINDOW_AREA - means.square()
+    return _Side(
+        patches / WINDOW_AREA**0.5, (means / C1**0.5).float(), (variances + C2 / 2).float()
+    )
+
+
+def _official_distances(x: _Side, y: _Side) -> Tensor:
+    """Mean of 1 − SSIM over all rows and positions, float64 `[n, m]`, `PAIRS` pairs at a time.
+
+    The formula is that of `mgot.ssim_kernel`, the variances without its scale. The sums of squared
+    differences of all windows are one product with a matrix of zeros and ones.
+    """
+    window, weight = _layout(x.values.device)
+    parts = []
+    for part in zip(*(array.split(max(PAIRS // len(y.values), 1)) for array in x), strict=True):
+        values, means, variances = (array[:, None] for array in part)
+        sums = (values - y.values).square_() @ window
+        luminance = (means * y.means).mul_(2).add_(1)
+        apart = (means - y.means).square_()
+        variances = variances + y.variances
+        numerator = sums.sub_(apart, alpha=C1).mul_(luminance).addcmul_(apart, variances)
+        distance = numerator.div_(luminance.add_(apart).mul_(variances))
+        parts.append((distance @ weight).double().sum(-1) / (PATCH_SIDE * weight.sum()))
+    return torch.cat(parts)
+
+
+@functools.cache
+def _layout(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Which column `[224, 193]` belongs to which window, and how often each window occurs `[193]`.
+
+    Windows 0 … 96 begin at column 0 and end at column 127 … 223, the last counted 33 times;
+    windows 97 … 192 end at column 223 and begin at 1 … 96.
+    """
+    columns = torch.arange(PATCH_SIDE)[:, None]
+    window = torch.cat([columns <= torch.arange(127, 224), columns >= torch.arange(1, 97)], 1)
+    weight = torch.ones(window.shape[1])
+    weight[96] = 33.0
+    return window.float().to(device), weight.to(device)

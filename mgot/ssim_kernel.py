@@ -29,9 +29,8 @@ from __future__ import annotations
 import numpy as np
 
 from crowd.io.compiled import njit
-from mgot.arrays import C1, C2, PATCH_SIDE
+from mgot.ssim_cost import C1, C2, PATCH_SIDE, WINDOW_AREA
 
-WINDOW_AREA = 256.0 * 256.0
 POSITIONS = 225
 TILE_ROWS = 16
 TILES = PATCH_SIDE // TILE_ROWS

@@ -11,38 +11,92 @@ of the learning rate. Interrupted, it goes on with `--resume` to the same figure
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import Namespace
 
 from crowd.data.processed import list_split
-from crowd.io.errors import command
-from mgot.arguments import read_baseline
-from mgot.dataset import FidtCrops, crop_batches
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+from crowd.train.arguments import cache_of, check_options
+from mgot.dataset import FidtCrops
 from mgot.evaluation import CountedSet
-from mgot.photos import read_preprocessing
-from mgot.training import Start, run_epochs
+from mgot.models import MODELS
+from mgot.photos import paper_crop_size, read_preprocessing
+from mgot.training import add_training, train
+from mgot.transfer import add_transfer, fill
+
+DEFAULT_MODEL = "hrnet_w48"
+# FIDT's training from scratch; MGOT's retraining of a model that has been trained.
+FROM_SCRATCH = {"epochs": 3000, "lr": 1e-4}
+RETRAINING = {"epochs": 1200, "lr": 1e-5, "crop_size": 256}
+FILES = {
+    "source": {"data_dir": "source.fidt", "save_dir": "source.run"},
+    "target": {"data_dir": "pseudo_labels", "save_dir": "target.run", "pre": "source.checkpoint"},
+}
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command's arguments."""
+    parser = ArgumentParser(description="Train a counter on FIDT maps, or retrain one.")
+    add = parser.add_argument
+    add("--data_dir", type=str, help="set with train/: of mgot.fidt or mgot.pseudo_label")
+    add("--val_dir", type=str, help="set whose val/ chooses the best epoch (default: --data_dir)")
+    add("--pre", type=str, help="checkpoint to start from")
+    backbone = {"choices": ("none", "imagenet"), "default": "none"}
+    add("--pretrained", **backbone, help="backbone, without --pre")
+    add("--model_options", type=dict, default={}, help="options of the model's class, as JSON")
+    add_training(
+        parser,
+        {"epochs": None, "lr": None, "crop_size": None},
+        epochs="default: 3000, 1200 with --pre",
+        lr="default: 1e-4, 1e-5 with --pre",
+        crop_size="default: 512 for photos of up to 2048 px, else 256; 256 with --pre",
+    )
+    add_transfer(parser, domain=True)
+    return parser
+
+
+def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
+    """Read the arguments, completed by the transfer and by the papers' values.
+
+    Raises `InputError` as the parser does, and for options that do not fit together.
+    """
+    arguments = build_parser().read(argv)
+    if arguments.transfer and arguments.domain is None:
+        raise InputError(f"transfer {arguments.transfer} has two sides: add --domain")
+    fill(arguments, FILES[arguments.domain or "source"])
+    if arguments.val_dir is None and (Path(arguments.data_dir) / "val").is_dir():
+        arguments.val_dir = arguments.data_dir
+    for name, value in (RETRAINING if arguments.pre else FROM_SCRATCH).items():
+        if arguments[name] is None:
+            arguments[name] = value
+    if arguments.crop_size is None:
+        arguments.crop_size = paper_crop_size(arguments.data_dir)
+    if arguments.pre and (arguments.model_options or arguments.pretrained != "none"):
+        raise InputError(f"{arguments.pre} knows its own model: leave its options out")
+    if not arguments.pre:
+        arguments.model_name = arguments.model_name or DEFAULT_MODEL
+        check_options(MODELS, arguments.model_name, arguments.model_options)
+    return arguments
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, validate, keep the best."""
-    arguments = read_baseline(argv)
+    arguments = read_arguments(argv)
     preprocessing = read_preprocessing(arguments.data_dir)
     crops = FidtCrops(
         list_split(arguments.data_dir, "train"),
         arguments.crop_size,
         arguments.seed,
         preprocessing,
-        # Every process that reads photos keeps its own.
-        cache_gib=arguments.cache_gib / max(arguments.workers, 1),
+        cache_gib=cache_of(arguments),
     )
     validation = None
     if arguments.val_dir:
         validation = CountedSet(arguments.val_dir, "val", arguments.workers, arguments.tile)
-    start = Start(arguments)
-    batches = crop_batches(
-        crops, arguments.batch_size, arguments.workers, start.device.type == "cuda"
-    )
-    training = start.training(arguments, preprocessing, crops)
-    run_epochs(arguments, start, training, batches, validation)
+    train(arguments, preprocessing, crops, validation)
 
 
 if __name__ == "__main__":

@@ -1,57 +1,51 @@
-"""The trainings of MGOT: what they start from, how they go on, how their epochs run."""
+"""The trainings of MGOT: their arguments, what they start from, their losses, their epochs."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import torch
 from jsonargparse import Namespace
-from torch.utils.data import DataLoader
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
 
 from crowd.count.evaluation import errors_table
-from crowd.io.config import save_arguments
+from crowd.io.config import YES_NO, ArgumentParser, save_arguments
+from crowd.train import arguments as common
 from crowd.train.devices import place
-from crowd.train.distributed import is_main_process, join, leave, synchronise_norms
-from crowd.train.loop import Epochs, Steps, choose_precision, fit
+from crowd.train.distributed import is_main_process, leave, synchronise_norms
+from crowd.train.loop import Epochs, Steps, fit, mixed_precision, to_device
 from crowd.train.runs import Run
-from crowd.train.state import (
-    LAST,
-    Training,
-    TrainingPhotos,
-    describe,
-    fingerprint,
-    open_folder,
-)
+from crowd.train.state import LAST, Training, TrainingPhotos, describe, fingerprint
 from mgot.counter import load_counter
-from mgot.dataset import FidtCrops, labels_path
-from mgot.engine import batch_losses
-from mgot.evaluation import CountedSet
+from mgot.dataset import Batch, FidtCrops, crop_batches, labels_path
+from mgot.evaluation import TILE_HELP, CountedSet
+from mgot.losses import fidt_loss
 from mgot.models import build_model
 from mgot.photos import Preprocessing
 
-# Arguments that may change between a training and its continuation; of the model, the recipe
-# itself tells what may not.
+PAPER = {
+    "seed": 1,
+    "batch_size": 16,
+    "weight_decay": 5e-4,
+    "validate_from": 1,
+    "validate_every": 10,
+}
+# Further arguments that may change between a training and its continuation; of the model, the
+# recipe itself tells what may not.
 RESUME_MAY_CHANGE = {
-    "cache_gib",
-    "config",
     "corresponding_weight",
-    "data_dir",
     "data_root",
-    "dataset",
-    "device",
     "domain",
-    "epochs",
     "model_name",
     "model_options",
     "patches",
     "pre",
     "preload_data",
-    "pretrained",
     "print_freq",
-    "resume",
     "runs_root",
-    "save_dir",
     "selected_result",
     "source",
     "target",
@@ -59,11 +53,46 @@ RESUME_MAY_CHANGE = {
     "tile",
     "transfer",
     "val_dir",
-    "validate_every",
-    "validate_from",
     "visual",
-    "workers",
 }
+
+
+def add_training(parser: ArgumentParser, values: dict, **said: str) -> None:
+    """Add what both trainings have (`crowd.train.arguments.add_training`), to `PAPER` `values`."""
+    common.add_training(parser, PAPER | values, **said)
+    add = parser.add_argument_group("FIDT").add_argument
+    add("--ssim-weight", type=NonNegativeFloat, default=0.0, help="of I-SSIM; 0 as released")
+    add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
+    every = "epochs from one printed line to the next"
+    add("--print-freq", type=PositiveInt, default=1, help=every)
+    add("--visual", action=YES_NO, default=False, help="draw peaks of the best epoch")
+
+
+def batch_losses(
+    model: nn.Module,
+    batch: Batch,
+    device: torch.device,
+    amp: bool = False,
+    ssim_weight: float = 0.0,
+) -> dict[str, Tensor]:
+    """Run the model on a batch and return its losses by name, summed over the crops.
+
+    `mse` is always there, `issim`, before its weight, where `ssim_weight` is not 0; without it the
+    gathering of windows is saved. With `amp` the model runs in bfloat16, the losses are always
+    float32.
+    """
+    images = to_device(batch.images, device)
+    with mixed_precision(amp, device):
+        prediction = model(images)
+    heads = batch.heads if ssim_weight else [torch.zeros(0, 2) for _ in batch.heads]
+    losses = fidt_loss(
+        prediction.float(),
+        batch.maps.to(device, non_blocking=True),
+        heads,
+        ssim_weight,
+        batch.weights.to(device, non_blocking=True),
+    )
+    return {name: losses[name] for name in (("mse", "issim") if ssim_weight else ("mse",))}
 
 
 def mean_absolute_error(errors: dict[str, float]) -> float:
@@ -71,101 +100,47 @@ def mean_absolute_error(errors: dict[str, float]) -> float:
     return errors["mae"]
 
 
-class Start:
-    """Where a training begins: its folder, device and model, trained before or not.
-
-    A training that is continued needs none of the files that it began with: `last.pth` says which
-    model it is. `arguments.precision` becomes what it stands for on the device.
+def train(
+    arguments: Namespace,
+    preprocessing: Preprocessing,
+    crops: FidtCrops,
+    validation: CountedSet | None,
+    first_epoch: int = 0,
+) -> None:
+    """Train to the last epoch, validate, keep the best, log; print errors of last and best.
 
     Args:
-        arguments: of `mgot.arguments`.
+        arguments: of a parser with `add_training`.
+        preprocessing: of the photos that the counter is for.
+        crops: to train on.
+        validation: photos to validate on; without them the last epoch is the best.
+        first_epoch: number of a new training's first epoch.
 
     Raises:
         InputError: the folder holds a training and `--resume` is not set, there is no such
             device, or `--pre` does not hold a counter of this kind.
     """
-
-    def __init__(self, arguments: Namespace):
-        self.folder = Path(arguments.save_dir)
-        self.device = join(arguments.device)
-        arguments.precision = choose_precision(self.device, arguments.precision)
-        self.resume = open_folder(self.folder, arguments.resume)
-        torch.manual_seed(arguments.seed)
-        if arguments.pre:
-            begun = self.folder / LAST if self.resume else arguments.pre
-            counter = load_counter(begun, self.device, arguments.model_name)
-            self.model, self.name, self.options = counter.model, counter.name, counter.options
-            self.train_median = counter.train_median
-        else:
-            self.name, self.options = arguments.model_name, arguments.model_options
-            pretrained = "none" if self.resume else arguments.pretrained
-            self.model = build_model(self.name, pretrained, **self.options)
-            self.train_median = None
-        self.model = place(synchronise_norms(self.model), self.device)
-
-    def training(
-        self,
-        arguments: Namespace,
-        preprocessing: Preprocessing,
-        crops: FidtCrops,
-        first_epoch: int = 0,
-    ) -> Training:
-        """Return the training's state: new, or continued from `last.pth`.
-
-        Args:
-            arguments: of `mgot.arguments`.
-            preprocessing: of the photos that the counter is for.
-            crops: to train on.
-            first_epoch: number of a new training's first epoch.
-        """
-        model = (self.name, self.options)
-        photos = TrainingPhotos(
-            number=len(crops),
-            # Heads of a patch are no guess at those of a photo: the model's own photos go on.
-            train_median=self.train_median if crops.of_patches else float(np.median(crops.counts)),
-            fingerprint=fingerprint(
-                [*crops.paths, *map(labels_path, crops.paths)], [crops.weights]
-            ),
-        )
-        recipe = describe(arguments, model, preprocessing, photos, RESUME_MAY_CHANGE)
-        training = Training(
-            self.model,
-            recipe,
-            lr=arguments.lr,
-            weight_decay=arguments.weight_decay,
-            epochs=arguments.epochs,
-            lr_schedule=arguments.lr_schedule,
-            ema=arguments.ema,
-            score=mean_absolute_error,
-            first_epoch=first_epoch,
-        )
-        if self.resume:
-            training.resume(self.folder)
-        return training
-
-
-def run_epochs(
-    arguments: Namespace,
-    start: Start,
-    training: Training,
-    batches: DataLoader,
-    validation: CountedSet | None,
-) -> None:
-    """Train to the last epoch, validate, keep the best, log; print errors of last and best.
-
-    Without photos to validate on, the last epoch is the best.
-    """
-    folder, device, amp = start.folder, start.device, arguments.precision == "bfloat16"
+    folder, device, resume = common.begin(arguments)
+    model, recipe = _start(arguments, preprocessing, crops, device, resume)
+    batches = crop_batches(
+        crops, arguments.batch_size, arguments.workers, pin_memory=device.type == "cuda"
+    )
+    training = Training(
+        model,
+        recipe,
+        **common.optimisation(arguments),
+        score=mean_absolute_error,
+        first_epoch=first_epoch,
+    )
+    if resume:
+        training.resume(folder)
     weight = arguments.ssim_weight
-
-    def validate(training: Training) -> dict[str, float]:
-        return _validate(training, validation, folder, arguments.visual)
-
+    how = {"amp": arguments.precision == "bfloat16", "ssim_weight": weight}
     errors = fit(
         training,
         batches,
-        lambda model, batch: batch_losses(model, batch, device, amp, weight),
-        validate if validation else None,
+        functools.partial(batch_losses, device=device, **how),
+        functools.partial(_validate, validation, folder, arguments.visual) if validation else None,
         Run(folder, save_arguments(arguments), training.epoch),
         Epochs.of(arguments, arguments.print_freq),
         Steps({"issim": weight}, summed=True, check="check the photo and its map"),
@@ -175,8 +150,38 @@ def run_epochs(
     _report(errors, training.best, validation)
 
 
+def _start(
+    arguments: Namespace,
+    preprocessing: Preprocessing,
+    crops: FidtCrops,
+    device: torch.device,
+    resume: bool,
+):
+    """Return the model, trained before or not, on the device, and the recipe of the training.
+
+    A training that is continued needs none of the files that it began with: `last.pth` says which
+    model it is.
+    """
+    name, options, median = arguments.model_name, arguments.get("model_options"), None
+    if arguments.pre:
+        begun = Path(arguments.save_dir) / LAST if resume else arguments.pre
+        counter = load_counter(begun, device, name)
+        model, name, options = counter.model, counter.name, counter.options
+        median = counter.train_median
+    else:
+        model = build_model(name, "none" if resume else arguments.pretrained, **options)
+    photos = TrainingPhotos(
+        number=len(crops),
+        # Heads of a patch are no guess at those of a photo: the model's own photos go on.
+        train_median=median if crops.of_patches else float(np.median(crops.counts)),
+        fingerprint=fingerprint([*crops.paths, *map(labels_path, crops.paths)], [crops.weights]),
+    )
+    recipe = describe(arguments, (name, options), preprocessing, photos, RESUME_MAY_CHANGE)
+    return place(synchronise_norms(model), device), recipe
+
+
 def _validate(
-    training: Training, validation: CountedSet, folder: Path, visual: bool
+    validation: CountedSet, folder: Path, visual: bool, training: Training
 ) -> dict[str, float]:
     found = validation.find(training.evaluated)
     errors = validation.errors(found)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from crowd.sinkhorn import Project, saturate, scale
-from mgot.arrays import to_numpy
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def sinkhorn(
             f"rows hold {a.sum():g} and columns {b.sum():g} of mass: make the totals equal, or "
             "move a part with entropic_partial"
         )
-    return _scale(cost, a, b, reg, max_iterations, tolerance)
+    return _scale((cost, a, b), reg, max_iterations, tolerance)
 
 
 def entropic_partial(
@@ -102,10 +102,10 @@ def entropic_partial(
     if not 0.0 < mass <= available * (1.0 + 1e-9):
         raise InputError(f"the mass to move must lie in (0, {available:g}], not {mass:g}")
     if mass >= max(a.sum(), b.sum()) * (1.0 - 1e-12):
-        return _scale(cost, a, b, reg, max_iterations, tolerance)
+        return _scale((cost, a, b), reg, max_iterations, tolerance)
 
     project = functools.partial(_saturate_to_mass, mass=mass)
-    result = _scale(cost, a, b, reg, max_iterations, tolerance, project)
+    result = _scale((cost, a, b), reg, max_iterations, tolerance, project)
     # Potentials of 1e8 (a cost of 1e4 at reg 1e-4) leave a relative error of 1e-8 in the total.
     return replace(result, plan=result.plan * (mass / result.plan.sum()))
 
@@ -148,15 +148,14 @@ def _saturate_to_mass(log_sums: Tensor, log_marginal: Tensor, mass: float) -> tu
 
 
 def _scale(
-    cost: np.ndarray,
-    a: np.ndarray,
-    b: np.ndarray,
+    problem: tuple[np.ndarray, np.ndarray, np.ndarray],
     reg: float,
     max_iterations: int,
     tolerance: float,
     project: Project = saturate,
 ) -> Transport:
     """Scale what has mass (`crowd.sinkhorn.scale`)."""
+    cost, a, b = problem
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)
     inner, threads = np.ix_(rows, columns), torch.get_num_threads()
     parts = (torch.from_numpy(part) for part in (cost[inner], a[rows], b[columns]))

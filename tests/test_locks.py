@@ -21,9 +21,8 @@ from crowd.io.h5 import read_h5, write_h5
 from crowd.train.checkpoints import load_checkpoint
 from GS2D.jobs import FitSettings, is_finished
 from GS2D.store import gaussians_path, read_gaussians, read_report, write_gaussians
-from mgot.cluster_files import read_clusters
+from mgot.cluster_files import read_clusters, read_index_lists, write_index_lists
 from mgot.feature_files import open_features, write_features
-from mgot.index_lists import read_index_lists, write_index_lists
 from mgot.patches import read_labels
 
 ROOT = Path(__file__).parent.parent

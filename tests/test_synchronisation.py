@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import gst.engine
-import mgot.engine
+import mgot.training
 from crowd.train.loop import Steps, train_one_epoch
 from gst.dataset import Batch as GstBatch
 from gst.heads import Heads
@@ -78,8 +78,8 @@ CASES = {
     "gaussian": (gst.engine, gst_batch, small_gst, {"loss": "gaussian"}),
     "block counts": (gst.engine, gst_batch, small_gst, {"block_counts": True}),
     "bayesian": (gst.engine, gst_batch, small_gst, {"loss": "bayesian"}),
-    "fidt": (mgot.engine, mgot_batch, small_mgot, {}),
-    "issim": (mgot.engine, mgot_batch, small_mgot, {"ssim_weight": 10.0}),
+    "fidt": (mgot.training, mgot_batch, small_mgot, {}),
+    "issim": (mgot.training, mgot_batch, small_mgot, {"ssim_weight": 10.0}),
 }
 
 

@@ -48,18 +48,20 @@ class Method(NamedTuple):
         models: known names.
         preprocessing: class of the constants that a checkpoint holds.
         command: that trains.
-        option: of the command line that names a model.
     """
 
     build_model: Callable[..., nn.Module]
     models: Collection[str]
     preprocessing: type[Preprocessing]
     command: str
-    option: str
 
 
 def load_counter(
-    path: str | os.PathLike, device: torch.device, method: Method, model_name: str | None = None
+    path: str | os.PathLike,
+    device: torch.device,
+    model_name: str | None = None,
+    *,
+    method: Method,
 ) -> Counter:
     """Rebuild a counter from a checkpoint of a training, or from a plain state dict.
 
@@ -67,8 +69,8 @@ def load_counter(
         path: `best.pth` or `last.pth` of a run, or weights as the authors released them (with or
             without `module.`, possibly under `model_state_dict` or `state_dict`).
         device: where the model shall be.
-        method: that the counter must be of.
         model_name: needed for plain weights; otherwise must agree with the checkpoint.
+        method: that the counter must be of.
 
     Raises:
         InputError: the file is damaged, holds another model or weights that are not finite, or
@@ -79,7 +81,7 @@ def load_counter(
         weights = weights_of(state, path)
         if model_name is None:
             raise InputError(
-                f"{path} does not say which model it holds: add {method.option} "
+                f"{path} does not say which model it holds: add --model-name "
                 f"({', '.join(method.models)})"
             )
         model, name, options = method.build_model(model_name), model_name, {}
@@ -92,7 +94,7 @@ def load_counter(
                 f"{path} holds a model of another method ({name}): name one of {method.command}"
             )
         if model_name not in (None, name):
-            raise InputError(f"{path} holds {name}, not {model_name}: leave {method.option} out")
+            raise InputError(f"{path} holds {name}, not {model_name}: leave --model-name out")
         weights, options, constants, median = _parts(path, state)
         try:
             preprocessing = method.preprocessing(**constants)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from torch import Tensor, nn
 
 from crowd.io.files import atomic_path, write_text
+from crowd.io.progress import progress
 from crowd.metrics import counting_errors
+
+Result = TypeVar("Result")
 
 
 class PhotoCount(NamedTuple):
@@ -21,6 +25,27 @@ class PhotoCount(NamedTuple):
     name: str
     actual: int
     predicted: float
+
+
+def for_each_photo(
+    model: nn.Module,
+    photos: Iterable[tuple[Tensor, int, str]],
+    look: Callable[[Tensor, int, str], Result],
+    what: str,
+) -> list[Result]:
+    """Look at every photo with the model in evaluation mode, and put it back after.
+
+    Args:
+        model: that `look` uses.
+        photos: (input [3, H, W], count, name), of `crowd.train.loading.photo_loader`.
+        look: what is done with each.
+        what: name of the progress bar.
+    """
+    was_training = model.training
+    model.eval()
+    results = [look(*photo) for photo in progress(photos, what, unit="photo")]
+    model.train(was_training)
+    return results
 
 
 def errors_of(counts: Sequence[PhotoCount]) -> dict[str, float]:
@@ -43,6 +68,30 @@ def errors_table(rows: dict[str, dict[str, float]]) -> str:
         for name, errors in rows.items()
     ]
     return "\n".join([*lines, "* printed as MSE in the papers"])
+
+
+def compare(
+    counts: Sequence[PhotoCount], model: str, split: str, guess: float | None
+) -> tuple[dict[str, dict[str, float]], dict]:
+    """Errors of a counter on a split, beside those of guessing the training median.
+
+    Args:
+        counts: of the split's photos.
+        model: name of the counter.
+        split: for the table.
+        guess: median count of the training photos; None where it is unknown.
+
+    Returns:
+        Rows of `errors_table`, and the metrics that `write_results` writes.
+    """
+    errors = errors_of(counts)
+    rows = {f"{model}, {len(counts)} photos of {split}": errors}
+    metrics = {"model": model, "split": split, "photos": len(counts), **errors}
+    if guess is not None:
+        guessing = guessing_errors(counts, guess)
+        rows[f"guessing {guess:g}, the training median"] = guessing
+        metrics["guessing"] = {"count": guess, **guessing}
+    return rows, metrics
 
 
 def write_results(folder: Path, counts: Sequence[PhotoCount], metrics: dict) -> None:

@@ -8,18 +8,38 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Collection
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
+from jsonargparse import Namespace
 
+from crowd.count.command import add_checkpoint
 from crowd.count.counter import Counter
+from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError
 from crowd.io.files import atomic_path
 
 INPUT = "photo"
 TOLERANCE = 1e-4
+
+
+def add_export(parser: ArgumentParser, models: Collection[str]) -> None:
+    """Add the arguments of a command that exports."""
+    add_checkpoint(parser, models)
+    parser.add_argument("--output", type=str, required=True, help="file to write")
+    parser.add_argument("--size", type=str, default="512x512", help="WIDTHxHEIGHT to trace, px")
+
+
+def export(counter: Counter, arguments: Namespace, output: str, any_size: bool = True) -> None:
+    """Write a counter as ONNX as the arguments of `add_export` say, and print what was written."""
+    size = parse_size(arguments.size)
+    difference = export_counter(counter, arguments.output, size, output, any_size)
+    takes = "any size" if any_size else f"{size[0]} x {size[1]} pixels alone"
+    print(f"{arguments.output}: {counter.name}, photos of {takes}; onnxruntime agrees with torch")
+    print(f"largest difference {difference:.1e} of the largest value")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -19,3 +19,10 @@ def plain(array, dtype=None) -> np.ndarray:
 def as_tensor(array) -> torch.Tensor:
     """Return a tensor as it is, anything else, numpy or nested lists, as a tensor on the CPU."""
     return array if isinstance(array, torch.Tensor) else torch.from_numpy(plain(array))
+
+
+def to_numpy(array) -> np.ndarray:
+    """Return a numpy view (or copy) of a numpy, torch or h5 array, or of nested lists."""
+    if isinstance(array, torch.Tensor):
+        return array.detach().cpu().numpy()
+    return np.asarray(array)

@@ -25,6 +25,22 @@ from crowd.train.distributed import is_main_process
 
 LAST, BEST = "last.pth", "best.pth"
 WARMUP_SHARE = 0.02
+# Arguments of any command that may change between a training and its continuation.
+RESUME_MAY_CHANGE = {
+    "cache_gib",
+    "config",
+    "data_dir",
+    "dataset",
+    "device",
+    "epochs",
+    "pretrained",
+    "resume",
+    "save_dir",
+    "validate_every",
+    "validate_from",
+    "workers",
+}
+SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -257,9 +273,10 @@ def describe(
         model: name and options.
         preprocessing: of the photos that the counter is for.
         photos: that are trained on.
-        may_change: arguments that may change between a training and its continuation.
+        may_change: further arguments as in `RESUME_MAY_CHANGE`.
     """
-    settings = {name: value for name, value in vars(arguments).items() if name not in may_change}
+    free = RESUME_MAY_CHANGE | set(may_change)
+    settings = {name: value for name, value in vars(arguments).items() if name not in free}
     if arguments.lr_schedule == "cosine":
         settings["epochs"] = arguments.epochs
     name, options = model

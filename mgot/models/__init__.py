@@ -10,6 +10,7 @@ from torch import nn
 from crowd.count.counter import weights_of
 from crowd.io.errors import InputError
 from crowd.train.checkpoints import load_checkpoint, load_weights
+from mgot.models.hrnet_small import SmallHRNet
 
 __all__ = ["MODELS", "build_model"]
 
@@ -20,15 +21,9 @@ def _hrnet_w48() -> nn.Module:
     return HRNet()
 
 
-def _hrnet_small(**options) -> nn.Module:
-    from mgot.models.hrnet_small import SmallHRNet
-
-    return SmallHRNet(**options)
-
-
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "hrnet_w48": _hrnet_w48,
-    "hrnet_small": _hrnet_small,
+    "hrnet_small": SmallHRNet,
 }
 
 

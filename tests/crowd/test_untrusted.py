@@ -30,9 +30,10 @@ from gst.arguments import build_parser
 from gst.counter import load_counter
 from gst.models import build_model
 from gst.photos import Preprocessing
-from mgot.arguments import baseline_parser, weight_parser
 from mgot.patches import locate_patches
+from mgot.train_baseline import build_parser as baseline_parser
 from tests.fuzz.targets import checkpoint
+from train_baseline_weight import build_parser as weight_parser
 
 PARSERS = (fit_parser("fit"), build_parser(), baseline_parser(), weight_parser())
 CPU = torch.device("cpu")

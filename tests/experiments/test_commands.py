@@ -13,9 +13,9 @@ from experiments import demo, runner, tables
 ROOT = Path(demo.__file__).parent.parent
 # Commands whose parser is made elsewhere than in their own build_parser.
 PARSERS = {
-    "mgot.train_baseline": "mgot.arguments:baseline_parser",
-    "k_means_ot_weight": "mgot.selection_arguments:build_parser",
-    "train_baseline_weight": "mgot.arguments:weight_parser",
+    "mgot.train_baseline": "mgot.train_baseline:build_parser",
+    "k_means_ot_weight": "k_means_ot_weight:build_parser",
+    "train_baseline_weight": "train_baseline_weight:build_parser",
     "experiments": "experiments.__main__:build_parser",
     "crowd.synthetic": "crowd.synthetic.__main__:build_parser",
 }

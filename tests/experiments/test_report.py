@@ -20,7 +20,7 @@ from GS2D.store import gaussians_path, write_gaussians
 from gst.counter import load_counter
 from gst.models import build_model
 from gst.photos import Preprocessing
-from mgot.point_files import write_points_file
+from mgot.localization import write_points_file
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NAMES = ("plain.jpg", "a & b <i>.jpg", "busy.jpg")

@@ -29,12 +29,11 @@ from gst import counter as gst_counter
 from gst.arguments import build_parser
 from gst.models import build_model
 from gst.photos import Preprocessing, read_preprocessing
-from mgot.cluster_files import read_clusters
+from mgot.cluster_files import read_clusters, read_index_lists, read_selection, write_index_lists
 from mgot.feature_files import open_features, write_features
 from mgot.fidt_map import fidt_map, head_pixels
-from mgot.index_lists import read_index_lists, read_selection, write_index_lists
+from mgot.localization import ANNOTATED, PREDICTED, read_points_file
 from mgot.patches import read_labels
-from mgot.point_files import ANNOTATED, PREDICTED, read_points_file
 from tests.crowd.tool_files import write_tool
 
 POINTS = np.random.default_rng(0).uniform(2, 40, (12, 2))

@@ -10,6 +10,7 @@ from mgot.alignment import (
     match_daot_by_cost,
     match_patches_by_cost,
 )
+from mgot.ssim_cost import SsimCost
 
 
 def maps(count, seed):
@@ -50,12 +51,12 @@ def test_matches_the_released_centers(golden, root):
 def test_a_shuffled_copy_finds_every_original(variant):
     source = maps(9, 0)
     order = np.random.default_rng(1).permutation(9)
-    index, weight = mgot.match_patches(source[order], source, variant=variant)
+    index, weight = mgot.match_patches(source[order], source, ssim=SsimCost(variant))
     np.testing.assert_array_equal(index, order)
     np.testing.assert_allclose(weight, 1, rtol=1e-6)
-    clusters = mgot.match_clusters(source[order][:4], source[order][:4], variant=variant)
+    clusters = mgot.match_clusters(source[order][:4], source[order][:4], ssim=SsimCost(variant))
     np.testing.assert_array_equal(clusters, np.arange(4))
-    costs = daot_costs(source[order], source, variant)
+    costs = daot_costs(source[order], source, SsimCost(variant))
     np.testing.assert_array_equal(match_daot_by_cost(*costs).index, order)
 
 

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from crowd.io.errors import InputError
 from mgot import clustering
 from mgot.clustering import elbow, kmeans
-from mgot.projection import pca_projection
+from mgot.pictures import pca_projection
 
 
 def blobs(sizes=(20, 31, 25), dimensions=300, spread=0.3, seed=0):

@@ -9,10 +9,10 @@ import yaml
 from PIL import Image
 
 from crowd.data.resize import target_size
-from mgot.arguments import CONFIGS
 from mgot.fidt import main, read_arguments
 from mgot.fidt_map import fidt_map
 from mgot.photos import paper_crop_size, read_preprocessing
+from mgot.transfer import CONFIGS
 
 HEADS = {"a": [], "b": [[7.3, 9.9]], "c": [[3, 3], [30, 20]], "d": [[1, 1], [39, 29], [20.5, 15.5]]}
 

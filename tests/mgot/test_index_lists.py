@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from crowd.io.errors import InputError
-from mgot.index_lists import (
+from mgot.cluster_files import (
     read_index_lists,
     read_selection,
     write_index_lists,

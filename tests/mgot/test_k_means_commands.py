@@ -145,7 +145,7 @@ def test_features_that_cannot_be_clustered(tmp_path, run, name):
 
 def test_names_that_are_missing_or_wrong(run):
     assert "--feature, or a transfer" in run("k_means", "--seed", 1, code=2)
-    assert "--feature_path, or a transfer" in run("k_means_elbow", "--seed", 1, code=2)
+    assert "--feature-path, or a transfer" in run("k_means_elbow", "--seed", 1, code=2)
     assert "add --domain" in run("k_means", "--transfer", "A2B", "--source", "sha",
                                  "--target", "shb", code=2)  # fmt: skip
     assert "did you mean '--cluster-num'" in run("k_means", "--cluster_nun", 3, code=2)

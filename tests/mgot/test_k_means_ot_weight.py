@@ -12,8 +12,8 @@ from PIL import Image
 from crowd.io.h5 import write_h5
 from mgot import pictures
 from mgot.alignment import daot_costs, match_clusters, match_daot_by_cost, match_patches
+from mgot.cluster_files import read_selection, write_index_lists
 from mgot.feature_files import write_features
-from mgot.index_lists import read_selection, write_index_lists
 from mgot.ssim_cost import ssim_cost
 
 SIDE = 224

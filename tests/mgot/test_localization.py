@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from crowd.io.errors import InputError
-from mgot.localization import main, score
-from mgot.point_files import ANNOTATED, PREDICTED, read_points_file, write_points_file
+from mgot.localization import ANNOTATED, PREDICTED, main, read_points_file, score, write_points_file
 
 FIDT_POINTS = Path(__file__).parents[2] / "data" / "fidt_points"
 ANNOTATION = "1 2 10 10 4 8 1 50 50 4 8 1\n2 0\n7 1 5.5 -3 2 4 0\n"

@@ -19,11 +19,11 @@ from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.runs import read_log
 from mgot import fidt, pseudo_label, train_baseline, training
 from mgot import test as mgot_test
-from mgot.arguments import CONFIGS, TRANSFERS, baseline_parser, read_baseline, read_weight
+from mgot.cluster_files import write_selection
 from mgot.counter import load_counter
 from mgot.evaluation import CountedSet
-from mgot.index_lists import write_selection
 from mgot.models import build_model
+from mgot.transfer import CONFIGS, TRANSFERS
 
 weight = importlib.import_module("train_baseline_weight")
 
@@ -375,7 +375,7 @@ def test_released_weights_are_tested_under_their_model_s_name(
         path, epoch=7, state_dict={f"module.{name}": value for name, value in weights.items()}
     )
     options = ["--save_path", str(path), "--data_dir", str(data), "--device", "cpu"]
-    assert "--model_name" in failure(mgot_test.main, *options)
+    assert "--model-name" in failure(mgot_test.main, *options)
     mgot_test.main([*options, "--model_name", "hrnet_small"])
     assert "hrnet_small, 3 photos of test" in capsys.readouterr().out
     del weights["stem.0.weight"]
@@ -431,14 +431,14 @@ def test_bad_trainings_are_one_sentence(write_fidt_set, baseline, tmp_path, fail
         ("hidden", "[4]"),
     ):
         message = refused("--model_options", f'{{"{option}": {value}}}', save="new")
-        assert f"--model_options: {option} " in message
+        assert f"--model-options: {option} " in message
     assert "knows its own model" in refused("--pre", folder / "best.pth", save="new")
     assert "ImageNet" in refused("--pretrained", "imagenet", save="new")
     assert "--tile 300 is no tile" in refused("--tile", "300", save="new")
     assert "--lr" in refused("--lr", "1e30", "--epochs", "9", save="diverged")
     (data / "train/photo2.h5").unlink()
     assert "photo2.png" in refused(save="new")
-    assert "name --data_dir" in failure(train_baseline.main, "--save_dir", tmp_path)
+    assert "name --data-dir" in failure(train_baseline.main, "--save_dir", tmp_path)
     assert "add --domain" in failure(train_baseline.main, "--config", CONFIGS / "A2B.yml")
     assert not (tmp_path / "new").exists()
 
@@ -476,37 +476,41 @@ def test_a_transfer_completes_every_stage(transfer, tmp_path):
     config = yaml.safe_load((CONFIGS / f"{transfer}.yml").read_text())
     work = f"runs/mgot_{transfer}"
     options = ["--config", str(CONFIGS / f"{transfer}.yml"), "--domain"]
-    source, target = read_baseline([*options, "source"]), read_baseline([*options, "target"])
+    source, target = (
+        train_baseline.read_arguments([*options, "source"]),
+        train_baseline.read_arguments([*options, "target"]),
+    )
     assert source.data_dir == f"data/{config['source']}_fidt"
     assert (source.save_dir, source.pre) == (f"runs/mgot_{config['source']}", None)
     assert (source.lr, source.epochs, source.batch_size) == (1e-4, 3000, 16)
     assert target.data_dir == f"{work}/pseudo_labels"
     assert target.pre == f"{source.save_dir}/best.pth"
     assert (target.lr, target.epochs, target.crop_size) == (1e-5, 1200, 256)
-    assert "else 256; 256 with --pre" in " ".join(baseline_parser().format_help().split())
+    assert "else 256; 256 with --pre" in " ".join(
+        train_baseline.build_parser().format_help().split()
+    )
     (tmp_path / "mine.yml").write_text(f"dataset: {transfer}\n")
     named = ["--dataset", transfer], ["--config", str(tmp_path / "mine.yml")]
-    for tuned in map(read_weight, (options[:2], *named)):
+    for tuned in map(weight.read_arguments, (options[:2], *named)):
         assert tuned.pre == f"{target.save_dir}/best.pth" == f"{work}/retrained/best.pth"
         assert tuned.selected_result == f"{work}/{transfer}_cluster_ot.npy"
         assert tuned.corresponding_weight == f"{work}/{transfer}_cluster_ot_weight.npy"
         assert tuned.val_dir == f"data/{config['target']}_fidt"
         assert (tuned.lr, tuned.epochs, tuned.weight_decay) == (1e-5, 2000, 5e-4)
-    assert read_weight(["--dataset", transfer, "--lr", "0.5"]).lr == 0.5
+    assert weight.read_arguments(["--dataset", transfer, "--lr", "0.5"]).lr == 0.5
 
 
 def test_released_flags_are_accepted():
     flags = "--dataset A2B --save_path x --workers 2 --print_freq 3 --start_epoch 1 --epochs 5 "
     flags += "--pre y --batch_size 4 --crop_size 128 --seed 7 --gpu_id cpu --lr 1e-3 "
     flags += "--weight_decay 0 --preload_data --visual"
-    arguments = read_weight(shlex.split(flags))
+    arguments = weight.read_arguments(shlex.split(flags))
     assert (arguments.save_dir, arguments.device, arguments.visual) == ("x", "cpu", True)
 
 
 @pytest.mark.parametrize("module", [fidt, pseudo_label, train_baseline, mgot_test, weight])
 def test_commands_in_a_module_s_own_description_are_accepted(module, root, monkeypatch):
     monkeypatch.chdir(root)
-    readers = {train_baseline: read_baseline, weight: read_weight, fidt: fidt.read_arguments}
     text = module.__doc__.replace("\\\n", " ")
     commands = [
         shlex.split(line) for line in text.splitlines() if line.strip().startswith("python")
@@ -514,5 +518,5 @@ def test_commands_in_a_module_s_own_description_are_accepted(module, root, monke
     assert commands
     for words in commands:
         arguments = words[3:] if words[1] == "-m" else words[2:]
-        read = readers.get(module) or module.build_parser().read
+        read = getattr(module, "read_arguments", None) or module.build_parser().read
         read(arguments)

@@ -8,8 +8,7 @@ from PIL import Image
 from crowd.data.processed import list_split
 from crowd.io.errors import InputError
 from crowd.io.h5 import write_h5
-from mgot.augment import Sample, augment, head_points
-from mgot.dataset import FidtCrops, collate, crop_batches, read_sample
+from mgot.dataset import FidtCrops, Sample, augment, collate, crop_batches, head_points, read_sample
 from mgot.photos import Preprocessing
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))

@@ -11,14 +11,15 @@ from torch.nn import functional
 from crowd.io.errors import InputError
 from crowd.train.loop import Steps, train_one_epoch
 from mgot import test as mgot_test
-from mgot.arguments import baseline_parser, weight_parser
 from mgot.dataset import Batch
-from mgot.engine import batch_losses
 from mgot.evaluation import CountedSet, find_heads, peak_centers, predict_map, tile_windows
 from mgot.fidt_map import fidt_map
 from mgot.losses import instance_ssim
 from mgot.models import build_model
 from mgot.pseudo_label import build_parser as label_parser
+from mgot.train_baseline import build_parser as baseline_parser
+from mgot.training import batch_losses
+from train_baseline_weight import build_parser as weight_parser
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from crowd.data.images import read_image
 from crowd.data.network_input import photo_tensor
 from mgot.counter import load_counter
 from mgot.evaluation import predict_map
-from mgot.peaks import local_maxima
+from mgot.fidt_map import local_maxima
 from mgot.photos import Preprocessing, read_preprocessing
 from mgot.pseudo_label import main
 
@@ -156,4 +156,4 @@ def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, fail
     assert not (tmp_path / "out/train/photo2.h5").exists()
     (tmp_path / "out/train/gone.h5").write_bytes(b"")
     assert "gone.h5 is not of these photos" in failure(main, *options(tmp_path))
-    assert "name --save_path" in failure(main, "--output", tmp_path)
+    assert "name --save-path" in failure(main, "--output", tmp_path)

@@ -9,11 +9,11 @@ import yaml
 from crowd.annotations import LAYOUTS as KNOWN_LAYOUTS
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError
+from k_means_ot_weight import read_arguments as read_selection
 from mgot.models import MODELS
 from mgot.patches import parse_size
 from mgot.patches import read_arguments as read_patches
-from mgot.selection_arguments import read_arguments as read_selection
-from mgot.transfer import LAYOUTS, add_transfer, fill, transfer_of
+from mgot.transfer import LAYOUTS, add_transfer, files_of, fill
 
 CONFIGS = Path(importlib.import_module("mgot").__file__).parent / "configs"
 FILES = sorted(CONFIGS.glob("*.yml"))
@@ -25,14 +25,14 @@ LETTERS = {"A": "sha", "B": "shb", "Q": "qnrf", "N": "nwpu", "J": "jhu"}
 # Which function of which module makes each stage's parser.
 STAGES = {
     "mgot.fidt": "mgot.fidt:build_parser",
-    "mgot.train_baseline": "mgot.arguments:baseline_parser",
+    "mgot.train_baseline": "mgot.train_baseline:build_parser",
     "mgot.pseudo_label": "mgot.pseudo_label:build_parser",
     "mgot.patches": "mgot.patches:build_parser",
     "mgot.features": "mgot.features:build_parser",
     "k_means_elbow.py": "k_means_elbow:build_parser",
     "k_means.py": "k_means:build_parser",
-    "k_means_ot_weight.py": "mgot.selection_arguments:build_parser",
-    "train_baseline_weight.py": "mgot.arguments:weight_parser",
+    "k_means_ot_weight.py": "k_means_ot_weight:build_parser",
+    "train_baseline_weight.py": "train_baseline_weight:build_parser",
 }
 
 
@@ -78,39 +78,37 @@ def test_every_stage_accepts_every_transfer(stage, file):
     module, function = STAGES[stage].split(":")
     parser = getattr(importlib.import_module(module), function)()
     arguments = parser.read(["--config", str(file)])
-    assert transfer_of(arguments).name == file.stem
+    assert arguments.transfer == file.stem
+    assert files_of(arguments)
 
 
-def test_files_that_nothing_shares(read):
-    """No two things of a transfer lie at one place, and none at a place of another transfer."""
+def test_no_two_things_of_the_transfers_lie_at_one_place(read):
     places = []
     for name in ("A2B", "A2Q", "B2A"):
-        transfer = transfer_of(read(*config(name)))
-        own = [transfer.pseudo_labels, transfer.selection, transfer.weights, transfer.finetuned]
-        for domain in (transfer.source, transfer.target):
-            names = ("patches", "features", "elbow", "centers", "clusters", "projection")
-            own += [getattr(domain, name) for name in names]
-        own.append(transfer.target.checkpoint)
-        assert all(transfer.work in path.parents for path in own)
+        files = files_of(read(*config(name)))
+        shared = ("source.run", "source.checkpoint", "raw", "fidt", "layout")
+        own = [path for kind, path in files.items() if not kind.endswith(shared)]
+        assert len(own) == 18
+        assert all(path.startswith(f"runs/mgot_{name}/") for path in own)
         places += own
     assert len(set(places)) == len(places)
 
 
 def test_one_source_training_serves_all_transfers_from_it(read):
-    first, second, other = (transfer_of(read(*config(name))) for name in ("A2B", "A2Q", "B2A"))
-    assert first.source.checkpoint == second.source.checkpoint != other.source.checkpoint
-    assert first.target.fidt == other.source.fidt == Path("data/shb_fidt")
-    assert first.source.layout == "sht"
+    first, second, other = (files_of(read(*config(name))) for name in ("A2B", "A2Q", "B2A"))
+    checkpoints = [one["source.checkpoint"] for one in (first, second, other)]
+    assert checkpoints[0] == checkpoints[1] != checkpoints[2]
+    assert first["target.fidt"] == other["source.fidt"] == "data/shb_fidt"
+    assert first["source.layout"] == "sht"
 
 
 def test_the_roots_move_everything(read):
-    options = ("--data_root", "/d", "--runs_root", "/r")
-    transfer = transfer_of(read(*config("A2B"), *options))
-    assert transfer.source.raw == Path("/d/sha")
-    assert transfer.target.fidt == Path("/d/shb_fidt")
-    assert transfer.source.checkpoint == Path("/r/mgot_sha/best.pth")
-    assert transfer.selection == Path("/r/mgot_A2B/A2B_cluster_ot.npy")
-    assert transfer.weights == Path("/r/mgot_A2B/A2B_cluster_ot_weight.npy")
+    files = files_of(read(*config("A2B"), "--data_root", "/d", "--runs_root", "/r"))
+    assert files["source.raw"] == "/d/sha"
+    assert files["target.fidt"] == "/d/shb_fidt"
+    assert files["source.checkpoint"] == "/r/mgot_sha/best.pth"
+    assert files["selection"] == "/r/mgot_A2B/A2B_cluster_ot.npy"
+    assert files["weights"] == "/r/mgot_A2B/A2B_cluster_ot_weight.npy"
 
 
 def test_only_what_was_left_out_is_filled(read):
@@ -130,8 +128,7 @@ def test_what_is_missing_is_said(read):
     with pytest.raises(InputError, match="add --domain"):
         fill(read(*config("A2B")), files)
     with pytest.raises(InputError, match="A2B has no target"):
-        transfer_of(read("--transfer", "A2B", "--source", "sha"))
-    assert transfer_of(read()) is None
+        files_of(read("--transfer", "A2B", "--source", "sha"))
     with pytest.raises(InputError, match="source"):
         read("--source", "nobody")
 

@@ -1,0 +1,80 @@
+"""The commands that test a counter on a set, or count the people in photos or a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+from jsonargparse import Namespace
+
+from crowd.count.counter import Counter, with_depth
+from crowd.count.photos import Annotate, count_folder, count_video
+from crowd.data.depth import HELP as DEPTH_HELP
+from crowd.data.depth import depth_option
+from crowd.data.network_input import read_photo
+from crowd.io.config import YES_NO, ArgumentParser
+from crowd.io.errors import InputError
+from crowd.train.devices import pick_device
+
+SOURCES = ("data_dir", "image", "folder", "video")
+
+
+def add_checkpoint(parser: ArgumentParser, models: Collection[str]) -> None:
+    """Add the arguments that name a counter."""
+    add = parser.add_argument
+    add("--save-path", type=str, required=True, help="checkpoint: best.pth, last.pth or weights")
+    add("--model-name", choices=tuple(models), help="for weights that do not say which model")
+
+
+def add_counting(parser: ArgumentParser, models: Collection[str]) -> None:
+    """Add a command's arguments: the counter, and exactly one of `SOURCES`."""
+    add_checkpoint(parser, models)
+    add = parser.add_argument
+    add("--data-dir", type=str, help="prepared set with a folder per split")
+    add("--split", choices=("train", "val", "test"), default="test")
+    add("--image", type=str, help="count the people in this photo instead")
+    add("--folder", type=str, help="count every photo of this folder instead")
+    add("--video", type=str, help="count every frame of this video instead")
+    add("--output", type=str, help="folder of the results (default: beside the checkpoint)")
+    add("--recursive", action=YES_NO, help="count the photos in subfolders of --folder too")
+    add("--depth", type=depth_option, help=f"{DEPTH_HELP} (default: as in the training)")
+    add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
+
+
+def count(
+    arguments: Namespace,
+    load_counter: Callable[[str, torch.device, str | None], Counter],
+    annotator: Callable[[Counter], Annotate],
+    count_image: Callable[[Counter, np.ndarray, Path], None],
+    count_set: Callable[[Counter, Path], None],
+) -> None:
+    """Count the source that the arguments name.
+
+    Args:
+        arguments: of a parser with `add_counting`.
+        load_counter: of the method.
+        annotator: makes of a counter what counts a photo and draws in it.
+        count_image: prints the count of `--image`, read as the counter needs it, and draws it into
+            the folder of the results.
+        count_set: prints and writes the errors on `--data-dir`.
+
+    Raises:
+        InputError: no source or several are named; as the functions do.
+    """
+    if sum(arguments[source] is not None for source in SOURCES) != 1:
+        raise InputError("name one of --data-dir (a prepared set), --image, --folder and --video")
+    counter = load_counter(arguments.save_path, pick_device(arguments.device), arguments.model_name)
+    counter = with_depth(counter, arguments.depth)
+    how = counter.preprocessing
+    output = Path(arguments.output or Path(arguments.save_path).parent / arguments.split)
+    if arguments.image is not None:
+        count_image(counter, read_photo(arguments.image, how), output)
+    elif arguments.folder is not None:
+        look = annotator(counter)
+        print(count_folder(arguments.folder, output, look, how, arguments.recursive))
+    elif arguments.video is not None:
+        print(count_video(arguments.video, output, annotator(counter), how))
+    else:
+        count_set(counter, output)

@@ -1,0 +1,102 @@
+"""Arguments that every training has, and what a training begins with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from crowd.io.config import YES_NO, ArgumentParser
+from crowd.io.errors import InputError
+from crowd.train.distributed import join
+from crowd.train.loop import PRECISIONS, choose_precision
+from crowd.train.state import SCHEDULES, open_folder
+
+HELP = {
+    "save_dir": "run folder",
+    "crop_size": "side of a training crop, px",
+    "epochs": "number of epochs",
+    "lr": "learning rate",
+    "validate_from": "first epoch to validate",
+    "validate_every": "epochs; the last one always is",
+}
+# Values of `Training` that are arguments of one name.
+OPTIMISATION = ("lr", "weight_decay", "epochs", "lr_schedule", "ema")
+
+
+def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **said: str) -> None:
+    """Add what every training has, in a group of its own.
+
+    Args:
+        parser: of the command.
+        values: the paper's `seed`, `epochs`, `lr`, `crop_size`, `batch_size`, `weight_decay`,
+            `validate_from` and `validate_every`; None where other arguments decide.
+        **said: help of an argument in place of `HELP`.
+    """
+    said = HELP | said
+    add = parser.add_argument_group("training").add_argument
+    add("--save-dir", "--save-path", type=str, help=said["save_dir"])
+    add("--resume", action=YES_NO, help="continue from last.pth if there is one")
+    add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
+    add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
+    add("--cache-gib", type=NonNegativeFloat, default=2.0, help="memory for decoded photos, GiB")
+    add("--seed", type=NonNegativeInt, default=values["seed"], help="of weights, crops and dropout")
+    add("--epochs", type=PositiveInt, default=values["epochs"], help=said["epochs"])
+    add("--lr", type=PositiveFloat, default=values["lr"], help=said["lr"])
+    add("--lr-schedule", choices=SCHEDULES, default=SCHEDULES[0])
+    add("--weight-decay", type=NonNegativeFloat, default=values["weight_decay"])
+    add("--batch-size", type=PositiveInt, default=values["batch_size"])
+    add("--crop-size", type=PositiveInt, default=values["crop_size"], help=said["crop_size"])
+    add("--ema", type=NonNegativeFloat, default=0.0, help="decay of averaged weights; 0: none")
+    where = "auto: bfloat16 on GPUs alone; native: on CPUs with AMX too"
+    add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help=where)
+    for name in ("validate_from", "validate_every"):
+        option = f"--{name.replace('_', '-')}"
+        add(option, type=PositiveInt, default=values[name], help=said[name])
+
+
+def begin(arguments: Namespace) -> tuple[Path, torch.device, bool]:
+    """Open the run folder, join the other processes and seed torch.
+
+    `arguments.precision` becomes what it stands for on the device.
+
+    Returns:
+        The run folder, the device, and whether a training is continued.
+
+    Raises:
+        InputError: the folder holds a training and `--resume` is not set, or there is no such
+            device.
+    """
+    folder, device = Path(arguments.save_dir), join(arguments.device)
+    arguments.precision = choose_precision(device, arguments.precision)
+    resume = open_folder(folder, arguments.resume)
+    torch.manual_seed(arguments.seed)
+    return folder, device, resume
+
+
+def cache_of(arguments: Namespace) -> float:
+    """Memory for photos in GiB of each process that reads them: every one keeps its own."""
+    return arguments.cache_gib / max(arguments.workers, 1)
+
+
+def optimisation(arguments: Namespace) -> dict:
+    """Return what `Training` takes of the arguments that every training has."""
+    return {name: arguments[name] for name in OPTIMISATION}
+
+
+def check_options(models: Mapping[str, Callable], name: str, options: dict) -> None:
+    """Raise `InputError` for options that a model does not have, or values that it refuses."""
+    known = list(inspect.signature(models[name]).parameters)
+    for option in options:
+        if option not in known:
+            raise InputError(f"{name} has no option '{option}'; known: {known}")
+    if options:
+        try:
+            with torch.device("meta"):  # builds nothing that takes memory
+                models[name](**options)
+        except ValueError as error:
+            raise InputError(f"--model-options: {error}") from error

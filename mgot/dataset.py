@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -97,14 +96,14 @@ class FidtCrops(Dataset):
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         path = self.paths[index]
-        crop = augment(
-            Sample(*self._cache.get(path, lambda: read_sample(path))), self.crop_size, rng
-        )
-        height, width = crop.kpoint.shape
+        sample = self._cache.get(path, lambda: read_sample(path))
+        pixels, fidt_map, kpoint = augment(sample, self.crop_size, rng)
+        height, width = kpoint.shape
         margin = (0, self.crop_size - width, 0, self.crop_size - height)
-        image = functional.pad(photo_tensor(crop.image, self.preprocessing), margin)
-        target = functional.pad(torch.from_numpy(crop.fidt_map.copy())[None], margin)
-        heads = torch.from_numpy(head_points(crop.kpoint))
+        image = functional.pad(photo_tensor(pixels, self.preprocessing), margin)
+        target = functional.pad(torch.from_numpy(fidt_map.copy())[None], margin)
+        # Centres (x, y) of the marked pixels, in reading order.
+        heads = torch.from_numpy(np.argwhere(kpoint)[:, ::-1].astype(np.float32) + 0.5)
         return image, target, heads, float(self.weights[index]), path.name
 
 
@@ -152,47 +151,19 @@ def crop_batches(crops: FidtCrops, batch_size: int, workers: int, pin_memory: bo
     return crop_loader(crops, crops.seed, batch_size, workers, pin_memory, collate)
 
 
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """A photo (or a crop of it) and its labels, in the same pixels.
-
-    Attributes:
-        image: RGB, uint8 [H, W, 3].
-        fidt_map: float32 [H, W].
-        kpoint: 1 at the pixels of heads, uint8 [H, W].
-    """
-
-    image: np.ndarray
-    fidt_map: np.ndarray
-    kpoint: np.ndarray
-
-    def window(self, rows: slice, columns: slice) -> Sample:
-        """Return the part in these rows and columns."""
-        return Sample(*(array[rows, columns] for array in (self.image, self.fidt_map, self.kpoint)))
-
-
-def flip(sample: Sample) -> Sample:
-    """Mirror left and right."""
-    return sample.window(slice(None), slice(None, None, -1))
-
-
-def augment(sample: Sample, crop_size: int, rng: np.random.Generator) -> Sample:
+def augment(
+    arrays: Sequence[np.ndarray], crop_size: int, rng: np.random.Generator
+) -> list[np.ndarray]:
     """Draw one training crop: a random window, flipped with probability 0.5 (released code).
 
     Args:
-        sample: a whole photo.
+        arrays: a photo and its labels, `[H, W, …]` in the same pixels.
         crop_size: side of the window, pixels; a smaller photo comes back whole.
         rng: source of every random number; always asked for the same three.
     """
     position_x, position_y, mirror = rng.random(3)
-    height, width = sample.kpoint.shape
+    height, width = arrays[0].shape[:2]
     left = int(position_x * (max(width - crop_size, 0) + 1))
     top = int(position_y * (max(height - crop_size, 0) + 1))
-    crop = sample.window(slice(top, top + crop_size), slice(left, left + crop_size))
-    return flip(crop) if mirror < FLIP_PROBABILITY else crop
-
-
-def head_points(kpoint: np.ndarray) -> np.ndarray:
-    """Return the centres (x, y) of the marked pixels, float32 [n, 2], in reading order."""
-    rows, columns = np.nonzero(kpoint)
-    return np.stack([columns, rows], axis=1).astype(np.float32) + 0.5
+    crop = [array[top : top + crop_size, left : left + crop_size] for array in arrays]
+    return [array[:, ::-1] for array in crop] if mirror < FLIP_PROBABILITY else crop

@@ -31,7 +31,7 @@ from crowd.io.files import atomic_path, write_array
 from crowd.io.h5 import write_h5
 from mgot.fidt_map import fidt_map, head_pixels
 from mgot.photos import OTHER_SIZES, SIZES, SMOOTHED
-from mgot.transfer import add_transfer, fill
+from mgot.transfer import KEYS, add_transfer, fill
 
 FILES = {
     "input_dataset_path": "{domain}.raw",
@@ -108,10 +108,7 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
         )
     if arguments.smooth is None:
         arguments.smooth = arguments.layout in SMOOTHED
-    transfer = ArgumentParser()
-    add_transfer(transfer, domain=True)
-    known = transfer.known_keys()
-    return Namespace(**{key: value for key, value in vars(arguments).items() if key not in known})
+    return Namespace(**{key: value for key, value in vars(arguments).items() if key not in KEYS})
 
 
 @command

@@ -52,8 +52,7 @@ def best_partition(
         return min(pool.map(run, starts), key=lambda result: result[1])
 
 
-@njit(**_OPTIONS)
-def nearest_seed(gram, first, draws):
+def nearest_seed(gram: np.ndarray, first: int, draws: np.ndarray) -> np.ndarray:
     """Choose k samples far apart; return for every sample the nearest of them, int64 `[n]`.
 
     Args:
@@ -62,27 +61,16 @@ def nearest_seed(gram, first, draws):
         draws: `[k − 1, trials]`, in [0, 1). Each further one is the best of `trials` candidates,
             drawn with probabilities in proportion to the squared distance to those before.
     """
-    n = len(gram)
-    labels = np.zeros(n, np.int64)
-    nearest = np.empty(n)
-    for i in range(n):
-        nearest[i] = max(gram[i, i] + gram[first, first] - 2.0 * gram[first, i], 0.0)
-    for new in range(len(draws)):
-        cumulative = np.cumsum(nearest)
-        best, best_total = -1, np.inf
-        for draw in draws[new]:
-            candidate = min(np.searchsorted(cumulative, draw * cumulative[-1]), n - 1)
-            total = 0.0
-            for i in range(n):
-                distance = gram[i, i] + gram[candidate, candidate] - 2.0 * gram[candidate, i]
-                total += min(nearest[i], max(distance, 0.0))
-            if total < best_total:
-                best, best_total = candidate, total
-        for i in range(n):
-            distance = max(gram[i, i] + gram[best, best] - 2.0 * gram[best, i], 0.0)
-            if distance < nearest[i]:
-                nearest[i] = distance
-                labels[i] = new + 1
+    squares = np.diag(gram)
+    labels = np.zeros(len(gram), np.int64)
+    nearest = (squares + squares[first] - 2 * gram[first]).clip(0)
+    for new, shares in enumerate(draws, start=1):
+        cumulative = nearest.cumsum()
+        chosen = np.searchsorted(cumulative, shares * cumulative[-1]).clip(max=len(gram) - 1)
+        distances = (squares + squares[chosen, None] - 2 * gram[chosen]).clip(0)
+        best = distances[np.minimum(distances, nearest).sum(axis=1).argmin()]
+        labels[best < nearest] = new
+        nearest = np.minimum(nearest, best)
     return labels
 
 

@@ -11,7 +11,6 @@ again, it goes on where it stopped.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
@@ -39,54 +38,33 @@ from mgot.transfer import add_transfer, fill
 FILES = {"save_path": "source.checkpoint", "data_dir": "target.fidt", "output": "pseudo_labels"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Labelling:
-    """How every photo is labelled.
-
-    Attributes:
-        output: folder to write to.
-        smooth: as for `mgot.local_maxima`.
-        tile: as for `mgot.evaluation.predict_map`.
-        checkpoint: hash of the model's file.
-    """
-
-    output: Path
-    smooth: bool
-    tile: int
-    checkpoint: str
-
-    def outputs(self, photo: Path) -> list[Path]:
-        """The files of one photo: heads, maps, and the photo itself."""
-        stem = self.output / photo.stem
-        return [stem.with_name(f"{photo.stem}{suffix}") for suffix in (".npy", ".h5", photo.suffix)]
-
-    def origin(self, photo: Path) -> dict:
-        """What `outputs` are made from (`crowd.data.stage`)."""
-        how = {"checkpoint": self.checkpoint, "smooth": self.smooth, "tile": self.tile}
-        return origin(how, [photo])
-
-    def is_done(self, photo: Path) -> bool:
-        """Whether all of `outputs` are there, made by this model from this photo."""
-        record = record_path(self.output / photo.name)
-        return is_made(record, self.origin(photo), self.outputs(photo))
+def outputs_of(photo: Path, folder: Path) -> list[Path]:
+    """The files of one photo: heads, maps, and the photo itself."""
+    return [folder / f"{photo.stem}{suffix}" for suffix in (".npy", ".h5", photo.suffix)]
 
 
-def label_photo(counter: Counter, photo: Path, labelling: Labelling) -> int:
+def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> int:
     """Predict the map of a photo, write it with its peaks, and return the number of heads.
 
-    Raises `InputError` when the photo cannot be read or the map is not finite.
+    Args:
+        counter: that predicts.
+        photo: is read as it is stored: the labels are for this very file.
+        folder: to write to.
+        settings: `smooth` and `tile`, as for `mgot.local_maxima` and `predict_map`, and what else
+            decides the labels.
+
+    Raises:
+        InputError: the photo cannot be read or the map is not finite.
     """
-    made_from = labelling.origin(photo)
-    # As it is stored: the labels are for this very file.
-    stored = Preprocessing()
+    made_from, stored = origin(settings, [photo]), Preprocessing()
     tensor = photo_tensor(read_photo(photo, stored), stored)
-    fidt_map = predict_map(counter.model, tensor, labelling.tile)
-    heads = peak_centers(fidt_map, str(photo), labelling.smooth)
-    points, maps, copy = labelling.outputs(photo)
+    fidt_map = predict_map(counter.model, tensor, settings["tile"])
+    heads = peak_centers(fidt_map, str(photo), settings["smooth"])
+    points, maps, copy = outputs_of(photo, folder)
     _link_or_copy(photo, copy)
     write_h5(maps, fidt_map=fidt_map.numpy(), kpoint=head_pixels(heads, *fidt_map.shape))
     write_array(points, heads)
-    write_record(record_path(labelling.output / photo.name), made_from)
+    write_record(record_path(folder / photo.name), made_from)
     return len(heads)
 
 
@@ -114,15 +92,14 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def prepare(arguments: Namespace, photos: Sequence[Path]) -> Labelling:
-    """Check the output folder, and tell how the photos are labelled.
+def prepare(arguments: Namespace, photos: Sequence[Path]) -> Path:
+    """Check the output folder, copy the settings of the set, and return the folder of the split.
 
     Raises `InputError` when the output is the input, or holds photos that are not of this split.
     """
     data_dir, output = Path(arguments.data_dir), Path(arguments.output)
     if data_dir.resolve() == output.resolve():
         raise InputError(f"{output} is the set with the photos: write elsewhere")
-    smooth = read_preprocessing(data_dir).smooth
     folder = output / arguments.split
     names = {photo.stem for photo in photos}
     if len(names) < len(photos):
@@ -135,7 +112,7 @@ def prepare(arguments: Namespace, photos: Sequence[Path]) -> Labelling:
     if (data_dir / SETTINGS).is_file():
         with atomic_path(output / SETTINGS) as part:
             shutil.copyfile(data_dir / SETTINGS, part)
-    return Labelling(folder, smooth, arguments.tile, content_hash(arguments.save_path))
+    return folder
 
 
 @command
@@ -147,10 +124,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     photos = list_split(arguments.data_dir, arguments.split)
     device = pick_device(arguments.device)
     counter = load_counter(arguments.save_path, device, arguments.model_name)
-    labelling = prepare(arguments, photos)
-    waiting = [photo for photo in photos if not labelling.is_done(photo)]
+    settings = {
+        "checkpoint": content_hash(arguments.save_path),
+        "smooth": read_preprocessing(arguments.data_dir).smooth,
+        "tile": arguments.tile,
+    }
+    folder = prepare(arguments, photos)
+    waiting = [
+        photo
+        for photo in photos
+        if not is_made(
+            record_path(folder / photo.name), origin(settings, [photo]), outputs_of(photo, folder)
+        )
+    ]
     with torch.inference_mode():
-        heads = [label_photo(counter, photo, labelling) for photo in progress(waiting, "labelling")]
+        heads = [
+            label_photo(counter, photo, folder, settings)
+            for photo in progress(waiting, "labelling")
+        ]
     kept = len(photos) - len(waiting)
     print(f"{len(waiting)} photos labelled with {sum(heads)} heads, {kept} were up to date")
 

@@ -25,6 +25,7 @@ from mgot.evaluation import TILE_HELP, CountedSet
 from mgot.losses import fidt_loss
 from mgot.models import build_model
 from mgot.photos import Preprocessing
+from mgot.transfer import KEYS
 
 PAPER = {
     "seed": 1,
@@ -35,23 +36,15 @@ PAPER = {
 }
 # Further arguments that may change between a training and its continuation; of the model, the
 # recipe itself tells what may not.
-RESUME_MAY_CHANGE = {
+RESUME_MAY_CHANGE = KEYS | {
     "corresponding_weight",
-    "data_root",
-    "domain",
-    "model_name",
     "model_options",
     "patches",
     "pre",
     "preload_data",
     "print_freq",
-    "runs_root",
     "selected_result",
-    "source",
-    "target",
-    "target_size",
     "tile",
-    "transfer",
     "val_dir",
     "visual",
 }

@@ -53,6 +53,19 @@ DOCUMENTED = "--config mgot/configs/A2B.yml"
 DOCUMENTED_DOMAINS = [f"{DOCUMENTED} --domain {domain}" for domain in DOMAINS]
 
 
+# The keys of `mgot/configs/*.yml`, and the side that a stage is about.
+KEYS = {
+    "transfer",
+    "source",
+    "target",
+    "data_root",
+    "runs_root",
+    "target_size",
+    "model_name",
+    "domain",
+}
+
+
 def add_transfer(parser: ArgumentParser, domain: bool = False) -> None:
     """Add the keys of `mgot/configs/*.yml` to a stage's arguments; no stage needs all of them.
 

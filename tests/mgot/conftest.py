@@ -90,3 +90,23 @@ def failure(capsys):
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def runner(failure, capsys):
+    """Make a function that runs a command with `always` and more options.
+
+    It returns what was printed, or with `code=2` the one line about bad input.
+    """
+
+    def make(main, *always):
+        def run(*options, code=0):
+            argv = [str(option) for option in (*always, *options)]
+            if code:
+                return failure(main, *argv)
+            main(argv)
+            return capsys.readouterr().out
+
+        return run
+
+    return make

@@ -101,20 +101,6 @@ def test_few_patches_are_matched():
     assert match_patches_by_cost([[0.3], [0.1]], mass=0.4).index.tolist() == [-1, 0]
 
 
-def test_permuted_patches_have_permuted_partners():
-    cost = np.random.default_rng(4).random((14, 11)) * 0.2
-    rows, columns = (
-        np.random.default_rng(5).permutation(14),
-        np.random.default_rng(6).permutation(11),
-    )
-    matching = match_patches_by_cost(cost, mass=0.6)
-    permuted = match_patches_by_cost(cost[np.ix_(rows, columns)], mass=0.6)
-    chosen = permuted.index >= 0
-    np.testing.assert_array_equal(chosen, matching.index[rows] >= 0)
-    np.testing.assert_array_equal(columns[permuted.index[chosen]], matching.index[rows][chosen])
-    np.testing.assert_allclose(permuted.weight, matching.weight[rows], rtol=1e-6)
-
-
 def test_dustbin_takes_far_patches():
     cost = np.array([[0.01, 0.20, 0.30], [0.20, 0.02, 0.30], [0.40, 0.50, 0.60]])
     matching = match_daot_by_cost(cost, [0.1, 0.1, 0.15], [0.5, 0.5, 0.5], 0.6)

@@ -40,27 +40,11 @@ def test_inertia_and_optimality_hold_in_feature_space(shape):
     assert result.inertia == pytest.approx(distances.min(1).sum(), rel=1e-5)
 
 
-def test_centres_are_means_to_the_last_bit():
-    samples = np.random.default_rng(4).uniform(0, 50, (250, 300)).astype(np.float32)
-    result = kmeans(samples, 3)
-    for k, members in enumerate(result.index_lists):
-        mean = samples[members].mean(0, dtype=np.float64)
-        np.testing.assert_array_max_ulp(result.centers[k], mean.astype(np.float32))
-
-
 def test_small_differences_of_large_values_are_kept():
     samples, truth = blobs(spread=0.05)
     shifted = (0.01 * samples).astype(np.float64) + 1e7
     labels = kmeans(shifted, 3).labels
     np.testing.assert_array_equal(labels[:, None] == labels, truth[:, None] == truth)
-
-
-def test_reads_h5_features_and_repeats_itself(tmp_path):
-    samples, _ = blobs(dimensions=64)
-    with h5py.File(tmp_path / "f.h5", "w") as file:
-        file.create_dataset("features", data=samples.reshape(-1, 1, 1, 8, 8))
-        from_file = kmeans(file["features"], 3, seed=5)
-    np.testing.assert_array_equal(from_file.labels, kmeans(samples, 3, seed=5).labels)
 
 
 def test_a_better_start_is_used():

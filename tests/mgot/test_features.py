@@ -18,7 +18,7 @@ from PIL import Image
 from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.io.errors import InputError
 from crowd.train.checkpoints import save_checkpoint
-from mgot.feature_files import named, open_features, write_features
+from mgot.feature_files import open_features, write_features
 from mgot.features import extract_features, main, read_patch
 from mgot.models import build_model
 
@@ -129,17 +129,23 @@ def test_a_killed_process_is_continued_by_the_next(tmp_path, root):
     assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "recipe", "names"])
-def test_remains_that_do_not_fit_are_not_continued(tmp_path, damage):
-    output, part = tmp_path / "f.h5", tmp_path / "f.h5.part"
+def begin(output, count, done):
+    """Write `done` of so many patches, whose values are off by 100, and be interrupted."""
 
     def interrupted(first, last):
-        if first:
+        if first >= done:
             raise KeyboardInterrupt
         return constant_maps(first, last) + 100
 
     with pytest.raises(KeyboardInterrupt):
-        write_features(output, names(5), "r", interrupted, 2)
+        write_features(output, names(count), "r", interrupted, 2)
+    return output.with_name("f.h5.part")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "recipe", "names"])
+def test_remains_that_do_not_fit_are_not_continued(tmp_path, damage):
+    output = tmp_path / "f.h5"
+    part = begin(output, 5, 2)
     if damage in ("cut", "empty"):
         os.truncate(part, 0 if damage == "empty" else part.stat().st_size // 2)
     recipe = "other" if damage == "recipe" else "r"
@@ -150,12 +156,7 @@ def test_remains_that_do_not_fit_are_not_continued(tmp_path, damage):
 
 
 def test_a_file_that_another_process_writes_is_left_alone(tmp_path):
-    def interrupted(first, last):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_features(tmp_path / "f.h5", names(2), "r", interrupted)
-    part = tmp_path / "f.h5.part"
+    part = begin(tmp_path / "f.h5", 2, 0)
     before = part.read_bytes()
     with open(part, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # as HDF5 does while it writes
@@ -305,11 +306,6 @@ def test_the_command_runs_the_checkpoint_over_the_patches(patches, tmp_path, cap
         main(argv)
     assert stop.value.code == 2
     assert "none.pth does not exist" in capsys.readouterr().err
-
-
-def test_messages_get_the_name_of_their_file():
-    with pytest.raises(InputError, match=r"^f\.h5: too few$"), named("f.h5"):
-        raise InputError("too few")
 
 
 @pytest.mark.parametrize("where", ["f.h5", "f.h5.part"])

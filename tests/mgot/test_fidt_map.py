@@ -33,12 +33,6 @@ def test_equals_the_definition():
     assert (values == 0).any()
 
 
-def test_of_several_heads_is_the_maximum_of_their_maps():
-    heads = np.random.default_rng(1).uniform(1, 50, (9, 2))
-    alone = [fidt_map(head[None], 50, 50) for head in heads]
-    np.testing.assert_allclose(fidt_map(heads, 50, 50), np.max(alone, axis=0), rtol=1e-5)
-
-
 def test_two_heads_on_one_pixel_are_one_peak():
     both = np.array([[20.1, 10.2], [20.8, 10.9]])
     values = fidt_map(both, 30, 40)

@@ -94,13 +94,6 @@ def test_runs_nothing_that_a_file_asks_for(tmp_path, function, protocol):
     assert not trace.exists()
 
 
-def test_refuses_numpys_other_doors(tmp_path):
-    for target in (np.load, np.frombuffer, np.fromfile):
-        save_objects(tmp_path / "index.npy", Runs(target, "x"))
-        with pytest.raises(InputError, match="asks to load numpy"):
-            read_index_lists(tmp_path / "index.npy")
-
-
 @pytest.mark.parametrize(
     "entries",
     [([1, 2], "text"), ([1.5, 2],), ([True],), (7,), ({1: 2},), (np.array([0.5]),), ([[1], [2]],)],

@@ -36,24 +36,10 @@ def write(path, values):
 
 
 @pytest.fixture
-def run(tmp_path, capsys, monkeypatch):
-    """Run a script in tmp_path; return what it printed, or its one line about bad input."""
+def run(tmp_path, runner, monkeypatch):
+    """Run a script in tmp_path."""
     monkeypatch.chdir(tmp_path)
-
-    def run(name, *argv, code=0):
-        main = importlib.import_module(name).main
-        if not code:
-            main([*map(str, argv)])
-            return capsys.readouterr().out
-        with pytest.raises(SystemExit) as stop:
-            main([*map(str, argv)])
-        printed = capsys.readouterr().err
-        assert stop.value.code == code
-        assert printed.startswith("error: ")
-        assert printed.count("\n") == 1
-        return printed
-
-    return run
+    return lambda name, *argv, code=0: runner(importlib.import_module(name).main)(*argv, code=code)
 
 
 def k_means(run, features, *argv, **options):
@@ -102,17 +88,6 @@ def test_clusters_are_the_kinds(tmp_path, run):
         assert file["cluster_center"].shape == (4, SIDE * SIDE)
     assert sum(int(line.split()[2]) for line in printed.splitlines()[:4]) == 18
     assert (tmp_path / "v.png").stat().st_size <= 300_000
-
-
-def test_the_seed_decides(tmp_path, run):
-    rng = np.random.default_rng(5)
-    write(tmp_path / "f.h5", rng.random((10, SIDE, SIDE), np.float32))
-    files = []
-    for seed in (3, 3, 4):
-        k_means(run, "f.h5", "--seed", seed)
-        files.append((tmp_path / "i.npy").read_bytes())
-    # Another seed finds or at least numbers the clusters otherwise.
-    assert files[0] == files[1] != files[2]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

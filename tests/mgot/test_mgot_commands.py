@@ -14,14 +14,11 @@ from torch import nn
 
 from crowd.io.h5 import read_h5, write_h5
 from crowd.train import loop as engine
-from crowd.train import runs
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.runs import read_log
 from mgot import fidt, pseudo_label, train_baseline, training
 from mgot import test as mgot_test
 from mgot.cluster_files import write_selection
-from mgot.counter import load_counter
-from mgot.evaluation import CountedSet
 from mgot.models import build_model
 from mgot.transfer import CONFIGS, TRANSFERS
 
@@ -194,24 +191,6 @@ def test_a_run_is_continued_without_the_file_it_started_from(
     assert_same_run(whole, baseline(data, "parts", f"{options} --resume", pre=pre))
 
 
-def test_every_start_of_a_run_is_recorded_and_its_precision_stays(
-    write_fidt_set, baseline, monkeypatch, capsys
-):
-    data = write_fidt_set()
-    commits = iter(["a" * 40, "b" * 40])
-    monkeypatch.setattr(runs, "environment", lambda: {"commit": next(commits)})
-    baseline(data, options="--epochs 1 --precision float32")
-    folder = baseline(data, options="--epochs 3 --resume")
-    starts = read_log(folder / "starts.jsonl")
-    assert [(one["epoch"], one["commit"][0]) for one in starts] == [(0, "a"), (1, "b")]
-    assert [one["config"]["epochs"] for one in starts] == [1, 3]
-    assert [one["config"]["precision"] for one in starts] == ["float32", "float32"]
-    with pytest.raises(SystemExit):
-        baseline(data, options="--epochs 4 --resume --precision bfloat16")
-    assert "precision 'float32' became 'bfloat16'" in capsys.readouterr().err
-    assert read_log(folder / "starts.jsonl") == starts
-
-
 def test_a_fine_tuned_counter_guesses_as_the_model_it_started_from(
     write_fidt_set, write_counter, select, finetune
 ):
@@ -239,42 +218,12 @@ def test_the_best_epoch_has_the_lowest_mae_on_val(write_fidt_set, baseline, caps
     assert config["precision"] in ("float32", "bfloat16"), "as used, not as asked for"
 
 
-def test_the_averaged_weights_are_validated_and_kept(write_fidt_set, write_counter, baseline):
-    # Begins with many peaks, so that any other weights count otherwise.
-    data, pre = write_fidt_set(val=(2, 5, 9)), write_counter()
-    folder = baseline(data, options="--epochs 2 --lr 0.01 --ema 0.9 --validate_from 2", pre=pre)
-    averaged = load_counter(folder / "best.pth", torch.device("cpu")).model
-    counted = CountedSet(data, "val")
-    logged = read_log(folder / "log.jsonl")[-1]["val_mae"]
-    assert counted.errors(counted.find(averaged))["mae"] == logged
-    torch.manual_seed(0)
-    trained = build_model("hrnet_small", widths=[16, 8], hidden=4)
-    trained.load_state_dict(load_checkpoint(folder / "last.pth")["model"])
-    assert counted.errors(counted.find(trained))["mae"] != logged
-
-
-def test_every_epoch_draws_new_crops(write_fidt_set, baseline):
-    folder = baseline(write_fidt_set(), options="--epochs 3 --lr 1e-12")
-    losses = [line["mse"] for line in read_log(folder / "log.jsonl")]
-    assert len(set(losses)) == 3
-
-
 def test_without_photos_to_validate_on_the_last_epoch_is_the_best(write_fidt_set, baseline, capsys):
     folder = baseline(write_fidt_set(val=()), options="--epochs 2")
     assert "best.pth is the last epoch" in capsys.readouterr().out
     last, best = (load_checkpoint(folder / name) for name in ("last.pth", "best.pth"))
     assert best["best"] == {"epoch": 1}
     torch.testing.assert_close(best["model"], last["model"])
-
-
-def test_seed_decides_and_the_number_of_workers_does_not(write_fidt_set, baseline):
-    data = write_fidt_set()
-    logs = [
-        read_log(baseline(data, folder, f"--epochs 1 {options}") / "log.jsonl")
-        for folder, options in (("a", ""), ("b", "--workers 1 --cache_gib 0"), ("c", "--seed 2"))
-    ]
-    assert logs[0] == logs[1]
-    assert logs[0] != logs[2]
 
 
 def test_fine_tuning_starts_from_the_given_weights_and_weighs(

@@ -8,7 +8,7 @@ from PIL import Image
 from crowd.data.processed import list_split
 from crowd.io.errors import InputError
 from crowd.io.h5 import write_h5
-from mgot.dataset import FidtCrops, Sample, augment, collate, crop_batches, head_points, read_sample
+from mgot.dataset import FidtCrops, augment, collate, crop_batches, read_sample
 from mgot.photos import Preprocessing
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
@@ -55,9 +55,8 @@ def test_photo_map_and_heads_are_cut_and_flipped_together(write_fidt_set):
 
 
 def test_windows_reach_every_border():
-    sample = Sample(np.zeros((5, 6, 3), np.uint8), *(np.zeros((5, 6)),) * 2)
-    whole = Sample(sample.image, np.arange(30).reshape(5, 6), sample.kpoint)
-    corners = {augment(whole, 4, np.random.default_rng(seed)).fidt_map.min() for seed in range(200)}
+    whole = [np.zeros((5, 6, 3), np.uint8), np.arange(30).reshape(5, 6)]
+    corners = {augment(whole, 4, np.random.default_rng(seed))[1].min() for seed in range(200)}
     assert corners == {0, 1, 2, 6, 7, 8}
 
 
@@ -74,17 +73,6 @@ def test_what_a_crop_reaches_beyond_a_small_photo_is_mean_colour_without_heads(w
     assert (heads < torch.tensor([20, 12])).all()
     whole = FidtCrops(list_split(root, "train"), 20, 1, Preprocessing())[0, 0]
     torch.testing.assert_close(image[:, :20, :20], whole[0])
-
-
-def test_photos_with_few_heads_make_batches(write_fidt_set):
-    crops = open_crops(write_fidt_set(), crop_size=64)
-    assert crops.counts.tolist() == [0, 1, 2, 3]
-    batch = collate([crops[0, index] for index in range(4)])
-    assert batch.images.shape == (4, 3, 64, 64)
-    assert batch.maps.shape == (4, 1, 64, 64)
-    assert [len(heads) for heads in batch.heads] == [0, 1, 2, 3]
-    assert batch.maps.amax(dim=(1, 2, 3)).tolist() == [0, 1, 1, 1]
-    assert batch.weights.tolist() == [1, 1, 1, 1]
 
 
 def test_a_listed_patch_brings_its_weight_each_time_it_is_listed(write_fidt_set):
@@ -105,13 +93,6 @@ def test_workers_do_not_change_the_batches(write_fidt_set):
         for first, second in zip(alone, helped, strict=True):
             assert first.names == second.names
             torch.testing.assert_close(first[:4], second[:4], rtol=0, atol=0)
-
-
-def test_head_points_are_pixel_centres():
-    kpoint = np.zeros((4, 5), np.uint8)
-    kpoint[1, 4] = kpoint[3, 0] = 1
-    assert head_points(kpoint).tolist() == [[4.5, 1.5], [0.5, 3.5]]
-    assert head_points(kpoint * 0).shape == (0, 2)
 
 
 def read_all(root, **options):

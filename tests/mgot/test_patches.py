@@ -9,7 +9,7 @@ from PIL import Image
 from crowd.data.images import read_image, write_image
 from crowd.io.h5 import read_h5, write_h5
 from mgot.fidt_map import fidt_map, head_pixels
-from mgot.patches import SIDE, Job, cut_photo, locate_patches, main, parse_size
+from mgot.patches import SIDE, Job, cut_photo, locate_patches, main
 
 
 def write_photo(folder, name, width, height, seed=0, labelled=True):
@@ -25,23 +25,9 @@ def write_photo(folder, name, width, height, seed=0, labelled=True):
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
-    """Run the command from tmp_path/set into tmp_path/patches; return what it printed."""
-
-    def run(*flags, code=0):
-        argv = ["--data_dir", str(tmp_path / "set"), "--output", str(tmp_path / "patches"), *flags]
-        if code:
-            with pytest.raises(SystemExit) as stop:
-                main(argv)
-            printed = capsys.readouterr().err
-            assert stop.value.code == code
-            assert printed.startswith("error: ")
-            assert printed.count("\n") == 1
-            return printed
-        main(argv)
-        return capsys.readouterr().out
-
-    return run
+def run(tmp_path, runner):
+    """Run the command from tmp_path/set into tmp_path/patches."""
+    return runner(main, "--data_dir", tmp_path / "set", "--output", tmp_path / "patches")
 
 
 def listing(folder):
@@ -180,8 +166,3 @@ def test_patches_are_found_wherever_they_were_made(tmp_path):
     assert found == [tmp_path / "a_00_01.jpg", tmp_path / "a_00_00.jpg"]
     with pytest.raises(Exception, match=r"lacks 1 patches, among them b\.jpg"):
         locate_patches(["b.jpg", "b.jpg"], tmp_path)
-
-
-def test_sizes_are_width_by_height():
-    assert parse_size("1024x768") == (1024, 768)
-    assert parse_size(None) is None

@@ -23,19 +23,10 @@ def forget_annotations(root):
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
-    """Label the set in `tmp_path/set` by `tmp_path/counter.pth`; return what was printed."""
-
-    def run(*flags):
-        main([*options(tmp_path), *map(str, flags)])
-        return capsys.readouterr().out
-
-    return run
-
-
-def options(tmp_path):
+def run(tmp_path, runner):
+    """Label the set in `tmp_path/set` by `tmp_path/counter.pth`."""
     paths = ["--save_path", tmp_path / "counter.pth", "--data_dir", tmp_path / "set"]
-    return [str(part) for part in (*paths, "--output", tmp_path / "out", "--device", "cpu")]
+    return runner(main, *paths, "--output", tmp_path / "out", "--device", "cpu")
 
 
 def labels(photo):
@@ -113,18 +104,6 @@ def test_a_copy_of_the_folders_computes_nothing_anew(
     assert "0 photos labelled with 0 heads, 4 were up to date" in run(*places)
 
 
-def test_splits_stand_side_by_side(write_fidt_set, write_counter, tmp_path, run):
-    write_fidt_set()
-    write_counter()
-    run()
-    assert "2 photos labelled" in run("--split", "val")
-    assert "4 were up to date" in run()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == [
-        "train",
-        "val",
-    ]
-
-
 def test_linked_photos_keep_their_mode_and_survive_the_original(
     write_fidt_set, write_counter, tmp_path, run
 ):
@@ -139,21 +118,21 @@ def test_linked_photos_keep_their_mode_and_survive_the_original(
     assert (tmp_path / "out/train/photo0.png").read_bytes() == content
 
 
-def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, failure):
-    assert "counter.pth does not exist" in failure(main, *options(tmp_path))
+def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, run, failure):
+    assert "counter.pth does not exist" in run(code=2)
     path = write_counter()
-    assert "is not a folder" in failure(main, *options(tmp_path))
+    assert "is not a folder" in run(code=2)
     root = write_fidt_set()
-    assert "write elsewhere" in failure(main, *options(tmp_path), "--output", root)
-    assert "--tile 40" in failure(main, *options(tmp_path), "--tile", 40)
+    assert "write elsewhere" in run("--output", root, code=2)
+    assert "--tile 40" in run("--tile", 40, code=2)
     state = torch.load(path)
     state["model"]["last_layer.5.bias"].fill_(torch.nan)
     torch.save(state, path)
-    assert "not finite (last_layer.5.bias)" in failure(main, *options(tmp_path))
+    assert "not finite (last_layer.5.bias)" in run(code=2)
     write_counter()
     (root / "train/photo2.png").write_bytes(b"?")
-    assert "photo2.png" in failure(main, *options(tmp_path))
+    assert "photo2.png" in run(code=2)
     assert not (tmp_path / "out/train/photo2.h5").exists()
     (tmp_path / "out/train/gone.h5").write_bytes(b"")
-    assert "gone.h5 is not of these photos" in failure(main, *options(tmp_path))
+    assert "gone.h5 is not of these photos" in run(code=2)
     assert "name --save-path" in failure(main, "--output", tmp_path)

@@ -104,16 +104,6 @@ def test_official_windows_are_those_of_the_definition():
     np.testing.assert_allclose(ssim_cost(x[None], y[None]), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("variant", ["official", "global"])
-def test_is_0_between_equals_and_symmetric(variant):
-    x, y = patches(5, 4, sparse=0.8), patches(3, 5, sparse=0.8)
-    own = ssim_cost(x, x, variant)
-    assert own[~np.eye(5, dtype=bool)].min() > 1e-3
-    tolerance = {"rtol": 0, "atol": ATOL[variant]}
-    np.testing.assert_allclose(own, ssim_cost(x, x.copy(), variant), **tolerance)
-    np.testing.assert_allclose(ssim_cost(x, y, variant), ssim_cost(y, x, variant).T, **tolerance)
-
-
 COSTS = {
     "official": ssim_cost,
     "official by products": official_by_products,
@@ -148,17 +138,6 @@ def test_agrees_with_its_slow_twin_where_all_roundings_fall_one_way(name):
         expected = ssim_cost_reference(values, source, variant)
         cost = COSTS[name](values, source)
         np.testing.assert_allclose(cost, expected, rtol=ONE_WAY[variant], atol=1e-11)
-
-
-def test_official_cost_ignores_the_order_of_rows_and_a_common_mirror():
-    x, y = patches(2, 6, sparse=0.9), patches(3, 7, sparse=0.9)
-    y[0] = np.roll(x[0], 3, axis=1)
-    cost = ssim_cost(x, y)
-    rows = np.random.default_rng(8).permutation(224)
-    np.testing.assert_allclose(ssim_cost(x[:, rows], y[:, rows]), cost, rtol=0, atol=1e-6)
-    mirrored = ssim_cost(x[:, :, ::-1], y[:, :, ::-1])
-    np.testing.assert_allclose(mirrored, cost, rtol=0, atol=1e-6)
-    assert np.abs(ssim_cost(x[:, rows], y) - cost).max() > 1e-4
 
 
 @pytest.mark.parametrize("variant", ["official", "global"])

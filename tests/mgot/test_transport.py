@@ -79,41 +79,6 @@ def test_strong_regularisation_spreads_and_weak_finds_the_best_assignment():
     np.testing.assert_array_equal(plan.argmax(1), linear_sum_assignment(cost)[1])
 
 
-def test_constants_per_row_and_column_change_no_balanced_plan():
-    cost, a, b = problem(10, 13)
-    shifts = np.random.default_rng(2).normal(0, 3, 23)
-    shifted = cost + shifts[:10, None] + shifts[10:]
-    plan = sinkhorn(cost, a, b, 0.05, 20000, 1e-13).plan
-    np.testing.assert_allclose(sinkhorn(shifted, a, b, 0.05, 20000, 1e-13).plan, plan, atol=1e-11)
-
-
-@pytest.mark.parametrize("mass", [0.6, None])
-def test_permuted_problems_have_permuted_plans(mass):
-    cost, a, b = problem(10, 13)
-    rows, columns = (
-        np.random.default_rng(3).permutation(10),
-        np.random.default_rng(4).permutation(13),
-    )
-    plan = entropic_partial(cost, a, b, mass, 0.02, 5000, 1e-12).plan
-    permuted = entropic_partial(
-        cost[np.ix_(rows, columns)], a[rows], b[columns], mass, 0.02, 5000, 1e-12
-    ).plan
-    np.testing.assert_allclose(permuted, plan[np.ix_(rows, columns)], atol=1e-10)
-
-
-@pytest.mark.parametrize("reg", [1e-4, 1e-3, 1e-2, 1.0])
-@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
-@pytest.mark.parametrize("mass", [1e-6, 0.3, None])
-def test_is_finite_whatever_the_scale(reg, scale, mass):
-    cost = scale * np.random.default_rng(5).random((15, 11))
-    with np.errstate(over="raise", invalid="raise", divide="raise"):
-        result = entropic_partial(cost, mass=mass, reg=reg, max_iterations=100)
-    assert np.isfinite(result.plan).all()
-    assert np.isfinite(result.residual)
-    assert result.plan.sum() == pytest.approx(mass or 1.0, rel=1e-6)
-    assert (result.plan >= 0).all()
-
-
 def rough_costs():
     """Costs from 0 to 1e4 at their roughest, by name."""
     rng = np.random.default_rng(6)
@@ -175,11 +140,6 @@ def test_partial_plan_keeps_its_columns_and_mass_however_early_it_stops(iteratio
     assert not result.converged
 
 
-def test_equal_costs_spread_evenly():
-    plan = sinkhorn(np.full((4, 5), 7.0), reg=1e-4).plan
-    np.testing.assert_allclose(plan, 0.05, rtol=1e-9)
-
-
 def test_says_how_far_from_the_marginals_it_stopped():
     cost, a, b = problem(30, 30)
     result = sinkhorn(cost, a, b, reg=1e-3, max_iterations=5)
@@ -225,15 +185,3 @@ def test_refuses_what_has_no_plan(arguments, message):
 def test_balanced_transport_needs_equal_totals():
     with pytest.raises(InputError, match="totals equal"):
         sinkhorn([[1.0, 2.0]], [1.0], [1.0, 1.0])
-
-
-def test_one_row_and_column_far_dearer_than_the_rest():
-    # As DAOT's dustbins: their potentials are hundreds of regularisations from the others'.
-    cost = 0.1 * np.random.default_rng(8).random((13, 9))
-    cost[-1], cost[:, -1] = 0.6, 0.7
-    a, b = np.full(13, 1 / 13), np.full(9, 1 / 9)
-    plan = sinkhorn(cost, reg=1e-3, max_iterations=20000, tolerance=1e-12).plan
-    expected = ot.bregman.sinkhorn(
-        a, b, cost, 1e-3, method="sinkhorn_log", numItermax=20000, stopThr=1e-12
-    )
-    np.testing.assert_allclose(plan, expected, rtol=0, atol=1e-10)

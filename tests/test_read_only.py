@@ -91,4 +91,4 @@ def test_the_fit_prints_its_help_where_nothing_can_be_cached(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "--root_path" in done.stdout
+    assert "--root-path" in done.stdout

@@ -12,7 +12,6 @@ import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +28,10 @@ LARGEST_VALUE = 100.0
 WINDOW_AREA = 256.0 * 256.0
 # (0.01 L)² and (0.03 L)² of SSIM, with L = 1 the height of a FIDT peak.
 C1, C2 = 1e-4, 9e-4
-# Patches of a block: 280 MB of window statistics, or 200 MB in float64.
+# Patches of a block: 280 MB of window statistics.
 BLOCK = 512
+# So many columns of a block are centred at a time, 1.6 MB in float64.
+COLUMNS = 392
 # Target patches whose window statistics stay, tile by tile, in a core's second-level cache.
 TARGET_GROUP = 8
 # Pairs at once of the official cost on a GPU, about 1.5 MB each.
@@ -64,7 +65,9 @@ class SsimCost:
         given = getattr(target, "device", "cpu") if self.device is None else self.device
         device = torch.device(given)
         if self.variant == "global":
-            return _by_blocks(target, source, device, _moments, _global_distances)
+            return _by_blocks(
+                target, source, device, lambda patches: patches.flatten(1), _global_distances
+            )
         if device.type == "cpu":
             return _compiled_cost(target, source, symmetric=target is source)
         return _by_blocks(target, source, device, _windows, _official_distances)
@@ -103,15 +106,13 @@ def ssim_cost_reference(target, source, variant: str = SsimCost.variant) -> np.n
 
     The official variant is the released pooling of a `[224, 224, 1]` tensor.
     """
-    pool = _pool_official if variant == "official" else torch.mean
+    pool = torch.mean
+    if variant == "official":
+        pool = functools.partial(functional.avg_pool2d, kernel_size=256, stride=1, padding=128)
     sides = ((target, "target"), (source, "source"))
-    x, y = (read_patches(side, 0, len(side), name).double() for side, name in sides)
+    x, y = (read_patches(side, 0, len(side), name).double()[..., None] for side, name in sides)
     cost = [[1.0 - _ssim(a, b, pool).mean().item() for b in y] for a in x]
     return np.array(cost, np.float32).reshape(len(x), len(y))
-
-
-def _pool_official(values: Tensor) -> Tensor:
-    return functional.avg_pool2d(values[:, :, None], 256, stride=1, padding=128)
 
 
 def _ssim(x: Tensor, y: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
@@ -201,20 +202,12 @@ def _statistics(patches, first: int, last: int, name: str) -> np.ndarray:
     return out
 
 
-class _Side(NamedTuple):
-    """Patches, and means and variances of their windows, as `_moments` or `_windows` says."""
-
-    values: Tensor
-    means: Tensor
-    variances: Tensor
-
-
 def _by_blocks(
     target,
     source,
     device: torch.device,
-    prepare: Callable[[Tensor], _Side],
-    distances: Callable[[_Side, _Side], Tensor],
+    prepare: Callable,
+    distances: Callable,
 ) -> np.ndarray:
     """Cost by matrix products, on any device: `distances` of two prepared blocks at a time."""
     cost = np.zeros((len(target), len(source)), np.float32)
@@ -228,53 +221,65 @@ def _by_blocks(
     return cost
 
 
-def _moments(patches: Tensor) -> _Side:
-    """Centred patches `[b, 50176]` in float64, their means and variances, `[b, 1]`."""
-    values = patches.flatten(1).double()
-    means = values.mean(1, keepdim=True)
-    values -= means
-    squares = torch.linalg.vector_norm(values, dim=1, keepdim=True).square_()
-    return _Side(values, means, squares / PATCH_SIDE**2)
-
-
-def _global_distances(x: _Side, y: _Side) -> Tensor:
-    """1 − SSIM of all pairs, float64 `[n, m]`, from what `_moments` returns.
+def _global_distances(x: Tensor, y: Tensor) -> Tensor:
+    """1 − SSIM of all pairs of `[n, 50176]` and `[m, 50176]`, float64 `[n, m]`.
 
     Covariances are products that cancel between patches that are alike: with one window a patch
-    they are affordable in float64.
+    they are affordable in float64, of centred patches and so many columns at a time.
     """
-    covariance = x.values @ y.values.T / PATCH_SIDE**2
-    ssim = ((2 * x.means * y.means.T + C1) * (2 * covariance + C2)) / (
-        (x.means.square() + y.means.T.square() + C1) * (x.variances + y.variances.T + C2)
+    mean_x, mean_y = _means(x), _means(y)
+    products = mean_x.new_zeros(len(x), len(y))
+    square_x, square_y = torch.zeros_like(mean_x), torch.zeros_like(mean_y)
+    for a, b in zip(_centred(x, mean_x), _centred(y, mean_y), strict=True):
+        products.addmm_(a, b.T)
+        square_x += torch.linalg.vector_norm(a, dim=1, keepdim=True).square_()
+        square_y += torch.linalg.vector_norm(b, dim=1, keepdim=True).square_()
+    variances, covariances = (square_x + square_y.T) / PATCH_SIDE**2, products / PATCH_SIDE**2
+    ssim = ((2 * mean_x * mean_y.T + C1) * (2 * covariances + C2)) / (
+        (mean_x.square() + mean_y.T.square() + C1) * (variances + C2)
     )
     return 1.0 - ssim
 
 
-def _windows(patches: Tensor) -> _Side:
+def _means(flat: Tensor) -> Tensor:
+    """Means of patches `[b, 50176]`, float64 `[b, 1]`."""
+    parts = flat.split(COLUMNS, 1)
+    return sum(part.sum(1, keepdim=True, dtype=torch.float64) for part in parts) / flat.shape[1]
+
+
+def _centred(flat: Tensor, means: Tensor) -> Iterator[Tensor]:
+    """Columns of patches without their patches' means, float64 `[b, COLUMNS]`, one after the other.
+
+    One buffer holds them all: fresh memory would take longer than the arithmetic.
+    """
+    buffer = means.new_empty(len(flat), COLUMNS)
+    for part in flat.split(COLUMNS, 1):
+        yield torch.sub(part, means, out=buffer)
+
+
+def _windows(patches: Tensor) -> tuple[Tensor, ...]:
     """Patches / 256, and `[b, 224, 193]` each: means / √C1, variances + C2 / 2 of their windows."""
     window = _layout(patches.device)[0].double()
     exact = patches.double()
     means = exact @ window / WINDOW_AREA
     variances = exact.square() @ window / WINDOW_AREA - means.square()
-    return _Side(
-        patches / WINDOW_AREA**0.5, (means / C1**0.5).float(), (variances + C2 / 2).float()
-    )
+    return patches / WINDOW_AREA**0.5, (means / C1**0.5).float(), (variances + C2 / 2).float()
 
 
-def _official_distances(x: _Side, y: _Side) -> Tensor:
+def _official_distances(x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
     """Mean of 1 − SSIM over all rows and positions, float64 `[n, m]`, `PAIRS` pairs at a time.
 
     The formula is that of `mgot.ssim_kernel`, the variances without its scale. The sums of squared
     differences of all windows are one product with a matrix of zeros and ones.
     """
-    window, weight = _layout(x.values.device)
-    parts = []
-    for part in zip(*(array.split(max(PAIRS // len(y.values), 1)) for array in x), strict=True):
+    window, weight = _layout(x[0].device)
+    (y_values, y_means, y_variances), parts = y, []
+    for part in zip(*(array.split(max(PAIRS // len(y[0]), 1)) for array in x), strict=True):
         values, means, variances = (array[:, None] for array in part)
-        sums = (values - y.values).square_() @ window
-        luminance = (means * y.means).mul_(2).add_(1)
-        apart = (means - y.means).square_()
-        variances = variances + y.variances
+        sums = (values - y_values).square_() @ window
+        luminance = (means * y_means).mul_(2).add_(1)
+        apart = (means - y_means).square_()
+        variances = variances + y_variances
         numerator = sums.sub_(apart, alpha=C1).mul_(luminance).addcmul_(apart, variances)
         distance = numerator.div_(luminance.add_(apart).mul_(variances))
         parts.append((distance @ weight).double().sum(-1) / (PATCH_SIDE * weight.sum()))

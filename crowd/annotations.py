@@ -1,14 +1,6 @@
 """Annotated heads of the public data sets, of labelling tools, and of your own CSV or JSON.
 
-| layout | photo | annotation |
-|---|---|---|
-| qnrf | `Train/N.jpg`, `Test/N.jpg` | `N_ann.mat` beside it, key annPoints |
-| ucf_cc_50 | `N.jpg` | `N_ann.mat` beside it, key annPoints |
-| sht | `{train,test}_data/images/IMG_N.jpg` | `ground_truth/GT_IMG_N.mat`, key image_info |
-| jhu | `{train,val,test}/images/N.jpg` | `gt/N.txt`: x y w h occlusion blur |
-| nwpu | `images/N.jpg`, lists `train.txt` … | `jsons/N.json` (points) or `mats/N.mat` (annPoints) |
-| brt | `{train,test}/frame/N.jpg` | `ground_truth/N.mat`, key loc |
-| others | a folder, or `train/`, `val/`, `test/` | see `crowd.data.layouts` and docs/FORMATS.md |
+`crowd.data.layouts.registry` has a table of the layouts.
 """
 
 from __future__ import annotations
@@ -18,12 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.data.annotation_files import as_points, read_jhu_rows, read_mat_points, read_nwpu_json
-from crowd.data.annotation_folders import annotation_path, find_photos
-from crowd.data.annotation_tables import NONE, read_table_annotation
 from crowd.data.depth import AUTO
 from crowd.data.images import read_orientation, read_size, read_upright
-from crowd.data.layouts.annotation import Annotation
+from crowd.data.layouts.annotation import NONE, Annotation
 from crowd.data.layouts.content import parse
 from crowd.data.layouts.convention import (
     DEFAULT,
@@ -33,7 +22,9 @@ from crowd.data.layouts.convention import (
     scale,
     upright_size,
 )
+from crowd.data.layouts.places import annotation_path, find_photos
 from crowd.data.layouts.registry import LAYOUTS, PIXELS, STORED, UPRIGHT, layout_of
+from crowd.data.layouts.tables import read_table_annotation
 
 __all__ = [
     "LAYOUTS",
@@ -47,14 +38,6 @@ __all__ = [
     "upright_points",
 ]
 
-MAT_KEYS = {
-    "qnrf": "annPoints",
-    "ucf_cc_50": "annPoints",
-    "sht": "image_info",
-    "nwpu": "annPoints",
-    "brt": "loc",
-}
-
 
 def read_annotation(image_path: str | os.PathLike, layout: str) -> Annotation:
     """Read what a photo's annotation says, in its own units and order; see `read_points`."""
@@ -62,13 +45,7 @@ def read_annotation(image_path: str | os.PathLike, layout: str) -> Annotation:
     if known.table:
         return read_table_annotation(Path(image_path), layout)
     path = annotation_path(image_path, layout)
-    if known.reader:
-        return NONE if known.unlisted and not path.exists() else parse(path, layout)
-    if layout == "jhu":
-        return Annotation(as_points(read_jhu_rows(path)[:, :2], path))
-    if path.suffix == ".json":
-        return Annotation(read_nwpu_json(path))
-    return Annotation(read_mat_points(path, MAT_KEYS[layout]))
+    return NONE if known.unlisted and not path.exists() else parse(path, layout)
 
 
 def read_points(
@@ -180,7 +157,7 @@ def read_box_sizes(
     Raises:
         InputError: as `read_points`, and when the photo cannot be opened.
     """
-    sizes = read_jhu_rows(annotation_path(image_path, "jhu"))[:, 2:4].astype(np.float32)
-    sizes *= scale(picture_size(image_path, "jhu", convention), convention.units("jhu"))
+    sizes = read_annotation(image_path, "jhu").heads
+    sizes = sizes * scale(picture_size(image_path, "jhu", convention), convention.units("jhu"))
     on_its_side = read_orientation(image_path) >= 5 and convention.picture("jhu") == STORED
     return sizes[:, ::-1] if on_its_side else sizes

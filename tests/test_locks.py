@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from crowd.data.annotation_files import read_mat_points
 from crowd.data.images import read_image, write_image
+from crowd.data.layouts.mat import read_points as read_mat_points
 from crowd.data.stage import origin, record_path, write_record
 from crowd.io.errors import InputError, Refused
 from crowd.io.files import read_array, read_yaml, write_array, write_text

@@ -6,11 +6,9 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
-
 from crowd.annotations import annotation_path
-from crowd.data.annotation_writers import write_mat
 from crowd.data.images import write_image
+from crowd.data.layouts.registry import layout_of
 from crowd.io.errors import InputError
 from crowd.io.files import write_text
 from crowd.io.progress import progress
@@ -80,7 +78,7 @@ def make_dataset(
             continue
         scene = render_scene(seed, domain, index, split, size)
         write_image(photo, scene.image, quality=92)
-        write_mat(annotation, layout, scene.points.astype(np.float64))
+        layout_of(layout).format.write(annotation, scene.points)
 
 
 def _check_numbers(images: int, test_images: int, seed: int, size: tuple[int, int]) -> None:

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from crowd.annotations import read_box_sizes, read_upright_points
-from crowd.data.annotation_files import read_text
-from crowd.data.annotation_folders import annotation_path
-from crowd.data.annotation_tables import name_in, read_table
-from crowd.data.annotation_writers import table_text, write_annotation
 from crowd.data.images import list_images, read_image, write_image
+from crowd.data.layouts import csv_files
+from crowd.data.layouts.annotation import read_text
 from crowd.data.layouts.convention import DEFAULT
+from crowd.data.layouts.places import annotation_path
 from crowd.data.layouts.registry import layout_of
 from crowd.data.layouts.survey import Survey
+from crowd.data.layouts.tables import name_in, read_table
 from crowd.data.splits import listed_photos, photos_by_name
 from crowd.io.errors import InputError
 from crowd.io.files import write_text
@@ -89,6 +89,7 @@ def write_clean(
 
 
 def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
+    known = layout_of(kept[0].job.layout)
     tables: dict[Path, dict[str, np.ndarray]] = {}
     for one in progress(kept, "copying", unit="photo"):
         job = one.job
@@ -101,11 +102,11 @@ def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
         points = read_upright_points(
             job.photo, job.layout, one.orientation, one.size, job.convention
         )[one.keep]
-        if layout_of(job.layout).tool:
+        if known.tool:
             tables.setdefault(root / "annotations.csv", {})[one.file] = points
             continue
         annotation = annotation_path(job.photo, job.layout)
-        if layout_of(job.layout).table:
+        if known.table:
             name = name_in(read_table(annotation, job.layout), job.photo)
             tables.setdefault(annotation, {})[name or _relative(job.photo, annotation)] = points
             continue
@@ -115,9 +116,10 @@ def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
             shutil.copyfile(annotation, copy)
         else:
             sizes = read_box_sizes(job.photo, job.convention) if job.layout == "jhu" else None
-            write_annotation(copy, annotation, job.layout, points, one.keep, sizes)
+            known.format.write(copy, points, annotation, one.keep, sizes)
+    text = csv_files.own_text if known.tool else known.format.write
     for table, photos in tables.items():
-        write_text(part / _inside(table, root), table_text(photos, table.suffix))
+        write_text(part / _inside(table, root), text(photos))
     if kept[0].job.layout == "nwpu":
         _write_lists(kept, root, part)
 

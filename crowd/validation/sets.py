@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from crowd.annotations import find_photos
-from crowd.data.annotation_folders import annotations_without_photo, not_read
 from crowd.data.depth import AUTO
 from crowd.data.images import why_not_read
 from crowd.data.layouts.convention import DEFAULT, PointConvention
-from crowd.data.layouts.places import left_out
+from crowd.data.layouts.places import annotations_without_photo, left_out, not_read
 from crowd.data.layouts.survey import Survey, survey
 from crowd.io.workers import map_photos
 from crowd.validation.checks import Checked, Job, check_photo

@@ -305,6 +305,15 @@ def test_nwpu_test_photos_without_annotation_are_left_out(tmp_path, capsys):
     assert "none of the 1 photos" in capsys.readouterr().err
 
 
+def test_nwpu_photos_that_no_list_names_are_counted(tmp_path, capsys):
+    train = write_split(tmp_path, "nwpu", "train", {"0001": POINTS[1]})
+    write_split(tmp_path, "nwpu", "val", {"0002": POINTS[1]})
+    write_photo(tmp_path / "images" / "0003.jpg")
+    assert find_photos(tmp_path, "nwpu")["train"] == train
+    said = "1 of 3 photos in {}/images are named in none of train.txt, val.txt: left out (the first"
+    assert said.format(tmp_path) in capsys.readouterr().err
+
+
 def test_folders_are_found_without_case_and_photos_counted_in_order(tmp_path):
     for folder in ("TRAIN", "test"):
         write_photo(tmp_path / folder / "a.JPG")

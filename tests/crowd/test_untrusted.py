@@ -16,9 +16,8 @@ import scipy.io
 import torch
 
 from crowd.annotations import read_points
-from crowd.data import mat_child
-from crowd.data.annotation_files import read_mat_points
 from crowd.data.images import read_image, read_size
+from crowd.data.layouts import mat
 from crowd.data.splits import read_list
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError
@@ -42,30 +41,30 @@ CPU = torch.device("cpu")
 def test_a_file_that_crashes_the_reader_is_one_sentence_and_the_next_is_read(tmp_path, root):
     # A damaged file that ends scipy 1.17.1 with a segmentation fault.
     with pytest.raises(InputError, match=r"crash\.mat is damaged"):
-        read_mat_points(root / "tests/fuzz/crash.mat", "annPoints")
+        mat.read_points(root / "tests/fuzz/crash.mat", "annPoints")
     scipy.io.savemat(tmp_path / "a.mat", {"annPoints": [[1.0, 2.0]]})
-    assert read_mat_points(tmp_path / "a.mat", "annPoints").tolist() == [[1.0, 2.0]]
+    assert mat.read_points(tmp_path / "a.mat", "annPoints").tolist() == [[1.0, 2.0]]
 
 
 def test_a_dead_child_is_replaced(tmp_path):
     scipy.io.savemat(tmp_path / "a.mat", {"annPoints": [[1.0, 2.0]]})
-    read_mat_points(tmp_path / "a.mat", "annPoints")
-    first = mat_child._child.process
-    read_mat_points(tmp_path / "a.mat", "annPoints")
-    assert mat_child._child.process is first
+    mat.read_points(tmp_path / "a.mat", "annPoints")
+    first = mat._child.process
+    mat.read_points(tmp_path / "a.mat", "annPoints")
+    assert mat._child.process is first
     first.kill()
     first.wait()
     with pytest.raises(InputError, match=r"a\.mat is damaged"):
-        read_mat_points(tmp_path / "a.mat", "annPoints")
-    assert read_mat_points(tmp_path / "a.mat", "annPoints").shape == (1, 2)
+        mat.read_points(tmp_path / "a.mat", "annPoints")
+    assert mat.read_points(tmp_path / "a.mat", "annPoints").shape == (1, 2)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 def test_a_file_that_never_ends_is_given_up(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "endless.mat")
-    monkeypatch.setattr(mat_child, "SECONDS", 1)
+    monkeypatch.setattr(mat, "SECONDS", 1)
     with pytest.raises(InputError, match=r"endless\.mat .* did not end within 1 s"):
-        mat_child.read_mat(tmp_path / "endless.mat", "annPoints")
+        mat.read_mat(tmp_path / "endless.mat", "annPoints")
 
 
 def test_a_matlab_bomb_is_one_sentence(tmp_path):
@@ -87,7 +86,7 @@ def test_a_matlab_bomb_is_one_sentence(tmp_path):
     packed = header + struct.pack("<II", 15, len(content)) + content
     (tmp_path / "bomb.mat").write_bytes(packed)
     with pytest.raises(InputError, match=r"bomb\.mat is damaged"):
-        read_mat_points(tmp_path / "bomb.mat", "annPoints")
+        mat.read_points(tmp_path / "bomb.mat", "annPoints")
 
 
 def test_an_array_whose_header_asks_for_a_terabyte_is_one_sentence(tmp_path):

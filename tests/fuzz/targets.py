@@ -14,10 +14,10 @@ import scipy.io
 import torch
 from PIL import Image
 
-from crowd.data.annotation_files import read_jhu_rows, read_mat_points, read_nwpu_json
-from crowd.data.annotation_tables import read_table
 from crowd.data.images import read_orientation, read_size, read_upright
+from crowd.data.layouts import mat
 from crowd.data.layouts.content import parse
+from crowd.data.layouts.tables import read_table
 from crowd.data.processed import read_annotation
 from crowd.data.splits import read_list
 from crowd.io.files import write_array
@@ -86,7 +86,7 @@ def whole_mats(folder: Path) -> list[Path]:
 
 
 def read_mat(path: Path) -> None:
-    read_mat_points(path, "image_info" if b"image_info" in path.read_bytes() else "annPoints")
+    mat.read_points(path, "image_info" if b"image_info" in path.read_bytes() else "annPoints")
 
 
 def whole_json(folder: Path) -> list[Path]:
@@ -99,7 +99,7 @@ def read_json(path: Path) -> None:
     if b"b.jpg" in path.read_bytes():
         read_table(path, "json")
     else:
-        read_nwpu_json(path)
+        parse(path, "nwpu")
 
 
 def whole_csv(folder: Path) -> list[Path]:
@@ -125,7 +125,7 @@ def read_texts(path: Path) -> None:
     elif first[:1] in b"12" and b"." in first:
         read_points_file(path, ANNOTATED if b"9.0" in first else PREDICTED)
     else:
-        read_jhu_rows(path)
+        parse(path, "jhu")
 
 
 def tool(name: str, suffix: str) -> Target:

@@ -1,16 +1,43 @@
-"""What an annotation file says of one photo, before units, order and orientation are applied."""
+"""What an annotation file says of one photo, and how a format is read and written."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from crowd.data.annotation_files import as_points
 from crowd.io.errors import InputError
+from crowd.io.files import require_file, unreadable
+
+REPLACE = "copy it again from the data set, or take the photo out"
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one kind of annotation file is read.
+
+    Attributes:
+        suffixes: endings of its files.
+        read: returns the `Annotation` of (what the file holds, its path); of a file for many
+            photos an iterator of (photo's name, `Annotation`).
+        shape: what a file looks like, for messages.
+        recognise: whether what a file holds is of this format; by default nothing is.
+        lacks: what is wrong with a file that is not recognised; empty where `read` says so.
+        write: writes a file (path, points [n, 2]) as the original is, which follows with what says
+            which of its heads these are, bool [N], and the sizes of all, [N, 2]; of a file for
+            many photos returns the text of {name: points}.
+    """
+
+    suffixes: tuple[str, ...]
+    read: Callable[[Any, Path], Any]
+    shape: str = REPLACE
+    recognise: Callable[[Any], bool] = lambda _: False
+    lacks: str = ""
+    write: Callable | None = None
 
 
 @dataclass(frozen=True)
@@ -32,12 +59,17 @@ class Annotation:
         labels: of the points, [N]; empty where the format has none.
         boxes: how many of the points are centres of boxes.
         size: (width, height) of the photo as the file gives them, pixels, or None.
+        heads: (width, height) of the heads' boxes in the file's units, float32 [N, 2], or None.
     """
 
     points: np.ndarray
     labels: tuple[str, ...] = ()
     boxes: int = 0
     size: tuple[int, int] | None = None
+    heads: np.ndarray | None = None
+
+
+NONE = Annotation(np.zeros((0, 2), np.float32))
 
 
 def annotation_of(
@@ -59,13 +91,46 @@ def box_centre(xs: Sequence[float], ys: Sequence[float], label: str = "") -> Hea
     return Head((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, label, box=True)
 
 
-@contextlib.contextmanager
-def parsing(path: Path, layout: str) -> Iterator[None]:
-    """Turn what a damaged or unexpected structure raises into one `InputError` with its file."""
+def as_points(values, path: Path | str) -> np.ndarray:
+    """Return `values` as finite points, float32 [N, 2] in (x, y); empty of any shape is [0, 2].
+
+    Raises `InputError` naming `path` (a file, or a place in one) for text, another number of
+    columns, NaN and infinity.
+    """
     try:
-        yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        reason = f"{type(error).__name__}: {error}"[:200]
-        raise InputError(
-            f"{path} is not as {layout} writes it ({reason}): export it again"
-        ) from error
+        values = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{path}: its points are not pairs 'x, y': {REPLACE}") from error
+    if values.size == 0:
+        return np.zeros((0, 2), np.float32)
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"{path}: its points are not numbers: {REPLACE}")
+    if values.ndim != 2 or values.shape[1] != 2:
+        shape = " x ".join(map(str, values.shape))
+        raise InputError(f"{path}: its points are {shape}, not a row 'x, y' a head: {REPLACE}")
+    with np.errstate(over="ignore"):
+        points = values.astype(np.float32)
+    faulty = np.flatnonzero(~np.isfinite(points).all(1))
+    if len(faulty):
+        raise InputError(f"{path}: point {faulty[0] + 1} is not finite: mend or remove the point")
+    return points
+
+
+def read_text(path: Path, remedy: str = REPLACE) -> str:
+    """Read UTF-8 text, with or without a byte order mark; raise `InputError` otherwise."""
+    path = require_file(path, remedy)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise unreadable(path, error, f"is not readable as UTF-8 text: {remedy}") from error
+
+
+def read_json(path: Path, remedy: str = REPLACE, kinds: tuple[type, ...] = (dict,)) -> dict | list:
+    """Read a JSON file that holds an object (or one of `kinds`); raise `InputError` otherwise."""
+    try:
+        values = json.loads(read_text(path, remedy))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged or not JSON: {remedy}") from error
+    if not isinstance(values, kinds):
+        raise InputError(f"{path} holds no JSON object {{…}}: {remedy}")
+    return values

@@ -6,11 +6,11 @@ import csv
 import functools
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from crowd.data.annotation_files import read_json, read_text
-from crowd.data.layouts.annotation import parsing
+from crowd.data.layouts.annotation import Annotation, read_json, read_text
 from crowd.data.layouts.registry import LAYOUTS
 from crowd.io.errors import InputError
 
@@ -20,12 +20,15 @@ _LOOKED_AT = 5
 def load(path: Path, remedy: str):
     """Return what a file holds, by its ending.
 
-    .json: the value; .csv: [(line, row), …]; .xml: the root element; others: the text.
+    .json: the value; .csv: [(line, row), …]; .xml: the root element; .mat: nothing, since its
+    format reads it; others: the text.
     Raises `InputError` when it is not readable as that; XML may not declare a document type, by
     which a few lines can stand for any amount of memory.
     """
     if path.suffix == ".json":
         return read_json(path, remedy, (dict, list))
+    if path.suffix == ".mat":
+        return None
     text = read_text(path, remedy)
     if path.suffix == ".csv":
         rows = csv.reader(io.StringIO(text, newline=""))
@@ -46,7 +49,7 @@ def load(path: Path, remedy: str):
 
 
 def parse(path: Path, name: str):
-    """Read one file as a layout's `reader` reads it.
+    """Read one file as a layout's format is read.
 
     Returns:
         {photo's name: `Annotation`} for a table, an `Annotation` for a file of one photo.
@@ -56,40 +59,43 @@ def parse(path: Path, name: str):
             of a photo twice.
     """
     layout = LAYOUTS[name]
-    reader = layout.reader
-    content = load(path, reader.FORMAT)
+    form = layout.format
+    content = load(path, form.shape)
     owner = _owner(path, content)
-    if owner not in (None, name) and (LAYOUTS[owner].tool or not reader.recognise(content)):
+    if owner not in (None, name) and (LAYOUTS[owner].tool or not form.recognise(content)):
         raise InputError(f"{path} looks like {LAYOUTS[owner].about}: use --layout {owner}")
-    if reader.LACKS and not reader.recognise(content):
-        raise InputError(f"{path} {reader.LACKS}: {_other_tool(content) or reader.FORMAT}")
-    with parsing(path, name):
-        if not layout.table:
-            return reader.read(content, path)
-        photos = {}
-        for photo, annotation in reader.read(content, path):
-            photo = str(Path(photo.replace("\\", "/")))
-            if photo in photos:
-                raise InputError(f"{path} speaks of '{photo}' twice: keep one of them")
-            photos[photo] = annotation
-        return photos
+    if form.lacks and not form.recognise(content):
+        voc = getattr(content, "tag", "") == "annotation"
+        remedy = "it looks like Pascal VOC: convert it to YOLO or COCO" if voc else form.shape
+        raise InputError(f"{path} {form.lacks}: {remedy}")
+    try:
+        read = form.read(content, path)
+        return _by_photo(read, path) if layout.table else read
+    # What a structure raises that is damaged, or not as expected.
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise InputError(
+            f"{path} is not as {name} writes it ({reason}): export it again"
+        ) from error
+
+
+def _by_photo(pairs: Iterable[tuple[str, Annotation]], path: Path) -> dict[str, Annotation]:
+    photos = {}
+    for name, annotation in pairs:
+        photo = str(Path(name.replace("\\", "/")))
+        if photo in photos:
+            raise InputError(f"{path} speaks of '{photo}' twice: keep one of them")
+        photos[photo] = annotation
+    return photos
 
 
 def _owner(path: Path, content) -> str | None:
     """Return the layout whose content this is, the tools' before the plain ones."""
-    readers = [(name, one.reader) for name, one in LAYOUTS.items() if one.reader]
-    for name, reader in reversed(readers):
+    for name, layout in reversed(LAYOUTS.items()):
         plain = name == "json"  # which any object may be
-        if path.suffix in reader.SUFFIXES and not plain and reader.recognise(content):
+        if path.suffix in layout.format.suffixes and not plain and layout.format.recognise(content):
             return name
     return None
-
-
-def _other_tool(content) -> str:
-    """What to do with a format that is known and not read."""
-    if getattr(content, "tag", "") == "annotation":
-        return "it looks like Pascal VOC: convert it to YOLO or COCO"
-    return ""
 
 
 def looks_like(path: Path) -> str | None:
@@ -111,7 +117,7 @@ def _looks_like(path: Path, _modified: int, _size: int) -> str | None:
 
 def hint(folder: Path) -> str:
     """Say which layout the annotation files of a folder look like; empty where none does."""
-    endings = {suffix for one in LAYOUTS.values() if one.reader for suffix in one.reader.SUFFIXES}
+    endings = {suffix for one in LAYOUTS.values() for suffix in one.format.suffixes} - {".mat"}
     files = [path for path in sorted(folder.glob("*")) if path.suffix in endings]
     for path in files[:_LOOKED_AT]:
         name = looks_like(path)

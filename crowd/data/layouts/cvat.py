@@ -6,17 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from crowd.data.layouts.annotation import Annotation, Head, annotation_of, box_centre
+from crowd.data.layouts.annotation import Annotation, Format, Head, annotation_of, box_centre
 from crowd.io.errors import InputError
-
-SUFFIXES = (".xml",)
-FORMAT = "CVAT's 'CVAT for images' is one annotations.xml, beside the photos or above them"
-LACKS = "has no <annotations> with <image>s"
-
-
-def recognise(root) -> bool:
-    """Whether the file is one of CVAT's, for images or for video."""
-    return isinstance(root, Element) and root.tag == "annotations"
 
 
 def read(root: Element, path: Path) -> Iterator[tuple[str, Annotation]]:
@@ -48,3 +39,13 @@ def _heads(image: Element) -> Iterator[Head]:
                 float(shape.attrib[name]) for name in ("left", "top", "width", "height")
             )
             yield Head(left + width / 2, top + height / 2, label, box=True)
+
+
+CVAT = Format(
+    (".xml",),
+    read,
+    "CVAT's 'CVAT for images' is one annotations.xml, beside the photos or above them",
+    # Of images or of video.
+    lambda root: isinstance(root, Element) and root.tag == "annotations",
+    "has no <annotations> with <image>s",
+)

@@ -9,12 +9,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from crowd.data.images import IMAGE_SUFFIXES
-from crowd.data.layouts.annotation import Annotation, Head, annotation_of, box_centre
+from crowd.data.layouts.annotation import Annotation, Format, Head, annotation_of, box_centre
 from crowd.io.errors import InputError
 
-SUFFIXES = (".json",)
-FORMAT = "Label Studio's export 'JSON' is one file with a task a photo"
-LACKS = "holds no tasks of Label Studio"
 # An upload is stored under a prefix, which the photo on the user's disk does not have.
 PREFIX = re.compile(r"^[0-9a-f]{8}-")
 # What the value of a region has, in contrast to that of a choice or a text about the photo.
@@ -119,3 +116,12 @@ def _head(region: dict, label: str, where: str) -> Head:
     right = half_width * math.cos(angle) - half_height * math.sin(angle)
     down = half_width * math.sin(angle) + half_height * math.cos(angle)
     return Head(x + right / across, y + down, label, box=True)
+
+
+LABELSTUDIO = Format(
+    (".json",),
+    read,
+    "Label Studio's export 'JSON' is one file with a task a photo",
+    recognise,
+    "holds no tasks of Label Studio",
+)

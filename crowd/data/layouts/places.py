@@ -1,16 +1,200 @@
-"""Where in a data set photos are: splits by folder name, scene folders, folders left out."""
+"""Where data sets keep photos and annotations: splits, scene folders, what is left out."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from crowd.data.images import list_folder
+from crowd.data.images import list_folder, list_images, say_left_out
+from crowd.data.layouts.content import hint, looks_like
+from crowd.data.layouts.registry import LAYOUTS, layout_of
+from crowd.data.layouts.tables import check_table, find_table, is_named
+from crowd.data.splits import read_list
+from crowd.io.errors import InputError
+from crowd.io.files import require_folder
+from crowd.io.progress import note
 
+SPLITS = ("train", "val", "test")
 _SPLIT = re.compile(r"(train|val|valid|validation|test)\d*", re.IGNORECASE)
 _SHOWN = 5
+
+
+def annotation_path(image_path: str | os.PathLike, layout: str) -> Path:
+    """Return where the photo's annotation belongs; only a table of points must be there."""
+    known = layout_of(layout)
+    image_path = Path(image_path)
+    if known.table:
+        return find_table(image_path, layout)
+    places = []
+    for file in known.files:
+        *folder, name = file.format(stem=image_path.stem).split("/")
+        around = image_path.parent
+        if folder:
+            around = _subfolder(around.parent, folder[-1]) or around.parent / folder[-1]
+        places.append(around / name)
+    file = places[0]
+    if known.instead and "images" in file.parts:
+        last = len(file.parts) - 1 - file.parts[::-1].index("images")
+        before, after = file.parts[:last], file.parts[last + 1 :]
+        places += [Path(*before, name, *after) for name in known.instead]
+    places += [file.parent / name / file.name for name in known.instead]
+    return next((place for place in places if place.is_file()), file)
+
+
+def find_photos(
+    root: str | os.PathLike, layout: str, faults: list[str] | None = None
+) -> dict[str, list[Path]]:
+    """Return the photos of each split that the data set has.
+
+    Args:
+        root: folder of the data set (ShanghaiTech: `part_A` or `part_B`, whatever its spelling).
+        layout: one of `LAYOUTS`.
+        faults: takes the messages about lists and tables that name what is not there, which are
+            raised without it.
+
+    Returns:
+        'train', 'val', 'test' -> photos in the order of names or of the set's list files; a set
+        without splits has the single key 'all'. A split of NWPU-Crowd without any annotation (its
+        test photos, as published) is left out, with a note on stderr.
+
+    Raises:
+        InputError: nothing of that layout is there, a list names a photo that is not, or a table
+            of points does (see `crowd.data.layouts.tables.check_table`).
+    """
+    known = layout_of(layout)
+    expected = f"{layout} has {known.expected}"
+    root = require_folder(root, f"name the folder of the data set; {expected}")
+    if "{split}" in known.photos:
+        splits = _photos_in_folders(root, known.photos)
+    elif layout == "nwpu":
+        splits = _photos_in_lists(root, faults)
+    elif known.photos:
+        splits = {"all": sorted(list_images(root / known.photos), key=_natural)}
+    elif known.table:
+        splits = _photos_in_tables(root, layout, faults)
+    else:
+        splits = _photos_with_files(root, layout)
+    splits = {name: photos for name, photos in splits.items() if photos}
+    photos = [photo for split in splits.values() for photo in split]
+    others = left_out(root, photos)
+    if not splits:
+        seen = describe_left_out(others) if others else hint(root)
+        expected += f"; {seen}" if seen else ""
+        raise InputError(f"{root} has no photos as {layout} has them: {expected}")
+    if faults is None:
+        _say_what_is_left_out(root, layout, photos, others)
+    return splits
+
+
+def _say_what_is_left_out(
+    root: Path, layout: str, photos: Sequence[Path], others: dict[str, int]
+) -> None:
+    if not layout_of(layout).photos:  # fixed folders were listed with what they leave out
+        for folder in sorted({photo.parent for photo in photos}):
+            say_left_out(folder, not_read(folder, photos))
+    if others:
+        note(f"left out {describe_left_out(others)}")
+    lonely = annotations_without_photo(root, layout, photos)
+    if lonely:
+        note(
+            f"{len(lonely)} annotations in {root} belong to no photo that is read: left out (the "
+            f"first: {lonely[0].relative_to(root)})"
+        )
+
+
+def not_read(folder: Path, photos: Iterable[Path]) -> list[Path]:
+    """What lies in a folder of photos, is none, belongs to none, and leads to none of `photos`."""
+    above = {parent for photo in photos for parent in photo.parents}
+    return [path for path in list_folder(folder).left_out() if path not in above]
+
+
+def annotations_without_photo(root: Path, layout: str, photos: Sequence[Path]) -> list[Path]:
+    """Return the annotation files, one a photo in most layouts, that no photo belongs to."""
+    known = layout_of(layout)
+    if known.table:
+        return []
+    if layout == "nwpu":
+        photos = list_images(root / known.photos)
+    owned = {annotation_path(photo, layout) for photo in photos}
+    names = [file.rsplit("/")[-1].format(stem="*") for file in known.files]
+    present = {path for folder in {one.parent for one in owned} for name in names
+               for path in folder.glob(name)}  # fmt: skip
+    lonely = sorted(present - owned)
+    return [path for path in lonely if not known.tool or looks_like(path) == layout]
+
+
+def _photos_in_folders(root: Path, place: str) -> dict[str, list[Path]]:
+    splits = {}
+    for split in SPLITS:
+        folder = root
+        for name in place.format(split=split).split("/"):
+            folder = folder and _subfolder(folder, name)
+        if folder:
+            splits[split] = list_images(folder)
+    return splits
+
+
+def _photos_in_lists(root: Path, faults: list[str] | None) -> dict[str, list[Path]]:
+    known = LAYOUTS["nwpu"]
+    folder = require_folder(root / known.photos, f"nwpu has {known.expected}")
+    photos = list_images(folder)
+    splits = {}
+    lists = [root / f"{split}.txt" for split in SPLITS if (root / f"{split}.txt").exists()]
+    unlisted = dict.fromkeys(photos)
+    for path in lists:
+        listed = read_list(path, photos, faults)
+        for photo in listed:
+            unlisted.pop(photo, None)
+        if any(annotation_path(photo, "nwpu").exists() for photo in listed):
+            splits[path.stem] = listed
+        else:
+            note(f"none of the {len(listed)} photos of {path} has an annotation; left out")
+    if unlisted and lists:
+        names, first = ", ".join(path.name for path in lists), next(iter(unlisted)).name
+        note(
+            f"{len(unlisted)} of {len(photos)} photos in {folder} are named in none of {names}: "
+            f"left out (the first: {first})"
+        )
+    return splits
+
+
+def _photos_in_tables(root: Path, layout: str, faults: list[str] | None) -> dict[str, list[Path]]:
+    splits = photos_by_split(root, lambda photos: any(is_named(one, layout) for one in photos))
+    tables: dict[Path, list[Path]] = {}
+    for photo in (photo for photos in splits.values() for photo in photos):
+        tables.setdefault(find_table(photo, layout), []).append(photo)
+    for table, photos in tables.items():
+        unnamed = check_table(table, layout, photos, faults)
+        if unnamed and LAYOUTS[layout].unlisted:
+            note(
+                f"{len(unnamed)} of {len(photos)} photos have no row in {table}: they count as "
+                f"photos without heads (the first: {unnamed[0].name})"
+            )
+    return splits
+
+
+def _photos_with_files(root: Path, layout: str) -> dict[str, list[Path]]:
+    def is_annotated(photo: Path) -> bool:
+        return annotation_path(photo, layout).is_file()
+
+    splits = photos_by_split(root, lambda photos: any(map(is_annotated, photos)))
+    photos = [photo for photos in splits.values() for photo in photos]
+    without = [photo for photo in photos if not is_annotated(photo)]
+    if photos and len(without) == len(photos):
+        folder = photos[0].parent
+        raise InputError(
+            f"no photo of {root} has an annotation of {layout}: "
+            f"{hint(folder) or LAYOUTS[layout].format.shape}"
+        )
+    if without and LAYOUTS[layout].unlisted:
+        note(
+            f"{len(without)} of {len(photos)} photos have no file of {layout}: they count as "
+            f"photos without heads (the first: {without[0]})"
+        )
+    return splits
 
 
 def photo_folders(root: Path) -> dict[Path, list[Path]]:
@@ -87,10 +271,19 @@ def short_names(photos: Iterable[Path]) -> dict[Path, Path]:
     names: dict[Path, Path] = {}
     for depth in range(1, 5):
         tails = {photo: Path(*photo.parts[-depth:]) for photo in photos if photo not in names}
-        taken: dict[Path, int] = {}
-        for tail in tails.values():
-            taken[tail.with_suffix("")] = taken.get(tail.with_suffix(""), 0) + 1
+        taken = Counter(tail.with_suffix("") for tail in tails.values())
         for photo, tail in tails.items():
             if taken[tail.with_suffix("")] == 1:
                 names[photo] = tail
     return {photo: names.get(photo, Path(photo.name)) for photo in photos}
+
+
+def _subfolder(folder: Path, name: str) -> Path | None:
+    """The folder of that name inside `folder`, compared without case."""
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    return next((one for one in inside if one.name.lower() == name and one.is_dir()), None)
+
+
+def _natural(path: Path) -> list:
+    """Sort key that puts 2.jpg before 10.jpg."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]

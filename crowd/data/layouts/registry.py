@@ -1,22 +1,27 @@
-"""The layouts that `--layout` knows: what each is, who reads it, and how its points are meant."""
+"""The layouts that `--layout` knows: where each keeps photos and annotations, and how it reads one.
+
+| layout | photo | annotation |
+|---|---|---|
+| qnrf | `Train/N.jpg`, `Test/N.jpg` | `N_ann.mat` beside it, key annPoints |
+| ucf_cc_50 | `N.jpg` | `N_ann.mat` beside it, key annPoints |
+| sht | `{train,test}_data/images/IMG_N.jpg` | `ground_truth/GT_IMG_N.mat`, key image_info |
+| jhu | `{train,val,test}/images/N.jpg` | `gt/N.txt`: x y w h occlusion blur |
+| nwpu | `images/N.jpg`, lists `train.txt` … | `jsons/N.json` (points) or `mats/N.mat` (annPoints) |
+| brt | `{train,test}/frame/N.jpg` | `ground_truth/N.mat`, key loc |
+| others | a folder, or `train/`, `val/`, `test/` | see docs/FORMATS.md |
+"""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from types import ModuleType
 
-from crowd.data.layouts import (
-    coco,
-    cvat,
-    labelme,
-    labelstudio,
-    makesense,
-    points_csv,
-    points_json,
-    via,
-    yolo,
-)
+from crowd.data.layouts import csv_files, json_files, txt
+from crowd.data.layouts.annotation import Format
+from crowd.data.layouts.cvat import CVAT
+from crowd.data.layouts.labelstudio import LABELSTUDIO
+from crowd.data.layouts.mat import SHANGHAITECH, mat
+from crowd.data.layouts.via import VIA
 from crowd.io.errors import InputError
 
 STORED, UPRIGHT = "stored", "upright"
@@ -30,95 +35,134 @@ class Layout:
     Attributes:
         about: in a few words, for `--help`.
         expected: files and folders, for messages.
+        format: how a file of annotations is read.
+        files: places of a photo's own file, the first that is there counts: `{stem}` is the
+            photo's name, `../` the folder around its folder; empty where one file speaks of many.
+        photos: folder of photos, of a `{split}`'s or of all; empty where any folders hold them.
+        instead: folders that keep the files of photos in `images/` or in the folder around them.
         picture: the photo `STORED` or `UPRIGHT`, whose pixels the points are; None where the
             layout does not say and a rotated photo is a question.
         units: of the points, `PIXELS`, `FRACTION` or `PERCENT` of that picture.
-        reader: module of the format (`recognise`, `read`, SUFFIXES, FORMAT, LACKS); None for the
-            public sets, which `crowd.annotations` reads.
-        table: whether one file speaks of many photos.
         unlisted: whether a photo that no file speaks of has no heads; otherwise it is a fault.
         tool: whether labelling tools write it.
     """
 
     about: str
     expected: str
+    format: Format
+    files: tuple[str, ...] = ()
+    photos: str = ""
+    instead: tuple[str, ...] = ()
     picture: str | None = STORED
     units: str = PIXELS
-    reader: ModuleType | None = None
-    table: bool = False
     unlisted: bool = False
     tool: bool = False
 
+    @property
+    def table(self) -> bool:
+        """Whether one file speaks of many photos."""
+        return not self.files
+
 
 _SPLITS = ", or train/, val/ and test/ with photos"
-
-
-def _tool(about: str, expected: str, reader: ModuleType, **others) -> Layout:
-    # Tools show photos upright, as browsers do.
-    return Layout(about, expected, reader=reader, tool=True, **{"picture": UPRIGHT, **others})
-
+# Tools show photos upright, as browsers do.
+_TOOL = {"picture": UPRIGHT, "tool": True}
 
 LAYOUTS = {
-    "qnrf": Layout("UCF-QNRF", "Train/ and Test/ with NAME.jpg and NAME_ann.mat"),
+    "qnrf": Layout(
+        "UCF-QNRF",
+        "Train/ and Test/ with NAME.jpg and NAME_ann.mat",
+        mat("annPoints"),
+        ("{stem}_ann.mat",),
+        photos="{split}",
+    ),
     "sht": Layout(
         "ShanghaiTech A or B",
         "train_data/ and test_data/ (in part_A or part_B) with images/ and ground_truth/",
+        mat(SHANGHAITECH),
+        ("../ground_truth/GT_{stem}.mat", "../ground-truth/GT_{stem}.mat"),
+        photos="{split}_data/images",
     ),
-    "jhu": Layout("JHU-Crowd++", "train/, val/ and test/, each with images/ and gt/"),
+    "jhu": Layout(
+        "JHU-Crowd++",
+        "train/, val/ and test/, each with images/ and gt/",
+        txt.JHU,
+        ("../gt/{stem}.txt",),
+        photos="{split}/images",
+    ),
     "nwpu": Layout(
-        "NWPU-Crowd", "images/, jsons/ (or mats/), and the lists train.txt, val.txt, test.txt"
+        "NWPU-Crowd",
+        "images/, jsons/ (or mats/), and the lists train.txt, val.txt, test.txt",
+        json_files.NWPU,
+        ("../jsons/{stem}.json", "../mats/{stem}.mat"),
+        photos="images",
     ),
-    "ucf_cc_50": Layout("UCF_CC_50", "NAME.jpg and NAME_ann.mat"),
-    "brt": Layout("Beijing-BRT", "train/ and test/, each with frame/ and ground_truth/"),
+    "ucf_cc_50": Layout(
+        "UCF_CC_50",
+        "NAME.jpg and NAME_ann.mat",
+        mat("annPoints"),
+        ("{stem}_ann.mat",),
+        photos=".",
+    ),
+    "brt": Layout(
+        "Beijing-BRT",
+        "train/ and test/, each with frame/ and ground_truth/",
+        mat("loc"),
+        ("../ground_truth/{stem}.mat",),
+        photos="{split}/frame",
+    ),
     "csv": Layout(
         "CSV with the header image,x,y",
         f"photos and annotations.csv{_SPLITS}",
+        csv_files.OWN,
         picture=None,
-        reader=points_csv,
-        table=True,
         unlisted=True,
     ),
     "json": Layout(
         'JSON {"image": [[x, y], …]}',
         f"photos and annotations.json{_SPLITS}",
+        json_files.OWN,
         picture=None,
-        reader=points_json,
-        table=True,
     ),
-    "labelme": _tool("labelme", f"NAME.jpg and NAME.json{_SPLITS}", labelme),
-    "cvat": _tool(
-        "CVAT for images (XML)", f"photos and annotations.xml{_SPLITS}", cvat, table=True
+    "labelme": Layout(
+        "labelme",
+        f"NAME.jpg and NAME.json{_SPLITS}",
+        json_files.LABELME,
+        ("{stem}.json",),
+        instead=("labels", "annotations"),
+        **_TOOL,
     ),
-    "coco": _tool(
-        "COCO (keypoints or boxes)", f"photos and a COCO .json{_SPLITS}", coco, table=True
+    "cvat": Layout("CVAT for images (XML)", f"photos and annotations.xml{_SPLITS}", CVAT, **_TOOL),
+    "coco": Layout(
+        "COCO (keypoints or boxes)", f"photos and a COCO .json{_SPLITS}", json_files.COCO, **_TOOL
     ),
-    "labelstudio": _tool(
+    "labelstudio": Layout(
         "Label Studio (JSON)",
         f"photos and the exported .json{_SPLITS}",
-        labelstudio,
+        LABELSTUDIO,
         units=PERCENT,
-        table=True,
+        **_TOOL,
     ),
-    "via": _tool(
-        "VIA 1 or 2 (JSON or CSV)",
-        f"photos and the project's .json or .csv{_SPLITS}",
-        via,
-        table=True,
+    "via": Layout(
+        "VIA 1 or 2 (JSON or CSV)", f"photos and the project's .json or .csv{_SPLITS}", VIA, **_TOOL
     ),
-    "makesense": _tool(
+    "makesense": Layout(
         "makesense.ai (CSV)",
         f"photos and the exported .csv{_SPLITS}",
-        makesense,
-        table=True,
+        csv_files.MAKESENSE,
         unlisted=True,
+        **_TOOL,
     ),
-    "yolo": _tool(
+    "yolo": Layout(
         "YOLO (boxes or points)",
         f"images/ and labels/ with NAME.txt{_SPLITS}",
-        yolo,
+        txt.YOLO,
+        ("{stem}.txt",),
+        instead=("labels",),
         picture=None,  # written by tools that heed EXIF, and by some that do not
         units=FRACTION,
         unlisted=True,
+        tool=True,
     ),
 }
 

@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from crowd.data.layouts.annotation import Annotation, Head, annotation_of, box_centre
+from crowd.data.layouts.annotation import Annotation, Format, Head, annotation_of, box_centre
+from crowd.data.layouts.csv_files import header
 from crowd.io.errors import InputError
 
-SUFFIXES = (".json", ".csv")
-FORMAT = "VIA's project, or its annotations as JSON or CSV, is one file beside the photos"
-LACKS = "has no regions of VIA"
+SHAPE = "VIA's project, or its annotations as JSON or CSV, is one file beside the photos"
 METADATA = "_via_img_metadata"
 COLUMNS = ("filename", "region_count", "region_shape_attributes", "region_attributes")
 
@@ -19,7 +18,7 @@ COLUMNS = ("filename", "region_count", "region_shape_attributes", "region_attrib
 def recognise(content) -> bool:
     """Whether the file is a project of VIA 1, 2 or 3, or an export of VIA 1 or 2."""
     if isinstance(content, list):
-        return bool(content) and set(COLUMNS) <= set(_header(content))
+        return set(COLUMNS) <= {name.lstrip("#") for name in header(content)}
     if not isinstance(content, dict):
         return False
     if METADATA in content or {"project", "file", "view", "metadata"} <= set(content):
@@ -27,12 +26,6 @@ def recognise(content) -> bool:
     return bool(content) and all(
         isinstance(one, dict) and {"filename", "regions"} <= set(one) for one in content.values()
     )
-
-
-def _header(rows) -> list[str]:
-    first = rows[0] if rows else None
-    columns = first[1] if isinstance(first, tuple) else []
-    return [name.strip().lstrip("#") for name in columns]
 
 
 def read(content: dict | list, path: Path) -> Iterator[tuple[str, Annotation]]:
@@ -55,7 +48,8 @@ def _of_project(content: dict, path: Path) -> Iterator[tuple[str, list]]:
 
 
 def _of_rows(rows: list, path: Path) -> Iterator[tuple[str, list]]:
-    name, count, shape, attributes = (_header(rows).index(column) for column in COLUMNS)
+    names = [name.lstrip("#") for name in header(rows)]
+    name, count, shape, attributes = (names.index(column) for column in COLUMNS)
     photos: dict[str, list] = {}
     for line, row in rows[1:]:
         try:
@@ -63,7 +57,7 @@ def _of_rows(rows: list, path: Path) -> Iterator[tuple[str, list]]:
             if int(row[count]):
                 regions.append((json.loads(row[shape]), json.loads(row[attributes])))
         except (ValueError, IndexError, RecursionError) as error:
-            raise InputError(f"{path}, line {line} is not a region of VIA: {FORMAT}") from error
+            raise InputError(f"{path}, line {line} is not a region of VIA: {SHAPE}") from error
     yield from photos.items()
 
 
@@ -92,3 +86,6 @@ def _label(attributes: dict) -> str:
     if len(values) == 1:
         return next(iter(values.values()))
     return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+VIA = Format((".json", ".csv"), read, SHAPE, recognise, "has no regions of VIA")

@@ -15,9 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from crowd.data.layouts.annotation import Annotation
+from crowd.data.layouts.annotation import NONE, Annotation
 from crowd.data.layouts.content import hint, looks_like, parse
 from crowd.data.layouts.labelstudio import PREFIX
 from crowd.data.layouts.registry import LAYOUTS
@@ -25,7 +23,6 @@ from crowd.io.errors import InputError, raise_or_note
 
 LEVELS = 4
 MANY = 50  # more are files of a photo each
-NONE = Annotation(np.zeros((0, 2), np.float32))
 
 
 class Table(NamedTuple):
@@ -42,16 +39,16 @@ def find_table(image_path: Path, layout: str) -> Path:
     is the only one of the layout, or the only one that names the photo.
     """
     image_path = Path(os.path.abspath(image_path))
-    reader = LAYOUTS[layout].reader
+    form = LAYOUTS[layout].format
     for folder in image_path.parents[:LEVELS]:
         inner = (folder, folder / "annotations")
-        tables = [table for place in inner for table in _tables_in(place, reader.SUFFIXES)]
+        tables = [table for place in inner for table in _tables_in(place, form.suffixes)]
         named = [table for table in tables if table.stem == "annotations"]
         if tables:
             return _choose(named or tables, image_path, layout)
     raise InputError(
-        f"{image_path} has no annotation file: put annotations{reader.SUFFIXES[0]} beside the "
-        f"photos or in the folder above; {hint(image_path.parent) or reader.FORMAT}"
+        f"{image_path} has no annotation file: put annotations{form.suffixes[0]} beside the "
+        f"photos or in the folder above; {hint(image_path.parent) or form.shape}"
     )
 
 
@@ -59,7 +56,7 @@ def _choose(tables: list[Path], image_path: Path, layout: str) -> Path:
     """Return the table of this layout that names the photo; a single one whatever it holds."""
     if len(tables) == 1:
         return tables[0]
-    folder, suffixes = tables[0].parent, LAYOUTS[layout].reader.SUFFIXES
+    folder, suffixes = tables[0].parent, LAYOUTS[layout].format.suffixes
     several = f"{folder} holds {len(tables)} {'/'.join(suffixes)} files"
     remedy = hint(folder) or f"call the one with the points annotations{suffixes[0]}"
     if len(tables) > MANY:
@@ -112,7 +109,7 @@ def read_table(path: Path, layout: str) -> Table:
     try:
         state = os.stat(path)
     except OSError as error:
-        raise InputError(f"{path} does not exist: {LAYOUTS[layout].reader.FORMAT}") from error
+        raise InputError(f"{path} does not exist: {LAYOUTS[layout].format.shape}") from error
     return _read_table(Path(path), layout, state.st_mtime_ns, state.st_size)
 
 

@@ -1,4 +1,4 @@
-"""Read MATLAB files in a process of its own, so that a damaged one can crash nothing else.
+"""MATLAB files, v5 to v7.3: read in a process of its own, so that a damaged one crashes nothing.
 
 scipy's reader of MATLAB files is C code that a few flipped bits make write outside its memory, and
 version 7.3 is HDF5, a C library too. One child serves all files of its parent: starting it costs
@@ -21,14 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
+from crowd.data.layouts.annotation import REPLACE, Annotation, Format, as_points
 from crowd.io.errors import InputError
-from crowd.io.files import is_refusal, unreadable
+from crowd.io.files import atomic_path, is_refusal, require_file, unreadable
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
+MODULE = "crowd.data.layouts.mat"
 READY = b"ready\n"
 SECONDS = 60
 MEMORY = 2 * 2**30
-_REMEDY = "copy it again from the data set, or take the photo out"
+SHANGHAITECH = "image_info"
 
 
 class _Child:
@@ -40,14 +42,16 @@ class _Child:
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
         settings = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "crowd.data.mat_child"],
+            [sys.executable, "-m", MODULE],
             env={**os.environ, **settings},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
         if self.process.stdout.readline() != READY:
-            raise RuntimeError("the reader did not start; python -m crowd.data.mat_child says why")
+            raise RuntimeError(
+                "the reader did not start; python -m crowd.data.layouts.mat says why"
+            )
 
     def ask(self, path: str, key: str) -> tuple[dict, bytes]:
         """Return the answer and its bytes; raise `EOFError` when the child died or hangs."""
@@ -77,10 +81,17 @@ _lock = threading.Lock()
 _child: _Child | None = None
 
 
+def read_points(path: Path, key: str) -> np.ndarray:
+    """Read the points that a MATLAB file keeps under `key`, float32 [N, 2]; see `read_mat`."""
+    path = require_file(path, "every photo needs its annotation beside it; " + REPLACE)
+    return as_points(read_mat(path, key), path)
+
+
 def read_mat(path: Path, key: str) -> np.ndarray:
     """Read the array that a MATLAB file of any version keeps under `key`.
 
-    Cells and structs around it are opened, see `crowd.data.mat_files`.
+    Cells and structs around it (ShanghaiTech's `image_info[0,0][0,0][0]`) are opened: a cell at
+    its first element, a struct at its field `location`, or else its first.
     Raises `InputError` when the file has no such key, is damaged, crashes the reader, or would take
     more than 2 GiB or a minute.
     """
@@ -95,7 +106,7 @@ def read_mat(path: Path, key: str) -> np.ndarray:
             _child = None
             raise InputError(
                 f"{path} is damaged (the reader of MATLAB files crashed on it, or did not end "
-                f"within {SECONDS} s): {_REMEDY}"
+                f"within {SECONDS} s): {REPLACE}"
             ) from error
     if "keys" in answer:
         present = ", ".join(answer["keys"]) or "none"
@@ -103,8 +114,32 @@ def read_mat(path: Path, key: str) -> np.ndarray:
     if "refused" in answer:
         raise unreadable(path, OSError(answer["errno"], answer["refused"]), "")
     if "fault" in answer:
-        raise InputError(f"{path} {answer['fault']}: {_REMEDY}")
+        raise InputError(f"{path} {answer['fault']}: {REPLACE}")
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def write_points(path: Path, key: str, points: np.ndarray) -> None:
+    """Write points [n, 2] under `key`, float64, as the data set that has this key keeps them."""
+    import scipy.io
+
+    values = points.astype(np.float64)
+    if key == SHANGHAITECH:
+        number = np.array([[len(points)]], np.float64)
+        values, location = np.empty((1, 1), object), values
+        values[0, 0] = {"location": location, "number": number}
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {key: values})
+    with atomic_path(path) as part:
+        part.write_bytes(buffer.getvalue())
+
+
+def mat(key: str) -> Format:
+    """Return the format of MATLAB files that keep the points of a photo under `key`."""
+    return Format(
+        (".mat",),
+        lambda _, path: Annotation(read_points(path, key)),
+        write=lambda path, points, *_: write_points(path, key, points),
+    )
 
 
 @atexit.register
@@ -115,29 +150,26 @@ def _end() -> None:
 
 def _serve() -> None:
     """Answer one line [path, key] after the other, until the parent ends."""
-    # Not above: the parent never reads such a file itself.
-    from crowd.data import mat_files
-
     # Ctrl-C is for the parent, which then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
     for line in sys.stdin.buffer:
-        answer, content = _answer(mat_files, *json.loads(line))
+        answer, content = _answer(*json.loads(line))
         sys.stdout.buffer.write(json.dumps({**answer, "size": len(content)}).encode() + b"\n")
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
 
 
-def _answer(mat_files, path: str, key: str) -> tuple[dict, bytes]:
+def _answer(path: str, key: str) -> tuple[dict, bytes]:
     buffer = io.BytesIO()
     try:
-        values = mat_files.read_values(path, key)
+        values = _read_values(path, key)
         if values.dtype.kind not in "iufb":
             return {"fault": "holds points that are not numbers"}, b""
         np.lib.format.write_array(buffer, values, allow_pickle=False)
-    except mat_files.NoSuchKey as error:
+    except _NoSuchKey as error:
         return {"keys": error.args[0]}, b""
     except MemoryError:
         return {"fault": "is damaged (it asks for more memory than any annotation needs)"}, b""
@@ -147,6 +179,52 @@ def _answer(mat_files, path: str, key: str) -> tuple[dict, bytes]:
             return {"refused": str(error), "errno": error.errno}, b""
         return {"fault": "is damaged or not a MATLAB file"}, b""
     return {}, buffer.getvalue()
+
+
+class _NoSuchKey(KeyError):
+    """The file is whole but lacks the key; its argument is the list of keys that are there."""
+
+
+def _read_values(path: str, key: str) -> np.ndarray:
+    # Not above: the parent never reads such a file itself.
+    import h5py
+
+    return _read_h5(h5py, path, key) if h5py.is_hdf5(path) else _read_v5(path, key)
+
+
+def _read_v5(path: str, key: str) -> np.ndarray:
+    import scipy.io
+
+    content = scipy.io.loadmat(path, appendmat=False, variable_names=[key])
+    if key not in content:
+        raise _NoSuchKey([name for name, *_ in scipy.io.whosmat(path, appendmat=False)])
+    value = content[key]
+    while isinstance(value, np.ndarray | np.void) and value.dtype.hasobject:
+        names = value.dtype.names
+        if names:
+            value = value["location" if "location" in names else names[0]]
+        elif value.size:
+            value = value.flat[0]
+        else:
+            return np.zeros((0, 2))
+    return np.asarray(value)
+
+
+def _read_h5(h5py, path: str, key: str) -> np.ndarray:
+    """Version 7.3 is HDF5: arrays transposed, cells as references, empty ones as their shape."""
+    with h5py.File(path, "r", locking=False) as file:
+        if key not in file:
+            raise _NoSuchKey([name for name in file if not name.startswith("#")])
+        node = file[key]
+        while True:
+            if isinstance(node, h5py.Group):
+                node = node["location" if "location" in node else next(iter(node))]
+            elif node.attrs.get("MATLAB_empty", 0) or not node.size:
+                return np.zeros((0, 2))
+            elif h5py.check_ref_dtype(node.dtype):
+                node = file[node[()].flat[0]]
+            else:
+                return node[()].T
 
 
 def _limit_memory() -> None:

@@ -25,8 +25,7 @@ from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import command
 from crowd.io.files import require_folder, write_text
 from crowd.validation.cleaning import write_clean
-from crowd.validation.findings import ERROR, KINDS
-from crowd.validation.report import all_findings, as_json, count, table
+from crowd.validation.findings import ERROR, KINDS, all_findings, as_json, count, table
 from crowd.validation.sets import check_set
 
 

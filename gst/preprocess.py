@@ -10,7 +10,6 @@ import dataclasses
 
 import numpy as np
 
-from crowd.annotations import read_box_sizes
 from crowd.data.photo_jobs import Job, Resized
 from crowd.data.resize import resize_photo, target_size
 from gst.heads import SINGLE_HEAD, neighbour_distance
@@ -29,7 +28,7 @@ class GaussianJob(Job):
         if not self.distances:
             return resized.points
         if self.layout == "jhu":
-            heights = read_box_sizes(self.photo, self.convention)[:, 1]
+            heights = self.seen.boxes(self.convention)[:, 1]
             distance = heights[resized.inside] * resized.ratio
         else:
             distance = neighbour_distance(resized.points, SINGLE_HEAD * resized.ratio)

@@ -12,11 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from crowd.annotations import annotation_path, read_photo, read_points
 from crowd.data.depth import AUTO
-from crowd.data.images import write_image
+from crowd.data.images import read_image, write_image
 from crowd.data.layouts.convention import DEFAULT, PointConvention
 from crowd.data.layouts.places import short_names
+from crowd.data.layouts.seen import Seen
 from crowd.data.resize import JPEG_LIMIT, SHORT, resize_photo, target_size
 from crowd.data.stage import is_made, origin, record_path, write_record
 from crowd.io.errors import InputError
@@ -54,6 +54,7 @@ class Job:
         output: the `NAME.jpg` to write, with `NAME.npy` (the heads) beside it.
         min_size, max_size, interpolation: as `crowd.data.resize.resize_photo`.
         depth: how a photo of more than 8 bits becomes one of 8 (see `crowd.data.depth`).
+        seen: the photo's header and annotation.
         settings: of the command, as far as they decide what is written.
         skip_bad: report a photo that cannot be read instead of raising.
     """
@@ -69,6 +70,7 @@ class Job:
     max_size: int = 2048
     interpolation: str = "bilinear"
     depth: str = AUTO
+    seen: Seen | None = None
     settings: dict = dataclasses.field(default_factory=dict)
     skip_bad: bool = False
 
@@ -78,7 +80,7 @@ class Job:
 
     def origin(self) -> dict:
         """What `outputs` are made from (`crowd.data.stage`)."""
-        return origin(self.settings, [self.photo, annotation_path(self.photo, self.layout)])
+        return origin(self.settings, filter(None, [self.photo, self.seen.file]))
 
     def heads(self, resized: Resized) -> np.ndarray:
         """Return what `NAME.npy` shall hold, a row a head, x and y first."""
@@ -115,8 +117,8 @@ def process_photo(job: Job) -> Outcome:
         made_from = job.origin()
         if is_made(record, made_from, job.outputs()):
             heads = read_array(job.output.with_suffix(".npy"), "run again with --overwrite")
-            total = len(read_points(job.photo, job.layout, job.convention))
-            return Outcome(split, len(heads), total - len(heads), _duplicates(heads))
+            outside = len(job.seen.heads(job.convention)) - len(heads)
+            return Outcome(split, len(heads), outside, _duplicates(heads))
         resized = _resized(job)
         heads = job.heads(resized)
     except InputError as error:
@@ -132,7 +134,7 @@ def process_photo(job: Job) -> Outcome:
 
 
 def _resized(job: Job) -> Resized:
-    image, points = read_photo(job.photo, job.layout, job.depth, job.convention)
+    image, points = read_image(job.photo, job.depth), job.seen.heads(job.convention)
     size = np.array(image.shape[1::-1])
     if max(target_size(*size, job.min_size, job.max_size, job.bounded)) > JPEG_LIMIT:
         raise InputError(f"{job.photo}: {size[0]} x {size[1]} is too narrow a strip: crop it")

@@ -102,7 +102,9 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
             lines = "".join(f"{listed[photo].as_posix()}\n" for photo in splits[split])
             write_text(output / f"{split}.txt", lines)
     deciding = {key: value for key, value in values.items() if key not in PLACES}
-    jobs = [dataclasses.replace(job, settings=deciding) for job in jobs]
+    jobs = [
+        dataclasses.replace(job, settings=deciding, seen=looked.photos[job.photo]) for job in jobs
+    ]
     _report(run_jobs(jobs, arguments.workers), output, arguments.skip_bad)
 
 

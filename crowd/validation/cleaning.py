@@ -13,12 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.annotations import read_box_sizes, read_upright_points
 from crowd.data.images import list_images, read_image, write_image
 from crowd.data.layouts import csv_files
 from crowd.data.layouts.annotation import read_text
 from crowd.data.layouts.convention import DEFAULT
-from crowd.data.layouts.places import annotation_path
 from crowd.data.layouts.registry import layout_of
 from crowd.data.layouts.survey import Survey
 from crowd.data.layouts.tables import name_in, read_table
@@ -26,8 +24,8 @@ from crowd.data.splits import listed_photos, photos_by_name
 from crowd.io.errors import InputError
 from crowd.io.files import write_text
 from crowd.io.progress import progress
-from crowd.validation.checks import Checked
 from crowd.validation.findings import Finding
+from crowd.validation.photos import Checked
 
 
 def write_clean(
@@ -89,43 +87,37 @@ def write_clean(
 
 
 def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
-    known = layout_of(kept[0].job.layout)
+    known = layout_of(kept[0].job.seen.layout)
     tables: dict[Path, dict[str, np.ndarray]] = {}
     for one in progress(kept, "copying", unit="photo"):
-        job = one.job
+        job, seen = one.job, one.job.seen
         photo = part / one.file
         photo.parent.mkdir(parents=True, exist_ok=True)
         if one.rewrite:
-            write_image(photo, read_image(job.photo, job.depth))
+            write_image(photo, read_image(seen.photo, job.depth))
         else:
-            shutil.copyfile(job.photo, photo)
-        points = read_upright_points(
-            job.photo, job.layout, one.orientation, one.size, job.convention
-        )[one.keep]
+            shutil.copyfile(seen.photo, photo)
+        points = seen.heads(job.convention)[one.keep]
         if known.tool:
             tables.setdefault(root / "annotations.csv", {})[one.file] = points
             continue
-        annotation = annotation_path(job.photo, job.layout)
         if known.table:
-            name = name_in(read_table(annotation, job.layout), job.photo)
-            tables.setdefault(annotation, {})[name or _relative(job.photo, annotation)] = points
+            name = name_in(read_table(seen.file, seen.layout), seen.photo)
+            name = name or seen.photo.relative_to(seen.file.parent).as_posix()
+            tables.setdefault(seen.file, {})[name] = points
             continue
-        copy = part / annotation.relative_to(root)
+        copy = part / seen.file.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if one.keep.all() and one.orientation == 1 and job.convention == DEFAULT:
-            shutil.copyfile(annotation, copy)
+            shutil.copyfile(seen.file, copy)
         else:
-            sizes = read_box_sizes(job.photo, job.convention) if job.layout == "jhu" else None
-            known.format.write(copy, points, annotation, one.keep, sizes)
+            sizes = None if seen.annotation.heads is None else seen.boxes(job.convention)
+            known.format.write(copy, points, seen.file, one.keep, sizes)
     text = csv_files.own_text if known.tool else known.format.write
     for table, photos in tables.items():
         write_text(part / _inside(table, root), text(photos))
-    if kept[0].job.layout == "nwpu":
+    if kept[0].job.seen.layout == "nwpu":
         _write_lists(kept, root, part)
-
-
-def _relative(photo: Path, table: Path) -> str:
-    return photo.relative_to(table.parent).as_posix()
 
 
 def _inside(table: Path, root: Path) -> Path:
@@ -138,7 +130,7 @@ def _write_lists(kept: Sequence[Checked], root: Path, part: Path) -> None:
     """Copy the lines of the list files that name photos of the copy, one a photo."""
     by_name = photos_by_name(list_images(root / "images"))
     for split in dict.fromkeys(one.job.split for one in kept):
-        missing = {one.job.photo for one in kept if one.job.split == split}
+        missing = {one.job.seen.photo for one in kept if one.job.split == split}
         lines = []
         for line in read_text(root / f"{split}.txt").splitlines():
             named = listed_photos(line, by_name)

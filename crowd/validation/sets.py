@@ -15,9 +15,8 @@ from crowd.data.layouts.convention import DEFAULT, PointConvention
 from crowd.data.layouts.places import annotations_without_photo, left_out, not_read
 from crowd.data.layouts.survey import Survey, survey
 from crowd.io.workers import map_photos
-from crowd.validation.checks import Checked, Job, check_photo
 from crowd.validation.findings import Finding
-from crowd.validation.hashes import SIMILAR, differing_bits
+from crowd.validation.photos import SIMILAR, Checked, Job, check_photo, differing_bits
 
 # A photo that is in several splits stays in the last of them.
 SPLITS = ("all", "train", "val", "test")
@@ -41,19 +40,20 @@ def check_set(
     """
     faults: list[str] = []
     splits = find_photos(root, layout, faults)
+    photos = [photo for split in splits.values() for photo in split]
+    looked = survey(photos, layout, convention, workers)
     jobs = [
-        Job(photo, root, layout, split, depth, convention)
+        Job(looked.photos[photo], root, split, depth, convention)
         for split in splits
         for photo in splits[split]
     ]
-    looked = survey([job.photo for job in jobs], layout, convention, workers)
     checked = map_photos(check_photo, jobs, workers, "validating")
     findings = [Finding("name without photo", "", _list_of(fault, root), fault) for fault in faults]
     findings += [
         Finding("points in doubt", "", photo.relative_to(root).as_posix(), question)
         for photo, question in looked.questions
     ]
-    findings += _without_photo(jobs, root, layout) + _left_out(jobs, root)
+    findings += _without_photo(photos, root, layout) + _left_out(photos, root)
     findings += _same_photos(checked) + _similar_photos(checked)
     return checked, findings, looked
 
@@ -64,17 +64,16 @@ def _list_of(fault: str, root: Path) -> str:
     return named.split(" names ")[0].split(", line")[0]
 
 
-def _without_photo(jobs: Sequence[Job], root: Path, layout: str) -> list[Finding]:
+def _without_photo(photos: Sequence[Path], root: Path, layout: str) -> list[Finding]:
     """Annotation files, one a photo in most layouts, that no photo belongs to."""
     return [
         Finding("annotation without photo", "", path.relative_to(root).as_posix(), "no such photo")
-        for path in annotations_without_photo(root, layout, [job.photo for job in jobs])
+        for path in annotations_without_photo(root, layout, photos)
     ]
 
 
-def _left_out(jobs: Sequence[Job], root: Path) -> list[Finding]:
+def _left_out(photos: Sequence[Path], root: Path) -> list[Finding]:
     """What lies among the photos and is neither read as one nor known to belong beside one."""
-    photos = [job.photo for job in jobs]
     found = [
         (path.relative_to(root).as_posix(), why_not_read(path))
         for folder in sorted({photo.parent for photo in photos})

@@ -14,7 +14,7 @@ from crowd.annotations import annotation_path, find_photos, read_photo, read_poi
 from crowd.data.layouts.convention import PointConvention
 from crowd.validate import main
 from crowd.validation.findings import ERROR, KINDS
-from crowd.validation.hashes import SIMILAR, difference_hash, differing_bits, pixel_hash
+from crowd.validation.photos import SIMILAR, difference_hash, differing_bits, pixel_hash
 from tests.crowd.test_annotations import PLAIN, write_split, write_text
 
 POINTS = np.array([[3.5, 4.25], [20.0, 30.5], [40.0, 8.0]])

@@ -14,9 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.annotations import read_annotation, upright_points
-from crowd.data.images import read_orientation, read_size
-from crowd.data.layouts.annotation import Annotation
 from crowd.data.layouts.convention import (
     ALL,
     ROW_COLUMN,
@@ -25,9 +22,9 @@ from crowd.data.layouts.convention import (
     PointConvention,
     chosen_labels,
     in_pixels,
-    upright_size,
 )
 from crowd.data.layouts.registry import FRACTION, PERCENT, PIXELS, STORED, UPRIGHT
+from crowd.data.layouts.seen import Seen, look, upright_points
 from crowd.io.errors import InputError
 from crowd.io.workers import map_photos
 
@@ -37,30 +34,25 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was seen of a photo: its size as stored, its EXIF orientation, its annotation."""
-
-    photo: Path
-    size: tuple[int, int]
-    orientation: int
-    annotation: Annotation
-
-
-@dataclass(frozen=True)
 class Survey:
     """A data set's annotations, how they are meant, and what is in doubt about them.
 
     Attributes:
         layout: of the set.
         convention: what the user says of its points.
-        seen: the photos that can be read and have points.
+        photos: what was seen of each.
         questions: (the photo that shows it, a sentence) of everything that is in doubt.
     """
 
     layout: str
     convention: PointConvention
-    seen: Sequence[Seen]
+    photos: dict[Path, Seen]
     questions: list[tuple[Path | None, str]] = field(default_factory=list)
+
+    @property
+    def seen(self) -> list[Seen]:
+        """The photos that can be read and have points."""
+        return [one for one in self.photos.values() if one.size[0] and len(one.annotation.points)]
 
     def require_answers(self) -> None:
         """Raise `InputError` with the first question."""
@@ -93,22 +85,13 @@ def survey(
 
     Photos and annotations that cannot be read are left to whoever reads them next.
     """
-    looked = map_photos(partial(_look, layout=layout), photos, workers, "looking")
-    seen = [one for one in looked if one and len(one.annotation.points)]
-    found = Survey(layout, convention, seen)
+    looked = map_photos(partial(look, layout=layout), photos, workers, "looking")
+    found = Survey(layout, convention, dict(zip(photos, looked, strict=True)))
     for question in (_label_question, _picture_question, _size_question):
         found.questions.extend(question(found))
     if not found.questions:
         found.questions.extend(_place_questions(found))
     return found
-
-
-def _look(photo: Path, layout: str) -> Seen | None:
-    try:
-        annotation = read_annotation(photo, layout)
-        return Seen(photo, read_size(photo), read_orientation(photo), annotation)
-    except InputError:
-        return None
 
 
 def _labels(seen: Sequence[Seen]) -> Counter[str]:
@@ -137,7 +120,7 @@ def _label_question(found: Survey) -> Iterator[tuple[Path | None, str]]:
 
 def _outside(one: Seen, found: Survey, picture: str, swapped: bool = False) -> tuple[int, int]:
     """Count a photo's points, and those outside, when they are of `picture`."""
-    upright = upright_size(one.size, one.orientation)
+    upright = one.upright_size
     size = upright if picture == UPRIGHT else one.size
     points = in_pixels(one.annotation, size, found.layout, found.convention)
     points = points[:, ::-1] if swapped else points
@@ -188,7 +171,7 @@ def _size_question(found: Survey) -> Iterator[tuple[Path, str]]:
         return
     wrong = []
     for one in found.seen:
-        upright = upright_size(one.size, one.orientation)
+        upright = one.upright_size
         either = {one.size, upright} if found.convention.points else {upright}
         if one.annotation.size and one.annotation.size not in either:
             wrong.append((one, upright))

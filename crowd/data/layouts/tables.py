@@ -149,13 +149,12 @@ def _from_elsewhere(name: str) -> bool:
     return start in ("", "..") or ":" in start
 
 
-def read_table_annotation(image_path: Path, layout: str) -> Annotation:
-    """Return what the table says of one photo.
+def read_table_annotation(table_path: Path, image_path: Path, layout: str) -> Annotation:
+    """Return what a table says of one photo.
 
     A photo that is never named has no heads where the layout is a list of heads, which has no
     other way to say so; elsewhere it is an `InputError`.
     """
-    table_path = find_table(image_path, layout)
     table = read_table(table_path, layout)
     name = name_in(table, image_path)
     if name is not None:

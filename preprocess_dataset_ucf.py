@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             photo=photo,
             output=output,
             min_size=arguments.min_size,
-            distances=split == "train",
+            extents=split == "train",
             **settings,
         )
 

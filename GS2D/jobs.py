@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 
 from crowd.data.images import list_images, open_image, read_orientation, read_size
+from crowd.data.processed import read_annotation
 from crowd.data.stage import origin, read_record, record_path, write_record
 from crowd.io.errors import InputError, Refused
-from crowd.io.files import read_array, write_text
+from crowd.io.files import write_text
 from crowd.io.progress import progress
 from GS2D.fitting import Gaussians, fit_side_by_side
 from GS2D.problem import Convergence, Schedule
@@ -31,7 +32,6 @@ from GS2D.store import (
 )
 
 LOSS_TABLE = "loss_results.csv"
-_REMEDY = "write the set again with preprocess_dataset_ucf.py"
 
 
 @dataclass(frozen=True)
@@ -78,21 +78,7 @@ def photos_to_fit(folder: Path) -> list[Path]:
 
 def read_points(photo: Path) -> np.ndarray:
     """Points float32 [N, 2] of `NAME.npy` beside the photo, [N, 2] or [N, 3], inside the photo."""
-    path = photo.with_suffix(".npy")
-    points = read_array(path, _REMEDY)
-    if not np.issubdtype(points.dtype, np.number) or points.ndim != 2 or points.shape[1] < 2:
-        raise InputError(f"{path} holds no [N, 2] or [N, 3] array of points: {_REMEDY}")
-    points = points[:, :2].astype(np.float32)
-    if not np.isfinite(points).all():
-        raise InputError(f"{path} holds points that are not finite: {_REMEDY}")
-    outside = ((points < 0) | (points > photo_size(photo))).any(axis=1)
-    if outside.any():
-        x, y = points[outside][0]
-        raise InputError(
-            f"{path} has {outside.sum()} points outside {photo.name}, the first at "
-            f"({x:g}, {y:g}): {_REMEDY}"
-        )
-    return points
+    return read_annotation(photo, size=photo_size(photo))[:, :2]
 
 
 def photo_size(photo: Path) -> tuple[int, int]:

@@ -1,7 +1,8 @@
-"""GST's processed set: photos at the size of the training, heads with their neighbours' distance.
+"""GST's processed set: photos at the size of the training, heads with their extents.
 
-`train/NAME.npy` is float32 [N, 3] = x, y, mean distance to the three nearest heads (JHU-Crowd++:
-the annotated height of the head); `val/` and `test/` hold [N, 2]. All in pixels of `NAME.jpg`.
+`train/NAME.npy` is float32 [N, 3] = x, y, extent of the head: the mean distance to the three
+nearest heads, or on JHU-Crowd++ the height of its annotated box. `val/` and `test/` hold [N, 2].
+All in pixels of `NAME.jpg`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ __all__ = ["GaussianJob", "neighbour_distance", "resize_photo", "target_size"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GaussianJob(Job):
-    """One photo to process; where `distances` are wanted, its heads get the third column."""
+    """One photo to process; where `extents` are wanted, its heads get the third column."""
 
-    distances: bool
+    extents: bool
 
     def heads(self, resized: Resized) -> np.ndarray:
-        """Return the heads, float32 [N, 3] with the distance and [N, 2] without."""
-        if not self.distances:
+        """Return the heads, float32 [N, 3] with their extents (see above) and [N, 2] without."""
+        if not self.extents:
             return resized.points
         if self.layout == "jhu":
-            heights = self.seen.boxes(self.convention)[:, 1]
-            distance = heights[resized.inside] * resized.ratio
+            box_heights = self.seen.boxes(self.convention)[resized.inside, 1]
+            extents = box_heights * resized.ratio
         else:
-            distance = neighbour_distance(resized.points, SINGLE_HEAD * resized.ratio)
-        return np.column_stack([resized.points, distance]).astype(np.float32)
+            extents = neighbour_distance(resized.points, SINGLE_HEAD * resized.ratio)
+        return np.column_stack([resized.points, extents]).astype(np.float32)

@@ -35,8 +35,8 @@ def read_heads(
 ) -> tuple[np.ndarray, ...]:
     """Read points [N, 2], scales [N, 2], rotations [N] and box sides [N] of a training photo.
 
-    A Gaussian whose scales were not fitted (NaN) becomes round with a sixth of the distance to
-    its neighbours (released code); without `fitted` all are, and no file of Gaussians is read.
+    A Gaussian whose scales were not fitted (NaN) becomes round with a sixth of its head's extent
+    (released code); without `fitted` all are, and no file of Gaussians is read.
     Raises `InputError` naming the file that does not fit.
     """
     size = read_size(path)
@@ -46,14 +46,14 @@ def read_heads(
             f"[{preprocessing.min_size}, {preprocessing.max_size}]: {PREPROCESS}"
         )
     annotation = read_annotation(path, columns=3)
-    points, distances = annotation[:, :2], annotation[:, 2]
-    unfitted = round_scales(distances)
+    points, extents = annotation[:, :2], annotation[:, 2]
+    unfitted = round_scales(extents)
     if not fitted:
-        return points, unfitted, np.zeros_like(distances), box_sides(distances)
+        return points, unfitted, np.zeros_like(extents), box_sides(extents)
     params = _read_fit(path, points)
     whole = np.isfinite(params[:, 2:4]).all(axis=1, keepdims=True)
     scales = np.where(whole, params[:, 2:4], unfitted)
-    return points, scales, params[:, 4], box_sides(distances)
+    return points, scales, params[:, 4], box_sides(extents)
 
 
 def _read_fit(path: Path, points: np.ndarray) -> np.ndarray:

@@ -65,6 +65,8 @@ def count(
     """
     if sum(arguments[source] is not None for source in SOURCES) != 1:
         raise InputError("name one of --data-dir (a prepared set), --image, --folder and --video")
+    if arguments.recursive and arguments.folder is None:
+        raise InputError("--recursive takes subfolders of a --folder: name one, or leave it out")
     counter = load_counter(arguments.save_path, pick_device(arguments.device), arguments.model_name)
     counter = with_depth(counter, arguments.depth)
     how = counter.preprocessing

@@ -48,18 +48,40 @@ def require_beside(
         )
 
 
-def read_annotation(path: Path, columns: int | None = None) -> np.ndarray:
-    """Read the annotation beside a photo, float32 [N, 2] or [N, 3] (third: neighbour distance).
+def read_annotation(
+    path: Path, columns: int | None = None, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Read `NAME.npy` beside a photo of a processed set, float32 [N, 2] or [N, 3].
 
-    Raises `InputError` when the array has another shape (`columns`) or holds NaN.
+    A row is a head: x and y in pixels of the photo and, in GST's `train/`, its extent in pixels,
+    which is the mean distance to the three nearest heads, or on JHU-Crowd++ its box's height.
+
+    Args:
+        path: the photo.
+        columns: 2 or 3, where just that is wanted.
+        size: (width, height) of the photo, in which all heads must lie.
+
+    Raises:
+        InputError: the file is missing or damaged, has another shape, holds what is no number, or
+            heads outside the photo.
     """
     file = path.with_suffix(".npy")
     points = read_array(file, PREPROCESS)
     if points.ndim != 2 or points.shape[1] not in ((columns,) if columns else (2, 3)):
-        raise InputError(f"{file} has shape {points.shape}, not [N, {columns or 2}]: {PREPROCESS}")
+        raise InputError(
+            f"{file} has shape {points.shape}, not [N, {columns or '2 or 3'}]: {PREPROCESS}"
+        )
     if points.dtype.kind not in "fiu" or not np.isfinite(points).all():
-        raise InputError(f"{file} holds values that are no coordinates: {PREPROCESS}")
-    return points.astype(np.float32)
+        raise InputError(f"{file} holds values that are not finite numbers: {PREPROCESS}")
+    points = points.astype(np.float32)
+    outside = points[((points[:, :2] < 0) | (points[:, :2] > (size or np.inf))).any(axis=1)]
+    if len(outside):
+        x, y = outside[0, :2]
+        raise InputError(
+            f"{file} has {len(outside)} points outside {path.name}, the first at ({x:g}, {y:g}): "
+            f"{PREPROCESS}"
+        )
+    return points
 
 
 def median_count(data_dir: str | os.PathLike, split: str) -> float | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from crowd.io.errors import InputError, raise_or_note
-from crowd.io.files import require_file
+from crowd.io.files import read_text
 
 # Pauses between photos, in seconds, that may separate two sessions of one camera; widest first.
 PAUSES = (3600, 1800, 900, 600, 300)
@@ -29,12 +29,8 @@ def read_list(
     Raises `InputError` naming file and line when one is not there, may be one of several, or stands
     twice; with a list `faults` it is noted there and left out.
     """
-    path = require_file(path, "name a text file with a photo's name in each line")
     by_name = photos_by_name(photos)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text: write a photo's name in each line") from error
+    lines = read_text(Path(path), "write a photo's name in each line").splitlines()
     listed: dict[Path, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -191,6 +191,15 @@ def read_array(path: str | os.PathLike, remedy: str) -> np.ndarray:
         raise unreadable(path, error, f"is not a readable array file: {remedy}") from error
 
 
+def read_text(path: Path, remedy: str) -> str:
+    """Read UTF-8 text, with or without a byte order mark; raise `InputError` otherwise."""
+    path = require_file(path, remedy)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise unreadable(path, error, f"is not readable as UTF-8 text: {remedy}") from error
+
+
 class _PlainLoader(yaml.SafeLoader):
     """Safe loading without anchors, of which a few lines can stand for any amount of memory."""
 

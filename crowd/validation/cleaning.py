@@ -15,14 +15,14 @@ import numpy as np
 
 from crowd.data.images import list_images, read_image, write_image
 from crowd.data.layouts import csv_files
-from crowd.data.layouts.annotation import read_text
+from crowd.data.layouts.annotation import REPLACE
 from crowd.data.layouts.convention import DEFAULT
 from crowd.data.layouts.registry import layout_of
 from crowd.data.layouts.survey import Survey
 from crowd.data.layouts.tables import name_in, read_table
 from crowd.data.splits import listed_photos, photos_by_name
 from crowd.io.errors import InputError
-from crowd.io.files import write_text
+from crowd.io.files import read_text, write_text
 from crowd.io.progress import progress
 from crowd.validation.findings import Finding
 from crowd.validation.photos import Checked
@@ -132,7 +132,7 @@ def _write_lists(kept: Sequence[Checked], root: Path, part: Path) -> None:
     for split in dict.fromkeys(one.job.split for one in kept):
         missing = {one.job.seen.photo for one in kept if one.job.split == split}
         lines = []
-        for line in read_text(root / f"{split}.txt").splitlines():
+        for line in read_text(root / f"{split}.txt", REPLACE).splitlines():
             named = listed_photos(line, by_name)
             if len(named) == 1 and named[0] in missing:
                 lines.append(f"{line}\n")

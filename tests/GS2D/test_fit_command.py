@@ -355,7 +355,7 @@ def test_shards_share_the_photos_out(fit, photos, capsys, monkeypatch):
         (lambda p: p.with_suffix(".npy").unlink(), "does not exist"),
         (lambda p: p.with_suffix(".npy").write_bytes(b"no array"), "not a readable array"),
         (lambda p: np.save(p.with_suffix(".npy"), np.full((3, 2), np.nan)), "not finite"),
-        (lambda p: np.save(p.with_suffix(".npy"), np.ones(4)), "no [N, 2] or [N, 3]"),
+        (lambda p: np.save(p.with_suffix(".npy"), np.ones(4)), "has shape (4,), not [N, 2 or 3]"),
         (lambda p: np.save(p.with_suffix(".npy"), [[51.0, 3.0]]), "outside crowd 1.jpg"),
         (lambda p: np.save(p.with_suffix(".npy"), [[1.0, -3.0]]), "outside crowd 1.jpg"),
         (lambda p: p.write_bytes(p.read_bytes()[:900]), "truncated"),

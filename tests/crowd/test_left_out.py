@@ -112,6 +112,16 @@ def test_subfolders_are_counted_when_asked_for(tmp_path, capsys):
     assert "folder with photos" not in " ".join(notes(capsys))
 
 
+@pytest.mark.parametrize("name", ["test", "mgot.test"])
+def test_recursive_without_a_folder_is_refused(capsys, name):
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(name).main(
+            ["--save-path", "a.pth", "--image", "a.jpg", "--recursive"]
+        )
+    assert stop.value.code == 2
+    assert "--recursive takes subfolders of a --folder" in capsys.readouterr().err
+
+
 def preprocess(name):
     def run(raw, out):
         argv = ["--input-dataset-path", str(raw), "--output-dataset-path", str(out)]

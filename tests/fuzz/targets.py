@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import scipy.io
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from crowd.data.images import read_orientation, read_size, read_upright
 from crowd.data.layouts import mat
@@ -327,4 +327,7 @@ TARGETS = {
     "png": photos(".png", "RGB", "P", "LA", "I;16"),
     "tif": photos(".tif", "RGB", "L"),
     "webp": photos(".webp", "RGB"),
+    "gif": photos(".gif", "P", "L"),
+    "mpo": photos(".mpo", "RGB"),
+    **({"avif": photos(".avif", "RGB")} if features.check("avif") else {}),
 }

@@ -132,10 +132,10 @@ def test_photo_tensor_is_normalised_and_a_processed_photo_keeps_its_size(write_s
             ("photo1", "other points", "2dgs_counting_1gs_gsplat.py again"),
         ),
         (lambda root: np.save(root / "train/photo1.npy", np.zeros((1, 2))), ("photo1", "[N, 3]")),
-        (lambda root: np.save(root / "val/photo1.npy", np.zeros(3)), ("photo1", "[N, 2]")),
+        (lambda root: np.save(root / "val/photo1.npy", np.zeros(3)), ("photo1", "[N, 2 or 3]")),
         (
             lambda root: np.save(root / "val/photo1.npy", np.full((1, 2), np.nan)),
-            ("photo1", "no coordinates"),
+            ("photo1", "not finite"),
         ),
         (lambda root: (root / "train/photo2.png").write_bytes(b"?"), ("photo2", "not a picture")),
         (lambda root: (root / "preprocess.yml").unlink(), ("photo0", "96", "512")),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from crowd.io.errors import InputError
-from crowd.io.files import require_file, unreadable
+from crowd.io.files import read_text
 
 REPLACE = "copy it again from the data set, or take the photo out"
 
@@ -114,15 +114,6 @@ def as_points(values, path: Path | str) -> np.ndarray:
     if len(faulty):
         raise InputError(f"{path}: point {faulty[0] + 1} is not finite: mend or remove the point")
     return points
-
-
-def read_text(path: Path, remedy: str = REPLACE) -> str:
-    """Read UTF-8 text, with or without a byte order mark; raise `InputError` otherwise."""
-    path = require_file(path, remedy)
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise unreadable(path, error, f"is not readable as UTF-8 text: {remedy}") from error
 
 
 def read_json(path: Path, remedy: str = REPLACE, kinds: tuple[type, ...] = (dict,)) -> dict | list:

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from crowd.data.layouts.annotation import Annotation, read_json, read_text
+from crowd.data.layouts.annotation import Annotation, read_json
 from crowd.data.layouts.registry import LAYOUTS
 from crowd.io.errors import InputError
+from crowd.io.files import read_text
 
 _LOOKED_AT = 5
 

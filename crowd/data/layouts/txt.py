@@ -14,10 +14,9 @@ from crowd.data.layouts.annotation import (
     Head,
     annotation_of,
     as_points,
-    read_text,
 )
 from crowd.io.errors import InputError
-from crowd.io.files import read_yaml, write_text
+from crowd.io.files import read_text, read_yaml, write_text
 
 YOLO_SHAPE = "a row is 'class x y width height' (a box) or 'class x y' (a point), in fractions"
 POINT, BOX = 3, 5
@@ -50,7 +49,7 @@ def _jhu_rows(text: str, path: Path) -> np.ndarray:
 
 def write_jhu(path: Path, points: np.ndarray, original: Path, keep, sizes: np.ndarray) -> None:
     """Write rows of JHU-Crowd++ with new points and sizes."""
-    rows = _jhu_rows(read_text(original), original)[keep]
+    rows = _jhu_rows(read_text(original, REPLACE), original)[keep]
     rows[:, :4] = np.hstack([points, sizes[keep]])
     write_text(path, "".join(" ".join(f"{value:g}" for value in row) + "\n" for row in rows))
 
@@ -94,7 +93,7 @@ def _yolo_heads(lines: str, path: Path) -> Iterator[Head]:
 def _class_names(path: Path) -> dict[int, str]:
     for folder in path.absolute().parents[:4]:
         if (folder / "classes.txt").is_file():
-            names = read_text(folder / "classes.txt").splitlines()
+            names = read_text(folder / "classes.txt", REPLACE).splitlines()
             return {number: name.strip() for number, name in enumerate(names) if name.strip()}
         for file in (folder / "data.yaml", folder / "data.yml"):
             if file.is_file():

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from crowd.synthetic.camera import HEAD_HEIGHT, Camera
-from crowd.synthetic.domains import Domain
+from crowd.synthetic.domains import HEAD_HEIGHT, Camera, Domain
 
 TILE, METRES = 512, 16.0  # side of a ground texture
 # Kind of ground -> its two colours, mixed by noise, and the strength of its grain.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from crowd.annotations import annotation_path
 from crowd.data.images import write_image
 from crowd.data.layouts.registry import layout_of
 from crowd.io.errors import InputError
-from crowd.io.files import write_text
+from crowd.io.files import read_yaml, write_text
 from crowd.io.progress import progress
 from crowd.synthetic.domains import find_domain
 from crowd.synthetic.scene import render_scene
@@ -68,7 +69,7 @@ def make_dataset(
         for split, count in counts.items()
         for index in range(count)
     }
-    _claim(root, settings, {split: root / _PHOTOS[layout](split, 1) for split in counts}, counts)
+    _claim(root, settings, photos.values())
     for (split, index), photo in progress(
         photos.items(), f"{root.name} (domain {domain})", "photo"
     ):
@@ -82,37 +83,23 @@ def make_dataset(
 
 
 def _check_numbers(images: int, test_images: int, seed: int, size: tuple[int, int]) -> None:
-    if images < 0 or test_images < 0:
-        raise InputError("the number of photos is negative: ask for 0 or more")
-    if seed < 0:
-        raise InputError(f"seed {seed} is negative: choose 0 or more")
+    if min(images, test_images, seed) < 0:
+        raise InputError("a number of photos or the seed is negative: ask for 0 or more")
     if min(size) < _SMALLEST_SIDE:
         raise InputError(
             f"photos of {size[0]} × {size[1]} pixels are too small: {_SMALLEST_SIDE} or more a side"
         )
 
 
-def _claim(root: Path, settings: dict, firsts: dict[str, Path], counts: dict[str, int]) -> None:
-    """Make `root` ours: refuse to mix with other photos, then record what is being written.
-
-    `firsts` is each split's first photo.
-    """
-    record = root / RECORD
-    if record.exists():
-        try:
-            found = json.loads(record.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{record} is damaged: remove {root} and run again") from error
-        if found != settings:
-            raise InputError(f"{root} holds another synthetic set ({found}): choose another folder")
-    for split, folder in ((split, first.parent) for split, first in firsts.items()):
-        present = len(list(folder.glob("[!.]*.jpg"))) if folder.is_dir() else 0
-        if present and not record.exists():
-            raise InputError(f"{folder} holds photos that are not synthetic: choose another folder")
-        if present > counts[split]:
-            raise InputError(
-                f"{folder} already holds {present} photos, more than the {counts[split]} asked for:"
-                " choose another folder or ask for as many"
-            )
-    if not record.exists():
+def _claim(root: Path, settings: dict, photos: Iterable[Path]) -> None:
+    """Make `root` ours: refuse to mix with other photos, then record what is being written."""
+    record, photos = root / RECORD, set(photos)
+    found = read_yaml(record, f"remove {root} and run again") if record.exists() else None
+    if found not in (None, settings):
+        raise InputError(f"{root} holds another synthetic set ({found}): choose another folder")
+    others = sorted(set(root.rglob("[!.]*.jpg")) - (photos if found else set()))
+    if others:
+        what = "more photos than were asked for" if found else "photos that are not synthetic"
+        raise InputError(f"{root} holds {what} ({others[0].name}): choose another folder")
+    if found is None:
         write_text(record, json.dumps(settings) + "\n")

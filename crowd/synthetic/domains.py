@@ -1,56 +1,40 @@
-"""The two domains: what differs between photos of `a` and photos of `b`."""
+"""What scenes are drawn from: the two domains `a` and `b`, and a pinhole camera above a plane."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from crowd.io.errors import InputError
 
+HEAD_DIAMETER = 0.22
+HEAD_HEIGHT = 1.6
 Range = tuple[float, float]
 Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What a scene is drawn from; lengths in metres, head diameters in pixels, RGB in 0-1.
+    """What a scene is drawn from; lengths in metres, head diameters in pixels, RGB in 0-1."""
 
-    Attributes:
-        code: Number that enters the seed.
-        people: Number of people in a photo of 512 × 680 pixels, drawn log-uniformly.
-        nearest_head: Head diameter at the lower edge of the photo.
-        smallest_head: Nobody stands where heads would be smaller than this.
-        pitch: Camera's angle below the horizontal, degrees.
-        spacing: Least distance between two people.
-        grounds: Kinds of ground, see `crowd.synthetic.background`.
-        backdrop: What stands behind the ground, see `crowd.synthetic.background`.
-        clothes: Colours of clothes.
-        shadow: Strength of cast shadows.
-        light: Colour that multiplies the scene.
-        haze_colour: Colour that distance mixes in.
-        haze: Share of haze at the far end of the ground.
-        contrast: Contrast about mid-grey.
-        exposure: Gain.
-        noise: Standard deviation of the sensor noise.
-        blur: Standard deviation of the lens blur, pixels.
-    """
-
-    code: int
-    people: Range
-    nearest_head: Range
-    smallest_head: float
-    pitch: Range
-    spacing: float
-    grounds: tuple[str, ...]
+    code: int  # enters the seed
+    people: Range  # in a photo of 512 × 680 pixels, drawn log-uniformly
+    nearest_head: Range  # diameter at the lower edge of the photo
+    smallest_head: float  # nobody stands where heads would be smaller
+    pitch: Range  # of the camera below the horizontal, degrees
+    spacing: float  # least distance between two people
+    grounds: tuple[str, ...]  # and what stands behind them, see `crowd.synthetic.background`
     backdrop: str
     clothes: tuple[Colour, ...]
-    shadow: float
-    light: Colour
-    haze_colour: Colour
-    haze: Range
-    contrast: float
-    exposure: Range
-    noise: float
-    blur: float
+    shadow: float  # strength of cast shadows
+    light: Colour  # multiplies the scene
+    haze_colour: Colour  # mixed in by distance
+    haze: Range  # its share at the far end of the ground
+    contrast: float  # about mid-grey
+    exposure: Range  # gain
+    noise: float  # standard deviation of the sensor's
+    blur: float  # standard deviation of the lens's, pixels
 
 
 _STREET = Domain(
@@ -109,3 +93,54 @@ def find_domain(name: str) -> Domain:
     if name not in DOMAINS:
         raise InputError(f"unknown domain '{name}': choose one of {', '.join(DOMAINS)}")
     return DOMAINS[name]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Camera at `elevation` metres above the ground's origin, looking along +z and `pitch` down.
+
+    World coordinates are metres: x to the right, z away on the ground, up above it. Photo
+    coordinates are pixels with pixel centres at +0.5.
+    """
+
+    width: int
+    height: int
+    focal: float
+    pitch: float
+    elevation: float
+
+    def project(self, x, z, up):
+        """Return photo x, photo y and pixels per metre of world points (arrays broadcast)."""
+        drop = self.elevation - up
+        depth = z * np.cos(self.pitch) + drop * np.sin(self.pitch)
+        slope = (drop * np.cos(self.pitch) - z * np.sin(self.pitch)) / depth
+        scale = self.focal / depth
+        return self.width / 2 + x * scale, self.height / 2 + self.focal * slope, scale
+
+    def intersect(self, column, row, up=0.0):
+        """Return world x, z where a photo point's ray meets height `up`; NaN above the horizon."""
+        slope = (np.asarray(row, dtype=np.float64) - self.height / 2) / self.focal
+        fall = np.sin(self.pitch) + slope * np.cos(self.pitch)
+        depth = (self.elevation - up) / np.where(fall > 1e-6, fall, np.nan)
+        z = depth * (np.cos(self.pitch) - slope * np.sin(self.pitch))
+        return (column - self.width / 2) / self.focal * depth, z
+
+    def head_row(self, diameter: float) -> float:
+        """Return the photo row where heads of standing people have this diameter in pixels."""
+        drop = self.elevation - HEAD_HEIGHT
+        fall = drop / (self.focal * HEAD_DIAMETER / diameter)
+        slope = (fall - np.sin(self.pitch)) / np.cos(self.pitch)
+        return float(self.height / 2 + self.focal * slope)
+
+    def view_angle(self, z, up=HEAD_HEIGHT):
+        """Return the angle below the horizontal at which a point at distance z is seen."""
+        return np.arctan2(self.elevation - up, z)
+
+
+def draw_camera(rng: np.random.Generator, domain: Domain, width: int, height: int) -> Camera:
+    """Draw a camera whose heads at the lower edge have a diameter from the domain's range."""
+    focal = width * rng.uniform(1.0, 1.4)
+    pitch = np.deg2rad(rng.uniform(*domain.pitch))
+    depth = focal * HEAD_DIAMETER / rng.uniform(*domain.nearest_head)
+    drop = depth * (np.sin(pitch) + height / 2 / focal * np.cos(pitch))
+    return Camera(width, height, focal, pitch, HEAD_HEIGHT + drop)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from crowd.synthetic.camera import HEAD_HEIGHT, Camera
-from crowd.synthetic.domains import Colour, Domain
+from crowd.synthetic.domains import HEAD_HEIGHT, Camera, Colour, Domain
 
 FEW_HEADS_SHARE = 0.08
 _REFERENCE_AREA = 512 * 680

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 
 from crowd.synthetic.background import Background, draw_background
-from crowd.synthetic.camera import HEAD_DIAMETER, Camera, draw_camera
-from crowd.synthetic.domains import Domain, find_domain
+from crowd.synthetic.domains import HEAD_DIAMETER, Camera, Domain, draw_camera, find_domain
 from crowd.synthetic.person import (
     Patch,
     Person,
@@ -33,14 +32,12 @@ class Scene:
         image: uint8 [H, W, 3], RGB.
         points: float32 [N, 2], centres (x, y) of the visible heads, pixel centres at +0.5.
         diameters: float32 [N], mean diameter of each visible head in pixels.
-        owners: int32 [N], the number by which a visible head stands in `head_map`.
         head_map: int32 [H, W], number of the head seen at each pixel; 0 where there is none.
     """
 
     image: np.ndarray
     points: np.ndarray
     diameters: np.ndarray
-    owners: np.ndarray
     head_map: np.ndarray
 
 
@@ -50,7 +47,6 @@ def render_scene(
     index: int,
     split: str = "train",
     size: tuple[int, int] = (680, 512),
-    people: bool = True,
 ) -> Scene:
     """Render scene `index` of a data set; the same arguments always give the same scene.
 
@@ -64,17 +60,15 @@ def render_scene(
         index: Number of the photo within its split.
         split: "train" or "test": they never share a scene.
         size: Width and height in pixels.
-        people: False leaves the people out of the otherwise same scene.
     """
     looks = find_domain(domain)
     key = [seed, looks.code, SPLITS.index(split), index]
     streams = {name: np.random.default_rng([*key, i]) for i, name in enumerate(_STREAMS)}
     camera = draw_camera(streams["camera"], looks, *size)
     background = draw_background(streams["background"], looks, camera)
-    rng, crowd = streams["people"], []
-    if people:
-        positions = place_people(rng, looks, camera, draw_number(rng, looks, camera))
-        crowd = [(draw_appearance(rng, looks), float(x), float(z)) for x, z in positions]
+    rng = streams["people"]
+    positions = place_people(rng, looks, camera, draw_number(rng, looks, camera))
+    crowd = [(draw_appearance(rng, looks), float(x), float(z)) for x, z in positions]
     return compose_scene(streams["sensor"], looks, camera, background, crowd)
 
 
@@ -123,7 +117,6 @@ def compose_scene(
         image=_expose(rng, domain, planes),
         points=points[visible],
         diameters=table[visible, 2].astype(np.float32),
-        owners=np.flatnonzero(visible).astype(np.int32) + 1,
         head_map=head_map,
     )
 

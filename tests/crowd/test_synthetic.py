@@ -8,8 +8,8 @@ from crowd.io.errors import InputError
 from crowd.synthetic import DOMAINS, LAYOUTS, VISIBLE_SHARE, make_dataset, render_scene, scene
 from crowd.synthetic.__main__ import main
 from crowd.synthetic.background import Background
-from crowd.synthetic.camera import Camera, draw_camera
-from crowd.synthetic.person import draw_appearance, draw_body, draw_number, place_people
+from crowd.synthetic.domains import Camera, draw_camera
+from crowd.synthetic.person import draw_appearance, place_people
 
 SMALL = (200, 160)
 
@@ -55,16 +55,6 @@ def test_camera_intersect_is_the_inverse_of_project():
         np.testing.assert_allclose(back_z, z, atol=1e-9)
 
 
-def test_nearest_heads_have_the_diameter_asked_for():
-    rng = np.random.default_rng(1)
-    for domain in DOMAINS.values():
-        camera = draw_camera(rng, domain, 680, 512)
-        _, z = camera.intersect(340.0, 512.0, 1.6)
-        diameter = 0.22 * camera.project(0.0, z, 1.6)[2]
-        assert domain.nearest_head[0] - 1e-6 <= diameter <= domain.nearest_head[1] + 1e-6
-        assert camera.head_row(diameter) == pytest.approx(512.0)
-
-
 def test_placed_people_keep_their_distance_and_stay_in_the_photo():
     rng = np.random.default_rng(2)
     domain = DOMAINS["b"]
@@ -78,19 +68,6 @@ def test_placed_people_keep_their_distance_and_stay_in_the_photo():
     assert (column < 680).all()
     assert (row < 512).all()
     assert (0.22 * scale).min() >= domain.smallest_head - 1e-6
-
-
-def test_few_photos_have_no_one_or_two_heads():
-    rng = np.random.default_rng(3)
-    camera = draw_camera(rng, DOMAINS["b"], 680, 512)
-    numbers = np.array([draw_number(rng, DOMAINS["b"], camera) for _ in range(1500)])
-    for few in (0, 1, 2):
-        assert 0.01 < (numbers == few).mean() < 0.06
-    least, most = DOMAINS["b"].people
-    others = numbers[numbers > 2]
-    assert others.min() >= least
-    assert others.max() <= most
-    assert others.max() > 4 * others.min()
 
 
 # -- points and heads -------------------------------------------------------------------------
@@ -114,18 +91,6 @@ def test_a_head_behind_a_body_gets_no_point():
     assert len(compose([child, (someone(), 1.0, 4.0)], camera).points) == 2
 
 
-def test_the_body_hangs_below_its_head():
-    centre, scale = (60.3, 30.0), 50.0
-    patch = draw_body(someone(), centre, scale, 0.2, (0.0, -0.6, 0.8), (120, 120))
-    columns = np.arange(patch.pixels.shape[2]) + patch.left + 0.5
-    for below in (0.3, 0.6, 1.0):
-        coverage = patch.pixels[3, int(centre[1] + below * scale) - patch.top]
-        assert coverage.max() == pytest.approx(1.0)
-        assert abs((coverage * columns).sum() / coverage.sum() - centre[0]) < 0.5
-    assert patch.pixels.min() >= 0
-    assert (patch.pixels[:3] <= patch.pixels[3] + 1e-6).all()
-
-
 def test_points_are_the_heads_of_which_enough_is_left_in_the_composite():
     rng = np.random.default_rng(4)
     camera = level_camera()
@@ -134,9 +99,10 @@ def test_points_are_the_heads_of_which_enough_is_left_in_the_composite():
     together = compose(crowd, camera)
     alone = np.array([(compose([one], camera).head_map == 1).sum() for one in crowd])
     seen = np.array([(together.head_map == i + 1).sum() for i in range(len(crowd))])
-    expected = np.flatnonzero(seen >= VISIBLE_SHARE * alone) + 1
+    expected = np.flatnonzero(seen >= VISIBLE_SHARE * alone)
     assert 2 < len(expected) < len(crowd)
-    np.testing.assert_array_equal(together.owners, expected)
+    points = np.concatenate([compose([crowd[i]], camera).points for i in expected])
+    np.testing.assert_array_equal(together.points, points)
 
 
 def test_a_point_is_the_centre_of_its_head():
@@ -160,44 +126,21 @@ def test_a_head_whose_centre_is_outside_gets_no_point():
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_points_lie_on_people(domain):
-    with_people = render_scene(5, domain, 1, size=(340, 256))
-    without = render_scene(5, domain, 1, size=(340, 256), people=False)
-    assert len(without.points) == 0
-    assert len(with_people.points) > 2
-    change = np.abs(with_people.image.astype(int) - without.image).max(axis=2)
-    columns, rows = with_people.points.astype(int).T
-    assert (change[rows, columns] > 4).mean() > 0.9
-    assert (with_people.head_map[rows, columns] > 0).mean() > 0.8
-
-
-def test_away_from_people_the_scene_is_the_same_without_them():
-    with_people = render_scene(5, "a", 3, size=(340, 256))
-    without = render_scene(5, "a", 3, size=(340, 256), people=False)
-    same = (with_people.image == without.image).all(axis=2)
-    assert same.mean() > 0.1
-    assert not same.all()
-
-
-@pytest.mark.parametrize("domain", DOMAINS)
 def test_any_scene_is_a_photo_with_points_inside(domain):
-    sizes = []
+    sizes, hits = [], []
     for index in range(8):
         made = render_scene(6, domain, index, size=(131, 97))
         assert made.image.shape == (97, 131, 3)
         assert made.image.dtype == np.uint8
         assert made.image.std() > 2
-        assert len(made.points) == len(made.diameters) == len(made.owners)
+        assert len(made.points) == len(made.diameters)
         assert ((made.points > 0) & (made.points < [131, 97])).all()
-        assert np.isin(made.owners, made.head_map).all()
+        columns, rows = made.points.astype(int).T
+        hits += (made.head_map[rows, columns] > 0).tolist()
         sizes.extend(made.diameters)
+    assert np.mean(hits) > 0.8
     assert min(sizes) > 3.5
     assert max(sizes) < 60
-
-
-def test_heads_grow_towards_the_camera():
-    made = render_scene(7, "b", 2)
-    assert np.corrcoef(made.points[:, 1], made.diameters)[0, 1] > 0.8
 
 
 def test_the_domains_differ_in_light_contrast_size_and_number():
@@ -301,7 +244,7 @@ def test_a_second_call_writes_nothing_and_an_interrupted_one_is_completed(tmp_pa
         ({"domain": "b"}, "another synthetic set"),
         ({"layout": "sht"}, "another synthetic set"),
         ({"size": (160, 200)}, "another synthetic set"),
-        ({"images": 1}, "already holds 2"),
+        ({"images": 1}, "more photos than were asked for"),
     ],
 )
 def test_a_folder_holds_one_set(tmp_path, change, message):

@@ -32,17 +32,11 @@ _HEIC_BRANDS, _AVIF_BRANDS = re.compile(rb"ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)")
 
 
 class Listing(NamedTuple):
-    """What lies in a folder, sorted by name; nothing whose name begins with a point.
+    """What lies in a folder, sorted by name; nothing whose name begins with a point."""
 
-    Attributes:
-        photos: that can be read.
-        files: all others.
-        folders: in which photos lie, at any depth.
-    """
-
-    photos: list[Path]
-    files: list[Path]
-    folders: list[Path]
+    photos: list[Path]  # that can be read
+    files: list[Path]  # all others
+    folders: list[Path]  # in which photos lie, at any depth
 
     def left_out(self) -> list[Path]:
         """What is no photo and none of `COMPANIONS`."""
@@ -132,31 +126,19 @@ def open_image(path: str | os.PathLike, depth: str = AUTO) -> Image.Image:
         return _upright_rgb(image, depth)
 
 
-def read_upright(path: str | os.PathLike, depth: str = AUTO) -> tuple[np.ndarray, int]:
-    """Read a photo upright as RGB, uint8 [H, W, 3], with the EXIF orientation (1 to 8) it had.
-
-    Raises `InputError` as `open_image` does.
-    """
-    with _opened(path) as image:
-        return np.asarray(_upright_rgb(image, depth)), _orientation(image)
+def read_image(path: str | os.PathLike, depth: str = AUTO) -> np.ndarray:
+    """Read a photo upright as RGB, uint8 [H, W, 3]. Raises `InputError` as `open_image` does."""
+    return np.asarray(open_image(path, depth))
 
 
 class Stored(NamedTuple):
-    """A photo with what its file says about it.
+    """A photo with what its file says about it."""
 
-    Attributes:
-        pixels: upright RGB, uint8 [H, W, 3].
-        orientation: EXIF orientation, 1 (as stored) to 8.
-        mode: Pillow's name of the stored colours, such as RGB, L, P or CMYK.
-        deep: whether a channel has more than 8 bits.
-        several: whether the file holds more pictures than this one.
-    """
-
-    pixels: np.ndarray
-    orientation: int
-    mode: str
-    deep: bool
-    several: bool
+    pixels: np.ndarray  # upright RGB, uint8 [H, W, 3]
+    orientation: int  # of EXIF, 1 (as stored) to 8
+    mode: str  # Pillow's name of the stored colours, such as RGB, L, P or CMYK
+    deep: bool  # whether a channel has more than 8 bits
+    several: bool  # whether the file holds more pictures than this one
 
 
 def read_stored(path: str | os.PathLike, depth: str = AUTO) -> Stored:
@@ -268,11 +250,6 @@ def _holds_several(image: Image.Image) -> bool:
     with contextlib.suppress(Exception):  # a damaged end is no matter for the first
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
     return False
-
-
-def read_image(path: str | os.PathLike, depth: str = AUTO) -> np.ndarray:
-    """Read a photo upright as RGB, uint8 [H, W, 3]. Raises `InputError` as `open_image` does."""
-    return np.asarray(open_image(path, depth))
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 95) -> None:

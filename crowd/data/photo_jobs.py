@@ -21,58 +21,38 @@ from crowd.data.resize import JPEG_LIMIT, SHORT, resize_photo, target_size
 from crowd.data.stage import is_made, origin, record_path, write_record
 from crowd.io.errors import InputError
 from crowd.io.files import read_array, write_array
-from crowd.io.workers import map_photos
 
 JPEG_QUALITY = 95
 
 
 @dataclasses.dataclass(frozen=True)
 class Resized:
-    """A photo at its new size with the heads that lie in it.
+    """A photo at its new size with the heads that lie in it."""
 
-    Attributes:
-        image: uint8 [H, W, 3].
-        points: heads (x, y) in pixels of `image`, float32 [N, 2].
-        inside: which of the annotated heads these are, bool [M].
-        ratio: new length of the short side / old.
-    """
-
-    image: np.ndarray
-    points: np.ndarray
-    inside: np.ndarray
-    ratio: float
+    image: np.ndarray  # uint8 [H, W, 3]
+    points: np.ndarray  # heads (x, y) in pixels of `image`, float32 [N, 2]
+    inside: np.ndarray  # which of the annotated heads these are, bool [M]
+    ratio: float  # new length of the short side / old
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """One photo to process.
-
-    Attributes:
-        photo: its path in the data set.
-        layout: of the data set, one of `crowd.annotations.LAYOUTS`.
-        convention: how its points are meant.
-        output: the `NAME.jpg` to write, with `NAME.npy` (the heads) beside it.
-        min_size, max_size, interpolation: as `crowd.data.resize.resize_photo`.
-        depth: how a photo of more than 8 bits becomes one of 8 (see `crowd.data.depth`).
-        seen: the photo's header and annotation.
-        settings: of the command, as far as they decide what is written.
-        skip_bad: report a photo that cannot be read instead of raising.
-    """
+    """One photo to process; its size as `crowd.data.resize.resize_photo` has it."""
 
     bounded: ClassVar[str] = SHORT
     companions: ClassVar[tuple[str, ...]] = (".npy",)
 
     photo: Path
     layout: str
-    output: Path
+    output: Path  # the `NAME.jpg` to write, with `NAME.npy` (the heads) beside it
     convention: PointConvention = DEFAULT
     min_size: int = 512
     max_size: int = 2048
     interpolation: str = "bilinear"
     depth: str = AUTO
-    seen: Seen | None = None
-    settings: dict = dataclasses.field(default_factory=dict)
-    skip_bad: bool = False
+    seen: Seen | None = None  # header and annotation of the photo
+    settings: dict = dataclasses.field(default_factory=dict)  # that decide what is written
+    skip_bad: bool = False  # report a photo that cannot be read instead of raising
 
     def outputs(self) -> list[Path]:
         """Everything that is written for this photo."""
@@ -187,14 +167,6 @@ def make_jobs(
                 "output, or remove the old one"
             )
     return jobs
-
-
-def run_jobs(jobs: Sequence[Job], workers: int) -> list[Outcome]:
-    """Process all photos, in `workers` processes where there are enough photos for them.
-
-    Raises the first photo's `InputError`; what was finished by then stays and is kept next time.
-    """
-    return map_photos(process_photo, jobs, workers, "preprocessing")
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:

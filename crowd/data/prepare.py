@@ -16,7 +16,7 @@ from crowd.data.layouts.convention import PointConvention, add_convention
 from crowd.data.layouts.places import short_names
 from crowd.data.layouts.registry import layout_help
 from crowd.data.layouts.survey import survey
-from crowd.data.photo_jobs import Job, make_jobs, run_jobs, summary
+from crowd.data.photo_jobs import Job, make_jobs, process_photo, summary
 from crowd.data.processed import SETTINGS
 from crowd.data.resize import INTERPOLATIONS
 from crowd.data.splits import complete_splits
@@ -24,6 +24,7 @@ from crowd.data.stage import forget
 from crowd.io.config import YES_NO, ArgumentParser, save_arguments
 from crowd.io.errors import InputError
 from crowd.io.files import write_text
+from crowd.io.workers import map_photos
 
 # Arguments that change how the command works and not what it writes.
 WORKING = ("workers", "overwrite", "skip_bad")
@@ -88,8 +89,7 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     jobs = make_jobs(splits, output, lambda *where: make(*where, **settings))
     values = {key: value for key, value in vars(arguments).items() if key not in WORKING}
     text = save_arguments(Namespace(**values))
-    if not _holds(output / SETTINGS, text):
-        write_text(output / SETTINGS, text)
+    write_text(output / SETTINGS, text)
     if arguments.overwrite:
         for split in splits:
             forget(output / split)
@@ -105,7 +105,8 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     jobs = [
         dataclasses.replace(job, settings=deciding, seen=looked.photos[job.photo]) for job in jobs
     ]
-    _report(run_jobs(jobs, arguments.workers), output, arguments.skip_bad)
+    outcomes = map_photos(process_photo, jobs, arguments.workers, "preprocessing")
+    _report(outcomes, output, arguments.skip_bad)
 
 
 def _check(arguments: Namespace) -> None:
@@ -122,10 +123,6 @@ def _check(arguments: Namespace) -> None:
         raise InputError(f"{arguments.output_dataset_path} is the data set: write elsewhere")
     if arguments.layout == "ucf_cc_50" and arguments.fold is None:
         raise InputError("ucf_cc_50 is tested in five folds: choose one with --fold 1 to 5")
-
-
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def _report(outcomes: Sequence, output: Path, skip_bad: bool) -> None:

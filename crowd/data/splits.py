@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,26 +35,21 @@ def read_list(
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        named = listed_photos(line, by_name)
-        fault = _fault(line.strip(), named, listed, len(photos))
+        name, named = line.strip(), listed_photos(line, by_name)
+        fault = ""
+        if not named:
+            fault = f"there is no photo '{name}' among the {len(photos)}: correct the name or "
+            fault += "remove the line"
+        elif len(named) > 1:
+            fault = f"'{name}' may be {named[0]} or {named[1]}: write the whole name of one, with "
+            fault += "its folder"
+        elif named[0] in listed:
+            fault = f"'{named[0].name}' stands in line {listed[named[0]]} already: remove one"
         if fault:
             raise_or_note(f"{path}, line {number}: {fault}", faults)
         else:
             listed[named[0]] = number
     return list(listed)
-
-
-def _fault(line: str, named: list[Path], listed: dict[Path, int], total: int) -> str:
-    """What is wrong with a line of a list that names these photos; empty when nothing is."""
-    if not named:
-        return f"there is no photo '{line}' among the {total}: correct the name or remove the line"
-    if len(named) > 1:
-        either = f"{named[0]} or {named[1]}"
-        return f"'{line}' may be {either}: write the whole name of one, with its folder"
-    if named[0] in listed:
-        where = listed[named[0]]
-        return f"'{named[0].name}' stands in line {where} already: remove one of them"
-    return ""
 
 
 def photos_by_name(photos: Sequence[Path]) -> dict[str, list[Path]]:
@@ -117,8 +112,7 @@ def split_at_random(
     The same photos, ratio and seed give the same split on every machine.
     """
     order = np.random.default_rng(seed).permutation(len(photos))
-    chosen = set(order[: _validation_size(len(photos), ratio)].tolist())
-    return _parted(photos, chosen)
+    return _parted(photos, order[: _validation_size(len(photos), ratio)])
 
 
 def split_by_time(
@@ -195,7 +189,7 @@ def hold_out_fold(
     if not 1 <= fold <= folds <= len(photos):
         raise InputError(f"fold {fold} of {len(photos)} photos: choose 1 to {folds}")
     part = np.array_split(np.arange(len(photos)), folds)[fold - 1]
-    return _parted(photos, set(part.tolist()))
+    return _parted(photos, part)
 
 
 def _validation_size(number: int, ratio: float) -> int:
@@ -206,7 +200,8 @@ def _validation_size(number: int, ratio: float) -> int:
     return min(max(round(ratio * number), 1), number - 1)
 
 
-def _parted(photos: Sequence[Path], chosen: set[int]) -> tuple[list[Path], list[Path]]:
+def _parted(photos: Sequence[Path], chosen: Iterable[int]) -> tuple[list[Path], list[Path]]:
+    chosen = set(map(int, chosen))
     rest = [photo for i, photo in enumerate(photos) if i not in chosen]
     return rest, [photo for i, photo in enumerate(photos) if i in chosen]
 
@@ -233,10 +228,7 @@ def complete_splits(
 
     Returns:
         'train', 'val', 'test' -> photos, those that exist; and a sentence that says what was done,
-        empty when the set's own splits stand.
-
-    Raises:
-        InputError: the arguments do not fit the set.
+        empty when the set's own splits stand. Raises `InputError` for what does not fit the set.
     """
     splits = dict(found)
     lists = [str(path) for path in (train_list, val_list) if path]

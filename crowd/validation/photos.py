@@ -27,11 +27,7 @@ SIMILAR = 10
 
 @dataclass(frozen=True)
 class Job:
-    """A photo to look at: its header and annotation, the data set's folder, and its split.
-
-    `depth` is how more than 8 bits become 8 (`crowd.data.depth`), `convention` how points are
-    meant.
-    """
+    """A photo to look at, and how: see `crowd.validation.sets.check_set`."""
 
     seen: Seen
     root: Path
@@ -42,29 +38,17 @@ class Job:
 
 @dataclass
 class Checked:
-    """What was seen of a photo.
-
-    Attributes:
-        job: of the photo.
-        findings: about this photo alone.
-        usable: whether photo and annotation could be read.
-        keep: which of its points `--fix` keeps, bool [N].
-        rewrite: whether `--fix` writes the photo anew, upright and with 8 bits.
-        orientation: EXIF orientation, 1 to 8.
-        size: (width, height) of the upright photo, pixels.
-        pixels: hash of its pixels.
-        look: its difference hash.
-    """
+    """What was seen of a photo."""
 
     job: Job
-    findings: list[Finding] = field(default_factory=list)
-    usable: bool = False
-    keep: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
-    rewrite: bool = False
+    findings: list[Finding] = field(default_factory=list)  # about this photo alone
+    usable: bool = False  # whether photo and annotation could be read
+    keep: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # points that --fix keeps
+    rewrite: bool = False  # whether --fix writes the photo anew, upright and with 8 bits
     orientation: int = 1
-    size: tuple[int, int] = (0, 0)
-    pixels: str = ""
-    look: np.ndarray = field(default_factory=lambda: np.zeros(4, np.uint64))
+    size: tuple[int, int] = (0, 0)  # (width, height) upright
+    pixels: str = ""  # hash of its pixels
+    look: np.ndarray = field(default_factory=lambda: np.zeros(4, np.uint64))  # difference hash
 
     @property
     def file(self) -> str:

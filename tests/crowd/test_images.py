@@ -10,7 +10,7 @@ from crowd.data.images import (
     open_image,
     read_image,
     read_orientation,
-    read_upright,
+    read_stored,
     write_image,
 )
 from crowd.io.errors import InputError
@@ -41,7 +41,8 @@ def test_exif_is_applied(tmp_path, orientation):
     path = save(tmp_path / "a.png", PIXELS, orientation)
     upright = ORIENTATIONS[orientation](PIXELS)
     assert np.array_equal(read_image(path), upright)
-    image, told = read_upright(path)
+    image, told, *_ = read_stored(path)
+    assert read_orientation(path) == told
     assert np.array_equal(image, upright)
     assert told == read_orientation(path) == orientation
     assert open_image(path).size == upright.shape[1::-1]

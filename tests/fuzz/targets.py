@@ -14,7 +14,7 @@ import scipy.io
 import torch
 from PIL import Image, features
 
-from crowd.data.images import read_orientation, read_size, read_upright
+from crowd.data.images import read_image, read_orientation, read_size
 from crowd.data.layouts import mat
 from crowd.data.layouts.content import parse
 from crowd.data.layouts.tables import read_table
@@ -291,7 +291,7 @@ def whole_photos(folder: Path, suffix: str, modes: tuple[str, ...]) -> list[Path
 def read_photo(path: Path) -> None:
     read_size(path)
     read_orientation(path)
-    read_upright(path)
+    read_image(path)
 
 
 def photos(suffix: str, *modes: str) -> Target:

@@ -52,21 +52,13 @@ class Head:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a file says of one photo.
+    """What a file says of one photo, in the file's own units and order."""
 
-    Attributes:
-        points: float32 [N, 2], in the file's own units and order.
-        labels: of the points, [N]; empty where the format has none.
-        boxes: how many of the points are centres of boxes.
-        size: (width, height) of the photo as the file gives them, pixels, or None.
-        heads: (width, height) of the heads' boxes in the file's units, float32 [N, 2], or None.
-    """
-
-    points: np.ndarray
-    labels: tuple[str, ...] = ()
-    boxes: int = 0
-    size: tuple[int, int] | None = None
-    heads: np.ndarray | None = None
+    points: np.ndarray  # float32 [N, 2]
+    labels: tuple[str, ...] = ()  # of the points, [N]; empty where the format has none
+    boxes: int = 0  # how many of the points are centres of boxes
+    size: tuple[int, int] | None = None  # (width, height) of the photo as the file gives them
+    heads: np.ndarray | None = None  # (width, height) of the heads' boxes, float32 [N, 2]
 
 
 NONE = Annotation(np.zeros((0, 2), np.float32))

@@ -26,25 +26,15 @@ from crowd.io.errors import InputError
 
 @dataclass(frozen=True)
 class Seen:
-    """A photo of a data set, as far as its header and its annotation tell.
-
-    Attributes:
-        photo: its path.
-        layout: of the data set.
-        size: (width, height) as stored, pixels; 0 where the header cannot be read.
-        orientation: EXIF orientation, 1 to 8.
-        annotation: what the file says, in its own units and order.
-        file: that says it; None where there is none.
-        fault: why the annotation cannot be read; empty where it can.
-    """
+    """A photo of a data set, as far as its header and its annotation tell."""
 
     photo: Path
     layout: str
-    size: tuple[int, int] = (0, 0)
-    orientation: int = 1
-    annotation: Annotation = NONE
-    file: Path | None = None
-    fault: str = ""
+    size: tuple[int, int] = (0, 0)  # (width, height) as stored; 0 where it cannot be read
+    orientation: int = 1  # of EXIF, 1 to 8
+    annotation: Annotation = NONE  # in its own units and order
+    file: Path | None = None  # of the annotation
+    fault: str = ""  # why the annotation cannot be read
 
     @property
     def upright_size(self) -> tuple[int, int]:

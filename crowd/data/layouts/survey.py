@@ -35,19 +35,13 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Survey:
-    """A data set's annotations, how they are meant, and what is in doubt about them.
-
-    Attributes:
-        layout: of the set.
-        convention: what the user says of its points.
-        photos: what was seen of each.
-        questions: (the photo that shows it, a sentence) of everything that is in doubt.
-    """
+    """A data set's annotations, how they are meant, and what is in doubt about them."""
 
     layout: str
     convention: PointConvention
     photos: dict[Path, Seen]
-    questions: list[tuple[Path | None, str]] = field(default_factory=list)
+    # The photo that shows it and a sentence, of everything that is in doubt.
+    questions: list[tuple[Path, str]] = field(default_factory=list)
 
     @property
     def seen(self) -> list[Seen]:
@@ -104,7 +98,7 @@ def _listed(labels: Counter[str]) -> str:
     return ", ".join(shown) + more
 
 
-def _label_question(found: Survey) -> Iterator[tuple[Path | None, str]]:
+def _label_question(found: Survey) -> Iterator[tuple[Path, str]]:
     labels, label = _labels(found.seen), found.convention.label
     if label is None and len(labels) > 1:
         name = next(name for name, _ in labels.most_common() if name)

@@ -7,13 +7,12 @@ vouches for is whole; a copy of the folder takes it along, and computes nothing 
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from crowd.io.files import content_hash, write_text
+from crowd.io.files import content_hash, until_changed, write_text
 
 RECORDS = ".made"
 
@@ -30,7 +29,7 @@ def origin(settings: Mapping, sources: Iterable[Path]) -> dict:
     """
     return {
         "settings": json.loads(json.dumps(dict(settings), default=str)),
-        "sources": {path.name: _hash(path) for path in sources},
+        "sources": {path.name: _hash(path) if path.exists() else None for path in sources},
     }
 
 
@@ -58,15 +57,5 @@ def forget(folder: Path) -> None:
     shutil.rmtree(folder / RECORDS, ignore_errors=True)
 
 
-def _hash(path: Path) -> str | None:
-    try:
-        state = path.stat()
-    except FileNotFoundError:
-        return None
-    return _hash_of(path, state.st_mtime_ns, state.st_size)
-
-
-@functools.lru_cache(maxsize=4)
-def _hash_of(path: Path, *_state: int) -> str:
-    """As `content_hash`, once a command for a table that every photo has a line in."""
-    return content_hash(path)
+# Once a command for a table that every photo has a line in.
+_hash = until_changed(4)(content_hash)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import io
 import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,27 @@ def require_file(path: str | os.PathLike, remedy: str) -> Path:
     if not path.is_file():
         raise InputError(f"{path} does not exist: {remedy}")
     return path
+
+
+def until_changed(files: int) -> Callable:
+    """Keep what a function reads of a path, for the last few `files`, until they change on disk."""
+
+    def decorate(function: Callable) -> Callable:
+        @functools.lru_cache(files)
+        def kept(path: Path, *more, state: tuple):  # noqa: ARG001 - a part of the key
+            return function(path, *more)
+
+        @functools.wraps(function)
+        def read(path: Path, *more):
+            try:
+                state = os.stat(path)
+            except OSError:
+                return function(path, *more)
+            return kept(path, *more, state=(state.st_mtime_ns, state.st_size))
+
+        return read
+
+    return decorate
 
 
 def content_hash(path: str | os.PathLike) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import functools
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,7 +11,7 @@ from xml.etree import ElementTree
 from crowd.data.layouts.annotation import Annotation, read_json
 from crowd.data.layouts.registry import LAYOUTS
 from crowd.io.errors import InputError
-from crowd.io.files import read_text
+from crowd.io.files import read_text, until_changed
 
 _LOOKED_AT = 5
 
@@ -99,17 +97,9 @@ def _owner(path: Path, content) -> str | None:
     return None
 
 
+@until_changed(256)
 def looks_like(path: Path) -> str | None:
     """Return the layout that a file looks like, or None when it cannot be read or told."""
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return _looks_like(path, state.st_mtime_ns, state.st_size)
-
-
-@functools.lru_cache(maxsize=256)
-def _looks_like(path: Path, _modified: int, _size: int) -> str | None:
     try:
         return _owner(path, load(path, ""))
     except InputError:

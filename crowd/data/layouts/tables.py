@@ -9,7 +9,7 @@ file from elsewhere cannot reach outside the folder.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -20,6 +20,7 @@ from crowd.data.layouts.content import hint, looks_like, parse
 from crowd.data.layouts.labelstudio import PREFIX
 from crowd.data.layouts.registry import LAYOUTS
 from crowd.io.errors import InputError, raise_or_note
+from crowd.io.files import until_changed
 
 LEVELS = 4
 MANY = 50  # more are files of a photo each
@@ -73,10 +74,9 @@ def _choose(tables: list[Path], image_path: Path, layout: str) -> Path:
 
 
 def _names(table: Path, image_path: Path, layout: str) -> bool:
-    try:
+    with contextlib.suppress(InputError):
         return name_in(read_table(table, layout), image_path) is not None
-    except InputError:
-        return False
+    return False
 
 
 def is_named(image_path: Path, layout: str) -> bool:
@@ -88,33 +88,14 @@ def is_named(image_path: Path, layout: str) -> bool:
     return name_in(read_table(table, layout), image_path) is not None
 
 
-def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
-    try:
-        state = os.stat(folder)
-    except OSError:
-        return ()
-    return _list_tables(folder, suffixes, state.st_mtime_ns)
+@until_changed(64)
+def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix in suffixes)
 
 
-@functools.lru_cache(maxsize=64)
-def _list_tables(folder: Path, suffixes: tuple[str, ...], _modified: int) -> tuple[Path, ...]:
-    return tuple(sorted(path for path in folder.glob("*") if path.suffix in suffixes))
-
-
+@until_changed(8)
 def read_table(path: Path, layout: str) -> Table:
-    """Return what the file says of every photo.
-
-    The last few files stay in memory until they change on disk, since every photo asks again.
-    """
-    try:
-        state = os.stat(path)
-    except OSError as error:
-        raise InputError(f"{path} does not exist: {LAYOUTS[layout].format.shape}") from error
-    return _read_table(Path(path), layout, state.st_mtime_ns, state.st_size)
-
-
-@functools.lru_cache(maxsize=8)
-def _read_table(path: Path, layout: str, _modified: int, _size: int) -> Table:
+    """Return what the file says of every photo; every photo asks again."""
     photos = parse(path, layout)
     by_file = defaultdict(list)
     for name in photos:

@@ -180,56 +180,42 @@ def test_cut_short_mat(tmp_path, keep):
         read_points(photo, "brt")
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("1 2 3 4 5 6\n1 2 3\n", "line 2 has 3 columns"),
-        ("1 2 3 four 5 6\n", "line 1 is not numbers"),
-        ("nan 2 3 4 5 6\n", "not finite"),
-        ("1 2 3 inf 5 6\n", "not finite"),
-    ],
-)
-def test_bad_jhu(tmp_path, text, says):
-    photo = write_split(tmp_path, "jhu", "train", {"a": POINTS[1]})[0]
-    path = tmp_path / "train" / "gt" / "a.txt"
-    write_text(path, text)
-    with pytest.raises(InputError, match=says) as raised:
-        read_points(photo, "jhu")
-    assert str(path) in str(raised.value)
-
-
-@pytest.mark.parametrize("text", ['{"points": [[1, 2]', "[1]", '{"points": [[1, 2], [3]]}', "{}"])
-def test_bad_nwpu_json(tmp_path, text):
-    photo = write_split(tmp_path, "nwpu", "train", {"a": POINTS[1]})[0]
-    write_text(tmp_path / "jsons" / "a.json", text)
-    with pytest.raises(InputError, match=r"a\.json"):
-        read_points(photo, "nwpu")
+BAD = {
+    "jhu": ("train/images/a.jpg", "train/gt/a.txt"),
+    "nwpu": ("images/a.jpg", "jsons/a.json"),
+    "csv": ("a.jpg", "annotations.csv"),
+    "json": ("a.jpg", "points.json"),
+}
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("layout", "text", "says"),
     [
-        ("name,x,y\na.jpg,1,2\n", "no columns"),
-        ("", "no columns"),
-        ("image,x,y\na.jpg,1,2\na.jpg,1\n", "line 3"),
-        ("image,x,y\na.jpg,1,two\n", "line 2"),
-        ("image,x,y\na.jpg,nan,2\n", "'a.jpg': point 1 is not finite"),
+        ("jhu", "1 2 3 4 5 6\n1 2 3\n", "line 2 has 3 columns"),
+        ("jhu", "1 2 3 four 5 6\n", "line 1 is not numbers"),
+        ("jhu", "nan 2 3 4 5 6\n", "not finite"),
+        ("jhu", "1 2 3 inf 5 6\n", "not finite"),
+        ("nwpu", '{"points": [[1, 2]', "damaged or not JSON"),
+        ("nwpu", "[1]", "no 'points'"),
+        ("nwpu", '{"points": [[1, 2], [3]]}', "not pairs"),
+        ("nwpu", "{}", "no 'points'"),
+        ("csv", "name,x,y\na.jpg,1,2\n", "no columns"),
+        ("csv", "", "no columns"),
+        ("csv", "image,x,y\na.jpg,1,2\na.jpg,1\n", "line 3"),
+        ("csv", "image,x,y\na.jpg,1,two\n", "line 2"),
+        ("csv", "image,x,y\na.jpg,nan,2\n", "'a.jpg': point 1 is not finite"),
+        ("json", '{"a.jpg": [[1, 2', "damaged or not JSON"),
+        ("json", '{"a.jpg": [["1", "2"]]}', "not numbers"),
+        ("json", '{"b.jpg": []}', "does not name the photo"),
     ],
 )
-def test_bad_csv(tmp_path, text, says):
-    photo = write_photo(tmp_path / "a.jpg")
-    write_text(tmp_path / "annotations.csv", text)
+def test_bad_files_name_themselves(tmp_path, layout, text, says):
+    photo, file = (tmp_path / name for name in BAD[layout])
+    write_photo(photo)
+    write_text(file, text)
     with pytest.raises(InputError, match=says) as raised:
-        read_points(photo, "csv")
-    assert "annotations.csv" in str(raised.value)
-
-
-@pytest.mark.parametrize("text", ['{"a.jpg": [[1, 2', '{"a.jpg": [["1", "2"]]}', '{"b.jpg": []}'])
-def test_bad_json(tmp_path, text):
-    photo = write_photo(tmp_path / "a.jpg")
-    write_text(tmp_path / "points.json", text)
-    with pytest.raises(InputError, match=r"points\.json"):
-        read_points(photo, "json")
+        read_points(photo, layout)
+    assert str(file) in str(raised.value)
 
 
 def test_csv_is_found_above_the_photos_and_by_relative_path(tmp_path):

@@ -80,11 +80,6 @@ def test_values_beyond_what_is_said_are_an_error_and_no_guess(depth):
         to_8_bits(np.array([[0.0, np.nan]]), depth, "a.tif")
 
 
-def test_bits_are_not_for_floats_up_to_1():
-    with pytest.raises(Unclear, match=r"does not fit --depth 10: add --depth 0:1"):
-        to_8_bits(np.array([[0.1, 0.9]], np.float32), "10", "a.tif")
-
-
 def test_outside_low_and_high_is_black_and_white_and_a_flat_picture_is_no_division_by_0():
     assert to_8_bits(np.array([[5, 10, 15, 20, 99]]), "10:20", "a").tolist() == [
         [0, 0, 128, 255, 255]
@@ -201,12 +196,6 @@ def test_a_folder_is_counted_as_the_training_saw_it_or_as_is_said(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_patches_are_asked_for_too(tmp_path):
-    path, _ = save(tmp_path, "14 of 16 bits")
-    with pytest.raises(Unclear, match="--depth 14"):
-        read_patch(path)
-
-
 def test_the_clean_copy_is_never_black(tmp_path, capsys):
     root = tmp_path / "set"
     root.mkdir()
@@ -223,3 +212,9 @@ def test_the_clean_copy_is_never_black(tmp_path, capsys):
         validate([*options, str(tmp_path / "said"), "--depth", "range"])
     for name in names:
         np.testing.assert_array_equal(read_image(tmp_path / "said" / name)[..., 0], GREY)
+
+
+def test_patches_are_asked_for_too(tmp_path):
+    path, _ = save(tmp_path, "14 of 16 bits")
+    with pytest.raises(Unclear, match="--depth 14"):
+        read_patch(path)

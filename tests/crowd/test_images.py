@@ -6,7 +6,6 @@ from PIL import Image
 
 from crowd.data import images
 from crowd.data.images import (
-    list_images,
     open_image,
     read_image,
     read_orientation,
@@ -70,12 +69,6 @@ def test_every_mode_is_read_as_rgb(tmp_path, mode):
     assert np.array_equal(read, np.repeat(grey[..., None], 3, axis=2))
 
 
-def test_16_bit_grey_keeps_its_shades(tmp_path):
-    shades = np.linspace(0, 65535, 256).astype(np.uint16)[None]
-    Image.fromarray(shades).save(tmp_path / "a.png")
-    np.testing.assert_allclose(read_image(tmp_path / "a.png")[0, :, 0], np.arange(256), atol=1)
-
-
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 @pytest.mark.parametrize("kept", [0.0, 0.2, 0.8])
 def test_truncated_photo(tmp_path, suffix, kept):
@@ -110,11 +103,3 @@ def test_written_pictures(tmp_path):
     write_image(tmp_path / "a.png", np.array([[[0.0, 0.5, 1.7]]]))
     assert read_image(tmp_path / "a.png").tolist() == [[[0, 128, 255]]]
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-
-
-def test_listing_leaves_out_what_is_no_photo(tmp_path):
-    for name in ("b.JPG", "a.png", "a.npy", ".part-x.jpg", "notes.txt"):
-        (tmp_path / name).touch()
-    assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG"]
-    with pytest.raises(InputError, match="is not a folder"):
-        list_images(tmp_path / "none")

@@ -89,13 +89,6 @@ def test_gaussian_colours_fill_the_ellipse_and_the_render_is_a_panel(tmp_path):
     assert (np.abs(between - (0, 0, 255)).max(axis=1) < 12).sum() > 0.2 * len(between)
 
 
-def test_no_gaussians_leave_the_photo_alone(tmp_path):
-    path = tmp_path / "gaussians.png"
-    pictures.draw_gaussians(path, plain_photo(), np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
-    picture = read_image(path)
-    assert len(panels(picture, PLAIN)) == 2
-
-
 # -- densities --------------------------------------------------------------------------------
 
 
@@ -186,12 +179,6 @@ def test_neighbouring_annotations_differ_in_colour():
     assert (colours[:, 1:] != colours[:, :-1]).any(axis=-1).all()
 
 
-def test_a_crop_without_heads(tmp_path):
-    path = tmp_path / "responsibilities.jpg"
-    pictures.draw_responsibilities(path, plain_photo(), np.ones((1, 64)), (0, 0), 64, 8)
-    assert 0 < path.stat().st_size <= LIMIT
-
-
 # -- curves and sheets ------------------------------------------------------------------------
 
 
@@ -205,13 +192,6 @@ def test_the_best_epoch_is_marked_and_gaps_are_skipped(monkeypatch):
     np.testing.assert_array_equal(mae.lines[0].get_xydata(), [[3, 9], [7, 5], [9, 6]])
     assert [[7, 5]] in [line.get_xydata().tolist() for line in mae.lines]
     assert "5 at epoch 7" in mae.get_title()
-
-
-def test_a_curve_is_written(tmp_path):
-    path = tmp_path / "curve.png"
-    log = [{"epoch": i, "loss": 3.0 / (i + 1)} for i in range(5)]
-    pictures.draw_curve(path, log, ["loss"], "loss of one run")
-    assert read_image(path).shape[1] > 800
 
 
 @pytest.mark.parametrize("log", [[], [{"epoch": 0, "loss": 1.0}]])

@@ -139,39 +139,6 @@ def test_bad_list(tmp_path, lines, says):
         read_list(path, PHOTOS)
 
 
-NAMES = ["IMG 1.jpg", "IMG 2.jpg", "a  b c.png", "plain.jpg", "a.jpg"]
-
-
-@pytest.mark.parametrize(
-    ("line", "photo"),
-    [
-        ("IMG 1", "IMG 1.jpg"),
-        ("IMG 1.jpg 3 0", "IMG 1.jpg"),
-        (" my set/images/IMG 2.jpg\t1 ", "IMG 2.jpg"),
-        ("C:\\my set\\a  b c.png", "a  b c.png"),
-        ("plain 0 1", "plain.jpg"),
-        ("a.jpg b c", "a.jpg"),
-    ],
-)
-def test_names_with_spaces_are_found_in_lists(tmp_path, line, photo):
-    photos = [Path("set") / name for name in NAMES]
-    assert read_list(write(tmp_path / "list.txt", line), photos) == [Path("set") / photo]
-
-
-def test_a_name_that_may_be_two_photos_is_not_guessed(tmp_path):
-    photos = [Path("set/IMG.jpg"), Path("set/IMG 2.jpg"), Path("set/b.jpg"), Path("set/b.png")]
-    for line, both in (("IMG 2", ["IMG 2.jpg", "IMG.jpg"]), ("b 1", ["b.jpg", "b.png"])):
-        with pytest.raises(InputError, match=r"line 1: .*: write the whole name of one") as caught:
-            read_list(write(tmp_path / "list.txt", line), photos)
-        assert all(name in str(caught.value) for name in both)
-    assert read_list(write(tmp_path / "list.txt", "IMG 2.jpg", "b.png"), photos) == [
-        photos[1],
-        photos[3],
-    ]
-    with pytest.raises(InputError, match="no photo 'IMG 3 x'"):
-        read_list(write(tmp_path / "list.txt", "IMG 3 x"), photos[1:])
-
-
 def test_lists_that_overlap_or_are_missing(tmp_path):
     path = write(tmp_path / "t.txt", "IMG_1")
     with pytest.raises(InputError, match=r"both name IMG_1"):

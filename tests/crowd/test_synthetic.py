@@ -215,14 +215,6 @@ def test_points_are_read_back_exactly(tmp_path, layout):
             assert np.abs(image.astype(int) - made.image).mean() < 12
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_photo_without_heads_is_read_back(tmp_path, monkeypatch, layout):
-    monkeypatch.setattr(scene, "draw_number", lambda *_: 0)
-    make_dataset(tmp_path, layout, 1, 0, "a", test_images=0, size=SMALL)
-    ((_, points),) = photos_and_points(tmp_path, layout)["train"]
-    assert points.shape == (0, 2)
-
-
 def test_a_second_call_writes_nothing_and_an_interrupted_one_is_completed(tmp_path):
     make_dataset(tmp_path, "qnrf", 2, 0, "a", size=SMALL)
     files = sorted(path for path in tmp_path.rglob("*") if path.is_file())

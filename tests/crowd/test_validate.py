@@ -14,7 +14,6 @@ from crowd.annotations import annotation_path, find_photos, read_photo, read_poi
 from crowd.data.layouts.convention import PointConvention
 from crowd.validate import main
 from crowd.validation.findings import ERROR, KINDS
-from crowd.validation.photos import SIMILAR, difference_hash, differing_bits, pixel_hash
 from tests.crowd.test_annotations import PLAIN, write_split, write_text
 
 POINTS = np.array([[3.5, 4.25], [20.0, 30.5], [40.0, 8.0]])
@@ -253,13 +252,6 @@ def test_lists_of_the_copy_name_its_photos_once(tmp_path, capsys):
     validate(tmp_path / "copy", "nwpu", capsys, code=0)
 
 
-def test_sixteen_bits_are_written_as_eight(tmp_path, capsys):
-    root = write_set(tmp_path / "set", "qnrf")
-    save_deep(root)
-    validate(root, "qnrf", capsys, "--fix", tmp_path / "copy", code=1)
-    validate(tmp_path / "copy", "qnrf", capsys, code=0)
-
-
 def test_the_copy_goes_to_a_new_folder_outside_the_set(tmp_path, capsys):
     root = write_set(tmp_path / "set", "qnrf")
     (tmp_path / "full").mkdir()
@@ -294,16 +286,3 @@ def test_workers_find_the_same(tmp_path, capsys):
     two, _ = validate(root, "qnrf", capsys, "--workers", 2, code=1)
     assert one == two
     assert found(one) == {("points outside", "Train/7.jpg")}
-
-
-def test_hashes_tell_what_they_should():
-    image, other = scene(1), scene(2)
-    assert pixel_hash(image) == pixel_hash(image.copy())
-    assert pixel_hash(image) != pixel_hash(image.swapaxes(0, 1))
-    changed = image.copy()
-    changed[0, 0, 0] ^= 1
-    assert pixel_hash(image) != pixel_hash(changed)
-    looks = [difference_hash(one) for one in (image, cv2.resize(image, (40, 30)), other)]
-    bits = differing_bits(looks[0], np.stack(looks))
-    assert bits[0] == 0
-    assert bits[1] <= SIMILAR < bits[2]

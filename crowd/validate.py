@@ -11,6 +11,7 @@ original.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -25,8 +26,10 @@ from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import command
 from crowd.io.files import require_folder, write_text
 from crowd.validation.cleaning import write_clean
-from crowd.validation.findings import ERROR, KINDS, all_findings, as_json, count, table
+from crowd.validation.photos import ERROR, KINDS, NOTE, Checked, Finding
 from crowd.validation.sets import check_set
+
+SHOWN = 3  # findings of a kind
 
 
 def build_parser() -> ArgumentParser:
@@ -71,6 +74,73 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"  {kind}: {KINDS[kind].remedy or 'stays, look at it yourself'}")
     if count(findings, ERROR) or (findings and not arguments.errors_only):
         raise SystemExit(1)
+
+
+def all_findings(checked: Sequence[Checked], of_the_set: Sequence[Finding]) -> list[Finding]:
+    """All findings, in the order of `KINDS`."""
+    found = [finding for one in checked for finding in one.findings] + list(of_the_set)
+    order = list(KINDS)
+    return sorted(found, key=lambda finding: order.index(finding.kind))
+
+
+def count(findings: Sequence[Finding], severity: str) -> int:
+    """How many findings are errors, or notes."""
+    return sum(finding.severity == severity for finding in findings)
+
+
+def table(checked: Sequence[Checked], findings: Sequence[Finding]) -> str:
+    """Lay out photos by split and findings by kind, with the first few of each."""
+    lines = [f"{'split':<6}{'photos':>8}{'heads':>10}"]
+    for split, (photos, heads) in totals(checked).items():
+        lines.append(f"{split:<6}{photos:>8}{heads:>10}")
+    for kind in dict.fromkeys(finding.kind for finding in findings):
+        these = [finding for finding in findings if finding.kind == kind]
+        points = sum(finding.points for finding in these)
+        number = f"{len(these)}" + (f" ({points} points)" if points else "")
+        lines.append(f"{KINDS[kind].severity:<6} {kind}: {number}")
+        lines += [f"         {finding.file}: {finding.detail}" for finding in these[:SHOWN]]
+        if len(these) > SHOWN:
+            lines.append(f"         … and {len(these) - SHOWN} more")
+    errors, notes = count(findings, ERROR), count(findings, NOTE)
+    lines.append(f"{errors} errors, {notes} notes" if findings else "clean")
+    return "\n".join(lines)
+
+
+def totals(checked: Sequence[Checked]) -> dict[str, tuple[int, int]]:
+    """Photos and annotated points of each split."""
+    sums: dict[str, tuple[int, int]] = {}
+    for one in checked:
+        photos, heads = sums.get(one.job.split, (0, 0))
+        sums[one.job.split] = photos + 1, heads + len(one.keep)
+    return sums
+
+
+def as_json(
+    checked: Sequence[Checked], findings: Sequence[Finding], folder: str, layout: str
+) -> dict:
+    """The whole report as plain values."""
+    kinds = dict.fromkeys(KINDS, 0)
+    for finding in findings:
+        kinds[finding.kind] += 1
+    return {
+        "folder": folder,
+        "layout": layout,
+        "splits": {
+            split: {"photos": photos, "heads": heads}
+            for split, (photos, heads) in totals(checked).items()
+        },
+        "errors": count(findings, ERROR),
+        "notes": count(findings, NOTE),
+        "kinds": kinds,
+        "findings": [
+            {
+                "severity": one.severity,
+                **dataclasses.asdict(one),
+                "fix": KINDS[one.kind].remedy,
+            }
+            for one in findings
+        ],
+    }
 
 
 if __name__ == "__main__":

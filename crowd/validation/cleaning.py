@@ -24,8 +24,7 @@ from crowd.data.splits import listed_photos, photos_by_name
 from crowd.io.errors import InputError
 from crowd.io.files import read_text, write_text
 from crowd.io.progress import progress
-from crowd.validation.findings import Finding
-from crowd.validation.photos import Checked
+from crowd.validation.photos import Checked, Finding
 
 
 def write_clean(

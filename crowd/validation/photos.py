@@ -1,4 +1,4 @@
-"""One photo of a data set: what is odd about it and its annotation, and its hashes."""
+"""What can be wrong with a data set, and what is with one photo: it, its annotation, its hashes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,63 @@ from crowd.data.layouts.convention import DEFAULT, PointConvention
 from crowd.data.layouts.registry import UPRIGHT
 from crowd.data.layouts.seen import Seen
 from crowd.io.errors import InputError
-from crowd.validation.findings import Finding
 
 SIDE = 16
 # Of 256 bits. 80 real photos saved as JPEG of quality 30, or at a quarter of their size, differ
 # from themselves in 2 bits (median), 98 % of them in at most 10; nearest photos of Beijing-BRT's
 # fixed cameras, minutes apart, in 12 or more; photos of different scenes in about 120.
 SIMILAR = 10
+
+ERROR, NOTE = "error", "note"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One thing that can be wrong."""
+
+    severity: str  # ERROR: figures would be wrong or a stage would stop; NOTE: worth knowing
+    remedy: str = ""  # what `--fix` does about it
+
+
+# In the order of the report.
+KINDS = {
+    "unreadable photo": Kind(ERROR, "left out"),
+    "unclear depth": Kind(ERROR, "left out: say by --depth what its values are"),
+    "missing annotation": Kind(ERROR, "photo left out"),
+    "unreadable annotation": Kind(ERROR, "photo left out"),
+    "annotation without photo": Kind(ERROR, "left out"),
+    "name without photo": Kind(ERROR, "left out"),
+    "points in doubt": Kind(ERROR, "nothing is written until the switch answers it"),
+    "points outside": Kind(ERROR, "points dropped"),
+    "duplicate points": Kind(ERROR, "one of each kept"),
+    "same photo in two splits": Kind(ERROR, "kept in one: test before val before train"),
+    "similar photos in two splits": Kind(NOTE),
+    "same photo twice": Kind(NOTE),
+    "similar photos in one split": Kind(NOTE),
+    "rotated by EXIF": Kind(NOTE, "photo and points turned upright"),
+    "more than 8 bits": Kind(NOTE, "written with 8 bits"),
+    "several pictures in a file": Kind(NOTE, "the first is what is read"),
+    "not read as a photo": Kind(NOTE, "left out"),
+    "grey": Kind(NOTE),
+    "other colours than RGB": Kind(NOTE),
+    "no heads": Kind(NOTE),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found: its `KINDS`, where, in words, and how many points it is about."""
+
+    kind: str
+    split: str  # of the photo; empty where there is none
+    file: str  # photo, annotation or list, relative to the data set
+    detail: str
+    points: int = 0
+
+    @property
+    def severity(self) -> str:
+        """`ERROR` or `NOTE`."""
+        return KINDS[self.kind].severity
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from crowd.data.layouts.convention import DEFAULT, PointConvention
 from crowd.data.layouts.places import annotations_without_photo, left_out, not_read
 from crowd.data.layouts.survey import Survey, survey
 from crowd.io.workers import map_photos
-from crowd.validation.findings import Finding
-from crowd.validation.photos import SIMILAR, Checked, Job, check_photo, differing_bits
+from crowd.validation.photos import SIMILAR, Checked, Finding, Job, check_photo, differing_bits
 
 # A photo that is in several splits stays in the last of them.
 SPLITS = ("all", "train", "val", "test")

@@ -11,16 +11,14 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-import numpy as np
-
 from crowd.count import command as counting
-from crowd.count.evaluation import compare, errors_table, write_results
+from crowd.count.evaluation import compare, errors_table, localization_table, write_results
+from crowd.count.photos import POINT_COLUMNS, POINTS, write_table
 from crowd.data.processed import median_count
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
-from crowd.pictures.drawing import draw_density
 from crowd.train.loading import CountedPhotos, photo_loader
-from gst.counter import Counter, annotator, density_of, load_counter
+from gst.counter import Counter, annotator, load_counter
 from gst.evaluation import evaluate
 from gst.models import MODELS
 from gst.photos import require_same
@@ -34,14 +32,6 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def count_image(path: str, counter: Counter, image: np.ndarray, output: Path) -> None:
-    """Print the count of one photo and draw the density map over it."""
-    count, density = density_of(counter, image, path)
-    picture = output / f"{Path(path).stem}_density.jpg"
-    draw_density(picture, image, density, count)
-    print(f"{count:.1f} people in {path}; density map: {picture}")
-
-
 def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None:
     """Print and write the errors on a split, beside those of guessing the training median."""
     if counter.from_training:
@@ -53,12 +43,15 @@ def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None
     if median is None:
         median = median_count(data_dir, "train")
     rows, metrics = compare(counts, counter.name, split, median)
-    shares = placement.shares()
-    write_results(output, counts, {**metrics, "density_near_heads": shares})
+    shares, scores = placement.shares(), placement.localization()
+    metrics |= {"density_near_heads": shares, "localization": scores}
+    write_results(output, counts, metrics)
+    points = write_table(output / POINTS, POINT_COLUMNS, placement.points)
     print(errors_table(rows))
+    print(localization_table(scores))
     near = ", ".join(f"{share:.0%} within {radius}" for radius, share in shares.items())
     print(f"of the predicted density lies near a head: {near}")
-    print(f"every photo's count: {output / 'predictions.csv'}")
+    print(f"every photo's count: {output / 'predictions.csv'}; its heads: {points}")
 
 
 @command
@@ -69,7 +62,6 @@ def main(argv: list[str] | None = None) -> None:
         arguments,
         load_counter,
         annotator,
-        functools.partial(count_image, arguments.image),
         functools.partial(count_set, arguments.data_dir, arguments.split),
     )
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from crowd.count import counter
 from crowd.count.counter import Counter, Method
-from crowd.count.photos import Annotate
+from crowd.count.photos import Annotate, Seen
 from crowd.data.network_input import photo_tensor
 from crowd.pictures.overlays import density_overlay
-from gst.evaluation import count_density, predict_density
+from gst.evaluation import STRIDE, count_density, predict_density
+from gst.localize import density_heads
 from gst.models import MODELS, build_model
 from gst.photos import Preprocessing
 
@@ -32,10 +33,11 @@ def density_of(counter: Counter, image: np.ndarray, name: str) -> tuple[float, n
 
 
 def annotator(counter: Counter) -> Annotate:
-    """Return what counts a photo and lays its density map over it."""
+    """Return what counts a photo, and lays its density map and the heads in it over it."""
 
-    def look(image: np.ndarray, name: str) -> tuple[float, np.ndarray]:
+    def look(image: np.ndarray, name: str) -> Seen:
         count, density = density_of(counter, image, name)
-        return count, density_overlay(image, density)
+        heads, confidence = density_heads(density, STRIDE)
+        return Seen(count, density_overlay(image, density, STRIDE, heads), heads, confidence)
 
     return look

@@ -1,4 +1,4 @@
-"""Where predicted density lies: on the heads, or anywhere that makes the count right."""
+"""Where predicted density and heads lie: on the annotated heads, or anywhere."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ import numpy as np
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from crowd.count.photos import point_rows
 from crowd.data.images import read_size
 from crowd.data.resize import target_size
+from crowd.metrics import localization, pool_localization
 from crowd.train.loading import CountedPhotos
 from gst.evaluation import STRIDE
+from gst.localize import density_heads
 
 RADII = (8.0, 24.0)
+MATCH = 8.0
 
 
 class Placement:
-    """How much of a split's density lies near its heads; give it every photo's map.
+    """How much of a split's density lies near its heads, and how many heads are found.
+
+    Give it every photo's map.
 
     Args:
         photos: of the split.
@@ -28,11 +34,22 @@ class Placement:
         self.radii = radii
         self._heads = {path.name: _seen(photos, index) for index, path in enumerate(photos.paths)}
         self._near, self._all = np.zeros(len(radii)), 0.0
+        self._matches: list[dict[str, float]] = []
+        self.points: list[tuple] = []
+        """Rows of the heads found: photo, x, y, confidence."""
 
     def add(self, name: str, density: Tensor) -> None:
         """Add the density map [h, w] of the photo of that name."""
-        self._near += density_near(density.numpy(), self._heads[name], self.radii)
+        actual = self._heads[name]
+        self._near += density_near(density.numpy(), actual, self.radii)
         self._all += density.double().sum().item()
+        heads, confidence = density_heads(density.numpy(), STRIDE)
+        self._matches.append(localization(heads, actual, MATCH))
+        self.points += point_rows(name, heads, confidence)
+
+    def localization(self) -> dict[str, dict[str, float]]:
+        """Precision, recall and F1 over all photos, of heads matched within `MATCH` pixels."""
+        return {f"{MATCH:g} px": pool_localization(self._matches)}
 
     def shares(self) -> dict[str, float]:
         """Share of all density within each radius of a head; NaN where there is no density."""

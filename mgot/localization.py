@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.count.evaluation import errors_table, without_nan
+from crowd.count.evaluation import errors_table, localization_table, without_nan
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.io.files import require_file, write_text
@@ -100,17 +100,6 @@ def score(
         for name, column in RADII.items()
     }
     return counting_errors(*counts), scores
-
-
-def localization_table(scores: dict[str, dict[str, float]]) -> str:
-    """Lay out localisation scores as text, a row each, in per cent."""
-    width = max(map(len, scores))
-    lines = [f"{'':{width}}  {'F1':>7}  {'precision':>9}  {'recall':>7}"]
-    lines += [
-        f"{name:{width}}  {one['f1']:7.2%}  {one['precision']:9.2%}  {one['recall']:7.2%}"
-        for name, one in scores.items()
-    ]
-    return "\n".join(lines)
 
 
 def build_parser() -> ArgumentParser:

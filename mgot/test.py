@@ -12,19 +12,17 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from crowd.count import command as counting
-from crowd.count.evaluation import compare, errors_table, write_results
+from crowd.count.evaluation import compare, errors_table, localization_table, write_results
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import command
-from mgot.counter import Counter, annotator, heads_of, load_counter
+from mgot.counter import Counter, annotator, load_counter
 from mgot.evaluation import TILE_HELP, CountedSet
-from mgot.localization import localization_table, write_points_file
+from mgot.localization import write_points_file
 from mgot.models import MODELS
-from mgot.pictures import draw_peaks
 
 
 def build_parser() -> ArgumentParser:
@@ -37,14 +35,6 @@ def build_parser() -> ArgumentParser:
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
     return parser
-
-
-def count_image(arguments: Namespace, counter: Counter, image: np.ndarray, output: Path) -> None:
-    """Print the count of one photo and draw the heads found over it."""
-    heads = heads_of(counter, image, arguments.image, arguments.tile)
-    picture = output / f"{Path(arguments.image).stem}_peaks.jpg"
-    draw_peaks(picture, image, heads)
-    print(f"{len(heads)} people in {arguments.image}; where: {picture}")
 
 
 def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
@@ -72,7 +62,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments,
         load_counter,
         functools.partial(annotator, tile=arguments.tile),
-        functools.partial(count_image, arguments),
         functools.partial(count_set, arguments),
     )
 

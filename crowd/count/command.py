@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import numpy as np
 import torch
 from jsonargparse import Namespace
 
 from crowd.count.counter import Counter, with_depth
-from crowd.count.photos import Annotate, count_folder, count_video
+from crowd.count.photos import Annotate, count_folder, count_photo, count_video
 from crowd.data.depth import HELP as DEPTH_HELP
 from crowd.data.depth import depth_option
-from crowd.data.network_input import read_photo
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError
 from crowd.train.devices import pick_device
@@ -47,7 +45,6 @@ def count(
     arguments: Namespace,
     load_counter: Callable[[str, torch.device, str | None], Counter],
     annotator: Callable[[Counter], Annotate],
-    count_image: Callable[[Counter, np.ndarray, Path], None],
     count_set: Callable[[Counter, Path], None],
 ) -> None:
     """Count the source that the arguments name.
@@ -56,8 +53,6 @@ def count(
         arguments: of a parser with `add_counting`.
         load_counter: of the method.
         annotator: makes of a counter what counts a photo and draws in it.
-        count_image: prints the count of `--image`, read as the counter needs it, and draws it into
-            the folder of the results.
         count_set: prints and writes the errors on `--data-dir`.
 
     Raises:
@@ -72,7 +67,7 @@ def count(
     how = counter.preprocessing
     output = Path(arguments.output or Path(arguments.save_path).parent / arguments.split)
     if arguments.image is not None:
-        count_image(counter, read_photo(arguments.image, how), output)
+        print(count_photo(arguments.image, output, annotator(counter), how))
     elif arguments.folder is not None:
         look = annotator(counter)
         print(count_folder(arguments.folder, output, look, how, arguments.recursive))

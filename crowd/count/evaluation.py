@@ -70,6 +70,17 @@ def errors_table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join([*lines, "* printed as MSE in the papers"])
 
 
+def localization_table(scores: dict[str, dict[str, float]]) -> str:
+    """Lay out localisation scores as text, a row each, in per cent."""
+    width = max(map(len, scores))
+    lines = [f"{'':{width}}  {'F1':>7}  {'precision':>9}  {'recall':>7}"]
+    lines += [
+        f"{name:{width}}  {one['f1']:7.2%}  {one['precision']:9.2%}  {one['recall']:7.2%}"
+        for name, one in scores.items()
+    ]
+    return "\n".join(lines)
+
+
 def compare(
     counts: Sequence[PhotoCount], model: str, split: str, guess: float | None
 ) -> tuple[dict[str, dict[str, float]], dict]:

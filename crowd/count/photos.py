@@ -1,4 +1,4 @@
-"""Counting the photos of a folder, or the frames of a video, with any counter."""
+"""Counting a photo, the photos of a folder, or the frames of a video, with any counter."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from crowd.data.images import list_folder, say_left_out
+from crowd.data.images import list_folder, read_orientation, read_size, say_left_out
+from crowd.data.layouts.convention import upright_size
+from crowd.data.layouts.seen import stored_points
 from crowd.data.network_input import Preprocessing, read_photo
 from crowd.data.resize import resize_photo
 from crowd.io.errors import InputError
@@ -19,11 +22,64 @@ from crowd.io.files import atomic_path, require_file, write_text
 from crowd.io.progress import progress
 from crowd.pictures.small_files import write_picture
 
-Annotate = Callable[[np.ndarray, str], tuple[float, np.ndarray]]
-"""From a photo uint8 [H, W, 3] and its name to its count and the photo with the count drawn in."""
 
-COUNTS = "counts.csv"
+class Seen(NamedTuple):
+    """What a counter sees in a photo.
+
+    Attributes:
+        count: of people.
+        picture: the photo with count and heads drawn in, uint8 [H, W, 3].
+        heads: places (x, y), float32 [M, 2], pixels of the photo; M may differ from the count.
+        confidence: of each head, [M] in (0, 1].
+    """
+
+    count: float
+    picture: np.ndarray
+    heads: np.ndarray
+    confidence: np.ndarray
+
+
+Annotate = Callable[[np.ndarray, str], Seen]
+"""From a photo uint8 [H, W, 3] and its name to what is seen in it."""
+
+COUNTS, POINTS = "counts.csv", "points.csv"
+POINT_COLUMNS = ("image", "x", "y", "confidence")
 _FRAMES_A_SECOND = 25.0  # where a video does not say
+
+
+def count_photo(
+    path: str | os.PathLike, output: Path, annotate: Annotate, how: Preprocessing
+) -> str:
+    """Count a photo; write `NAME_points.csv` (image, x, y, confidence) and `NAME_counted.jpg`.
+
+    Points are in pixels of the photo as it is stored. Arguments as for `count_folder`; returns a
+    sentence with the count and the files.
+    """
+    path = Path(path)
+    seen, rows = _see(path, path.name, annotate, how)
+    picture = output / f"{path.stem}_counted.jpg"
+    write_picture(picture, seen.picture)
+    points = write_table(output / f"{path.stem}_{POINTS}", POINT_COLUMNS, rows)
+    return f"{seen.count:.1f} people in {path}; places of {len(rows)}: {points}; picture: {picture}"
+
+
+def _see(path: Path, name: str, annotate: Annotate, how: Preprocessing) -> tuple[Seen, list[tuple]]:
+    """Look at a photo; rows of its heads in pixels of the photo as it is stored."""
+    image = read_photo(path, how)
+    seen = annotate(image, str(path))
+    orientation = read_orientation(path)
+    upright = upright_size(read_size(path), orientation)
+    heads = seen.heads * np.divide(upright, image.shape[1::-1])
+    heads = stored_points(heads, orientation, *upright)
+    return seen, point_rows(name, heads, seen.confidence)
+
+
+def point_rows(name: object, heads: np.ndarray, confidence: np.ndarray) -> list[tuple]:
+    """Rows of a table of points, one a head."""
+    return [
+        (name, f"{x:.2f}", f"{y:.2f}", f"{sure:.3f}")
+        for (x, y), sure in zip(heads.tolist(), confidence.tolist(), strict=True)
+    ]
 
 
 def count_folder(
@@ -33,9 +89,10 @@ def count_folder(
     how: Preprocessing,
     recursive: bool = False,
 ) -> Path:
-    """Count every photo of a folder; write `counts.csv` (name, count) and `NAME_counted.jpg`.
+    """Count every photo of a folder; write `counts.csv` (name, count), points and pictures.
 
-    What is left out of the folder is counted and named in a note.
+    `points.csv` and `NAME_counted.jpg` are as `count_photo` writes them. What is left out of the
+    folder is counted and named in a note.
 
     Args:
         folder: with the photos.
@@ -59,13 +116,15 @@ def count_folder(
     names = {path.with_suffix("") for path in paths}
     if len(names) < len(paths):
         raise InputError(f"two photos in {folder} share a name: rename one")
-    rows = []
+    rows, points = [], []
     for path in progress(paths, "counting", "photo"):
         name = path.relative_to(folder)
-        count, drawn = annotate(read_photo(path, how), str(path))
-        write_picture(output / name.parent / f"{name.stem}_counted.jpg", drawn)
-        rows.append((name.as_posix(), f"{count:.4f}"))
-    return _write_counts(output / COUNTS, ("name", "count"), rows)
+        seen, heads = _see(path, name.as_posix(), annotate, how)
+        write_picture(output / name.parent / f"{name.stem}_counted.jpg", seen.picture)
+        rows.append((name.as_posix(), f"{seen.count:.4f}"))
+        points += heads
+    write_table(output / POINTS, POINT_COLUMNS, points)
+    return write_table(output / COUNTS, ("name", "count"), rows)
 
 
 def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
@@ -86,6 +145,8 @@ def count_video(
 ) -> Path:
     """Count every frame; write `NAME_counts.csv` (frame, seconds, count) and `NAME_counted.mp4`.
 
+    `NAME_points.csv` (frame, x, y, confidence) holds the heads, in pixels of the frame.
+
     Args:
         video: file that OpenCV's FFmpeg reads.
         output: folder to write to.
@@ -104,21 +165,26 @@ def count_video(
     rate = rate if 0 < rate < 1000 else _FRAMES_A_SECOND
     announced = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
     rows: list[tuple] = []
+    points: list[tuple] = []
 
     def counted() -> Iterator[np.ndarray]:
         for number, frame in enumerate(
             progress(_frames(capture), "counting", "frame", total=announced)
         ):
             bounds = (how.min_size, how.max_size, how.interpolation, how.bounded)
-            count, drawn = annotate(resize_photo(frame, *bounds), f"frame {number} of {video}")
-            rows.append((number, f"{number / rate:.3f}", f"{count:.4f}"))
-            yield drawn
+            resized = resize_photo(frame, *bounds)
+            seen = annotate(resized, f"frame {number} of {video}")
+            rows.append((number, f"{number / rate:.3f}", f"{seen.count:.4f}"))
+            heads = seen.heads * np.divide(frame.shape[1::-1], resized.shape[1::-1])
+            points.extend(point_rows(number, heads, seen.confidence))
+            yield seen.picture
 
     with atomic_path(output / f"{video.stem}_counted.mp4") as part:
         _write_video(part, counted(), rate)
         if not rows:
             raise InputError(f"{video} holds no frame that can be read: convert it to MP4")
-    return _write_counts(output / f"{video.stem}_{COUNTS}", ("frame", "seconds", "count"), rows)
+    write_table(output / f"{video.stem}_{POINTS}", ("frame", *POINT_COLUMNS[1:]), points)
+    return write_table(output / f"{video.stem}_{COUNTS}", ("frame", "seconds", "count"), rows)
 
 
 def _open(video: Path) -> cv2.VideoCapture:
@@ -163,7 +229,8 @@ def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
             raise OSError(f"{found:g} of {written} frames arrived on the disk")
 
 
-def _write_counts(path: Path, names: Sequence[str], rows: Sequence[tuple]) -> Path:
+def write_table(path: Path, names: Sequence[str], rows: Sequence[tuple]) -> Path:
+    """Write a CSV file whole or not at all; return its path."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(names)

@@ -6,15 +6,19 @@ import cv2
 import numpy as np
 
 _YELLOW = (240, 228, 66)
+NOBODY = np.zeros((0, 2), np.float32)
 
 
-def density_overlay(image: np.ndarray, density: np.ndarray, stride: int = 8) -> np.ndarray:
+def density_overlay(
+    image: np.ndarray, density: np.ndarray, stride: int = 8, heads: np.ndarray = NOBODY
+) -> np.ndarray:
     """Lay a density map over a photo, with the count in the corner.
 
     Args:
         image: uint8 [H, W, 3], RGB.
         density: people per cell [h, w]; cells are squares from the corner on.
         stride: side of a cell, pixels.
+        heads: (x, y) [N, 2], pixels, marked by small dots.
 
     Returns:
         uint8 [H, W, 3].
@@ -27,7 +31,8 @@ def density_overlay(image: np.ndarray, density: np.ndarray, stride: int = 8) -> 
     colours = cv2.applyColorMap((255 * share.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
     opacity = 0.8 * np.sqrt(share.clip(0, 1))[..., None]
     mixed = image * (1 - opacity) + colours[..., ::-1] * opacity
-    return _with_count(mixed.round().astype(np.uint8), float(density.sum()))
+    drawn = _with_heads(mixed.round().astype(np.uint8), heads, max(height, width) / 600)
+    return _with_count(drawn, float(density.sum()))
 
 
 def heads_overlay(image: np.ndarray, heads: np.ndarray) -> np.ndarray:
@@ -35,12 +40,16 @@ def heads_overlay(image: np.ndarray, heads: np.ndarray) -> np.ndarray:
 
     Returns uint8 [H, W, 3].
     """
-    drawn = np.ascontiguousarray(image).copy()
-    radius = max(round(max(image.shape[:2]) / 300), 2)
+    drawn = _with_heads(image, heads, max(image.shape[:2]) / 300)
+    return _with_count(drawn, len(heads))
+
+
+def _with_heads(image: np.ndarray, heads: np.ndarray, radius: float) -> np.ndarray:
+    drawn, radius = np.ascontiguousarray(image).copy(), max(round(radius), 1)
     for x, y in np.floor(heads).astype(int).tolist():
         cv2.circle(drawn, (x, y), radius + 1, (0, 0, 0), -1, cv2.LINE_AA)
         cv2.circle(drawn, (x, y), radius, _YELLOW, -1, cv2.LINE_AA)
-    return _with_count(drawn, len(heads))
+    return drawn
 
 
 def _with_count(image: np.ndarray, count: float) -> np.ndarray:

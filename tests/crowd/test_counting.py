@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd.count.photos import count_folder, count_video
+from crowd.count.photos import Seen, count_folder, count_photo, count_video
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from crowd.pictures.overlays import density_overlay, heads_overlay
@@ -22,8 +22,9 @@ STORED = Preprocessing(min_size=1, max_size=4000)
 
 
 def look(image, name):
-    """The grey value is the count; the picture is turned about to tell it from the photo."""
-    return float(image.mean()), 255 - image
+    """The grey value is the count, a quarter of the way in is a head; the picture is inverted."""
+    heads = np.array([[image.shape[1] / 4, image.shape[0] / 4]], np.float32)
+    return Seen(float(image.mean()), 255 - image, heads, np.array([0.75]))
 
 
 def write_photos(folder, greys, size=(64, 48)):
@@ -51,9 +52,32 @@ def test_every_photo_of_a_folder_is_counted_and_drawn(tmp_path):
     table = count_folder(folder, tmp_path / "out", look, STORED)
     found = [(row["name"], float(row["count"])) for row in rows(table)]
     assert found == [("p0.png", 10), ("p1.png", 200), ("p2.png", 90)]
+    points = rows(tmp_path / "out/points.csv")
+    assert [row["image"] for row in points] == ["p0.png", "p1.png", "p2.png"]
+    assert {(row["x"], row["y"]) for row in points} == {("16.00", "12.00")}
     drawn = np.asarray(Image.open(tmp_path / "out/p1_counted.jpg"))
     assert drawn.shape == (48, 64, 3)
     assert abs(drawn.mean() - 55) < 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_points_are_in_pixels_of_the_photo_as_it_is_stored(tmp_path, orientation):
+    stored, exif = np.zeros((96, 128), np.uint8), Image.Exif()
+    stored[20:28, 40:48] = 255  # a head at (44, 24)
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / "photo.png", exif=exif)
+
+    def brightest(image, name):
+        y, x = np.argwhere(image[..., 0] > 128).mean(axis=0) + 0.5
+        return Seen(1.0, image, np.array([[x, y]]), np.array([1.0]))
+
+    # Enlarged to a short side of 192 for the network.
+    sentence = count_photo(tmp_path / "photo.png", tmp_path, brightest, Preprocessing(min_size=192))
+    (row,) = rows(tmp_path / "photo_points.csv")
+    assert row["image"] == "photo.png"
+    assert (float(row["x"]), float(row["y"])) == pytest.approx((44, 24), abs=0.6)
+    assert sentence.startswith("1.0 people in")
+    assert (tmp_path / "photo_counted.jpg").is_file()
 
 
 def test_every_frame_of_a_video_is_counted_and_drawn(tmp_path):
@@ -63,6 +87,11 @@ def test_every_frame_of_a_video_is_counted_and_drawn(tmp_path):
     assert [row["frame"] for row in found] == ["0", "1", "2", "3"]
     assert [float(row["seconds"]) for row in found] == pytest.approx([0, 0.1, 0.2, 0.3])
     assert [float(row["count"]) for row in found] == pytest.approx([40, 120, 200, 80], abs=4)
+    points = rows(tmp_path / "out/street_points.csv")
+    assert [row["frame"] for row in points] == ["0", "1", "2", "3"]
+    assert {(row["x"], row["y"], row["confidence"]) for row in points} == {
+        ("16.00", "12.00", "0.750")
+    }
     drawn = cv2.VideoCapture(str(tmp_path / "out/street_counted.mp4"))
     assert drawn.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
     means = [drawn.read()[1].mean() for _ in range(4)]
@@ -87,7 +116,7 @@ def test_frames_are_brought_to_the_network_s_size(tmp_path):
 
     def measured(image, name):
         sizes.add(image.shape)
-        return 0.0, image
+        return Seen(0.0, image, np.zeros((0, 2)), np.zeros(0))
 
     video = write_video(tmp_path / "street.mp4", (40, 120))
     count_video(video, tmp_path, measured, Preprocessing(min_size=96))
@@ -182,7 +211,7 @@ def test_mgot_counts_a_photo_a_folder_and_a_video(write_counter, tmp_path, capsy
     options = ["--save_path", str(write_counter()), "--device", "cpu"]
     options += ["--output", str(tmp_path / "out")]
     mgot_test.main([*options, "--image", str(folder / "p0.png")])
-    alone = float(re.match(r"(\d+) people", capsys.readouterr().out)[1])
+    alone = float(re.match(r"([\d.]+) people", capsys.readouterr().out)[1])
     mgot_test.main([*options, "--folder", str(folder)])
     mgot_test.main([*options, "--video", str(video)])
     (row,) = rows(tmp_path / "out/counts.csv")

@@ -223,11 +223,15 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, script
     assert list(shares) == ["8 px", "24 px"]
     assert 0 < shares["8 px"] < shares["24 px"] < 1
     assert f"{shares['24 px']:.0%} within 24 px" in printed
+    scores = metrics["localization"]["8 px"]
+    with open(folder / "test/points.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == scores["tp"] + scores["fp"]
+    assert scores["tp"] + scores["fn"] == 9
 
     photo = data / "test/photo2.png"
     test.main(["--save-path", checkpoint, "--image", str(photo), "--device", "cpu"])
     assert capsys.readouterr().out.startswith(f"{float(rows[2]['predicted']):.1f} people in")
-    assert (folder / "test/photo2_density.jpg").stat().st_size < 300_000
+    assert (folder / "test/photo2_counted.jpg").stat().st_size < 300_000
 
     before = (folder / "test/metrics.json").read_bytes()
     test.main(["--save-path", checkpoint, "--data-dir", str(data), "--split", "val"])

@@ -111,3 +111,11 @@ def upright_points(points: np.ndarray, orientation: int, width: int, height: int
     x = width - x if orientation in (2, 3, 6, 7) else x
     y = height - y if orientation in (3, 4, 7, 8) else y
     return np.stack([x, y], axis=1)
+
+
+def stored_points(points: np.ndarray, orientation: int, width: int, height: int) -> np.ndarray:
+    """Carry points of the upright photo back to the photo as stored: undo `upright_points`."""
+    x, y = points.T
+    x = width - x if orientation in (2, 3, 6, 7) else x
+    y = height - y if orientation in (3, 4, 7, 8) else y
+    return np.stack([x, y] if orientation < 5 else [y, x], axis=1)

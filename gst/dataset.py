@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     """Crops [B, 3, S, S] with the heads and the photo's name of each."""
 
     images: torch.Tensor
-    heads: list[Heads]
+    heads: list[Heads] | Heads
     names: list[str]
 
 

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from crowd.train.distributed import unwrap_model
 from crowd.train.loop import mixed_precision, to_device
 from gst.dataset import Batch
-from gst.heads import Heads
 from gst.kernel import PAPER, KernelOptions
 from gst.loss import gaussian_transport_loss
 from gst.losses import COMPARED, TRANSPORT, block_count_loss
@@ -46,10 +45,7 @@ def batch_losses(
     if loss == TRANSPORT:
         losses = {"transport": gaussian_transport_loss(batch.heads, density, kernel)}
     else:
-        heads = [
-            Heads(*(array.to(device, non_blocking=True) for array in one)) for one in batch.heads
-        ]
-        losses = COMPARED[loss](heads, density)
+        losses = COMPARED[loss](batch.heads, density)
     if block_counts:
         losses["block_counts"] = block_count_loss(batch.heads, density)
     if attention:

@@ -17,7 +17,10 @@ SIGMAS = 6.0  # a round Gaussian's standard deviations in the distance to its ne
 
 
 class Heads(NamedTuple):
-    """The Gaussians of one crop: points [n, 2], scales [n, 2], rotations [n], targets t [n]."""
+    """The Gaussians of one crop: points [n, 2], scales [n, 2], rotations [n], targets t [n].
+
+    Or those of a batch of crops, padded to one number (`gst.padded`): [B, n, 2] and so on.
+    """
 
     points: Tensor
     scales: Tensor

@@ -127,47 +127,47 @@ def cell_centers(
 def gaussian_exponents(
     points: Tensor, scales: Tensor, rotations: Tensor, xs: Tensor, ys: Tensor
 ) -> Tensor:
-    """z_n(x) = −½ dᵀ Σ_n⁻¹ d with d = x − point n, Σ = R diag(s²) Rᵀ; [N, len(ys) · len(xs)].
+    """z_n(x) = −½ dᵀ Σ_n⁻¹ d with d = x − point n, Σ = R diag(s²) Rᵀ; [..., N, len(ys) · len(xs)].
 
     dᵀ Σ⁻¹ d is a function of the column, one of the row, and one product of both, so the full
     grid is written only twice. Distances are taken from each Gaussian's own centre: expanding the
     square around the crop's origin would cancel in float32.
     """
     cosine, sine = rotations.cos(), rotations.sin()
-    precision0, precision1 = scales.pow(-2).unbind(1)
+    precision0, precision1 = scales.pow(-2).unbind(-1)
     inverse_xx = cosine**2 * precision0 + sine**2 * precision1
     inverse_yy = sine**2 * precision0 + cosine**2 * precision1
     inverse_xy = cosine * sine * (precision0 - precision1)
-    dx = xs - points[:, :1]
-    dy = ys - points[:, 1:]
-    columns = -0.5 * inverse_xx[:, None] * dx**2
-    rows = -0.5 * inverse_yy[:, None] * dy**2
-    squares = columns[:, None, :] + rows[:, :, None]
-    tilted = inverse_xy[:, None] * dy
-    return torch.addcmul(squares, tilted[:, :, None], dx[:, None, :], value=-1).flatten(1)
+    dx = xs - points[..., :1]
+    dy = ys - points[..., 1:]
+    columns = -0.5 * inverse_xx[..., None] * dx**2
+    rows = -0.5 * inverse_yy[..., None] * dy**2
+    squares = columns[..., None, :] + rows[..., :, None]
+    tilted = inverse_xy[..., None] * dy
+    return torch.addcmul(squares, tilted[..., None], dx[..., None, :], value=-1).flatten(-2)
 
 
 def gaussian_responsibilities(exponents: Tensor, scales: Tensor, options: KernelOptions) -> Tensor:
-    """Step 1: P(g | x) by Bayes' rule with equal priors, [N (+ 1), cells].
+    """Step 1: P(g | x) by Bayes' rule with equal priors, [..., N (+ 1), cells].
 
     log-likelihoods: z_n − ½ log|Σ_n| for Gaussian n and, with n* the Gaussian of largest z,
     (−cut_off²/2 − z_n*) − log(|Σ_n*| / background_ratio) for the background (released code).
 
     Args:
-        exponents: z, [N, cells].
-        scales: standard deviations in use, [N, 2], pixels.
+        exponents: z, [..., N, cells].
+        scales: standard deviations in use, [..., N, 2], pixels.
         options: background_ratio, cut_off and use_background are read.
     """
-    log_determinants = 2 * scales.log().sum(1)
-    log_likelihoods = exponents - 0.5 * log_determinants[:, None]
-    if options.use_background and len(scales):
-        largest, nearest = exponents.max(0)
-        background = math.log(options.background_ratio) - log_determinants[nearest]
+    log_determinants = 2 * scales.log().sum(-1)
+    log_likelihoods = exponents - 0.5 * log_determinants[..., None]
+    if options.use_background and scales.shape[-2]:
+        largest, nearest = exponents.max(-2)
+        background = math.log(options.background_ratio) - log_determinants.gather(-1, nearest)
         background = background - largest - options.cut_off**2 / 2
-        log_likelihoods = torch.cat([log_likelihoods, background[None]])
+        log_likelihoods = torch.cat([log_likelihoods, background[..., None, :]], -2)
     elif options.use_background:
         log_likelihoods = exponents.new_zeros(1, exponents.shape[1])
-    return log_likelihoods.softmax(0)
+    return log_likelihoods.softmax(-2)
 
 
 def annotation_correspondence(responsibilities: Tensor, owners, gaussians: int) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn import functional
 from crowd.io.arrays import as_tensor
 from gst.heads import Heads, round_heads
 from gst.kernel import PAPER, KernelOptions, as_gaussians, transport_kernel
+from gst.padded import padded_transport_loss
 
 
 class TransportLoss(nn.Module):
@@ -122,7 +123,7 @@ def image_transport_loss(kernel, target, density) -> Tensor:
 
 
 def gaussian_transport_loss(
-    heads: Sequence[Heads],
+    heads: Sequence[Heads] | Heads,
     density: Tensor,
     options: KernelOptions = PAPER,
     stride: int = 8,
@@ -130,7 +131,7 @@ def gaussian_transport_loss(
     """`transport_loss` with the kernels of `transport_kernel`, differentiable in the density.
 
     On a CPU by compiled code that evaluates each Gaussian only near its centre and keeps no
-    kernel; elsewhere by those two functions.
+    kernel; elsewhere, and of heads that are padded, by `padded_transport_loss`.
 
     Args:
         heads: Gaussians and targets of each crop, on any device; one without heads costs |Σ D|.
@@ -145,10 +146,10 @@ def gaussian_transport_loss(
     Raises:
         ValueError: arrays that do not fit each other or hold a NaN or infinite value.
     """
-    if density.device.type == "cpu":
+    if density.device.type == "cpu" and not isinstance(heads, Heads):
         _check(heads, density)
         return _FusedLoss.apply(density, heads, options, stride)
-    return gaussian_transport_loss_reference(heads, density, options, stride)
+    return padded_transport_loss(heads, density, options, stride)
 
 
 def gaussian_transport_loss_reference(

@@ -18,6 +18,13 @@ def pytest_configure(config):
         torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="a machine without CUDA"))
+
+
 @pytest.fixture(scope="session")
 def golden():
     """Folder with outputs of the released functions."""

@@ -13,8 +13,8 @@ import mgot.training
 from crowd.train.loop import Steps, train_one_epoch
 from gst.dataset import Batch as GstBatch
 from gst.heads import Heads
-from gst.loss import gaussian_transport_loss_reference
 from gst.models import build_model as build_gst
+from gst.padded import padded_transport_loss
 from mgot.dataset import Batch as MgotBatch
 from mgot.fidt_map import fidt_map
 from mgot.models import build_model as build_mgot
@@ -86,7 +86,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_asks_the_device_for_nothing(case, monkeypatch):
     """As on a GPU: by whole kernels, which a CPU has faster code for."""
-    monkeypatch.setattr(gst.engine, "gaussian_transport_loss", gaussian_transport_loss_reference)
+    monkeypatch.setattr(gst.engine, "gaussian_transport_loss", padded_transport_loss)
     engine, batch, build, options = CASES[case]
     model = build()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
@@ -97,7 +97,7 @@ def test_a_step_asks_the_device_for_nothing(case, monkeypatch):
     assert answers.asked == []
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="a machine without CUDA")
+@pytest.mark.cuda
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_on_a_gpu_waits_for_nothing(case):
     engine, batch, build, options = CASES[case]

@@ -296,6 +296,7 @@ def follow(average: AveragedModel, model: nn.Module) -> None:
         torch._foreach_copy_(*pairs)
     else:
         average.multi_avg_fn(*pairs, average.n_averaged)
-    for mine, theirs in zip(average.module.buffers(), model.buffers(), strict=True):
-        mine.copy_(theirs)
+    buffers = list(zip(average.module.buffers(), model.buffers(), strict=True))
+    for kind in {mine.dtype for mine, _ in buffers}:
+        torch._foreach_copy_(*zip(*(two for two in buffers if two[0].dtype == kind), strict=True))
     average.n_averaged += 1

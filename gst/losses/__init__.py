@@ -1,8 +1,8 @@
 """The losses that GST is compared with, on the same crops, targets and networks.
 
-Each takes the crops' heads (`gst.dataset.Heads`) and the predicted density `[B, 1, h, w]`, and
-returns named scalars, means over the batch, whose sum weighted by `WEIGHTS` is minimised. Their
-constants are those of the papers that they come from.
+Each takes the crops' heads (`gst.dataset.Heads`), one by one or, but for DM-Count, padded, and the
+predicted density `[B, 1, h, w]`; it returns named scalars, means over the batch, whose sum weighted
+by `WEIGHTS` is minimised. Their constants are those of the papers that they come from.
 """
 
 from __future__ import annotations

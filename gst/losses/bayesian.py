@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gst.loss import transport_loss
 from gst.losses.grid import STRIDE, squared_distances
+from gst.padded import batch_transport_loss, pad_heads
 
 SIGMA = 8.0  # pixels
 BACKGROUND_RATIO = 1.0  # of the crop's short side
@@ -22,16 +22,16 @@ def bayesian_posterior(points: Tensor, shape: tuple[int, int]) -> Tensor:
     d_bg = ratio · short side − √d_min, for which the paper's ratio is 0.15.
 
     Args:
-        points: heads x, y `[n, 2]`, n ≥ 1, pixels of the crop.
+        points: heads x, y `[..., n, 2]`, n ≥ 1, pixels of the crop.
         shape: cells (h, w) of the density map.
 
     Returns:
-        `[n + 1, h · w]`, the background last; every column sums to 1.
+        `[..., n + 1, h · w]`, the background last; every column sums to 1.
     """
     squared = squared_distances(points, shape)
     reach = BACKGROUND_RATIO * min(shape) * STRIDE
-    background = reach**2 / (squared.amin(0, keepdim=True) + 1e-5)
-    return torch.softmax(torch.cat([squared, background]) / (-2 * SIGMA**2), dim=0)
+    background = reach**2 / (squared.amin(-2, keepdim=True) + 1e-5)
+    return torch.softmax(torch.cat([squared, background], -2) / (-2 * SIGMA**2), dim=-2)
 
 
 def bayesian_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
@@ -39,8 +39,6 @@ def bayesian_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
 
     It is the transport loss of another kernel, one that has not looked at the photo.
     """
-    shape = density.shape[-2:]
-    posteriors = [
-        bayesian_posterior(one.points, shape) if len(one.points) else None for one in heads
-    ]
-    return {"bayesian": transport_loss(posteriors, [one.targets for one in heads], density)}
+    padded = pad_heads(heads, density.device)
+    posteriors = bayesian_posterior(padded.points, density.shape[-2:])
+    return {"bayesian": batch_transport_loss(posteriors, padded.targets, density)}

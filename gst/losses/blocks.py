@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gst.losses.grid import nearest_cells
+from gst.padded import pad_heads
 
 # Side of a block in cells (16, 32 and 64 pixels), and what its error weighs.
 BLOCKS = {2: 0.25, 4: 0.5, 8: 1.0}
@@ -28,12 +29,11 @@ def block_count_loss(heads: list, density: Tensor) -> Tensor:
         Scalar, mean over the batch, the blocks weighted by 1/4, 1/2, 1 and the crop by 1. Blocks
         that the border cuts are left out.
     """
-    annotated = torch.zeros_like(density)
-    for one, cells in zip(heads, annotated.flatten(1), strict=True):
-        index = nearest_cells(one.points, density.shape[-2:])
-        index = index.to(density.device, non_blocking=True)
-        cells.index_add_(0, index, one.targets.to(density, non_blocking=True))
-    error = density - annotated
+    padded = pad_heads(heads, density.device)
+    index = nearest_cells(padded.points, density.shape[-2:])
+    annotated = torch.zeros_like(density).flatten(1)
+    annotated = annotated.scatter_add(1, index, padded.targets.to(density))
+    error = density - annotated.view_as(density)
     loss = CROP_WEIGHT * error.sum(dim=(1, 2, 3)).abs().sum()
     for side, weight in BLOCKS.items():
         loss = loss + weight * side**2 * functional.avg_pool2d(error, side).abs().sum()

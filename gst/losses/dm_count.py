@@ -22,7 +22,8 @@ def dm_count_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
     heads has its count alone.
     """
     terms = [
-        _crop_terms(one, predicted) for one, predicted in zip(heads, density[:, 0], strict=True)
+        _crop_terms(type(one)(*(array.to(density.device) for array in one)), predicted)
+        for one, predicted in zip(heads, density[:, 0], strict=True)
     ]
     columns = zip(*terms, strict=True)
     return dict(zip(WEIGHTS, (torch.stack(column).mean() for column in columns), strict=True))

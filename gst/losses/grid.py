@@ -16,14 +16,14 @@ def centers(shape: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def squared_distances(points: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Squared distance of heads `[n, 2]` and centres of cells, `[n, h · w]`, pixels squared."""
+    """Squared distance of heads `[..., 2]` and centres of cells, `[..., h · w]`, pixels squared."""
     xs, ys = centers(shape, points)
-    across = (points[:, 0, None] - xs).square()[:, None, :]
-    return (across + (points[:, 1, None] - ys).square()[:, :, None]).flatten(1)
+    across = (points[..., :1] - xs).square()[..., None, :]
+    return (across + (points[..., 1:] - ys).square()[..., None]).flatten(-2)
 
 
 def nearest_cells(points: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Index of the cell that each head lies in, or of the nearest where it lies outside, `[n]`."""
+    """Index of the cell that each head `[..., 2]` lies in, or of the nearest outside, `[...]`."""
     height, width = shape
-    column, row = (points / STRIDE).floor().long().unbind(1)
+    column, row = (points / STRIDE).floor().long().unbind(-1)
     return row.clamp(0, height - 1) * width + column.clamp(0, width - 1)

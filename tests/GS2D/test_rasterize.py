@@ -215,7 +215,7 @@ def test_gsplat_without_cuda_is_one_sentence():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.cuda
 @pytest.mark.parametrize(("number", "width", "height", "largest"), SCENES)
 def test_gsplat_agrees_with_reference(number, width, height, largest):
     from GS2D.gsplat_backend import why_unusable

@@ -186,7 +186,7 @@ def test_misfits_are_refused(change, message):
         transport_kernel(**{**arguments, **change})
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
 def test_the_gpu_agrees():
     gaussians = [torch.tensor(array) for array in draw(20, 256)]
     on_gpu = transport_kernel(*(array.cuda() for array in gaussians), 256)

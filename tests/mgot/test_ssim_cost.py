@@ -10,9 +10,7 @@ from mgot import ssim_cost as exported
 from mgot.ssim_cost import ssim_cost, ssim_cost_reference
 
 MODULE = sys.modules["mgot.ssim_cost"]  # the attribute of `mgot` is the function
-ON_GPU = pytest.param(
-    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-)
+ON_GPU = pytest.param("cuda", marks=pytest.mark.cuda)
 
 # The global cost is exact but for its last step, the rounding of a value below 2 to float32. The
 # official windows add up to 131 terms in float32, each sum off by 2^-24 at most: a share of 8e-6

@@ -10,8 +10,7 @@ import torch
 
 from crowd.io.arrays import plain
 from crowd.io.errors import InputError
-from GS2D import fused_fit, gsplat_fit
-from GS2D.gsplat_backend import why_unusable
+from GS2D import fused_fit, gsplat_backend, gsplat_fit
 from GS2D.problem import (
     Convergence,
     Problem,
@@ -109,9 +108,9 @@ def fit_side_by_side(
     backend = choose_backend(backend, on_cuda=torch.cuda.is_available())
     problems = [_pose(*photo, seed, background_mask) for photo in photos if len(photo[1])]
     if backend == "gsplat":
-        if (reason := why_unusable()) is not None:
+        if (reason := gsplat_backend.why_unusable()) is not None:
             raise InputError(reason)
-        solutions = gsplat_fit.fit(problems, schedule, torch.device("cuda"), quiet)
+        solutions = gsplat_fit.fit(problems, schedule, gsplat_backend.DEVICE, quiet)
     elif backend == "cpu":
         solutions = [fused_fit.fit(problem, schedule, quiet) for problem in problems]
     else:

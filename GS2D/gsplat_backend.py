@@ -12,6 +12,7 @@ import torch
 from crowd.io.errors import InputError
 from GS2D.reference import covariances
 
+DEVICE = torch.device("cuda")
 TILE = 16
 REACH = 3.33  # sigmas: beyond, alpha is below 1/255 whatever the opacity
 VERSIONS = ((1, 5, 3), (1, 6))  # from, below: packed tile lists had no images up to 1.5.2
@@ -57,7 +58,7 @@ def render(means, scales, rotations, colors, opacities, width: int, height: int)
         raise InputError(reason)
     if len(means) == 0:
         return means.new_zeros(height, width, 3), means.new_zeros(height, width)
-    device = means.device if means.is_cuda else torch.device("cuda")
+    device = means.device if means.is_cuda else DEVICE
     tensors = [t.float().to(device) for t in (means, scales, rotations, colors, opacities)]
     with torch.no_grad():
         owner = torch.zeros(len(means), dtype=torch.int64, device=device)

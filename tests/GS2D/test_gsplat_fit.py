@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.gpu import stand_ins
 from GS2D import Convergence, fitting, fused_fit, gsplat_backend, gsplat_fit, rasterize
 from GS2D.problem import Schedule
 
@@ -20,56 +21,13 @@ def stock(monkeypatch):
     wrapper = pytest.importorskip("gsplat.cuda._wrapper")
     calls = []
 
-    def isect_tiles(means, radii, depths, size, across, down, **packed):
-        assert packed["packed"]
-        assert radii.dtype == torch.int32
-        assert packed["image_ids"].dtype == packed["gaussian_ids"].dtype == torch.int64
-        assert depths.min() == depths.max() > 0
+    def isect_tiles(means, *arguments, **packed):
         calls.append(len(means))
-        ids, entries = [], []
-        grid = torch.tensor([across, down])
-        for i, image in enumerate(packed["image_ids"].tolist()):
-            first = ((means[i] - radii[i]) / size).floor().clamp(min=0).int()
-            last = torch.minimum(((means[i] + radii[i]) / size).ceil().int(), grid)
-            for v in range(first[1], last[1]):
-                for u in range(first[0], last[0]):
-                    ids.append((image * down + v) * across + u)
-                    entries.append(i)
-        order = np.argsort(ids, kind="stable")
-        entries = torch.tensor(entries, dtype=torch.int32)[order]
-        return None, torch.tensor(ids, dtype=torch.int64)[order], entries
+        return stand_ins.isect_tiles(means, *arguments, **packed)
 
-    def isect_offset_encode(ids, images, across, down):
-        counts = torch.bincount(ids, minlength=images * across * down)
-        return (counts.cumsum(0) - counts).int().reshape(images, down, across)
-
-    def rasterize_to_pixels(*arguments, packed):
-        assert packed
-        means, conics, colors, opacities, width, height, size, offsets, entries = arguments
-        images, down, across = offsets.shape
-        ends = [*offsets.flatten().tolist(), len(entries)]
-        rows = []
-        for tile in range(offsets.numel()):
-            own = entries[ends[tile] : ends[tile + 1]].long()
-            x = torch.arange(size) + 0.5 + tile % across * size
-            y = torch.arange(size) + 0.5 + tile // across % down * size
-            dx = (x[None, :, None] - means[own, 0]).double()
-            dy = (y[:, None, None] - means[own, 1]).double()
-            a, b, c = conics[own].double().T
-            sigma = 0.5 * (a * dx**2 + c * dy**2) + b * dx * dy
-            alpha = (opacities[own] * torch.exp(-sigma)).clamp(max=0.999)
-            alpha = torch.where(alpha >= 1 / 255, alpha, 0.0)
-            alpha = torch.where(torch.cumprod(1 - alpha, dim=-1) > 1e-4, alpha, 0.0)
-            untouched = torch.ones(size, size, 1, dtype=torch.float64)
-            before = torch.cumprod(torch.cat([untouched, 1 - alpha], dim=-1), dim=-1)
-            color = (alpha * before[..., :-1]) @ colors[own].double()
-            rows.append(torch.cat([color, 1 - before[..., -1:]], dim=-1))
-        canvas = torch.stack(rows).reshape(images, down, across, size, size, 4)
-        canvas = canvas.transpose(2, 3).reshape(images, down * size, across * size, 4).float()
-        return canvas[:, :height, :width, :3], canvas[:, :height, :width, 3:]
-
-    for function in (isect_tiles, isect_offset_encode, rasterize_to_pixels):
+    for function in stand_ins.FUNCTIONS:
         monkeypatch.setattr(wrapper, function.__name__, function)
+    monkeypatch.setattr(wrapper, "isect_tiles", isect_tiles)
     return calls
 
 
@@ -131,6 +89,25 @@ def test_a_read_only_home_of_gsplat_s_kernels_names_its_variable(monkeypatch):
     monkeypatch.setattr("importlib.metadata.version", lambda name: "1.5.3")
     reason = gsplat_backend.why_unusable.__wrapped__()
     assert "set TORCH_EXTENSIONS_DIR to a folder that you may write to" in reason
+
+
+@pytest.mark.parametrize("photos", [1, 3])
+def test_the_stand_ins_make_the_tile_lists_that_gsplat_s_own_readable_ones_make(photos):
+    """gsplat's readable functions take as many Gaussians of every photo, and no packed lists; they
+    sort equal depths anyhow, which its CUDA functions leave in their order."""
+    twins = pytest.importorskip("gsplat.cuda._torch_impl")
+    random, number, across, down = np.random.default_rng(photos), 7, 4, 3
+    means = torch.tensor(random.uniform(-9, [70, 60], (photos, number, 2)), dtype=torch.float32)
+    radii = torch.tensor(random.integers(1, 20, (photos, number, 2)), dtype=torch.int32)
+    depths = torch.arange(1.0, photos * number + 1).reshape(photos, number)
+    _, expected_ids, expected = twins._isect_tiles(means, radii, depths, 16, across, down)
+    owner = torch.arange(photos).repeat_interleave(number)
+    whose = {"packed": True, "n_images": photos, "image_ids": owner, "gaussian_ids": owner}
+    flat = means.flatten(0, 1), radii.flatten(0, 1), torch.ones(photos * number)
+    _, ids, entries = stand_ins.isect_tiles(*flat, 16, across, down, **whose)
+    starts = twins._isect_offset_encode(expected_ids, photos, across, down)
+    assert torch.equal(stand_ins.isect_offset_encode(ids, photos, across, down), starts)
+    assert torch.equal(entries, expected)
 
 
 def test_photos_are_drawn_side_by_side_as_alone(stock):
@@ -197,7 +174,7 @@ def test_no_step_of_adam_is_longer_than_the_bound():
     assert 0.9 * gsplat_fit.LONGEST_STEP < longest <= gsplat_fit.LONGEST_STEP
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.cuda
 def test_photos_are_fitted_on_a_gpu_as_by_the_reference():
     if (reason := gsplat_backend.why_unusable()) is not None:
         pytest.skip(reason)

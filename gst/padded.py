@@ -46,7 +46,7 @@ def pad_heads(heads: Sequence[Heads] | Heads, device: torch.device) -> Heads:
 
 def _as_rows(heads: Heads, index: int) -> np.ndarray:
     """The heads of a crop as rows [n, 6]; raises `ValueError` naming its index."""
-    points, scales, rotations, targets = (array.cpu().numpy() for array in heads)
+    points, scales, rotations, targets = (array.detach().cpu().numpy() for array in heads)
     count = len(targets)
     if not points.shape == scales.shape == (count, 2) or rotations.size != count:
         raise ValueError(

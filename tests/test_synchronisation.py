@@ -98,8 +98,9 @@ def test_a_step_asks_the_device_for_nothing(case, monkeypatch):
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("amp", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_a_step_on_a_gpu_waits_for_nothing(case):
+def test_a_step_on_a_gpu_waits_for_nothing(case, amp):
     engine, batch, build, options = CASES[case]
     device = torch.device("cuda")
     model = build().to(device)
@@ -114,7 +115,8 @@ def test_a_step_on_a_gpu_waits_for_nothing(case):
         torch.cuda.set_sync_debug_mode("default")
 
     try:
-        losses = functools.partial(engine.batch_losses, device=device, **options)
-        train_one_epoch(model, strict(), losses, optimizer, 0, average, Steps(clip=1.0))
+        losses = functools.partial(engine.batch_losses, device=device, amp=amp, **options)
+        figures = train_one_epoch(model, strict(), losses, optimizer, 0, average, Steps(clip=1.0))
+        assert np.isfinite(list(figures.values())).all()
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -3,6 +3,7 @@
 python -m bench                       all of bench/bench_*.py
 python -m bench splatting …           those named
 python -m bench --data FOLDER         real photos for the benchmarks that want them
+python -m bench gpu …                 what wants a GPU, and trainings on it (docs/GPU.md)
 
 Every benchmark prints its figures and writes them to `bench/results/NAME.json`, with the machine's
 description. Measure on an idle machine: what else runs is in the figures.
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.gpu.command import main as gpu
 from bench.measure import DATA
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
@@ -32,6 +34,10 @@ def names() -> list[str]:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the named benchmarks, all of them when none is named."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["gpu"]:
+        gpu(argv[1:])
+        return
     parser = ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", default=[], help=f"of: {', '.join(names())}")
     parser.add_argument("--data", type=str, default=DATA, help="folder of the data sets")

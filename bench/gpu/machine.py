@@ -29,7 +29,9 @@ TOLERANCE = 2e-3
 def describe(context: Context) -> None:
     """(a) Machine and versions."""
     installed = importlib.metadata.distributions()
-    versions = {one.name: one.version for one in installed if re.fullmatch(PACKAGES, one.name)}
+    versions = {
+        one.name: one.version for one in installed if re.fullmatch(PACKAGES, one.name or "")
+    }
     context.note(environment=machine(), cuda=torch.version.cuda, packages=versions)
     if context.device.type == "cuda":
         context.note(card=str(torch.cuda.get_device_properties(0)))

@@ -1,9 +1,9 @@
 """GST 4: test a counter on a processed set, or count the people in photos or a video.
 
+python test.py --image photo.jpg                      with the counter in weights/
+python test.py --folder photos --output counted
+python test.py --video street.mp4
 python test.py --save-path runs/gst_qnrf_vgg/best.pth --data-dir data/qnrf_processed
-python test.py --save-path runs/gst_qnrf_vgg/best.pth --image photo.jpg
-python test.py --save-path runs/gst_qnrf_vgg/best.pth --folder photos --output counted
-python test.py --save-path runs/gst_qnrf_vgg/best.pth --video street.mp4
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crowd.data.processed import median_count
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
 from crowd.train.loading import CountedPhotos, photo_loader
-from gst.counter import Counter, annotator, load_counter
+from gst.counter import BOXED, Counter, annotator, load_counter
 from gst.evaluation import evaluate
 from gst.models import MODELS
 from gst.photos import require_same
@@ -28,7 +28,7 @@ from gst.placement import Placement
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
     parser = ArgumentParser(description=__doc__)
-    counting.add_counting(parser, MODELS)
+    counting.add_counting(parser, MODELS, BOXED)
     return parser
 
 

@@ -4,6 +4,7 @@ python -m experiments demo                  both papers on scenes it draws itsel
 python -m experiments run TABLE[/ROW] …     run rows of tables and record them
 python -m experiments show [TABLE[/ROW] …]  their errors, mean ± std; all tables
 python -m experiments picture data/…/train/11.jpg …    what was fitted to a photo
+python -m experiments overview data/…/train/11.jpg     heads, Gaussians, kernel, density in one row
 python -m experiments contact-sheet data/…/train/*.jpg --output sheet.jpg    many photos' fits
 python -m experiments report RUN … [--output report.html]    one page about runs, opens offline
 """
@@ -13,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from jsonargparse import Namespace
 
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
 from experiments import demo, figures, report, runner, show, tables
+from gst.counter import BOXED, load_counter
 
 
 def build_parser() -> ArgumentParser:
@@ -42,6 +45,15 @@ def draw_pictures(arguments: Namespace) -> None:
             path = Path(arguments.output or ".") / f"{photo.stem}_{name}.jpg"
             draw(path, photo)
             print(path)
+
+
+def draw_overview(arguments: Namespace) -> None:
+    """Draw GST in one row, with the counter in weights/, on photos of a processed set."""
+    counter = load_counter(BOXED, torch.device("cpu"))
+    for photo in map(Path, _named(arguments)):
+        path = Path(arguments.output or ".") / f"{photo.stem}_overview.jpg"
+        figures.draw_overview(path, photo, counter)
+        print(path)
 
 
 def draw_contact_sheet(arguments: Namespace) -> None:
@@ -78,6 +90,7 @@ def _named(arguments: Namespace) -> list[str]:
 ACTIONS = {
     "contact-sheet": draw_contact_sheet,
     "demo": run_demo,
+    "overview": draw_overview,
     "picture": draw_pictures,
     "report": write_report,
     "run": run_rows,

@@ -14,28 +14,34 @@ from crowd.data.depth import HELP as DEPTH_HELP
 from crowd.data.depth import depth_option
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError
+from crowd.io.files import read_yaml
 from crowd.train.devices import pick_device
 
 SOURCES = ("data_dir", "image", "folder", "video")
 
 
-def add_checkpoint(parser: ArgumentParser, models: Collection[str]) -> None:
-    """Add the arguments that name a counter."""
+def add_checkpoint(
+    parser: ArgumentParser, models: Collection[str], boxed: Path | None = None
+) -> None:
+    """Add the arguments that name a counter; `boxed` is counted with when none is named."""
     add = parser.add_argument
-    add("--save-path", type=str, required=True, help="checkpoint: best.pth, last.pth or weights")
+    what = "checkpoint: best.pth, last.pth or weights"
+    add("--save-path", type=str, required=boxed is None, default=boxed and str(boxed), help=what)
     add("--model-name", choices=tuple(models), help="for weights that do not say which model")
 
 
-def add_counting(parser: ArgumentParser, models: Collection[str]) -> None:
+def add_counting(
+    parser: ArgumentParser, models: Collection[str], boxed: Path | None = None
+) -> None:
     """Add a command's arguments: the counter, and exactly one of `SOURCES`."""
-    add_checkpoint(parser, models)
+    add_checkpoint(parser, models, boxed)
     add = parser.add_argument
     add("--data-dir", type=str, help="prepared set with a folder per split")
     add("--split", choices=("train", "val", "test"), default="test")
     add("--image", type=str, help="count the people in this photo instead")
     add("--folder", type=str, help="count every photo of this folder instead")
     add("--video", type=str, help="count every frame of this video instead")
-    add("--output", type=str, help="folder of the results (default: beside the checkpoint)")
+    add("--output", type=str, help="folder of the results; default: beside the checkpoint")
     add("--recursive", action=YES_NO, help="count the photos in subfolders of --folder too")
     add("--depth", type=depth_option, help=f"{DEPTH_HELP} (default: as in the training)")
     add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
@@ -65,7 +71,12 @@ def count(
     counter = load_counter(arguments.save_path, pick_device(arguments.device), arguments.model_name)
     counter = with_depth(counter, arguments.depth)
     how = counter.preprocessing
-    output = Path(arguments.output or Path(arguments.save_path).parent / arguments.split)
+    page = Path(arguments.save_path).with_suffix(".yml")
+    output = Path(arguments.save_path).parent / arguments.split
+    if page.is_file():  # of a counter that others are given: nothing is put beside it
+        print(f"{page.stem}: {read_yaml(page, 'copy it again').get('about', '')}")
+        output = Path("counted") / (arguments.split if arguments.data_dir else "")
+    output = Path(arguments.output or output)
     if arguments.image is not None:
         print(count_photo(arguments.image, output, annotator(counter), how))
     elif arguments.folder is not None:

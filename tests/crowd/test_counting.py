@@ -205,6 +205,20 @@ def test_gst_counts_a_photo_a_folder_and_a_video_alike(root, tmp_path, capsys):
     assert "name one of" in capsys.readouterr().err
 
 
+def test_a_counter_with_a_page_introduces_itself(root, tmp_path, capsys, monkeypatch):
+    weights, given = tmp_path / "given" / "small.pth", tmp_path / "given"
+    given.mkdir()
+    save_checkpoint(weights, **build_model("vgg_small").state_dict())
+    (given / "small.yml").write_text("about: small, trained on nothing\n")
+    folder = write_photos(tmp_path / "photos", (60,))
+    monkeypatch.chdir(tmp_path)
+    options = ["--save-path", str(weights), "--model-name", "vgg_small", "--device", "cpu"]
+    load_test(root).main([*options, "--image", str(folder / "p0.png")])
+    assert capsys.readouterr().out.startswith("small: small, trained on nothing\n")
+    assert (tmp_path / "counted/p0_points.csv").is_file()
+    assert sorted(path.name for path in given.iterdir()) == ["small.pth", "small.yml"]
+
+
 def test_mgot_counts_a_photo_a_folder_and_a_video(write_counter, tmp_path, capsys):  # noqa: F811
     folder, video = write_photos(tmp_path / "photos", (60,)), tmp_path / "street.mp4"
     write_video(video, (60, 60))

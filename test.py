@@ -1,9 +1,11 @@
 """GST 4: test a counter on a processed set, or count the people in photos or a video.
 
-python test.py --image photo.jpg                      with the counter in weights/
+python test.py --image photo.jpg
 python test.py --folder photos --output counted
 python test.py --video street.mp4
 python test.py --save-path runs/gst_qnrf_vgg/best.pth --data-dir data/qnrf_processed
+
+Without --save-path it counts with the trained counter in weights/.
 """
 
 from __future__ import annotations

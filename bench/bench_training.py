@@ -21,7 +21,7 @@ import torch
 
 from bench.measure import bench_parser, write_record
 from crowd.io.errors import InputError, command
-from crowd.train.devices import pick_device, place
+from crowd.train.devices import choose_precision, pick_device, place
 from crowd.train.distributed import (
     is_main_process,
     join,
@@ -30,7 +30,7 @@ from crowd.train.distributed import (
     rank_and_world_size,
     wait_for_all,
 )
-from crowd.train.loop import choose_precision, train_one_epoch
+from crowd.train.loop import train_one_epoch
 from crowd.train.runs import ROOT
 from gst.dataset import Batch
 from gst.engine import batch_losses

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from crowd.train.devices import mixed_precision, to_device
 from crowd.train.distributed import unwrap_model
-from crowd.train.loop import mixed_precision, to_device
 from gst.dataset import Batch
 from gst.kernel import PAPER, KernelOptions
 from gst.loss import gaussian_transport_loss

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from crowd.count.evaluation import errors_table
 from crowd.io.config import YES_NO, ArgumentParser, save_arguments
 from crowd.train import arguments as common
-from crowd.train.devices import place
+from crowd.train.devices import mixed_precision, place, to_device
 from crowd.train.distributed import is_main_process, leave, synchronise_norms
-from crowd.train.loop import Epochs, Steps, fit, mixed_precision, to_device
+from crowd.train.loop import Epochs, Steps, fit
 from crowd.train.runs import Run
 from crowd.train.state import LAST, Training, TrainingPhotos, describe, fingerprint
 from mgot.counter import load_counter

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from crowd.train.loop import mixed_precision, to_device
+from crowd.train.devices import mixed_precision, to_device
 
 TOLERANCE = 0.05  # of the gradient's norm: two steps in bfloat16 round differently
 

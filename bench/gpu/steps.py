@@ -17,8 +17,8 @@ import mgot
 from bench.gpu.crops import DeviceCrops, Drawing, Photo
 from bench.gpu.machine import block_photo
 from bench.gpu.stages import Context
-from crowd.train.devices import place
-from crowd.train.loop import mixed_precision, train_one_epoch
+from crowd.train.devices import mixed_precision, place
+from crowd.train.loop import train_one_epoch
 from gst.dataset import Batch
 from gst.engine import batch_losses
 

@@ -25,8 +25,8 @@ from crowd.count.evaluation import errors_of
 from crowd.data.network_input import photo_tensor
 from crowd.io.files import write_text
 from crowd.train.checkpoints import load_checkpoint, load_weights, save_release
-from crowd.train.devices import place
-from crowd.train.loop import Epochs, Steps, choose_precision, fit, train_one_epoch
+from crowd.train.devices import choose_precision, place
+from crowd.train.loop import Epochs, Steps, fit, train_one_epoch
 from crowd.train.runs import Run, read_log
 from crowd.train.state import BEST, LAST, Recipe, Training
 from gst import build_model

@@ -12,8 +12,8 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError
+from crowd.train.devices import PRECISIONS, choose_precision
 from crowd.train.distributed import join
-from crowd.train.loop import PRECISIONS, choose_precision
 from crowd.train.state import SCHEDULES, open_folder
 
 HELP = {

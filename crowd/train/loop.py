@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from collections import defaultdict
@@ -37,37 +36,8 @@ class Named(Protocol):
     names: list[str]
 
 
-def to_device(images: Tensor, device: torch.device) -> Tensor:
-    """Move a batch [B, 3, H, W] to `device`; on a GPU in the order that its convolutions prefer."""
-    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-    return images.to(device, non_blocking=True).contiguous(memory_format=layout)
-
-
 # Steps whose losses are read together, and whose batches are kept until then.
 READ_EVERY = 8
-PRECISIONS = ("auto", "native", "float32", "bfloat16")
-
-
-def mixed_precision(amp: bool, device: torch.device) -> contextlib.AbstractContextManager:
-    """Context in which a model runs in bfloat16 where that is safe, or one that changes nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if amp else contextlib.nullcontext()
-
-
-def choose_precision(device: torch.device, precision: str) -> str:
-    """Return what a run's models are trained in, `float32` or `bfloat16`.
-
-    `auto` is bfloat16 on a GPU that has it, and float32 on every CPU: figures shall not depend on
-    the machine unless asked for. `native` is bfloat16 on a CPU with AMX as well, which trains up to
-    2.4 times as fast with it; one without has to emulate it, which takes three times as long.
-    """
-    if precision not in ("auto", "native"):
-        return precision
-    if device.type == "cuda":
-        # Cards before Ampere emulate it, which is slower than float32.
-        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has_it = precision == "native" and torch.cpu.get_capabilities().get("amx_bf16", False)
-    return "bfloat16" if has_it else "float32"
 
 
 Losses = Callable[[nn.Module, Named], dict[str, Tensor]]

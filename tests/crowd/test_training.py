@@ -10,7 +10,7 @@ from crowd.count.evaluation import PhotoCount, errors_of, errors_table, guessing
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
-from crowd.train.loop import choose_precision, mixed_precision
+from crowd.train.devices import choose_precision, mixed_precision
 from crowd.train.state import (
     Recipe,
     Training,

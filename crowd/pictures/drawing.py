@@ -117,11 +117,7 @@ def draw_responsibilities(
 
 
 def kernel_colours(heads: np.ndarray) -> np.ndarray:
-    """Colour and opacity in 0-1 [h, w, 4] of cells, by the annotation that they are sent to.
-
-    Args:
-        heads: Rows of a transport kernel without its background, as maps [N, h, w].
-    """
+    """Colours [h, w, 4] in 0-1 of cells, by the kernel's head [N, h, w] they are sent to."""
     overlay = np.zeros((*heads.shape[1:], 4))
     if len(heads):
         overlay[..., :3] = _distinct_colours(heads)[heads.argmax(axis=0)]

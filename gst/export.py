@@ -1,5 +1,6 @@
 """Write a counter of GST as an ONNX file, or as a small checkpoint.
 
+    python -m gst.export --output light.onnx        the trained counter in weights/
     python -m gst.export --save-path runs/gst_qnrf_vgg/best.pth --output vgg.onnx
     python -m gst.export --save-path runs/gst_sha_light/best.pth --output light.pth
 
@@ -21,14 +22,14 @@ from crowd.count.export import add_export, export
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.train.checkpoints import load_checkpoint, save_release
-from gst.counter import load_counter
+from gst.counter import BOXED, load_counter
 from gst.models import MODELS
 
 
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
     parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
-    add_export(parser, MODELS)
+    add_export(parser, MODELS, BOXED)
     return parser
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -26,9 +27,11 @@ INPUT = "photo"
 TOLERANCE = 1e-4
 
 
-def add_export(parser: ArgumentParser, models: Collection[str]) -> None:
+def add_export(
+    parser: ArgumentParser, models: Collection[str], boxed: Path | None = None
+) -> None:
     """Add the arguments of a command that exports."""
-    add_checkpoint(parser, models)
+    add_checkpoint(parser, models, boxed)
     parser.add_argument("--output", type=str, required=True, help="file to write")
     parser.add_argument("--size", type=str, default="512x512", help="WIDTHxHEIGHT to trace, px")
 

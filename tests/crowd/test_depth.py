@@ -19,6 +19,7 @@ from gst.photos import Preprocessing, read_preprocessing, require_same
 from mgot import fidt
 from mgot.features import read_patch
 from mgot.photos import read_preprocessing as read_fidt_preprocessing
+from tests.crowd.test_counting import look
 
 # What shall become of every value, 0 to 255, however a file stores it.
 GREY = np.random.default_rng(0).integers(0, 256, (16, 20)).astype(np.uint8)
@@ -175,10 +176,6 @@ def test_sets_of_before_the_option_are_read(tmp_path):
     require_same(tmp_path, Preprocessing(64, 80))
     with pytest.raises(InputError, match=r"depth auto.*trained with depth 14.*--depth 14"):
         require_same(tmp_path, Preprocessing(64, 80, depth="14"))
-
-
-def look(image, name):
-    return float(image.mean()), image
 
 
 def test_a_folder_is_counted_as_the_training_saw_it_or_as_is_said(tmp_path):

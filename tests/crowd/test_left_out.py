@@ -19,6 +19,7 @@ from crowd.validate import main as validate
 from GS2D.jobs import photos_to_fit
 from mgot import patches
 from mgot.features import extract_features
+from tests.crowd.test_counting import look
 
 PIXELS = np.kron(np.random.default_rng(0).integers(0, 256, (4, 6, 3)), np.ones((8, 8, 1)))
 PIXELS = PIXELS.astype(np.uint8)
@@ -28,10 +29,6 @@ FORMATS = {"jfif": "JPEG", "jpe": "JPEG", "mpo": "MPO", "gif": "GIF", "avif": "A
 FORMATS |= {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "bmp": "BMP", "tif": "TIFF"}
 FORMATS |= {"tiff": "TIFF", "webp": "WEBP", "JPG": "JPEG"}
 STORED = Preprocessing(min_size=1, max_size=4000)
-
-
-def look(image, name):
-    return float(image.mean()), image
 
 
 def save(path, **options):

@@ -27,9 +27,7 @@ INPUT = "photo"
 TOLERANCE = 1e-4
 
 
-def add_export(
-    parser: ArgumentParser, models: Collection[str], boxed: Path | None = None
-) -> None:
+def add_export(parser: ArgumentParser, models: Collection[str], boxed: Path | None = None) -> None:
     """Add the arguments of a command that exports."""
     add_checkpoint(parser, models, boxed)
     parser.add_argument("--output", type=str, required=True, help="file to write")

@@ -83,13 +83,9 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
 
 def align(arguments: Namespace, target: Features, source: Features) -> Alignment:
     """Select source patches by the alignment that the arguments name."""
-    options = AlignmentOptions(
-        SsimCost(arguments.ssim_variant, pick_device(arguments.device)),
-        arguments.regularization_parameter1,
-        arguments.regularization_parameter2,
-        arguments.mass,
-        arguments.cluster_marginals,
-    )
+    cost = SsimCost(arguments.ssim_variant, pick_device(arguments.device))
+    regs = arguments.regularization_parameter1, arguments.regularization_parameter2
+    options = AlignmentOptions(cost, *regs, arguments.mass, arguments.cluster_marginals)
     sides = {"t": target, "s": source} if arguments.alignment == "mgot" else {}
     clusters = [
         read_clusters(*(arguments[f"{kind}_cluster_{side}"] for kind in KINDS), len(features))
@@ -106,9 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     selected = Path(arguments.selected_result)
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:
         folders = (target, arguments.target_patches), (source, arguments.source_patches)
-        photos = [
-            locate_patches(side.names, folder) if folder else None for side, folder in folders
-        ]
+        photos = [locate_patches(side.names, at) if at else None for side, at in folders]
         alignment = align(arguments, target, source)
         weights = alignment.weight if arguments.weights else np.ones(len(alignment.source))
         names = [source.names[index] for index in alignment.source]

@@ -1,58 +1,232 @@
-"""One HTML page about runs, whole in itself: it opens offline and asks for nothing from outside."""
+"""One HTML page about runs, whole in itself: it opens offline and asks for nothing from outside.
+
+A run is a folder of train_gs.py, mgot.train_baseline or train_baseline_weight.py, or that of a
+transfer, which holds trainings and the pictures that its stages drew.
+"""
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+from PIL import Image
 
+from crowd.count.evaluation import PhotoCount
+from crowd.data.images import read_image
+from crowd.data.processed import list_split, read_annotation, split_photos
 from crowd.io.errors import InputError
-from crowd.io.files import write_text
+from crowd.io.files import read_yaml, require_file, require_folder, write_text
 from crowd.io.progress import progress
-from experiments import report_pictures
-from experiments.report_runs import errors_by_range, read_folder
-from mgot.selection import describe
+from crowd.pictures import drawing
+from crowd.pictures.small_files import write_figure
+from crowd.train.runs import read_log
+from experiments import figures
+from gst.counter import load_counter
+from mgot.localization import PREDICTED, read_points_file
+from mgot.pictures import draw_peaks
 
 TEMPLATE = "report.html.j2"
-OVERLAYS, OVERLAYS_OF_MANY = 6, 3
+OVERLAYS = 6  # of each test
+WIDTH, QUALITY, COLOURS = 900, 75, 64
+AGAIN = "train and test again"
 
 
-def write_report(runs: list[Path], output: Path) -> None:
-    """Write a report of trainings and transfers.
+class Result(NamedTuple):
+    """A test: its folder, `metrics.json`, and every photo's count, the one counted worst first."""
 
-    Curves, counts of every photo, the worst overlaid with what was predicted, errors by range of
-    counts, GST's Gaussians, MGOT's matched patches, configuration and environment. What cannot be
-    drawn, because photos or checkpoints are elsewhere, is said in place of the picture.
+    folder: Path
+    metrics: dict
+    counts: list[PhotoCount]
+
+
+class Training(NamedTuple):
+    """A training's folder and what it left there."""
+
+    folder: Path
+    config: dict
+    environment: dict
+    log: list[dict]
+    results: list[Result]
+
+    @property
+    def gst(self) -> bool:
+        """Whether it is GST's, and not MGOT's."""
+        return "cut_off" in self.config
+
+    @property
+    def loss(self) -> str:
+        """What it was trained on; `transport` is GST's own loss."""
+        return self.config.get("loss", "transport") if self.gst else "FIDT map"
+
+
+def write_report(folders: list[Path], output: Path) -> None:
+    """Write a report: curves, every photo's count, the worst overlaid, Gaussians, stages' pictures.
+
+    What cannot be drawn, because photos or checkpoints are elsewhere, is said in place of it.
 
     Args:
-        runs: folders of train_gs.py, mgot.train_baseline or train_baseline_weight.py, or of
-            transfers (`mgot.transfer`).
+        folders: of runs.
         output: HTML file to write.
 
     Raises:
         InputError: a folder is no run, or its files are damaged.
     """
-    found = [read_folder(folder) for folder in runs]
-    trainings = [training for run in found for training in run.trainings]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
+    runs = {folder: read_trainings(folder) for folder in folders}
+    options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True}
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
     environment.filters |= {"figure": _figure, "anchor": _anchor}
     page = environment.get_template(TEMPLATE).render(
-        runs=progress(found, "report", unit="run"),
-        names=[run.folder.as_posix() for run in found],
-        tested=[training for training in trainings if training.results],
-        number=OVERLAYS if len(trainings) <= 2 else OVERLAYS_OF_MANY,
-        draw=report_pictures,
+        runs=progress(runs.items(), "report", unit="run"),
+        trainings=[training for trainings in runs.values() for training in trainings],
+        pictures=lambda folder: sorted([*folder.glob("*.png"), *folder.glob("*.jpg")]),
+        **{draw.__name__: draw for draw in (curves, scatter, data_uri)},
         attempt=_attempt,
-        describe=describe,
-        errors_by_range=errors_by_range,
+        overlays=overlays,
+        gaussians=gaussians,
     )
     write_text(output, page)
+
+
+def read_trainings(folder: Path) -> list[Training]:
+    """The training in a folder, or those in a transfer's; raise `InputError` without any."""
+    require_folder(folder, "name a run folder, such as runs/gst_brt_vgg")
+    logs = [folder / "log.jsonl"]
+    logs = [path for path in logs if path.is_file()] or sorted(folder.glob("*/log.jsonl"))
+    if not logs:
+        raise InputError(f"{folder} and its folders hold no training (log.jsonl): name a run")
+    return [
+        Training(
+            log.parent,
+            config=read_yaml(log.parent / "config.yml", AGAIN),
+            environment=read_yaml(log.parent / "environment.json", AGAIN),
+            log=read_log(log),
+            results=[_read_result(path) for path in sorted(log.parent.glob("*/predictions.csv"))],
+        )
+        for log in logs
+    ]
+
+
+def _read_result(path: Path) -> Result:
+    with open(require_file(path, AGAIN), newline="", encoding="utf-8") as file:
+        lines = csv.DictReader(file)
+        try:
+            counts = [PhotoCount(r["name"], int(r["actual"]), float(r["predicted"])) for r in lines]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}, line {lines.line_num} is not name, actual, predicted: test again"
+            ) from error
+    counts.sort(key=lambda count: -abs(count.predicted - count.actual))
+    return Result(path.parent, read_yaml(path.parent / "metrics.json", AGAIN), counts)
+
+
+def find_photos(training: Training, result: Result) -> dict[str, Path]:
+    """Photos of a result by their names; raise `InputError` when they are not on this machine.
+
+    Data sets may name their photos alike: the one is taken whose annotations have the counts.
+    """
+    config, split = training.config, result.metrics.get("split", "test")
+    folders = [config.get("data_dir"), config.get("val_dir")]
+    sides = filter(None, (config.get("target"), config.get("source")))
+    folders += [f"{config.get('data_root')}/{side}_fidt" for side in sides]
+    actual = {count.name: count.actual for count in result.counts}
+    for folder in map(Path, filter(None, folders)):
+        paths = list_split(folder, split) if (folder / split).is_dir() else []
+        if actual == {
+            path.name: len(read_annotation(path))
+            for path in paths
+            if path.with_suffix(".npy").is_file()
+        }:
+            return {path.name: path for path in paths}
+    raise InputError(
+        f"the photos that {result.folder} counts are not on this machine: make the data set again "
+        "to see them"
+    )
+
+
+def overlays(training: Training, result: Result) -> list[tuple[PhotoCount, str]]:
+    """Draw what was predicted over the photos that were counted worst: densities, or heads.
+
+    Raises `InputError` when the photos, or the checkpoint, are not there.
+    """
+    paths, worst = find_photos(training, result), result.counts[:OVERLAYS]
+    if training.gst:
+        counter = load_counter(training.folder / "best.pth", torch.device("cpu"))
+        draws = [
+            lambda to, one=one: figures.draw_count(to, paths[one.name], counter) for one in worst
+        ]
+    else:
+        found = read_points_file(result.folder / "predicted_points.txt", PREDICTED)
+        heads = {name: found[number] for number, name in enumerate(paths, start=1)}
+
+        def mark(to: Path, one: PhotoCount) -> None:
+            path = paths[one.name]
+            draw_peaks(to, read_image(path), heads[one.name], read_annotation(path)[:, :2])
+
+        draws = [lambda to, one=one: mark(to, one) for one in worst]
+    return [(one, _drawn(draw)) for one, draw in zip(worst, draws, strict=True)]
+
+
+def gaussians(training: Training) -> list[str]:
+    """Draw the Gaussians of a training photo and its kernel; raise `InputError` without them."""
+    photo = figures.busy_photo(split_photos(training.config["data_dir"], "train"))
+    return [
+        _drawn(lambda path, draw=draw: draw(path, photo))
+        for draw in (figures.draw_fit, figures.draw_kernel)
+    ]
+
+
+def curves(training: Training) -> str:
+    """Draw every figure that the log has of its epochs, the losses first."""
+    names = dict.fromkeys(name for line in training.log for name in line)
+    names = [name for name in names if name not in ("epoch", "lr") and "nae" not in name]
+    return _drawn(lambda path: drawing.draw_curve(path, training.log, names, "Training"), ".png")
+
+
+def scatter(result: Result) -> str:
+    """Draw predicted over annotated counts, beside the errors."""
+    actual = np.array([count.actual for count in result.counts], np.float64)
+    predicted = np.array([count.predicted for count in result.counts])
+    figure = Figure((10, 4.2), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    top = max(actual.max(), predicted.max(), 1.0) * 1.05
+    left.plot([0, top], [0, top], "-", color="grey", lw=1)
+    left.set(ylabel="predicted", xlim=(0, top), ylim=(0, top))
+    right.axhline(0, color="grey", lw=1)
+    right.set(ylabel="predicted − annotated")
+    for axis, values, colour in ((left, predicted, 4), (right, predicted - actual, 5)):
+        axis.plot(actual, values, "o", ms=5, color=drawing.PALETTE[colour], alpha=0.6, mew=0)
+        axis.set_xlabel("annotated")
+        axis.grid(alpha=0.3)
+    return _drawn(lambda path: write_figure(path, figure), ".png")
+
+
+def data_uri(path: Path) -> str:
+    """Return a picture as a data URI, at most `WIDTH` pixels wide."""
+    with Image.open(path) as stored:
+        picture = stored.convert("RGB")
+    picture.thumbnail((WIDTH, 4 * WIDTH), Image.Resampling.LANCZOS)
+    buffer, kind = io.BytesIO(), "png" if path.suffix == ".png" else "jpeg"
+    if kind == "png":
+        picture = picture.quantize(COLOURS)
+    picture.save(buffer, kind, quality=QUALITY, optimize=True)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _drawn(draw: Callable[[Path], object], suffix: str = ".jpg") -> str:
+    """Return what `draw` writes to the path it is given, as a data URI."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"picture{suffix}"
+        draw(path)
+        return data_uri(path)
 
 
 def _attempt(make: Callable, *arguments) -> tuple[object, str | None]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import __main__ as bench
-from bench import bench_loss, bench_ot_loss, bench_training
+from bench import bench_loss
 from bench.measure import Timing, bench_parser, ratio, time_in_turn, write_record
 from crowd.io.errors import InputError
 
@@ -37,8 +37,7 @@ def test_record_is_named_after_the_benchmark(root):
     assert arguments.output == str(root / "bench" / "results" / "splatting.json")
 
 
-@pytest.mark.parametrize("module", [bench_loss, bench_ot_loss])
-def test_the_losses_are_measured_on_one_core(module, monkeypatch):
+def test_the_losses_are_measured_on_one_core(monkeypatch):
     """The README says so of their figures."""
     used = []
 
@@ -48,20 +47,8 @@ def test_the_losses_are_measured_on_one_core(module, monkeypatch):
 
     monkeypatch.setattr(torch, "set_num_threads", stop)
     with pytest.raises(SystemExit):
-        module.main([])
+        bench_loss.main([])
     assert used == [1]
-
-
-def test_a_machine_with_one_gpu_has_a_record_too(tmp_path, monkeypatch, capsys):
-    record = tmp_path / "gpu.json"
-    monkeypatch.setattr(bench_training, "pick_device", lambda _: torch.device("cuda", 0))
-    monkeypatch.setattr(bench_training, "photos_a_second", lambda *_: 10.0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    threads = str(torch.get_num_threads())
-    bench_training.main(["--threads", threads, "--output", str(record)])
-    assert "10.000 photos/s in one process, two need two GPUs" in capsys.readouterr().out
-    lines = json.loads(record.read_text())["lines"]
-    assert [line["photos_per_s_in_two"] for line in lines] == [None, None]
 
 
 def test_every_benchmark_has_a_main_and_an_unknown_one_is_refused(root, capsys):

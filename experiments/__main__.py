@@ -6,6 +6,7 @@ python -m experiments show [TABLE[/ROW] …]  their errors, mean ± std; all tab
 python -m experiments picture data/…/train/11.jpg …    what was fitted to a photo
 python -m experiments overview data/…/train/11.jpg     heads, Gaussians, kernel, density in one row
 python -m experiments contact-sheet data/…/train/*.jpg --output sheet.jpg    many photos' fits
+python -m experiments extremes results/…/test data/…/test    counted worst, and best
 python -m experiments report RUN … [--output report.html]    one page about runs, opens offline
 """
 
@@ -20,6 +21,7 @@ from jsonargparse import Namespace
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
 from experiments import demo, figures, report, runner, show, tables
+from experiments.records import read_counts
 from gst.counter import BOXED, load_counter
 
 
@@ -63,6 +65,17 @@ def draw_contact_sheet(arguments: Namespace) -> None:
     print(path)
 
 
+def draw_extremes(arguments: Namespace) -> None:
+    """Draw, of a test's photos, the ten counted worst and the ten counted best."""
+    if len(_named(arguments)) != 2:
+        raise InputError("name the folder of a test (predictions.csv), then that of its photos")
+    test, photos = map(Path, arguments.names)
+    counter = load_counter(BOXED, torch.device("cpu"))
+    path = Path(arguments.output or "extremes.jpg")
+    figures.draw_extremes(path, read_counts(test / "predictions.csv"), photos, counter)
+    print(path)
+
+
 def run_rows(arguments: Namespace) -> None:
     """Run rows of tables, or all rows of a table, and record them."""
     for row in [row for name in _named(arguments) for row in tables.read_rows(name)]:
@@ -90,6 +103,7 @@ def _named(arguments: Namespace) -> list[str]:
 ACTIONS = {
     "contact-sheet": draw_contact_sheet,
     "demo": run_demo,
+    "extremes": draw_extremes,
     "overview": draw_overview,
     "picture": draw_pictures,
     "report": write_report,

@@ -8,11 +8,13 @@ import cv2
 import numpy as np
 import torch
 
+from crowd.count.evaluation import PhotoCount
 from crowd.data.images import read_image
 from crowd.data.network_input import read_photo
 from crowd.data.processed import read_annotation, split_photos
 from crowd.io.progress import progress
 from crowd.pictures import drawing as pictures
+from crowd.pictures.drawing import faded
 from crowd.pictures.overlays import density_overlay, heads_overlay
 from crowd.train.runs import read_log
 from GS2D import rasterize
@@ -23,6 +25,7 @@ from gst.counter import Counter, density_of, load_counter
 OVERVIEW_SIDE = 256  # pixels
 CELL = np.ones((8, 8, 1))
 SHEET_SIZE, SHEET_COLUMNS = (160, 120), 5  # of one half, pixels
+SHEET_WIDTH, EXTREMES = 240, 10  # pixels; photos counted worst, and best
 
 
 def draw_gst(processed: Path, run: Path, output: Path) -> list[Path]:
@@ -64,6 +67,27 @@ def draw_fit_sheet(path: Path, photos: list[Path]) -> None:
         ]
         sheet.append(np.concatenate(halves, axis=1))
         captions.append(f"{photo.stem}: {len(means)}")
+    pictures.contact_sheet(path, sheet, captions, columns=SHEET_COLUMNS)
+
+
+def draw_extremes(path: Path, counts: list[PhotoCount], folder: Path, counter: Counter) -> None:
+    """Draw the photos that were counted worst, and below them those that were counted best.
+
+    Args:
+        path: picture to write.
+        counts: of a test.
+        folder: of its photos.
+        counter: whose density is drawn over them.
+    """
+    ranked = sorted(counts, key=lambda one: (abs(one.predicted - one.actual), -one.actual))
+    chosen = dict.fromkeys([*reversed(ranked[-EXTREMES:]), *ranked[:EXTREMES]])
+    sheet, captions = [], []
+    for one in progress(chosen, "drawing", "photo"):
+        image = read_photo(folder / one.name, counter.preprocessing)
+        drawn = density_overlay(faded(image), density_of(counter, image, one.name)[1])
+        height = round(SHEET_WIDTH * image.shape[0] / image.shape[1])
+        sheet.append(cv2.resize(drawn, (SHEET_WIDTH, height), interpolation=cv2.INTER_AREA))
+        captions.append(f"{Path(one.name).stem}: {one.predicted:.0f} of {one.actual}")
     pictures.contact_sheet(path, sheet, captions, columns=SHEET_COLUMNS)
 
 
@@ -121,8 +145,8 @@ def draw_overview(path: Path, photo: Path, counter: Counter) -> None:
     panels = {
         f"{inside.sum()} annotated heads": heads_overlay(crop, points[inside]),
         "fitted Gaussians": (255 * render[rows, columns]).round().astype(np.uint8),
-        "transport kernel": _blend(pictures.faded(crop), colours),
-        f"density: {count:.1f}": density_overlay(pictures.faded(crop), density),
+        "transport kernel": _blend(faded(crop), colours),
+        f"density: {count:.1f}": density_overlay(faded(crop), density),
     }
     pictures.contact_sheet(path, list(panels.values()), list(panels), columns=len(panels))
 

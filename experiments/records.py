@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crowd.count.evaluation import PhotoCount
 from crowd.io.errors import InputError
 from crowd.io.files import atomic_path, require_file, require_folder
 from crowd.train.runs import STARTS, read_log
@@ -56,6 +58,18 @@ def read_records(folder: Path, columns: Mapping[str, str] = ERRORS) -> dict[str,
         record.name: _figures(record / "test" / "metrics.json", columns)
         for record in _records(folder)
     }
+
+
+def read_counts(path: Path) -> list[PhotoCount]:
+    """Read the `predictions.csv` of a test; raise `InputError` when it is damaged."""
+    with open(require_file(path, "test again"), newline="", encoding="utf-8") as file:
+        lines = csv.DictReader(file)
+        try:
+            return [PhotoCount(r["name"], int(r["actual"]), float(r["predicted"])) for r in lines]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}, line {lines.line_num} is not name, actual, predicted: test again"
+            ) from error
 
 
 def uncommitted(folder: Path) -> list[str]:

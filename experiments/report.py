@@ -7,7 +7,6 @@ transfer, which holds trainings and the pictures that its stages drew.
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import tempfile
 from collections.abc import Callable
@@ -24,12 +23,13 @@ from crowd.count.evaluation import PhotoCount
 from crowd.data.images import read_image
 from crowd.data.processed import list_split, read_annotation, split_photos
 from crowd.io.errors import InputError
-from crowd.io.files import read_yaml, require_file, require_folder, write_text
+from crowd.io.files import read_yaml, require_folder, write_text
 from crowd.io.progress import progress
 from crowd.pictures import drawing
 from crowd.pictures.small_files import write_figure
 from crowd.train.runs import read_log
 from experiments import figures
+from experiments.records import read_counts
 from gst.counter import load_counter
 from mgot.localization import PREDICTED, read_points_file
 from mgot.pictures import draw_peaks
@@ -116,15 +116,7 @@ def read_trainings(folder: Path) -> list[Training]:
 
 
 def _read_result(path: Path) -> Result:
-    with open(require_file(path, AGAIN), newline="", encoding="utf-8") as file:
-        lines = csv.DictReader(file)
-        try:
-            counts = [PhotoCount(r["name"], int(r["actual"]), float(r["predicted"])) for r in lines]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path}, line {lines.line_num} is not name, actual, predicted: test again"
-            ) from error
-    counts.sort(key=lambda count: -abs(count.predicted - count.actual))
+    counts = sorted(read_counts(path), key=lambda count: -abs(count.predicted - count.actual))
     return Result(path.parent, read_yaml(path.parent / "metrics.json", AGAIN), counts)
 
 

@@ -40,6 +40,20 @@ def test_every_photo_stands_beside_its_render(photos, tmp_path, monkeypatch):
         assert render[0].max() == 0
 
 
+def test_extremes_are_the_worst_then_the_best(photos, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "contact_sheet", lambda *sheet, columns: drawn.append(sheet))
+    monkeypatch.setattr(figures, "EXTREMES", 1)
+    monkeypatch.setattr(figures, "density_of", lambda *_: (1.0, np.ones((2, 2))))
+    (tmp_path / "predictions.csv").write_text(
+        "name,actual,predicted\na.png,9,7.5\nb.png,3,3.2\nc.png,50,40\n"
+    )
+    main(["extremes", str(tmp_path), str(tmp_path)])
+    ((_, images, captions),) = drawn
+    assert captions == ["c: 40 of 50", "b: 3 of 3"]
+    assert {image.shape[1] for image in images} == {figures.SHEET_WIDTH}
+
+
 def test_command_writes_the_sheet(photos, tmp_path, capsys):
     sheet = tmp_path / "sheets" / "sheet.jpg"
     main(["contact-sheet", *map(str, photos), "--output", str(sheet)])

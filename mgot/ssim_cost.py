@@ -30,8 +30,6 @@ WINDOW_AREA = 256.0 * 256.0
 C1, C2 = 1e-4, 9e-4
 # Patches of a block: 280 MB of window statistics.
 BLOCK = 512
-# So many columns of a block are centred at a time, 1.6 MB in float64.
-COLUMNS = 392
 # Target patches whose window statistics stay, tile by tile, in a core's second-level cache.
 TARGET_GROUP = 8
 # Pairs at once of the official cost on a GPU, about 1.5 MB each.
@@ -60,16 +58,19 @@ class SsimCost:
 
     def __call__(self, target, source) -> np.ndarray:
         """Cost of every pair, float32 `[n, m]` (see `ssim_cost`)."""
-        _check_shape(target, "target")
-        _check_shape(source, "source")
+        for side, name in ((target, "target"), (source, "source")):
+            shape = np.shape(side)
+            if not shape or int(np.prod(shape[1:])) != PATCH_SIDE**2:
+                raise InputError(
+                    f"{name} has shape {list(shape)}, not [n, {PATCH_SIDE}, {PATCH_SIDE}]: pass "
+                    "patch distributions as the model puts them out"
+                )
         given = getattr(target, "device", "cpu") if self.device is None else self.device
         device = torch.device(given)
         if self.variant == "global":
-            return _by_blocks(
-                target, source, device, lambda patches: patches.flatten(1), _global_distances
-            )
+            return _by_blocks(target, source, device, _centred, _global_distances)
         if device.type == "cpu":
-            return _compiled_cost(target, source, symmetric=target is source)
+            return _compiled_cost(target, source)
         return _by_blocks(target, source, device, _windows, _official_distances)
 
 
@@ -87,8 +88,7 @@ def ssim_cost(
     Args:
         target: `[n, 224, 224]` (any shape with 50 176 values a patch), numpy, torch or an h5
             dataset, which is read in blocks.
-        source: `[m, 224, 224]`, likewise; the same object as `target` halves the official work
-            on a CPU.
+        source: `[m, 224, 224]`, likewise.
         variant: see `SsimCost`.
         device: likewise.
 
@@ -124,15 +124,6 @@ def _ssim(x: Tensor, y: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
     )
 
 
-def _check_shape(patches, name: str) -> None:
-    shape = tuple(getattr(patches, "shape", np.shape(patches)))
-    if not shape or int(np.prod(shape[1:])) != PATCH_SIDE**2:
-        raise InputError(
-            f"{name} has shape {list(shape)}, not [n, {PATCH_SIDE}, {PATCH_SIDE}]: pass patch "
-            "distributions as the model puts them out"
-        )
-
-
 def read_patches(patches, first: int, last: int, name: str) -> Tensor:
     """Read patches `first … last − 1`, of an h5 dataset those alone: float32 `[b, 224, 224]`.
 
@@ -162,35 +153,27 @@ def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + size, count)) for first in range(0, count, size))
 
 
-def _compiled_cost(target, source, symmetric: bool) -> np.ndarray:
+def _compiled_cost(target, source) -> np.ndarray:
     """The official cost on a CPU (`mgot.ssim_kernel`)."""
     # Imported here: numba takes a second, and the command lines that only count need none of it.
     from mgot.ssim_kernel import POSITIONS, distance_sums
 
-    n, m = len(target), len(source)
-    cost = np.zeros((n, m), np.float32)
+    cost = np.zeros((len(target), len(source)), np.float32)
     with (
         ThreadPoolExecutor(torch.get_num_threads()) as pool,
-        progress(total=n * m, what="SSIM", unit="pair") as bar,
+        progress(total=cost.size, what="SSIM", unit="pair") as bar,
     ):
-        for first, last in _blocks(m, BLOCK):
+        for first, last in _blocks(len(source), BLOCK):
             statistics = _statistics(source, first, last, "source")
 
             def fill(rows, first=first, last=last, statistics=statistics):
-                # A symmetric cost needs only the columns from this group's own patches on.
-                start = max(first, rows[0]) if symmetric else first
-                if start < last:
-                    sums = np.empty((rows[1] - rows[0], last - start))
-                    group = _statistics(target, *rows, "target")
-                    distance_sums(group, statistics, sums, start - first)
-                    cost[rows[0] : rows[1], start:last] = sums / (PATCH_SIDE * POSITIONS)
-                return (rows[1] - rows[0]) * (last - first)
+                sums = np.empty((rows[1] - rows[0], last - first))
+                distance_sums(_statistics(target, *rows, "target"), statistics, sums)
+                cost[slice(*rows), first:last] = sums / (PATCH_SIDE * POSITIONS)
+                return sums.size
 
-            for done in pool.map(fill, list(_blocks(n, TARGET_GROUP))):
+            for done in pool.map(fill, _blocks(len(target), TARGET_GROUP)):
                 bar.update(done)
-    if symmetric:
-        lower = np.tril_indices(n, -1)
-        cost[lower] = cost.T[lower]
     return cost
 
 
@@ -202,13 +185,7 @@ def _statistics(patches, first: int, last: int, name: str) -> np.ndarray:
     return out
 
 
-def _by_blocks(
-    target,
-    source,
-    device: torch.device,
-    prepare: Callable,
-    distances: Callable,
-) -> np.ndarray:
+def _by_blocks(target, source, device, prepare: Callable, distances: Callable) -> np.ndarray:
     """Cost by matrix products, on any device: `distances` of two prepared blocks at a time."""
     cost = np.zeros((len(target), len(source)), np.float32)
     with progress(total=cost.size, what="SSIM", unit="pair") as bar:
@@ -221,40 +198,24 @@ def _by_blocks(
     return cost
 
 
-def _global_distances(x: Tensor, y: Tensor) -> Tensor:
-    """1 − SSIM of all pairs of `[n, 50176]` and `[m, 50176]`, float64 `[n, m]`.
+def _centred(patches: Tensor) -> tuple[Tensor, ...]:
+    """Patches less their means `[b, 50176]`, their means and variances `[b, 1]`, in float64."""
+    values = patches.flatten(1).double()
+    means = values.mean(1, keepdim=True)
+    values -= means
+    return values, means, torch.linalg.vector_norm(values, dim=1, keepdim=True) ** 2 / PATCH_SIDE**2
+
+
+def _global_distances(x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
+    """1 − SSIM of all pairs, float64 `[n, m]`.
 
     Covariances are products that cancel between patches that are alike: with one window a patch
-    they are affordable in float64, of centred patches and so many columns at a time.
+    they are affordable in float64.
     """
-    mean_x, mean_y = _means(x), _means(y)
-    products = mean_x.new_zeros(len(x), len(y))
-    square_x, square_y = torch.zeros_like(mean_x), torch.zeros_like(mean_y)
-    for a, b in zip(_centred(x, mean_x), _centred(y, mean_y), strict=True):
-        products.addmm_(a, b.T)
-        square_x += torch.linalg.vector_norm(a, dim=1, keepdim=True).square_()
-        square_y += torch.linalg.vector_norm(b, dim=1, keepdim=True).square_()
-    variances, covariances = (square_x + square_y.T) / PATCH_SIDE**2, products / PATCH_SIDE**2
-    ssim = ((2 * mean_x * mean_y.T + C1) * (2 * covariances + C2)) / (
-        (mean_x.square() + mean_y.T.square() + C1) * (variances + C2)
-    )
-    return 1.0 - ssim
-
-
-def _means(flat: Tensor) -> Tensor:
-    """Means of patches `[b, 50176]`, float64 `[b, 1]`."""
-    parts = flat.split(COLUMNS, 1)
-    return sum(part.sum(1, keepdim=True, dtype=torch.float64) for part in parts) / flat.shape[1]
-
-
-def _centred(flat: Tensor, means: Tensor) -> Iterator[Tensor]:
-    """Columns of patches without their patches' means, float64 `[b, COLUMNS]`, one after the other.
-
-    One buffer holds them all: fresh memory would take longer than the arithmetic.
-    """
-    buffer = means.new_empty(len(flat), COLUMNS)
-    for part in flat.split(COLUMNS, 1):
-        yield torch.sub(part, means, out=buffer)
+    (x, mean_x, variance_x), (y, mean_y, variance_y) = x, (part.T for part in y)
+    luminance = (2 * mean_x * mean_y + C1) / (mean_x.square() + mean_y.square() + C1)
+    covariance = x @ y / PATCH_SIDE**2
+    return 1.0 - luminance * (2 * covariance + C2) / (variance_x + variance_y + C2)
 
 
 def _windows(patches: Tensor) -> tuple[Tensor, ...]:

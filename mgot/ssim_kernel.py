@@ -91,17 +91,16 @@ def _growing_windows(row, first, grow, step, windows, whole):
 
 
 @njit(**_OPTIONS)
-def distance_sums(target, source, out, start):
-    """Add up 1 − SSIM over all windows of all pairs of a target and a source patch from `start` on.
+def distance_sums(target, source, out):
+    """Add up 1 − SSIM over all windows of all pairs of a target and a source patch.
 
-    A start, not a slice: only where the compiler knows the arrays to be contiguous does it
-    vectorise, which is five times as fast.
+    Only where the compiler knows the arrays to be contiguous does it vectorise, which is five times
+    as fast.
 
     Args:
         target: tiles `[14, n, 9760]` from `window_statistics`.
-        source: tiles `[14, start + m, 9760]`.
+        source: tiles `[14, m, 9760]`.
         out: float64 `[n, m]`, overwritten; divided by 224 · 225 it is the cost.
-        start: first source patch.
     """
     n, m = out.shape
     out[:] = 0.0
@@ -112,7 +111,7 @@ def distance_sums(target, source, out, start):
             for i in range(0, n, 2):
                 i_next = min(i + 1, n - 1)
                 a, b = target[tile, i], target[tile, i_next]
-                c, d = source[tile, start + j], source[tile, start + j_next]
+                c, d = source[tile, j], source[tile, j_next]
                 _four_pairs(a, b, c, d, scratch)
                 sums = scratch[4 * TILE_ROWS : 8 * TILE_ROWS].reshape(4, TILE_ROWS)
                 out[i, j] += _total(sums[0])

@@ -11,10 +11,10 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from crowd.io.config import ArgumentParser, documented
-from crowd.io.errors import command
+from crowd.io.errors import InputError, command
 from mgot.cluster_files import write_clusters
 from mgot.clustering import Seed, in_memory, kmeans
-from mgot.feature_files import named, open_features
+from mgot.feature_files import open_features
 from mgot.pictures import draw_clusters, pca_projection
 from mgot.ssim_cost import PATCH_SIDE
 from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
@@ -52,9 +52,11 @@ def run(arguments: Namespace) -> None:
     """Run the command for one domain."""
     fill(arguments, FILES)
     with open_features(arguments.feature) as features:
-        values = in_memory(features.all())
-        with named(arguments.feature):
-            clustering = kmeans(values, int(arguments.cluster_num), arguments.seed)
+        values = in_memory(features)
+        try:
+            clustering = kmeans(values, arguments.cluster_num, arguments.seed)
+        except InputError as error:
+            raise InputError(f"{arguments.feature}: {error}") from error
         write_clusters(arguments.center_cluster, arguments.cluster_index, clustering)
         samples, centers = pca_projection(values, clustering.centers)
     maps = clustering.centers.reshape(-1, PATCH_SIDE, PATCH_SIDE)

@@ -16,7 +16,7 @@ from crowd.io.config import ArgumentParser, documented
 from crowd.io.errors import InputError, command
 from crowd.io.files import write_text
 from mgot.clustering import Seed, count_distinct, elbow, in_memory
-from mgot.feature_files import named, open_features
+from mgot.feature_files import open_features
 from mgot.pictures import draw_elbow
 from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
 
@@ -42,21 +42,6 @@ def farthest_from_chord(ks: Sequence[int], inertias: Sequence[float]) -> int:
     return ks[int(np.argmax(chord - inertias))]
 
 
-def possible(distinct: int, patches: int) -> range:
-    """Return the numbers of clusters that so many distinct patches can form.
-
-    Says so where they are fewer than `KS`; raises `InputError` where there is none.
-    """
-    if distinct < KS[0]:
-        raise InputError(
-            f"only {distinct} of {patches} patches can be told apart, too few for an elbow: cut "
-            "more patches, or check the model that made the features"
-        )
-    if distinct < KS[-1]:
-        print(f"{distinct} of {patches} patches can be told apart: no k beyond {distinct}")
-    return KS[: distinct - KS[0] + 1]
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line; without any, A2B's both domains)."""
@@ -68,10 +53,18 @@ def run(arguments: Namespace) -> None:
     """Run the command for one domain."""
     fill(arguments, FILES)
     with open_features(arguments.feature_path) as features:
-        values = in_memory(features.all())
-        with named(arguments.feature_path):
-            ks = possible(count_distinct(values), len(values))
-            solutions = elbow(values, ks, arguments.seed)
+        values = in_memory(features)
+        distinct = count_distinct(values)
+        apart = f"{distinct} of {len(values)} patches can be told apart"
+        if distinct < KS[0]:
+            raise InputError(
+                f"{arguments.feature_path}: only {apart}, too few for an elbow: cut more patches, "
+                "or check the model that made the features"
+            )
+        if distinct < KS[-1]:
+            print(f"{apart}: no k beyond {distinct}")
+        ks = KS[: distinct - KS[0] + 1]
+        solutions = elbow(values, ks, arguments.seed)
     inertias = [solution.inertia for solution in solutions]
     best = farthest_from_chord(ks, inertias)
     picture = Path(arguments.elbow_map)

@@ -19,10 +19,10 @@ from crowd.io.files import write_text
 from crowd.train.devices import pick_device
 from mgot import selection
 from mgot.cluster_files import read_clusters, write_selection
-from mgot.feature_files import Features, open_features
+from mgot.feature_files import open_features
 from mgot.patches import locate_patches
-from mgot.pictures import draw_examples
-from mgot.selection import ALIGNMENTS, MARGINALS, RELEASED, Alignment, AlignmentOptions
+from mgot.pictures import draw_matches
+from mgot.selection import ALIGNMENTS, MARGINALS, RELEASED, AlignmentOptions
 from mgot.ssim_cost import VARIANTS, SsimCost
 from mgot.transfer import DOCUMENTED, add_transfer, fill
 
@@ -34,11 +34,11 @@ FILES = {
     "selected_result": "selection",
     "corresponding_weight": "weights",
 }
-KINDS = {"center": "centers", "index": "clusters"}
 CLUSTER_FILES = {
-    f"{kind}_cluster_{side[0]}": f"{side}.{files}"
-    for side in ("source", "target")
-    for kind, files in KINDS.items()
+    "center_cluster_t": "target.centers",
+    "index_cluster_t": "target.clusters",
+    "center_cluster_s": "source.centers",
+    "index_cluster_s": "source.clusters",
 }
 PATCH_FOLDERS = {"target_patches": "target.patches", "source_patches": "source.patches"}
 
@@ -81,19 +81,6 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     return arguments
 
 
-def align(arguments: Namespace, target: Features, source: Features) -> Alignment:
-    """Select source patches by the alignment that the arguments name."""
-    cost = SsimCost(arguments.ssim_variant, pick_device(arguments.device))
-    regs = arguments.regularization_parameter1, arguments.regularization_parameter2
-    options = AlignmentOptions(cost, *regs, arguments.mass, arguments.cluster_marginals)
-    sides = {"t": target, "s": source} if arguments.alignment == "mgot" else {}
-    clusters = [
-        read_clusters(*(arguments[f"{kind}_cluster_{side}"] for kind in KINDS), len(features))
-        for side, features in sides.items()
-    ]
-    return selection.align(arguments.alignment, target, source, clusters, options)
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
@@ -103,12 +90,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:
         folders = (target, arguments.target_patches), (source, arguments.source_patches)
         photos = [locate_patches(side.names, at) if at else None for side, at in folders]
-        alignment = align(arguments, target, source)
+        clusters = None
+        if arguments.alignment == "mgot":
+            files = [arguments[name] for name in CLUSTER_FILES]
+            clusters = (
+                read_clusters(*files[:2], len(target)),
+                read_clusters(*files[2:], len(source)),
+            )
+        options = AlignmentOptions(
+            SsimCost(arguments.ssim_variant, pick_device(arguments.device)),
+            arguments.regularization_parameter1,
+            arguments.regularization_parameter2,
+            arguments.mass,
+            arguments.cluster_marginals,
+        )
+        alignment = selection.align(arguments.alignment, target, source, clusters, options)
         weights = alignment.weight if arguments.weights else np.ones(len(alignment.source))
         names = [source.names[index] for index in alignment.source]
         write_selection(selected, arguments.corresponding_weight, names, weights)
         picture = selected.with_suffix(".jpg")
-        draw_examples(picture, alignment, weights, (target, source), photos)
+        draw_matches(picture, alignment, weights, (target, source), photos)
     summary = {"arguments": vars(arguments), **selection.summarise(alignment, weights)}
     write_text(selected.with_suffix(".json"), json.dumps(summary, indent=2) + "\n")
     print(selection.describe(summary))

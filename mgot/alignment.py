@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from crowd.io.arrays import to_numpy
-from crowd.io.errors import InputError
 from mgot.ssim_cost import OFFICIAL, PATCH_SIDE, SsimCost
 from mgot.transport import Transport, entropic_partial, sinkhorn
 
@@ -69,7 +68,8 @@ def match_clusters_by_cost(
     cost, reg: float = 1e-3, target_sizes=None, source_sizes=None
 ) -> Matching:
     """As `match_clusters`, from a cost `[k, l]`; all weights are 1."""
-    masses = [_shares(sizes) for sizes in (target_sizes, source_sizes)]
+    sizes = (target_sizes, source_sizes)
+    masses = [None if given is None else to_numpy(given) / np.sum(given) for given in sizes]
     transport = sinkhorn(cost, *masses, reg, max_iterations=CLUSTER_ITERATIONS)
     return Matching(_partners(transport.plan), np.ones(len(transport.plan)), transport)
 
@@ -112,10 +112,9 @@ def match_patches_by_cost(cost, reg: float = 1e-3, mass: float | None = None) ->
     moved = plan.sum(axis=1) >= LEAST_SHARE / len(plan)
     index = np.where(moved, _partners(plan), -1)
     weight = np.zeros(len(plan))
-    values = plan.sum(axis=0)[index[moved]]
-    if len(values):
-        mean = values.mean()
-        weight[moved] = np.where(values > mean, values / mean, 1.0)
+    if moved.any():
+        values = plan.sum(axis=0)[index[moved]]
+        weight[moved] = np.maximum(values / values.mean(), 1.0)
     return Matching(index, weight, transport)
 
 
@@ -143,21 +142,13 @@ def match_daot_by_cost(
     makes the worst patches the cheapest.) Masses are uniform over rows and columns including the
     dustbins. All weights are 1.
 
-    Raises `InputError` for an empty side, or values that are not finite.
+    Raises `InputError` for values that are not finite.
     """
-    cost = to_numpy(cost).astype(np.float64)
-    rows, columns = (to_numpy(d).astype(np.float64) for d in (target_dustbin, source_dustbin))
-    if not cost.size or cost.shape != (len(rows), len(columns)):
-        raise InputError(
-            f"the cost is {list(cost.shape)} for {len(rows)} target and {len(columns)} source "
-            "patches: pass patches of both domains"
-        )
-    far_rows = cost.min(axis=1) > rows
+    rows, columns = np.array(target_dustbin)[:, None], np.array(source_dustbin)
+    far_rows = cost.min(axis=1, keepdims=True) > rows
     far_columns = cost.min(axis=0) > columns
-    inner = cost.copy()
-    inner[far_rows] = rows[far_rows, None]
-    inner[:, far_columns] = columns[far_columns]
-    extended = np.block([[inner, rows[:, None]], [columns[None, :], np.full((1, 1), corner)]])
+    inner = np.where(far_columns, columns, np.where(far_rows, rows, cost))
+    extended = np.block([[inner, rows], [columns, np.float64(corner)]])
     transport = sinkhorn(extended, reg=reg, max_iterations=PATCH_ITERATIONS)
     index = _partners(transport.plan[:-1, :-1])
     return Matching(index, np.ones(len(index)), transport)
@@ -166,10 +157,3 @@ def match_daot_by_cost(
 def _partners(plan: np.ndarray) -> np.ndarray:
     """The column of each row's largest mass; where only rounding tells columns apart, the first."""
     return (plan >= plan.max(axis=1, keepdims=True) * (1 - ROUNDING)).argmax(axis=1)
-
-
-def _shares(sizes) -> np.ndarray | None:
-    if sizes is None:
-        return None
-    sizes = to_numpy(sizes).astype(np.float64)
-    return sizes / sizes.sum()

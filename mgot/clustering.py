@@ -1,8 +1,15 @@
-"""k-means over patch distributions, and the elbow."""
+"""k-means over patch distributions, and the elbow.
+
+Lloyd's iterations need the samples' inner products G alone. A sample's squared distance to the
+centre of cluster J is G_ii − 2 Σ_{l ∈ J} G_il / |J| + Σ_{l, m ∈ J} G_lm / |J|². The first sum is
+kept for every sample and cluster, and changed only by what the samples that moved bring and take:
+after a few iterations an iteration costs next to nothing, whatever the dimension.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +20,7 @@ from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 
-# So many samples are held at once (1.6 GB of patches), with their Gram matrix (0.5 GB); of more,
-# blocks are read again and again.
+# Held at once (1.6 GB of patches), with their Gram matrix (0.5 GB); of more, blocks are read anew.
 GRAM_SAMPLES = 8192
 GRAM_COLUMNS = 4096
 BLOCK = 256
@@ -48,16 +54,10 @@ def in_memory(features):
     """Read up to 8192 samples as an array `[n, d]`; return more than that as they were given."""
     if len(features) > GRAM_SAMPLES:
         return features
-    if isinstance(features, np.ndarray | torch.Tensor):
-        flat = to_numpy(features).reshape(len(features), -1)
-        return flat if flat.dtype.kind == "f" else flat.astype(np.float64)
-    flat = np.empty((len(features), int(np.prod(features.shape[1:]))), np.float32)
-    for first, last, block in progress(read_blocks(features), "reading", unit="block"):
-        flat[first:last] = block
-    return flat
+    return next(read_blocks(features, len(features)))[1]
 
 
-def kmeans(features, k: int, seed: int = 0, restarts: int = 10, start=None) -> Clustering:
+def kmeans(features, k: int, seed: int = 0, restarts: int = 10) -> Clustering:
     """Euclidean k-means (k-means++ starts, Lloyd's iterations, the best of `restarts`).
 
     The iterations run on the samples' inner products in float64: the same partition for a fraction
@@ -66,24 +66,15 @@ def kmeans(features, k: int, seed: int = 0, restarts: int = 10, start=None) -> C
 
     Args:
         features: `[n, ...]`, flattened to `[n, d]`; numpy, torch, an h5 dataset, or anything with
-            `shape` whose slices are arrays.
+            `shape` whose slices are arrays of finite numbers.
         k: number of clusters, at least 1.
         seed: of the k-means++ starts.
         restarts: number of starts.
-        start: one more start, the cluster of every sample, int `[n]` with values 0 … k − 1.
 
     Raises:
-        InputError: fewer samples, or fewer distinct ones, than clusters; NaN or infinite values.
+        InputError: fewer distinct samples than clusters.
     """
-    return _samples(features).cluster(k, seed, restarts, start)
-
-
-def count_distinct(features) -> int:
-    """Return how many samples can be told apart, the most clusters that they can form.
-
-    Raises `InputError` for NaN or infinite values.
-    """
-    return _Samples(features).distinct
+    return _Samples(features).cluster(k, seed, restarts)
 
 
 def elbow(
@@ -92,117 +83,65 @@ def elbow(
     """Cluster for several k, in ascending order; the inertia never rises from one to the next.
 
     Beside its own restarts each k starts from the solution before it, with the sample farthest
-    from its centre as a new cluster. Lloyd's iterations only lower the inertia from there.
-    Other arguments and errors as for `kmeans`.
+    from its centre as a new cluster. Other arguments and errors as for `kmeans`.
     """
-    samples = _samples(features)
-    solutions: list[Clustering] = []
+    samples, solutions = _Samples(features), []
     for k in progress(sorted(set(ks)), "k-means", unit="k"):
         start = samples.split_farthest(solutions[-1].labels, k) if solutions else None
         solutions.append(samples.cluster(k, seed, restarts, start))
     return solutions
 
 
-def _samples(features) -> _Held | _Streamed:
-    if not hasattr(features, "shape"):
-        features = np.asarray(features)
-    if not len(features) or not int(np.prod(features.shape)):
-        raise InputError("there are no samples to cluster: extract the features first")
-    return (_Held if len(features) <= GRAM_SAMPLES else _Streamed)(features)
+def count_distinct(features) -> int:
+    """How many samples can be told apart, and so the most clusters that they can form."""
+    # Adding 0 makes -0.0 a 0.0, which has other bytes and the same value.
+    return len({hash(row.tobytes()) for _, block in read_blocks(features) for row in block + 0})
 
 
 class _Samples:
-    """Samples `[n, d]`, their mean, and how many are distinct."""
+    """Samples `[n, d]`, few enough for their inner products, or read block by block."""
 
     def __init__(self, features):
-        self.features, self.count = features, len(features)
-        distinct, total = set(), 0.0
-        for first, _, block in read_blocks(features):
-            finite = np.isfinite(block).all(axis=1)
-            if not finite.all():
-                raise InputError(
-                    f"sample {first + int(np.argmin(finite))} holds NaN or infinite values: "
-                    "extract the features again with a model that has not diverged"
-                )
-            # Adding 0 makes -0.0 a 0.0, which has other bytes and the same value.
-            distinct.update(hash(row.tobytes()) for row in block + 0)
-            total = total + block.sum(axis=0, dtype=np.float64)
-        self.distinct, self.mean = len(distinct), total / self.count
+        self.features, self.count = in_memory(features), len(features)
+        self.distinct = count_distinct(self.features)
+        self.mean = means(self.features, np.zeros(self.count, np.int64), 1)[0]
+        held = self.count <= GRAM_SAMPLES
+        self.gram = _gram(self.features, self.mean) if held else None
 
     def cluster(self, k: int, seed: int, restarts: int, start=None) -> Clustering:
-        """Return the best partition from `restarts` starts and, where given, from `start`.
+        """Return the best partition from `restarts` starts and, where given, from labels `start`.
 
-        Raises `InputError` where the samples cannot form k clusters, or `start` is none.
+        Raises `InputError` where the samples cannot form k clusters.
         """
-        if k < 1:
-            raise InputError(f"the number of clusters must be at least 1, not {k}")
-        if self.count < k:
-            raise InputError(f"{self.count} samples cannot form {k} clusters: choose fewer")
-        if self.distinct < k:
+        if not 1 <= k <= self.distinct:
             raise InputError(
-                f"only {self.distinct} of {self.count} samples are distinct, too few for {k} "
+                f"only {self.distinct} of {self.count} samples are distinct, which cannot form {k} "
                 "clusters: choose fewer, or check the model that made the features"
             )
+        if self.gram is not None:
+            labels, inertia = _best_partition(self.gram, k, seed, restarts, start)
+            centers = means(self.features, labels, k).astype(np.float32)
+            # Sums of inner products that cancel may end below 0.
+            return Clustering(labels, centers, max(float(inertia), 0.0))
+        chosen = np.zeros(self.count, bool)
+        chosen[np.random.default_rng(seed).choice(self.count, GRAM_SAMPLES, replace=False)] = True
+        parts = [block[chosen[place]] for place, block in read_blocks(self.features)]
+        starts = [_Samples(np.concatenate(parts)).cluster(k, seed, restarts).centers]
         if start is not None:
-            start = to_numpy(start).astype(np.int64)
-            if start.shape != (self.count,) or sorted(set(start.tolist())) != list(range(k)):
-                raise InputError(f"a start must give every sample one of the clusters 0 … {k - 1}")
-        return self._cluster(k, seed, restarts, start)
+            starts.append(means(self.features, start, k))
+        return min(map(self._iterate, starts), key=lambda result: result.inertia)
 
     def split_farthest(self, labels: np.ndarray, k: int) -> np.ndarray:
         """Give the samples farthest from their centres clusters of their own, up to `k`."""
         labels = labels.copy()
         for new in range(labels.max() + 1, min(k, self.distinct)):
-            _fill_empty(labels, self.distances(labels, new), new + 1)
+            if self.gram is None:
+                distances = self._assign(means(self.features, labels, new), labels)[1]
+            else:
+                distances = _distances(self.gram, labels, _sums(self.gram, labels, new))
+                distances = distances[labels, np.arange(self.count)]
+            _fill_empty(labels, distances, new + 1, labels)
         return labels
-
-
-class _Held(_Samples):
-    """Samples in memory with their inner products."""
-
-    def __init__(self, features):
-        super().__init__(in_memory(features))
-        self.gram = _gram(self.features, self.mean)
-
-    def _cluster(self, k: int, seed: int, restarts: int, start) -> Clustering:
-        # Imported here: numba takes a second, and only clustering needs it.
-        from mgot.gram_kmeans import best_partition
-
-        labels, inertia = best_partition(self.gram, k, seed, restarts, start)
-        centers = means(self.features, labels, k)
-        # Sums of inner products that cancel may end below 0.
-        return Clustering(labels, centers.astype(np.float32), max(float(inertia), 0.0))
-
-    def distances(self, labels: np.ndarray, k: int) -> np.ndarray:
-        """Squared distances `[n]` to the own centre."""
-        members = np.eye(k)[labels] / np.bincount(labels, minlength=k)
-        sums = self.gram @ members
-        within = np.einsum("ij,ij->j", members, sums)[labels]
-        return np.diag(self.gram) - 2 * sums[np.arange(self.count), labels] + within
-
-
-class _Streamed(_Samples):
-    """Samples of which only a block is in memory at a time."""
-
-    def _cluster(self, k: int, seed: int, restarts: int, start) -> Clustering:
-        part = self._part(seed)
-        starts = [part.cluster(k, seed, restarts).centers]
-        if start is not None:
-            starts.append(means(self.features, start, k))
-        return min(map(self._iterate, starts), key=lambda result: result.inertia)
-
-    def distances(self, labels: np.ndarray, k: int) -> np.ndarray:
-        """Squared distances `[n]` to the own centre."""
-        return self._assign(means(self.features, labels, k), labels)[1]
-
-    def _part(self, seed: int) -> _Held:
-        random = np.random.default_rng(seed)
-        chosen = np.sort(random.choice(self.count, GRAM_SAMPLES, replace=False))
-        parts = [
-            block[chosen[(chosen >= first) & (chosen < last)] - first]
-            for first, last, block in read_blocks(self.features)
-        ]
-        return _Held(np.concatenate(parts))
 
     def _iterate(self, centers: np.ndarray) -> Clustering:
         """Lloyd's iterations from `centers` until they gain next to nothing."""
@@ -211,11 +150,11 @@ class _Streamed(_Samples):
         with progress(what="k-means", unit="pass") as bar:
             while distances.sum() < inertia * (1 - STREAM_TOLERANCE):
                 inertia = distances.sum()
-                _fill_empty(labels, distances, k)
+                _fill_empty(labels, distances, k, labels)
                 centers = means(self.features, labels, k)
                 labels, distances = self._assign(centers)
                 bar.update()
-        if _fill_empty(labels, distances, k):
+        if _fill_empty(labels, distances, k, labels):
             centers = means(self.features, labels, k)
             distances = self._assign(centers, labels)[1]
         return Clustering(labels, centers.astype(np.float32), float(distances.sum()))
@@ -225,29 +164,122 @@ class _Streamed(_Samples):
         centers = centers - self.mean
         squares = np.square(centers).sum(axis=1)
         found, distances = np.empty(self.count, np.int64), np.empty(self.count)
-        for first, last, block in read_blocks(self.features):
+        for place, block in read_blocks(self.features):
             block = block - self.mean
             all_distances = squares - 2 * (block @ centers.T)
-            own = all_distances.argmin(axis=1) if labels is None else labels[first:last]
+            own = all_distances.argmin(axis=1) if labels is None else labels[place]
             rows = np.einsum("ij,ij->i", block, block)
-            found[first:last] = own
-            distances[first:last] = rows + all_distances[np.arange(len(block)), own]
+            found[place] = own
+            distances[place] = rows + all_distances[np.arange(len(block)), own]
         return found, distances.clip(0)
 
 
-def _fill_empty(labels: np.ndarray, distances: np.ndarray, k: int) -> int:
-    """Fill empty clusters of `labels` in place; return how many there were."""
-    from mgot.gram_kmeans import fill_empty
+def _best_partition(
+    gram: np.ndarray, k: int, seed: int, restarts: int, start: np.ndarray | None
+) -> tuple[np.ndarray, float]:
+    """The best of several runs of k-means on `torch.get_num_threads()` threads: labels, inertia.
 
-    return fill_empty(labels, distances, np.bincount(labels, minlength=k), labels)
+    Starts are greedy k-means++ (Arthur & Vassilvitskii 2007), drawn from `seed` in the order in
+    which scikit-learn draws them, so that the same samples and seed give its partition.
+    """
+    random = np.random.RandomState(seed)
+    n, trials = len(gram), 2 + int(np.log(k))
+    uniform = np.full(n, 1 / n)
+    draws = [
+        (random.choice(n, p=uniform), random.uniform(size=(k - 1, trials))) for _ in range(restarts)
+    ]
+
+    def run(draw):
+        labels = draw if isinstance(draw, np.ndarray) else _nearest_seed(gram, *draw)
+        return _lloyd(gram, labels, k)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        starts = draws if start is None else [*draws, start]
+        return min(pool.map(run, starts), key=lambda result: result[1])
 
 
-def read_blocks(features) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Samples first … last − 1 as floating-point blocks, (first, last, `[last − first, d]`)."""
-    for first in range(0, len(features), BLOCK):
-        last = min(first + BLOCK, len(features))
-        block = to_numpy(features[first:last]).reshape(last - first, -1)
-        yield first, last, block if block.dtype.kind == "f" else block.astype(np.float64)
+def _nearest_seed(gram: np.ndarray, first: int, draws: np.ndarray) -> np.ndarray:
+    """Choose k samples far apart; return for every sample the nearest of them, int64 `[n]`.
+
+    Each after the `first` is the best candidate of a row of `draws`, `[k − 1, trials]` in [0, 1),
+    which are picked in proportion to the squared distance to those before.
+    """
+    squares = np.diag(gram)
+    labels = np.zeros(len(gram), np.int64)
+    nearest = (squares + squares[first] - 2 * gram[first]).clip(0)
+    for new, shares in enumerate(draws, start=1):
+        cumulative = nearest.cumsum()
+        chosen = np.searchsorted(cumulative, shares * cumulative[-1]).clip(max=len(gram) - 1)
+        distances = (squares + squares[chosen, None] - 2 * gram[chosen]).clip(0)
+        best = distances[np.minimum(distances, nearest).sum(axis=1).argmin()]
+        labels[best < nearest] = new
+        nearest = np.minimum(nearest, best)
+    return labels
+
+
+def _lloyd(gram: np.ndarray, labels: np.ndarray, k: int) -> tuple[np.ndarray, float]:
+    """Iterate from `labels`, int64 `[n]`, until none changes; return them and the inertia."""
+    sums, samples = _sums(gram, labels, k), np.arange(len(gram))
+    # What a sample must gain to move, else it would be rounding that moves it.
+    least, lowest = 1e-13 * np.diag(gram).max(initial=0), np.inf
+    while True:
+        distances = _distances(gram, labels, sums)
+        own, proposed = distances[labels, samples], distances.argmin(axis=0)
+        inertia = own.sum()
+        stays = distances[proposed, samples] >= own - least
+        # Moves that no longer lower it are rounding's and could go on for ever.
+        if not inertia < lowest:
+            stays[:] = True
+        proposed[stays], lowest = labels[stays], min(lowest, inertia)
+        _fill_empty(labels, own, k, proposed)
+        moved = np.flatnonzero(proposed != labels)
+        if not len(moved):
+            return labels, inertia
+        change = np.eye(k)[:, proposed[moved]] - np.eye(k)[:, labels[moved]]
+        sums += change @ gram[moved]
+        labels = proposed
+
+
+def _sums(gram: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Inner products of every sample with the sum of every cluster, `[k, n]`."""
+    return np.eye(k)[:, labels] @ gram
+
+
+def _distances(gram: np.ndarray, labels: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Squared distance of every sample to every centre `[k, n]`, infinite of an empty cluster."""
+    k, n = sums.shape
+    counts = np.bincount(labels, minlength=k)[:, None]
+    spread = np.bincount(labels, sums[labels, np.arange(n)], k)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distances = np.diag(gram) + (spread / counts - 2 * sums) / counts
+    return np.where(counts, distances, np.inf)
+
+
+def _fill_empty(labels: np.ndarray, distances: np.ndarray, k: int, proposed: np.ndarray) -> int:
+    """Give each empty cluster of `labels` the sample farthest from its own centre, in `proposed`.
+
+    No cluster gives its last sample, and no sample is given twice: samples that only rounding
+    tells apart would make as many holes as they fill. Returns how many are given.
+    """
+    counts = np.bincount(labels, minlength=k)
+    empty, given = np.flatnonzero(counts == 0), []
+    if len(empty):
+        for sample in np.argsort(-distances, kind="stable"):
+            if len(given) < len(empty) and counts[labels[sample]] > 1:
+                counts[labels[sample]] -= 1
+                given.append(sample)
+        proposed[given] = empty[: len(given)]
+    return len(given)
+
+
+def read_blocks(features, size: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+    """Samples as floating-point blocks `[size, d]` (256 when None), with their places."""
+    size = size or BLOCK
+    for first in range(0, len(features), size):
+        place = slice(first, min(first + size, len(features)))
+        block = to_numpy(features[place])
+        block = block.reshape(len(block), -1)
+        yield place, block if block.dtype.kind == "f" else block.astype(np.float64)
 
 
 def _gram(flat: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -263,7 +295,7 @@ def _gram(flat: np.ndarray, mean: np.ndarray) -> np.ndarray:
 def means(features, labels: np.ndarray, k: int) -> np.ndarray:
     """Means of the clusters' samples, float64 `[k, d]`."""
     total = np.zeros((k, int(np.prod(features.shape[1:]))))
-    for first, last, block in read_blocks(features):
+    for place, block in read_blocks(features):
         for cluster in range(k):
-            total[cluster] += block[labels[first:last] == cluster].sum(axis=0, dtype=np.float64)
+            total[cluster] += block[labels[place] == cluster].sum(axis=0, dtype=np.float64)
     return total / np.bincount(labels, minlength=k)[:, None]

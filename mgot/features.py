@@ -90,8 +90,7 @@ def extract_features(
 
     @torch.inference_mode()
     def compute(first: int, last: int) -> np.ndarray:
-        pixels = (read_patch(path) for path in paths[first:last])
-        pixels = (values[..., ::-1] if bgr else values for values in pixels)
+        pixels = [read_patch(path)[..., :: -1 if bgr else 1] for path in paths[first:last]]
         batch = torch.stack([photo_tensor(values, preprocessing) for values in pixels])
         maps = model(batch.to(device)).float()
         if maps.shape != (len(batch), 1, PATCH_SIDE, PATCH_SIDE):
@@ -136,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe,
         counter.preprocessing,
         device,
-        int(arguments.batch_size),
+        arguments.batch_size,
         arguments.bgr,
     )
     print(f"{arguments.output}: {total} patches, {computed} of them computed now")

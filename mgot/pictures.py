@@ -7,15 +7,13 @@ Points are (x, y) in pixels of the photo.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from crowd.io.arrays import to_numpy
-from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.small_files import write_figure
@@ -55,36 +53,30 @@ def draw_elbow(path: str | os.PathLike, ks: Sequence[int], inertias: Sequence[fl
     write_figure(path, figure)
 
 
-def pca_projection(features, centers) -> tuple[np.ndarray, np.ndarray]:
+def pca_projection(features, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Project samples and centres on the samples' first two principal axes.
 
     One projection for both, so that a centre lies at the mean of its members' points.
 
     Args:
-        features: `[n, ...]`, flattened to `[n, d]`.
-        centers: `[k, ...]`, flattened to `[k, d]`.
+        features: `[n, ...]`, flattened to `[n, d]`, of at least 2 values a sample; read in blocks.
+        centers: `[k, d]`.
 
     Returns:
         `[n, 2]` and `[k, 2]`.
-
-    Raises:
-        InputError: fewer than 2 samples or values a sample; NaN or infinite values.
     """
-    shape = len(features), int(np.prod(features.shape[1:]))
-    if min(shape) < 2:
-        raise InputError(f"a projection needs 2 samples and 2 values a sample, not {shape}")
-    mean = means(features, np.zeros(len(features), np.int64), 1)
-    axes = np.random.default_rng(0).normal(size=(shape[1], min(8, *shape)))
+    mean = means(features, np.zeros(len(features), np.int64), 1)[0]
+    axes = np.random.default_rng(0).normal(size=(len(mean), min(8, len(mean))))
     for _ in progress(range(POWER_ITERATIONS), "principal axes", unit="pass"):
         axes = np.linalg.qr(axes)[0].astype(np.float32)
         product = np.zeros(axes.shape)
-        for _, _, block in read_blocks(features):
-            block = block - mean[0].astype(block.dtype)
+        for _, block in read_blocks(features):
+            block = block - mean.astype(block.dtype)
             product += block.T @ (block @ axes)
         axes = product
     axes = np.linalg.svd(product, full_matrices=False)[0][:, :2]
-    points = [(block - mean[0]) @ axes for _, _, block in read_blocks(features)]
-    return np.concatenate(points), (to_numpy(centers).reshape(len(centers), -1) - mean[0]) @ axes
+    points = [(block - mean) @ axes for _, block in read_blocks(features)]
+    return np.concatenate(points), (centers - mean) @ axes
 
 
 def draw_clusters(
@@ -131,47 +123,14 @@ def draw_clusters(
 
 def draw_matches(
     path: str | os.PathLike,
-    rows: Mapping[str, Sequence[np.ndarray]],
-    weights: Sequence[float],
-    costs: Sequence[float],
-) -> None:
-    """Draw matched patches, a pair a column, with the weight of its source patch and its cost.
-
-    Args:
-        path: picture to write.
-        rows: title of a row -> pictures [H, W, 3], uint8, or predicted maps [H, W], one a pair.
-        weights: weight of each pair's source patch.
-        costs: 1 − mean SSIM of each pair.
-
-    Raises:
-        InputError: no pairs.
-    """
-    columns = len(weights)
-    if not columns:
-        raise InputError("no pairs to draw: no target patch found a counterpart")
-    side = _WIDTH / max(columns, 4)
-    size = (side * columns + 0.4, side * len(rows) + 0.6)
-    figure = Figure(size, dpi=_DPI, layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (title, pictures) in zip(axes, rows.items(), strict=True):
-        line[0].set_ylabel(title, fontsize=_TEXT - 1)
-        for axis, picture in zip(line, pictures, strict=True):
-            colours = {"cmap": _MAP_COLOURS, "norm": PowerNorm(0.5, 0, 1)}
-            axis.imshow(picture, **(colours if picture.ndim == 2 else {}))
-            axis.set(xticks=[], yticks=[])
-    for axis, weight, cost in zip(axes[0], weights, costs, strict=True):
-        axis.set_title(f"weight {weight:.2f}\ncost {cost:.3f}", fontsize=_TEXT - 2)
-    write_figure(path, figure)
-
-
-def draw_examples(
-    path: str | os.PathLike,
     alignment: Alignment,
     weights: np.ndarray,
     features: tuple[Features, Features],
-    photos: tuple[Sequence[Path] | None, Sequence[Path] | None] = (None, None),
+    photos: tuple[Sequence[Path] | None, Sequence[Path] | None],
 ) -> None:
-    """Draw a few pairs, evenly spread over the clusters and, within each, from near to far.
+    """Draw a few matched pairs of patches, a pair a column, with their maps, weight and cost.
+
+    They are evenly spread over the clusters and, within each, from near to far.
 
     Args:
         path: picture to write.
@@ -180,8 +139,7 @@ def draw_examples(
         features: of target and source.
         photos: the patches of both; None: their predicted maps alone.
     """
-    group = np.repeat(range(len(alignment.groups)), [len(g.listed) for g in alignment.groups])
-    order = np.lexsort([alignment.cost, group])
+    order = np.lexsort([alignment.cost, alignment.group])
     spread = np.linspace(0, len(order) - 1, min(EXAMPLES, len(order)))
     picks = order[spread.round().astype(int)]
     rows = {}
@@ -190,7 +148,19 @@ def draw_examples(
         if pictures:
             rows[f"{name} patch"] = [read_patch(pictures[index]) for index in indices]
         rows[f"{name} map"] = side.read(indices).reshape(-1, PATCH_SIDE, PATCH_SIDE)
-    draw_matches(path, rows, weights[picks], alignment.cost[picks])
+    side = _WIDTH / max(len(picks), 4)
+    size = (side * len(picks) + 0.4, side * len(rows) + 0.6)
+    figure = Figure(size, dpi=_DPI, layout="constrained")
+    axes = figure.subplots(len(rows), len(picks), squeeze=False)
+    for line, (title, images) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(title, fontsize=_TEXT - 1)
+        for axis, image in zip(line, images, strict=True):
+            axis.imshow(image, cmap=_MAP_COLOURS, norm=PowerNorm(0.5, 0, 1))
+            axis.set(xticks=[], yticks=[])
+    for axis, pick in zip(axes[0], picks, strict=True):
+        title = f"weight {weights[pick]:.2f}\ncost {alignment.cost[pick]:.3f}"
+        axis.set_title(title, fontsize=_TEXT - 2)
+    write_figure(path, figure)
 
 
 def draw_peaks(

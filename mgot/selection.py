@@ -12,7 +12,6 @@ import numpy as np
 
 from crowd.io.errors import InputError
 from mgot.alignment import (
-    Matching,
     daot_costs,
     match_clusters_by_cost,
     match_daot_by_cost,
@@ -51,57 +50,28 @@ RELEASED = AlignmentOptions()
 
 
 @dataclass(frozen=True)
-class Group:
-    """Target patches matched together: a target cluster, or all of them.
+class Alignment:
+    """What an alignment selects, of target clusters (or all target patches) one after the other.
 
     Attributes:
-        target: int64 `[n]`, the target patches that chose, as indices into the features.
-        source: int64 `[n]`, the source patch that each chose.
-        weight: float64 `[n]`, the weight of that patch.
-        cost: float64 `[n]`, 1 − mean SSIM of each pair.
-        sizes: target and source patches that were matched.
-        transport: the plan, with its residual.
-        clusters: target and source cluster, and the cost of their centres; empty without clusters.
+        source: int64 `[p]`, the selected source patches; one may repeat across clusters.
+        target: int64 `[p]`, for each the first target patch of the cluster that chose it.
+        weight: float64 `[p]`, their weights.
+        cost: float64 `[p]`, 1 − mean SSIM of `target` and `source`.
+        group: int64 `[p]`, which cluster each is of.
+        groups: figures of each cluster's matching, ready for JSON.
+        clusters: how far the transport between clusters came; empty without clusters.
+        available: number of source patches there are.
     """
 
-    target: np.ndarray
     source: np.ndarray
+    target: np.ndarray
     weight: np.ndarray
     cost: np.ndarray
-    sizes: tuple[int, int]
-    transport: Transport
-    clusters: dict[str, float]
-
-    @property
-    def listed(self) -> np.ndarray:
-        """Positions of the pairs that the selection lists: a source patch once, at its first."""
-        return np.sort(np.unique(self.source, return_index=True)[1])
-
-
-class Alignment:
-    """What an alignment selects.
-
-    Attributes:
-        groups: in the order of the target clusters.
-        available: number of source patches there are.
-        cluster_transport: the plan between clusters; None without clusters.
-        source: int64 `[p]`, the selected source patches; one may repeat across groups.
-        target: int64 `[p]`, for each selected source patch the first target patch that chose it.
-        weight: float64 `[p]`, the weights of the selected source patches.
-        cost: float64 `[p]`, 1 − mean SSIM of `target` and `source`.
-
-    Raises:
-        InputError: nothing was matched.
-    """
-
-    def __init__(self, groups: list[Group], available: int, transport: Transport | None = None):
-        if not any(len(group.target) for group in groups):
-            raise InputError("no target patch moved 1 % of its mass: choose a larger --mass")
-        self.groups, self.available, self.cluster_transport = groups, available, transport
-        self.source, self.target, self.weight, self.cost = (
-            np.concatenate([getattr(group, name)[group.listed] for group in groups])
-            for name in ("source", "target", "weight", "cost")
-        )
+    group: np.ndarray
+    groups: list[dict]
+    clusters: dict
+    available: int
 
 
 def align(
@@ -111,126 +81,82 @@ def align(
     clusters: tuple[Clusters, Clusters] | None = None,
     options: AlignmentOptions = RELEASED,
 ) -> Alignment:
-    """Align by one of `ALIGNMENTS`; `mgot` needs the clusters of target and source."""
-    if how == "mgot":
-        return align_clusters(target, source, clusters, options)
-    return (align_daot if how == "daot" else align_patches)(target, source, options)
-
-
-def align_clusters(
-    target: Features,
-    source: Features,
-    clusters: tuple[Clusters, Clusters],
-    options: AlignmentOptions = RELEASED,
-) -> Alignment:
-    """Match clusters by their centres, then the patches of matched clusters (the paper's method).
+    """Select source patches by one of `ALIGNMENTS`.
 
     Args:
+        how: `mgot`, the paper's method: clusters by their centres, then the patches of matched
+            clusters; `no-clusters`: all patches at once; `daot`: these with dustbins, weights 1.
         target: features of the target patches.
         source: features of the source patches.
-        clusters: partitions of the two.
+        clusters: for `mgot`, partitions of the two.
         options: see `AlignmentOptions`.
 
     Raises:
         InputError: features that are not finite, or a mass so small that nothing is matched.
     """
-    cost = options.ssim(*(side.centers for side in clusters))
-    sizes = [side.sizes for side in clusters] if options.marginals == "sizes" else ()
-    matching = match_clusters_by_cost(cost, options.cluster_reg, *sizes)
-    groups = []
-    for number, partner in enumerate(matching.index.tolist()):
-        rows, columns = clusters[0].members[number], clusters[1].members[partner]
-        patch_cost = options.ssim(target.rows(rows), source.rows(columns))
-        patches = match_patches_by_cost(patch_cost, options.patch_reg, options.mass)
-        pair = {"target_cluster": number, "source_cluster": partner}
-        pair["cluster_cost"] = float(cost[number, partner])
-        groups.append(_group(patches, patch_cost, rows, columns, pair))
-    return Alignment(groups, len(source), matching.transport)
-
-
-def align_patches(
-    target: Features, source: Features, options: AlignmentOptions = RELEASED
-) -> Alignment:
-    """Match all patches at once (ablation: no clusters). Arguments as for `align_clusters`."""
-    cost = options.ssim(target.all(), source.all())
-    matching = match_patches_by_cost(cost, options.patch_reg, options.mass)
-    return Alignment([_group(matching, cost)], len(source))
-
-
-def align_daot(
-    target: Features, source: Features, options: AlignmentOptions = RELEASED
-) -> Alignment:
-    """Match all patches at once with dustbins (DAOT); all weights are 1."""
-    costs = daot_costs(target.all(), source.all(), options.ssim)
-    matching = match_daot_by_cost(*costs, options.patch_reg)
-    return Alignment([_group(matching, costs[0])], len(source))
-
-
-def _group(
-    matching: Matching, cost: np.ndarray, rows=None, columns=None, clusters: dict | None = None
-) -> Group:
-    """Name pairs by their indices into the features; rows that chose no patch are left out.
-
-    Without `rows` and `columns` these are all features.
-    """
-    chose = np.flatnonzero(matching.index >= 0)
-    chosen = matching.index[chose]
-    return Group(
-        target=chose if rows is None else rows[chose],
-        source=chosen if columns is None else columns[chosen],
-        weight=matching.weight[chose],
-        cost=cost[chose, chosen].astype(np.float64),
-        sizes=cost.shape,
-        transport=matching.transport,
-        clusters=clusters or {},
-    )
-
-
-def summarise(alignment: Alignment, weights: np.ndarray) -> dict:
-    """Return the figures of an alignment, ready for JSON; `weights` as written to the file."""
-    summary = {
-        "selected": len(alignment.source),
-        "used": len(np.unique(alignment.source)),
-        "available": alignment.available,
-        "weights": {
-            name: float(getattr(np, name)(weights)) for name in ("min", "median", "mean", "max")
+    pairs, between = [(np.arange(len(target)), np.arange(len(source)), {})], {}
+    if how == "mgot":
+        pairs, between = _match_clusters(*clusters, options)
+    parts, groups = [], []
+    for number, (rows, columns, names) in enumerate(pairs):
+        sides = target.rows(rows), source.rows(columns)
+        if how == "daot":
+            cost, *dustbins = daot_costs(*sides, options.ssim)
+            matching = match_daot_by_cost(cost, *dustbins, options.patch_reg)
+        else:
+            cost = options.ssim(*sides)
+            matching = match_patches_by_cost(cost, options.patch_reg, options.mass)
+        chose = np.flatnonzero(matching.index >= 0)
+        chosen = matching.index[chose]
+        costs = cost[chose, chosen].astype(np.float64)
+        # A source patch is listed once a cluster, where it is chosen first.
+        first = np.sort(np.unique(chosen, return_index=True)[1])
+        listed = columns[chosen[first]], rows[chose[first]], matching.weight[chose[first]]
+        parts.append((*listed, costs[first], np.full(len(first), number)))
+        figures = {
+            "target_patches": len(rows),
+            "source_patches": len(columns),
+            "selected": len(first),
+            "unmatched": len(rows) - len(chose),
+            "mean_cost": float(costs.mean()) if len(chose) else None,
         }
-        | {"std": float(weights.std()), "above_1": int((weights > 1 + ROUNDING).sum())},
-        "groups": [_figures(group) for group in alignment.groups],
-    }
-    if alignment.cluster_transport:
-        summary["clusters"] = _convergence(alignment.cluster_transport)
-    return summary
+        groups.append(names | figures | _convergence(matching.transport))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    if not len(columns[0]):
+        raise InputError("no target patch moved 1 % of its mass: choose a larger --mass")
+    return Alignment(*columns, groups, between, len(source))
 
 
-def _figures(group: Group) -> dict:
-    return {
-        **group.clusters,
-        "target_patches": group.sizes[0],
-        "source_patches": group.sizes[1],
-        "selected": len(group.listed),
-        "unmatched": group.sizes[0] - len(group.target),
-        "mean_cost": float(group.cost.mean()) if len(group.cost) else None,
-        **_convergence(group.transport),
-    }
+def _match_clusters(target: Clusters, source: Clusters, options: AlignmentOptions):
+    """Members and names of each target cluster and its partner; how the transport converged."""
+    cost = options.ssim(target.centers, source.centers)
+    sides = (target, source) if options.marginals == "sizes" else ()
+    sizes = [[len(indices) for indices in side.members] for side in sides]
+    matching = match_clusters_by_cost(cost, options.cluster_reg, *sizes)
+    pairs = []
+    for number, partner in enumerate(matching.index.tolist()):
+        names = {"target_cluster": number, "source_cluster": partner}
+        names["cluster_cost"] = float(cost[number, partner])
+        pairs.append((target.members[number], source.members[partner], names))
+    return pairs, _convergence(matching.transport)
 
 
 def _convergence(transport: Transport) -> dict:
     return {name: getattr(transport, name) for name in ("residual", "iterations", "converged")}
 
 
-# Columns of the table that is printed.
-COLUMNS = {
-    "target_cluster": "target cluster",
-    "source_cluster": "source cluster",
-    "cluster_cost": "cost",
-    "target_patches": "target patches",
-    "source_patches": "source patches",
-    "selected": "selected",
-    "unmatched": "unmatched",
-    "mean_cost": "mean cost",
-    "residual": "residual",
-}
+def summarise(alignment: Alignment, weights: np.ndarray) -> dict:
+    """Return the figures of an alignment, ready for JSON; `weights` as written to the file."""
+    spread = {name: float(getattr(weights, name)()) for name in ("min", "mean", "max", "std")}
+    spread["median"] = float(np.median(weights))
+    summary = {
+        "selected": len(alignment.source),
+        "used": len(np.unique(alignment.source)),
+        "available": alignment.available,
+        "weights": spread | {"above_1": int((weights > 1 + ROUNDING).sum())},
+        "groups": alignment.groups,
+    }
+    return summary | ({"clusters": alignment.clusters} if alignment.clusters else {})
 
 
 def describe(summary: dict) -> str:
@@ -241,36 +167,36 @@ def describe(summary: dict) -> str:
             is said why all weights are 1.
     """
     groups, spread = summary["groups"], summary["weights"]
-    columns = {name: title for name, title in COLUMNS.items() if name in groups[0]}
-    lines = ["  ".join(columns.values())]
+    left_out = ("iterations", "converged")
+    titles = {name: name.replace("_", " ") for name in groups[0] if name not in left_out}
+    lines = ["  ".join(titles.values())]
     for group in groups:
-        cells = (_cell(group[name]).rjust(len(title)) for name, title in columns.items())
+        cells = (_cell(group[name]).rjust(len(title)) for name, title in titles.items())
         lines.append("  ".join(cells))
-    parts = {"clusters": summary.get("clusters")}
+    parts = {"clusters": summary["clusters"]} if "clusters" in summary else {}
     parts |= {f"row {number}": group for number, group in enumerate(groups, start=1)}
     lines += [
         f"{name}: not converged after {part['iterations']} iterations, residual "
         f"{part['residual']:.2g} of the mass"
         for name, part in parts.items()
-        if part and not part["converged"]
+        if not part["converged"]
     ]
     lines.append(
         f"{summary['used']} of {summary['available']} source patches used, in "
         f"{summary['selected']} entries"
     )
-    weights = (
-        f"weights {spread['min']:.4f} to {spread['max']:.4f}, mean {spread['mean']:.4f}, standard "
-        f"deviation {spread['std']:.4f}, {spread['above_1']} above 1"
-    )
-    lines.append(weights if spread["above_1"] else "all weights are 1" + _reason(summary))
-    return "\n".join(lines)
-
-
-def _reason(summary: dict) -> str:
     arguments = summary.get("arguments", {})
-    if not arguments.get("weights", True):
-        return " (--no-weights)"
-    return ", as always at --mass 1" if arguments.get("mass") in (None, 1) else ""
+    if spread["above_1"]:
+        lines.append(
+            "weights {min:.4f} to {max:.4f}, mean {mean:.4f}, standard deviation {std:.4f}, "
+            "{above_1} above 1".format(**spread)
+        )
+    elif not arguments.get("weights", True):
+        lines.append("all weights are 1 (--no-weights)")
+    else:
+        always = ", as always at --mass 1" if arguments.get("mass") in (None, 1) else ""
+        lines.append(f"all weights are 1{always}")
+    return "\n".join(lines)
 
 
 def _cell(value: float | int | None) -> str:

@@ -314,7 +314,7 @@ TARGETS = {
     "makesense": tool("makesense", ".csv"),
     "yolo": tool("yolo", ".txt"),
     "npy": Target(".npy", whole_arrays, read_arrays),
-    "npy_index_lists": Target(".npy", whole_lists, lambda path: read_index_lists(path, 800)),
+    "npy_index_lists": Target(".npy", whole_lists, read_index_lists),
     "h5_gaussians": Target(".h5", whole_gaussians, read_gaussian_file),
     "h5_fidt": Target(".h5", whole_fidt, lambda path: read_labels(path.with_suffix(""), (48, 64))),
     "h5_features": Target(".h5", whole_features, read_features),

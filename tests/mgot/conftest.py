@@ -12,6 +12,7 @@ from PIL import Image
 from crowd.io.files import write_array, write_text
 from crowd.io.h5 import write_h5
 from crowd.train.checkpoints import save_checkpoint
+from mgot import pictures
 from mgot.fidt_map import fidt_map, head_pixels
 from mgot.models import build_model
 from mgot.photos import Preprocessing
@@ -110,3 +111,17 @@ def runner(failure, capsys):
         return run
 
     return make
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The matplotlib figures drawn in a test, beside their files."""
+    drawn = []
+    write = pictures.write_figure
+
+    def keep(path, figure):
+        drawn.append(figure)
+        write(path, figure)
+
+    monkeypatch.setattr(pictures, "write_figure", keep)
+    return drawn

@@ -15,7 +15,6 @@ from crowd.data.images import read_image, read_size
 from crowd.data.network_input import photo_tensor
 from crowd.data.processed import require_beside
 from crowd.io.errors import InputError
-from crowd.io.h5 import read_h5
 from crowd.io.progress import progress
 from crowd.train.loading import Cache, crop_loader
 from mgot.patches import FIDT, read_labels
@@ -84,8 +83,10 @@ class FidtCrops(Dataset):
             )
         self.weights = np.asarray(weights, np.float32)
         self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
-        listed = progress(dict.fromkeys(self.paths), "reading heads", unit="photo")
-        heads = {path: _count_heads(path) for path in listed}
+        heads = {}
+        for path in progress(dict.fromkeys(self.paths), "reading heads", unit="photo"):
+            marks = read_labels(path, read_size(path)[::-1], ("kpoint",))["kpoint"]
+            heads[path] = int(np.count_nonzero(marks))
         self.counts = np.array([heads[path] for path in self.paths])
         self._cache = Cache(cache_gib)
 
@@ -125,17 +126,6 @@ def read_sample(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def labels_path(path: Path) -> Path:
     """Where the FIDT map and head pixels of a photo are stored."""
     return path.with_suffix(".h5")
-
-
-def _count_heads(path: Path) -> int:
-    kpoint = read_h5(labels_path(path), "kpoint", FIDT)
-    width, height = read_size(path)
-    if kpoint.shape != (height, width):
-        raise InputError(
-            f"{labels_path(path)}: kpoint is {list(kpoint.shape)} for a photo of "
-            f"[{height}, {width}]: {FIDT}"
-        )
-    return int(np.count_nonzero(kpoint))
 
 
 def collate(items: list[tuple]) -> Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,15 +50,14 @@ def predict_map(model: nn.Module, image: Tensor, tile: int = 0) -> Tensor:
     device = next(model.parameters()).device
     height, width = image.shape[1:]
     fidt_map = torch.empty(height, width)
-    for rows, core_rows in tile_windows(height, tile):
-        for columns, core_columns in tile_windows(width, tile):
-            window = image[None, :, rows, columns].to(device)
-            if device.type == "cuda":
-                window = window.contiguous(memory_format=torch.channels_last)
-            predicted = model(window)[0, 0].float().cpu()
-            top, left = core_rows.start - rows.start, core_columns.start - columns.start
-            bottom, right = core_rows.stop - rows.start, core_columns.stop - columns.start
-            fidt_map[core_rows, core_columns] = predicted[top:bottom, left:right]
+    for (rows, *down), (columns, *across) in itertools.product(
+        tile_windows(height, tile), tile_windows(width, tile)
+    ):
+        window = image[None, :, rows, columns].to(device)
+        if device.type == "cuda":
+            window = window.contiguous(memory_format=torch.channels_last)
+        predicted = model(window)[0, 0].float().cpu()
+        fidt_map[down[0], across[0]] = predicted[down[1], across[1]]
     return fidt_map
 
 
@@ -71,48 +70,17 @@ def check_tile(tile: int) -> None:
         )
 
 
-def tile_windows(side: int, tile: int) -> list[tuple[slice, slice]]:
-    """Cut a side into (window, core) pairs; the cores cover it once, each inside its window."""
+def tile_windows(side: int, tile: int) -> list[tuple[slice, slice, slice]]:
+    """Cut a side into (window, core, core in the window); the cores cover it once."""
     check_tile(tile)
     if not tile or side <= tile:
-        return [(slice(0, side), slice(0, side))]
-    core = tile - 2 * MARGIN
-    return [
-        (
-            slice(max(start - MARGIN, 0), min(start + core + MARGIN, side)),
-            slice(start, min(start + core, side)),
-        )
-        for start in range(0, side, core)
-    ]
-
-
-def find_heads(
-    model: nn.Module,
-    photos: Iterable[tuple[Tensor, int, str]],
-    smooth: bool = False,
-    tile: int = 0,
-    what: str = "test",
-) -> list[np.ndarray]:
-    """Find the heads of every photo; the model is put into evaluation mode and back.
-
-    Args:
-        model: as for `predict_map`.
-        photos: (normalised photo [3, H, W], count, name), of `crowd.train.loading.photo_loader`.
-        smooth: as for `mgot.local_maxima`.
-        tile: as for `predict_map`.
-        what: name of the progress bar.
-
-    Returns:
-        Centres (x, y) of the peaks of each photo, float32 [M, 2], in pixels of the photo.
-
-    Raises:
-        InputError: a predicted map is not finite, naming the photo.
-    """
-
-    def find(image: Tensor, _: int, name: str) -> np.ndarray:
-        return peak_centers(predict_map(model, image, tile), name, smooth)
-
-    return for_each_photo(model, photos, find, what)
+        return [(slice(0, side),) * 3]
+    windows, core = [], tile - 2 * MARGIN
+    for start in range(0, side, core):
+        stop, first = min(start + core, side), max(start - MARGIN, 0)
+        window = slice(first, min(start + core + MARGIN, side))
+        windows.append((window, slice(start, stop), slice(start - first, stop - first)))
+    return windows
 
 
 def peak_centers(fidt_map: Tensor, name: str, smooth: bool = False) -> np.ndarray:
@@ -148,8 +116,16 @@ class CountedSet:
         self._loader = photo_loader(self.photos, workers)
 
     def find(self, model: nn.Module) -> list[np.ndarray]:
-        """Find the heads of every photo (`find_heads`)."""
-        return all_gather(find_heads(model, self._loader, self.smooth, self.tile, self.split))
+        """Find the heads of every photo; the model is put into evaluation mode and back.
+
+        Returns the centres (x, y) of the peaks of each photo, float32 [M, 2], pixels. Raises
+        `InputError` naming the photo whose predicted map is not finite.
+        """
+
+        def find(image: Tensor, _: int, name: str) -> np.ndarray:
+            return peak_centers(predict_map(model, image, self.tile), name, self.smooth)
+
+        return all_gather(for_each_photo(model, self._loader, find, self.split))
 
     def counts(self, found: Sequence[np.ndarray]) -> list[PhotoCount]:
         """Pair the heads found in each photo with its annotation."""

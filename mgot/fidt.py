@@ -56,16 +56,13 @@ class FidtJob(Job):
             fidt_map=fidt_map(heads, height, width),
             kpoint=head_pixels(heads, height, width),
         )
-        if self._stays(width, height):
+        jpeg = self.photo.suffix.lower() in (".jpg", ".jpeg")
+        same = jpeg and read_size(self.photo) == (width, height)
+        if same and read_orientation(self.photo) == 1:
             with atomic_path(self.output) as part:
                 shutil.copyfile(self.photo, part)
         else:
             write_image(self.output, resized.image, quality=JPEG_QUALITY)
-
-    def _stays(self, width: int, height: int) -> bool:
-        jpeg = self.photo.suffix.lower() in (".jpg", ".jpeg")
-        same = jpeg and read_size(self.photo) == (width, height)
-        return same and read_orientation(self.photo) == 1
 
 
 def build_parser() -> ArgumentParser:
@@ -76,12 +73,8 @@ def build_parser() -> ArgumentParser:
     add("--min-size", type=int, help="lower bound of the short side, pixels")
     add("--max-size", type=int, help="upper bound of the long side, pixels")
     add("--test-min-size", type=int, help="--min-size of val and test (default: as --min-size)")
-    add(
-        "--smooth",
-        action=YES_NO,
-        default=None,
-        help="smooth predicted maps of this set before counting peaks (default: qnrf alone)",
-    )
+    smooth = "smooth predicted maps of this set before counting peaks (default: qnrf alone)"
+    add("--smooth", action=YES_NO, default=None, help=smooth)
     add_transfer(parser, domain=True)
     return parser
 

@@ -34,8 +34,7 @@ def fidt_map(points, height: int, width: int) -> np.ndarray:
     """
     import cv2  # which other parts of the library do without
 
-    columns, rows = _pixels_inside(points, height, width)
-    columns, rows = np.maximum(columns, 1), np.maximum(rows, 1)
+    columns, rows = np.maximum(_pixels_inside(points, height, width), 1)
     inside = (columns < width) & (rows < height)
     background = np.ones((height, width), np.uint8)
     background[rows[inside], columns[inside]] = 0
@@ -71,17 +70,16 @@ def head_pixels(points, height: int, width: int) -> np.ndarray:
     return marks
 
 
-def _pixels_inside(points, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _pixels_inside(points, height: int, width: int) -> np.ndarray:
+    """Columns and rows of the heads, int64 `[2, n]`."""
     points = to_numpy(points).astype(np.float64)
     if points.size == 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return np.zeros((2, 0), np.int64)
     if points.ndim != 2 or points.shape[1] < 2 or not np.isfinite(points[:, :2]).all():
         raise InputError("heads must be finite numbers [N, 2], x and y in pixels: check the points")
     inside = ((points[:, :2] >= 0) & (points[:, :2] <= (width, height))).all(1)
     # A head on the right or lower edge is in the photo, and so in its last pixel.
-    pixels = np.minimum(np.floor(points[inside, :2]).astype(np.int64), (width - 1, height - 1))
-    columns, rows = pixels.T
-    return columns, rows
+    return np.minimum(np.floor(points[inside, :2]).astype(np.int64), (width - 1, height - 1)).T
 
 
 def local_maxima(prediction, smooth: bool = False) -> np.ndarray:

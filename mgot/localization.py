@@ -20,7 +20,7 @@ import numpy as np
 from crowd.count.evaluation import errors_table, localization_table, without_nan
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import require_file, write_text
+from crowd.io.files import read_text, write_text
 from crowd.io.progress import progress
 from crowd.metrics import counting_errors, localization, pool_localization
 
@@ -41,11 +41,7 @@ def read_points_file(path: str | os.PathLike, columns: int) -> dict[int, np.ndar
     Raises:
         InputError: naming file and line, when that line is not as described, or repeats an id.
     """
-    path = require_file(path, "name a text file of points, a line a photo")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text: name a text file of points") from error
+    lines = read_text(Path(path), "name a text file of points, a line a photo").splitlines()
     photos: dict[int, np.ndarray] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -59,10 +55,10 @@ def read_points_file(path: str | os.PathLike, columns: int) -> dict[int, np.ndar
             raise InputError(
                 f"{path}, line {number} is not 'id count' and {columns} numbers a head: correct it"
             ) from error
-        if not np.isfinite(heads).all() or photo in photos:
+        if not np.isfinite(heads).all() or (heads[:, 2:4] < 0).any() or photo in photos:
             raise InputError(
-                f"{path}, line {number} repeats photo {photo} or holds numbers that are not "
-                "finite: correct it"
+                f"{path}, line {number} repeats photo {photo}, or holds negative radii or numbers "
+                "that are not finite: correct it"
             )
         photos[photo] = heads
     if not photos:
@@ -77,29 +73,6 @@ def write_points_file(path: str | os.PathLike, points: Sequence[np.ndarray]) -> 
         values = (f"{value:g}" for value in np.asarray(heads, np.float64).ravel())
         lines.append(" ".join([str(number), str(len(heads)), *values]))
     write_text(path, "".join(f"{line}\n" for line in lines))
-
-
-def score(
-    annotated: dict[int, np.ndarray], predicted: dict[int, np.ndarray]
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Compare the points of every photo.
-
-    Args:
-        annotated: id -> [N, 5]: x, y, small radius, large radius, level.
-        predicted: id -> [M, 2]: x, y; the same ids.
-
-    Returns:
-        MAE, RMSE and NAE of the counts, and for each radius the pooled localisation scores.
-    """
-    counts = [[len(photos[key]) for key in annotated] for photos in (predicted, annotated)]
-    scores = {
-        name: pool_localization(
-            localization(predicted[key], heads[:, :2], heads[:, column])
-            for key, heads in progress(annotated.items(), name, unit="photo")
-        )
-        for name, column in RADII.items()
-    }
-    return counting_errors(*counts), scores
 
 
 def build_parser() -> ArgumentParser:
@@ -124,9 +97,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"photo {alone[0]} is in one of {arguments.ground_truth} and {arguments.predictions} "
             "alone: name two files of one set"
         )
-    if any((heads[:, 2:4] < 0).any() for heads in annotated.values()):
-        raise InputError(f"{arguments.ground_truth} holds negative radii: correct them")
-    errors, scores = score(annotated, predicted)
+    counts = [[len(photos[key]) for key in annotated] for photos in (predicted, annotated)]
+    errors = counting_errors(*counts)
+    scores = {
+        name: pool_localization(
+            localization(predicted[key], heads[:, :2], heads[:, column])
+            for key, heads in progress(annotated.items(), name, unit="photo")
+        )
+        for name, column in RADII.items()
+    }
     if arguments.output:
         metrics = {"photos": len(annotated), **errors, "localization": scores}
         text = json.dumps(without_nan(metrics), indent=2) + "\n"

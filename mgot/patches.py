@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,27 +49,17 @@ class Job:
     labelled: bool = True
     size: tuple[int, int] | None = None
 
-    def pictures(self) -> list[tuple[Path, tuple[slice, slice]]]:
-        """The patches of this photo, in reading order: path, and rows and columns of the photo."""
+    def patches(self) -> dict[Path, tuple[slice, slice]]:
+        """The patches of this photo, in reading order: path -> rows and columns of the photo."""
         width, height = self.size or read_size(self.photo)
-        return [
-            (
-                self.output / f"{self.photo.stem}_{top // SIDE:02d}_{left // SIDE:02d}.jpg",
-                (slice(top, top + SIDE), slice(left, left + SIDE)),
+        return {
+            self.output / f"{self.photo.stem}_{row:02d}_{column:02d}.jpg": (
+                slice(row * SIDE, (row + 1) * SIDE),
+                slice(column * SIDE, (column + 1) * SIDE),
             )
-            for top in range(0, height - SIDE + 1, SIDE)
-            for left in range(0, width - SIDE + 1, SIDE)
-        ]
-
-    def outputs(self) -> list[Path]:
-        """Everything that is written for this photo."""
-        paths = [path for path, _ in self.pictures()]
-        return paths + [path.with_suffix(".h5") for path in paths if self.labelled]
-
-    def origin(self) -> dict:
-        """What `outputs` are made from (`crowd.data.stage`)."""
-        sources = [self.photo] + [self.photo.with_suffix(".h5")] * self.labelled
-        return origin({"labelled": self.labelled, "size": self.size}, sources)
+            for row in range(height // SIDE)
+            for column in range(width // SIDE)
+        }
 
 
 def cut_photo(job: Job) -> int:
@@ -81,16 +70,19 @@ def cut_photo(job: Job) -> int:
     Raises:
         InputError: the photo or its map is missing, damaged or of another size.
     """
-    pictures = job.pictures()
-    made_from, record = job.origin(), record_path(job.output / job.photo.name)
-    if not pictures or is_made(record, made_from, job.outputs()):
-        return len(pictures)
+    patches, record = job.patches(), record_path(job.output / job.photo.name)
+    suffixes = (".jpg", ".h5") if job.labelled else (".jpg",)
+    sources = [job.photo, job.photo.with_suffix(".h5")][: len(suffixes)]
+    made_from = origin({"labelled": job.labelled, "size": job.size}, sources)
+    outputs = [path.with_suffix(suffix) for path in patches for suffix in suffixes]
+    if not patches or is_made(record, made_from, outputs):
+        return len(patches)
     photo = open_image(job.photo)
     if job.size:
         photo = photo.resize(job.size, Image.Resampling.BILINEAR)
     pixels = np.asarray(photo)
     labels = read_labels(job.photo, pixels.shape[:2]) if job.labelled else {}
-    for path, place in pictures:
+    for path, place in patches.items():
         if labels:
             pieces = {name: values[place] for name, values in labels.items()}
             write_h5(path.with_suffix(".h5"), **pieces)
@@ -98,16 +90,18 @@ def cut_photo(job: Job) -> int:
             path.with_suffix(".h5").unlink(missing_ok=True)  # of an earlier, labelled run
         write_image(path, pixels[place])
     write_record(record, made_from)
-    return len(pictures)
+    return len(patches)
 
 
-def read_labels(photo: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+def read_labels(
+    photo: Path, shape: tuple[int, int], names: Sequence[str] = ("fidt_map", "kpoint")
+) -> dict[str, np.ndarray]:
     """Read `fidt_map` float32 and `kpoint` uint8, `[H, W]`, from the h5 file beside a photo.
 
     Raises `InputError` when the file is missing, cut short, or of another size than the photo.
     """
     path = photo.with_suffix(".h5")
-    labels = {name: read_h5(path, name, FIDT) for name in ("fidt_map", "kpoint")}
+    labels = {name: read_h5(path, name, FIDT) for name in names}
     for name, values in labels.items():
         if values.shape != shape:
             raise InputError(
@@ -116,23 +110,16 @@ def read_labels(photo: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     return labels
 
 
-def check_jobs(jobs: Sequence[Job]) -> None:
-    """Raise `InputError` when the patches would not be those of these photos alone.
+def require_only(folder: Path, names: Sequence[str], present: Sequence[Path]) -> None:
+    """Raise `InputError` where `folder` would not hold the outputs of these photos alone.
 
-    That is when no photo gives a patch, two photos share a name, or the folder holds patches of
-    other photos, which would be clustered along.
+    That is where two of the `names` to write are the same, or something else is `present`.
     """
-    folder, output = jobs[0].photo.parent, jobs[0].output
-    names = [path.name for job in jobs for path, _ in job.pictures()]
-    if not names:
-        raise InputError(f"no photo in {folder} reaches {SIDE} × {SIDE}: enlarge them by --resize")
-    expected = set(names)
-    if len(expected) < len(names):
-        raise InputError(f"{folder} holds two photos of one name: rename one")
-    present = list_images(output) if output.is_dir() else []
-    stray = next((path for path in present if path.name not in expected), None)
+    if len(set(names)) < len(names):
+        raise InputError(f"two photos for {folder} share a name: rename one")
+    stray = next((path for path in present if path.name not in set(names)), None)
     if stray:
-        raise InputError(f"{stray} is no patch of these photos: name an empty folder by --output")
+        raise InputError(f"{stray} is not of these photos: name an empty folder by --output")
 
 
 def locate_patches(names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
@@ -161,10 +148,10 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """Return (width, height) of "1024x768"; None for None. Raises `InputError` otherwise."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)x(\d+)", text.lower())
-    if not match or min(map(int, match.groups())) < SIDE:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= SIDE):
         raise InputError(f"size '{text}' is not WIDTHxHEIGHT of {SIDE} or more: write 1024x768")
-    return int(match[1]), int(match[2])
+    return int(width), int(height)
 
 
 def build_parser() -> ArgumentParser:
@@ -202,7 +189,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     output, size = Path(arguments.output), parse_size(arguments.resize)
     photos = list_split(arguments.data_dir, arguments.split)
     jobs = [Job(photo, output, not arguments.unlabelled, size) for photo in photos]
-    check_jobs(jobs)
+    names = [path.name for job in jobs for path in job.patches()]
+    if not names:
+        where = photos[0].parent
+        raise InputError(f"no photo in {where} reaches {SIDE} × {SIDE}: enlarge them by --resize")
+    require_only(output, names, list_images(output) if output.is_dir() else [])
     counts = [cut_photo(job) for job in progress(jobs, "patches", "photo")]
     small = counts.count(0)
     print(f"{sum(counts)} patches of {len(photos) - small} photos in {output}")

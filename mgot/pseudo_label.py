@@ -16,8 +16,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
 from crowd.data.network_input import photo_tensor, read_photo
@@ -32,19 +30,17 @@ from crowd.train.devices import pick_device
 from mgot.counter import Counter, load_counter
 from mgot.evaluation import TILE_HELP, peak_centers, predict_map
 from mgot.fidt_map import head_pixels
+from mgot.patches import require_only
 from mgot.photos import Preprocessing, read_preprocessing
 from mgot.transfer import add_transfer, fill
 
 FILES = {"save_path": "source.checkpoint", "data_dir": "target.fidt", "output": "pseudo_labels"}
 
 
-def outputs_of(photo: Path, folder: Path) -> list[Path]:
-    """The files of one photo: heads, maps, and the photo itself."""
-    return [folder / f"{photo.stem}{suffix}" for suffix in (".npy", ".h5", photo.suffix)]
-
-
-def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> int:
+def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> int | None:
     """Predict the map of a photo, write it with its peaks, and return the number of heads.
+
+    None where all that is written is there, made by the same settings from the same photo.
 
     Args:
         counter: that predicts.
@@ -56,26 +52,30 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     Raises:
         InputError: the photo cannot be read or the map is not finite.
     """
-    made_from, stored = origin(settings, [photo]), Preprocessing()
+    made_from, record = origin(settings, [photo]), record_path(folder / photo.name)
+    points, maps, copy = (folder / f"{photo.stem}{end}" for end in (".npy", ".h5", photo.suffix))
+    if is_made(record, made_from, (points, maps, copy)):
+        return None
+    stored = Preprocessing()
     tensor = photo_tensor(read_photo(photo, stored), stored)
     fidt_map = predict_map(counter.model, tensor, settings["tile"])
     heads = peak_centers(fidt_map, str(photo), settings["smooth"])
-    points, maps, copy = outputs_of(photo, folder)
-    _link_or_copy(photo, copy)
-    write_h5(maps, fidt_map=fidt_map.numpy(), kpoint=head_pixels(heads, *fidt_map.shape))
-    write_array(points, heads)
-    write_record(record_path(folder / photo.name), made_from)
-    return len(heads)
-
-
-def _link_or_copy(photo: Path, copy: Path) -> None:
     try:
-        copy.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         copy.unlink(missing_ok=True)
         os.link(photo.resolve(), copy)
     except OSError:  # another disk, or one without hard links
-        with atomic_path(copy) as part:
-            shutil.copyfile(photo, part)
+        copy_file(photo, copy)
+    write_h5(maps, fidt_map=fidt_map.numpy(), kpoint=head_pixels(heads, *fidt_map.shape))
+    write_array(points, heads)
+    write_record(record, made_from)
+    return len(heads)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with atomic_path(target) as part:
+        shutil.copyfile(source, part)
 
 
 def build_parser() -> ArgumentParser:
@@ -92,29 +92,6 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def prepare(arguments: Namespace, photos: Sequence[Path]) -> Path:
-    """Check the output folder, copy the settings of the set, and return the folder of the split.
-
-    Raises `InputError` when the output is the input, or holds photos that are not of this split.
-    """
-    data_dir, output = Path(arguments.data_dir), Path(arguments.output)
-    if data_dir.resolve() == output.resolve():
-        raise InputError(f"{output} is the set with the photos: write elsewhere")
-    folder = output / arguments.split
-    names = {photo.stem for photo in photos}
-    if len(names) < len(photos):
-        raise InputError(f"two photos in {photos[0].parent} share a name: rename one")
-    # Not what begins with a point: parts of a process that was killed.
-    present = sorted(folder.glob("[!.]*.h5")) if folder.is_dir() else []
-    stray = next((path for path in present if path.stem not in names), None)
-    if stray:
-        raise InputError(f"{stray} is not of these photos: name an empty folder by --output")
-    if (data_dir / SETTINGS).is_file():
-        with atomic_path(output / SETTINGS) as part:
-            shutil.copyfile(data_dir / SETTINGS, part)
-    return folder
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
@@ -129,21 +106,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         "smooth": read_preprocessing(arguments.data_dir).smooth,
         "tile": arguments.tile,
     }
-    folder = prepare(arguments, photos)
-    waiting = [
-        photo
-        for photo in photos
-        if not is_made(
-            record_path(folder / photo.name), origin(settings, [photo]), outputs_of(photo, folder)
-        )
-    ]
-    with torch.inference_mode():
-        heads = [
-            label_photo(counter, photo, folder, settings)
-            for photo in progress(waiting, "labelling")
-        ]
-    kept = len(photos) - len(waiting)
-    print(f"{len(waiting)} photos labelled with {sum(heads)} heads, {kept} were up to date")
+    data_dir, output = Path(arguments.data_dir), Path(arguments.output)
+    if data_dir.resolve() == output.resolve():
+        raise InputError(f"{output} is the set with the photos: write elsewhere")
+    folder = output / arguments.split
+    names = [f"{photo.stem}.h5" for photo in photos]
+    # Not what begins with a point: parts of a process that was killed.
+    require_only(folder, names, sorted(folder.glob("[!.]*.h5")))
+    if (data_dir / SETTINGS).is_file():
+        copy_file(data_dir / SETTINGS, output / SETTINGS)
+    found = [label_photo(counter, photo, folder, settings) for photo in progress(photos, "labels")]
+    heads = [number for number in found if number is not None]
+    kept = len(photos) - len(heads)
+    print(f"{len(heads)} photos labelled with {sum(heads)} heads, {kept} were up to date")
 
 
 if __name__ == "__main__":

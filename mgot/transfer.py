@@ -27,17 +27,8 @@ from mgot.models import MODELS
 CONFIGS = Path(__file__).parent / "configs"
 TRANSFERS = tuple(sorted(path.stem for path in CONFIGS.glob("*.yml")))
 # Layout in which the readers know each data set.
-LAYOUTS = {
-    "sha": "sht",
-    "shb": "sht",
-    "qnrf": "qnrf",
-    "jhu": "jhu",
-    "nwpu": "nwpu",
-    "ucf_cc_50": "ucf_cc_50",
-    "brt": "brt",
-    "synthetic_a": "sht",
-    "synthetic_b": "sht",
-}
+LAYOUTS = {"sha": "sht", "shb": "sht", "synthetic_a": "sht", "synthetic_b": "sht"}
+LAYOUTS |= {name: name for name in ("qnrf", "jhu", "nwpu", "ucf_cc_50", "brt")}
 DOMAINS = ("source", "target")
 # Endings of the files that are about the patches of a side.
 OF_PATCHES = {

@@ -121,10 +121,8 @@ def _checked(cost, a, b, reg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray
     masses = []
     for given, size, side in ((a, cost.shape[0], "row"), (b, cost.shape[1], "column")):
         mass = np.full(size, 1.0 / size) if given is None else to_numpy(given).astype(np.float64)
-        if mass.shape != (size,) or not np.isfinite(mass).all() or (mass < 0).any():
-            raise InputError(f"{side} masses must be {size} finite numbers of at least 0")
-        if mass.sum() <= 0:
-            raise InputError(f"all {side} masses are 0: nothing to move")
+        if mass.shape != (size,) or not (mass >= 0).all() or not 0 < mass.sum() < np.inf:
+            raise InputError(f"{side} masses must be {size} finite numbers >= 0, not all 0")
         masses.append(mass)
     return cost, *masses
 

@@ -8,7 +8,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from crowd.data.resize import target_size
 from mgot.fidt import main, read_arguments
 from mgot.fidt_map import fidt_map
 from mgot.photos import paper_crop_size, read_preprocessing
@@ -117,18 +116,6 @@ def test_photos_that_are_counted_whole_have_a_bound_of_their_own(tmp_path, run):
     assert kpoint.sum() == 3
     counted = read_preprocessing(tmp_path / "out")
     assert (counted.min_size, counted.max_size) == (28, 32)
-
-
-@pytest.mark.parametrize("size", [(1000, 700), (4000, 600), (300, 200), (2048, 512), (700, 5000)])
-@pytest.mark.parametrize("bounds", [(1, 65500), (512, 2048), (1024, 2048)])
-def test_long_side_is_bounded_unless_the_short_one_needs_more(size, bounds):
-    new = target_size(*size, *bounds, "long")
-    assert min(new) >= min(bounds[0], min(new) + 1)
-    assert max(new) <= bounds[1] or min(new) == bounds[0]
-    assert abs(new[0] / new[1] / (size[0] / size[1]) - 1) < 1 / min(new)
-    assert target_size(*new, *bounds, "long") == new
-    if max(size) <= bounds[1] and min(size) >= bounds[0]:
-        assert new == size
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mgot.losses import C1, C2, fidt_loss, instance_ssim, instance_ssim_reference
+from mgot.losses import C2, fidt_loss, instance_ssim, instance_ssim_reference
 
 IMPLEMENTATIONS = [instance_ssim, instance_ssim_reference]
 
@@ -45,13 +45,6 @@ def test_fast_ssim_agrees_in_single_precision_on_maps_smaller_than_a_window():
 
 
 @pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
-def test_the_gradient_is_the_derivative(ssim):
-    prediction, target = random_maps(2, 5, 4)
-    heads = heads_of([(2.0, 3.0), (3.0, 0.0)], [(1.0, 4.0)])
-    assert torch.autograd.gradcheck(lambda p, t: ssim(p, t, heads), (prediction, target))
-
-
-@pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
 def test_a_window_is_rows_and_columns_from_minus_15_to_plus_14(ssim):
     prediction, target = random_maps(1, 64, 80)
     gradient = torch.autograd.grad(
@@ -71,14 +64,6 @@ def test_windows_at_the_corners_are_clipped(ssim):
         value = ssim(prediction, target, heads_of([(x, y)]))
         (gradient,) = torch.autograd.grad(value.sum(), prediction)
         assert int((gradient != 0).sum()) == rows * columns, (x, y)
-
-
-@pytest.mark.parametrize("ssim", IMPLEMENTATIONS)
-def test_constant_windows_have_the_luminance_term_alone(ssim):
-    prediction = torch.full((1, 1, 40, 40), 0.3, dtype=torch.float64)
-    target = torch.full((1, 1, 40, 40), 0.5, dtype=torch.float64)
-    expected = 1 - (2 * 0.3 * 0.5 + C1) / (0.3**2 + 0.5**2 + C1)
-    assert ssim(prediction, target, heads_of([(20, 20)])).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("ssim", IMPLEMENTATIONS)

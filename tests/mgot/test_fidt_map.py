@@ -6,14 +6,6 @@ from crowd.io.errors import InputError
 from mgot.fidt_map import fidt_map, head_pixels
 
 
-def brute_force(heads, height, width):
-    """The definition, distance by distance."""
-    rows, columns = np.mgrid[:height, :width]
-    distance = np.min([np.hypot(columns - x, rows - y) for x, y in heads], axis=0)
-    values = 1 / (1 + distance ** (0.02 * distance + 0.75))
-    return np.where(values < 0.01, 0, values)
-
-
 def test_agrees_with_the_released_map_and_marks(golden):
     figures = np.load(golden / "mgot_fidt.npz")
     height, width = figures["shape"]
@@ -23,14 +15,6 @@ def test_agrees_with_the_released_map_and_marks(golden):
     marks = head_pixels(figures["points"], height, width)
     assert marks.dtype == np.uint8
     np.testing.assert_array_equal(marks, figures["kpoint"])
-
-
-def test_equals_the_definition():
-    heads = np.random.default_rng(0).integers(1, 60, (7, 2))
-    values = fidt_map(heads + 0.7, 64, 80)
-    assert values.dtype == np.float32
-    np.testing.assert_allclose(values, brute_force(heads, 64, 80), rtol=1e-5, atol=1e-7)
-    assert (values == 0).any()
 
 
 def test_two_heads_on_one_pixel_are_one_peak():

@@ -20,7 +20,7 @@ from mgot import fidt, pseudo_label, train_baseline, training
 from mgot import test as mgot_test
 from mgot.cluster_files import write_selection
 from mgot.models import build_model
-from mgot.transfer import CONFIGS, TRANSFERS
+from mgot.transfer import CONFIGS
 
 weight = importlib.import_module("train_baseline_weight")
 
@@ -266,23 +266,6 @@ def test_a_first_epoch_beyond_the_last_writes_nothing(
     assert not (tmp_path / "tuned").exists()
 
 
-def test_photos_with_few_heads_pass_through_every_stage(
-    write_fidt_set, baseline, select, finetune, tmp_path, capsys
-):
-    source, target = write_fidt_set(), write_fidt_set(name="target")
-    trained = baseline(source, "source", "--epochs 1 --ssim_weight 1")
-    pseudo = tmp_path / "pseudo"
-    options = ["--save_path", trained / "best.pth", "--data_dir", target, "--output", pseudo]
-    pseudo_label.main([*map(str, options), "--device", "cpu"])
-    retrained = baseline(pseudo, "target", "--epochs 1", pre=trained / "best.pth")
-    tuned = finetune(select(), retrained / "best.pth", target, options="--epochs 1")
-    capsys.readouterr()
-    mgot_test.main(["--save_path", str(tuned / "best.pth"), "--data_dir", str(target)])
-    assert "3 photos of test" in capsys.readouterr().out
-    recipe = load_checkpoint(tuned / "best.pth")["recipe"]
-    assert recipe["model_options"] == {"widths": [16, 8], "hidden": 4}
-
-
 def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_counter, capsys):
     data, checkpoint = write_fidt_set(), write_counter(min_size=40)
     options = ["--save_path", str(checkpoint), "--device", "cpu"]
@@ -368,17 +351,8 @@ def test_bad_trainings_are_one_sentence(write_fidt_set, baseline, tmp_path, fail
     other = '{"widths": [16, 8], "hidden": 8}'
     assert "model_options" in refused("--resume", "--model_options", other)
     assert "'widht'" in refused("--model_options", '{"widht": 2}', save="new")
-    for option, value in (
-        ("widths", "[8, 16]"),
-        ("widths", "[16, 12]"),
-        ("widths", "[16, 0]"),
-        ("widths", "[]"),
-        ("widths", "3"),
-        ("widths", '"16"'),
-        ("widths", "[16.0]"),
-        ("blocks", "0"),
-        ("hidden", "[4]"),
-    ):
+    widths = ("[8, 16]", "[16, 12]", "[16, 0]", "[]", "3", '"16"', "[16.0]")
+    for option, value in (*(("widths", one) for one in widths), ("blocks", "0"), ("hidden", "[4]")):
         message = refused("--model_options", f'{{"{option}": {value}}}', save="new")
         assert f"--model-options: {option} " in message
     assert "knows its own model" in refused("--pre", folder / "best.pth", save="new")
@@ -418,35 +392,6 @@ def test_a_selection_that_does_not_fit_is_named(
     options = ["--pre", write_counter(), "--val_dir", target, "--save_path", tmp_path / "tuned"]
     assert says in failure(weight.main, *selection, *options, "--device", "cpu")
     assert not (tmp_path / "tuned").exists()
-
-
-@pytest.mark.parametrize("transfer", TRANSFERS)
-def test_a_transfer_completes_every_stage(transfer, tmp_path):
-    config = yaml.safe_load((CONFIGS / f"{transfer}.yml").read_text())
-    work = f"runs/mgot_{transfer}"
-    options = ["--config", str(CONFIGS / f"{transfer}.yml"), "--domain"]
-    source, target = (
-        train_baseline.read_arguments([*options, "source"]),
-        train_baseline.read_arguments([*options, "target"]),
-    )
-    assert source.data_dir == f"data/{config['source']}_fidt"
-    assert (source.save_dir, source.pre) == (f"runs/mgot_{config['source']}", None)
-    assert (source.lr, source.epochs, source.batch_size) == (1e-4, 3000, 16)
-    assert target.data_dir == f"{work}/pseudo_labels"
-    assert target.pre == f"{source.save_dir}/best.pth"
-    assert (target.lr, target.epochs, target.crop_size) == (1e-5, 1200, 256)
-    assert "else 256; 256 with --pre" in " ".join(
-        train_baseline.build_parser().format_help().split()
-    )
-    (tmp_path / "mine.yml").write_text(f"dataset: {transfer}\n")
-    named = ["--dataset", transfer], ["--config", str(tmp_path / "mine.yml")]
-    for tuned in map(weight.read_arguments, (options[:2], *named)):
-        assert tuned.pre == f"{target.save_dir}/best.pth" == f"{work}/retrained/best.pth"
-        assert tuned.selected_result == f"{work}/{transfer}_cluster_ot.npy"
-        assert tuned.corresponding_weight == f"{work}/{transfer}_cluster_ot_weight.npy"
-        assert tuned.val_dir == f"data/{config['target']}_fidt"
-        assert (tuned.lr, tuned.epochs, tuned.weight_decay) == (1e-5, 2000, 5e-4)
-    assert weight.read_arguments(["--dataset", transfer, "--lr", "0.5"]).lr == 0.5
 
 
 def test_released_flags_are_accepted():

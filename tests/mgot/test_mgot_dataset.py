@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from crowd.data.processed import list_split
 from crowd.io.errors import InputError
@@ -144,15 +143,3 @@ def test_lists_that_do_not_fit_are_named(write_fidt_set):
         open_crops(root, weights=np.ones(3))
     with pytest.raises(InputError, match="no photo to train on"):
         FidtCrops([], 24, 1, PLAIN)
-
-
-def test_a_cached_photo_is_not_changed_by_its_crops(write_fidt_set):
-    root = write_fidt_set(train=(5,), size=(24, 24))
-    crops = open_crops(root)
-    before = [array.copy() for array in read_sample(crops.paths[0])]
-    for epoch in range(6):
-        crops[epoch, 0][1].fill_(7)
-    kept = crops._cache.get(crops.paths[0], lambda: pytest.fail("was not kept"))
-    for array, expected in zip(kept, before, strict=True):
-        np.testing.assert_array_equal(array, expected)
-    assert Image.open(crops.paths[0]).size == (24, 24)

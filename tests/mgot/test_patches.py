@@ -55,7 +55,7 @@ def test_patches_are_whole_disjoint_and_in_reading_order(tmp_path):
 
 def test_names_sort_in_reading_order_beyond_ten(tmp_path):
     photo = write_photo(tmp_path, "wide", 11 * SIDE, SIDE, labelled=False)
-    names = [path.name for path, _ in Job(photo, tmp_path).pictures()]
+    names = [path.name for path in Job(photo, tmp_path).patches()]
     assert len(names) == 11
     assert names == sorted(names)
 
@@ -156,7 +156,7 @@ def test_patches_of_other_photos_are_not_mixed_in(tmp_path, run):
     assert "other_00_00.jpg" in run(code=2)
     assert listing(tmp_path / "patches") == ["other_00_00.jpg"]
     Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "set/train/a.png")
-    assert "two photos of one name" in run(code=2)
+    assert "share a name" in run(code=2)
 
 
 def test_patches_are_found_wherever_they_were_made(tmp_path):

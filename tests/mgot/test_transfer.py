@@ -1,49 +1,35 @@
 """The YAML files of the transfers: alike, complete, and accepted by every stage."""
 
 import importlib
-from pathlib import Path
 
 import pytest
 import yaml
 
+import train_baseline_weight
 from crowd.annotations import LAYOUTS as KNOWN_LAYOUTS
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError
 from k_means_ot_weight import read_arguments as read_selection
+from mgot import train_baseline
 from mgot.models import MODELS
 from mgot.patches import parse_size
 from mgot.patches import read_arguments as read_patches
-from mgot.transfer import LAYOUTS, add_transfer, files_of, fill
+from mgot.transfer import CONFIGS, LAYOUTS, TRANSFERS, add_transfer, files_of, fill
 
-CONFIGS = Path(importlib.import_module("mgot").__file__).parent / "configs"
-FILES = sorted(CONFIGS.glob("*.yml"))
-TRANSFERS = {
-    "A2B", "A2Q", "N2A", "B2A", "B2Q", "Q2A", "Q2B", "N2B", "N2Q", "J2A", "J2B", "J2Q",
-    "BRT2UCF", "UCF2BRT", "synthetic",
-}  # fmt: skip
+NAMES = "A2B A2Q N2A B2A B2Q Q2A Q2B N2B N2Q J2A J2B J2Q BRT2UCF UCF2BRT synthetic"
 LETTERS = {"A": "sha", "B": "shb", "Q": "qnrf", "N": "nwpu", "J": "jhu"}
-# Which function of which module makes each stage's parser.
-STAGES = {
-    "mgot.fidt": "mgot.fidt:build_parser",
-    "mgot.train_baseline": "mgot.train_baseline:build_parser",
-    "mgot.pseudo_label": "mgot.pseudo_label:build_parser",
-    "mgot.patches": "mgot.patches:build_parser",
-    "mgot.features": "mgot.features:build_parser",
-    "k_means_elbow.py": "k_means_elbow:build_parser",
-    "k_means.py": "k_means:build_parser",
-    "k_means_ot_weight.py": "k_means_ot_weight:build_parser",
-    "train_baseline_weight.py": "train_baseline_weight:build_parser",
-}
+STAGES = "mgot.fidt mgot.train_baseline mgot.pseudo_label mgot.patches mgot.features "
+STAGES += "k_means_elbow k_means k_means_ot_weight train_baseline_weight"
 
 
 @pytest.fixture
 def read():
     """Parse arguments of the transfer alone, and one more."""
 
-    def read(*argv, domain=True):
+    def read(*argv):
         parser = ArgumentParser()
         parser.add_argument("--feature")
-        add_transfer(parser, domain)
+        add_transfer(parser, domain=True)
         return parser.read(argv)
 
     return read
@@ -54,64 +40,41 @@ def config(name):
 
 
 def test_every_transfer_has_its_file_with_the_same_keys():
-    assert {file.stem for file in FILES} == TRANSFERS
-    values = [yaml.safe_load(file.read_text()) for file in FILES]
+    assert set(TRANSFERS) == set(NAMES.split())
+    values = [yaml.safe_load((CONFIGS / f"{name}.yml").read_text()) for name in TRANSFERS]
     assert len({tuple(value) for value in values}) == 1
-    for file, value in zip(FILES, values, strict=True):
-        assert value["transfer"] == file.stem
+    for name, value in zip(TRANSFERS, values, strict=True):
+        assert value["transfer"] == name
         assert value["source"] != value["target"]
-        assert {value["source"], value["target"]} <= set(LAYOUTS)
+        assert {LAYOUTS[value[side]] for side in ("source", "target")} <= set(KNOWN_LAYOUTS)
         assert value["model_name"] in MODELS
         assert parse_size(value["target_size"])
-        if "2" in file.stem and len(file.stem) == 3:
-            sides = (LETTERS[letter] for letter in file.stem.split("2"))
-            assert (value["source"], value["target"]) == tuple(sides)
+        if len(name) == 3:
+            assert [value["source"], value["target"]] == [LETTERS[x] for x in name.split("2")]
 
 
-def test_every_data_set_has_a_layout_that_can_be_read():
-    assert set(LAYOUTS.values()) <= set(KNOWN_LAYOUTS)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_stage_accepts_every_transfer(stage, file):
-    module, function = STAGES[stage].split(":")
-    parser = getattr(importlib.import_module(module), function)()
-    arguments = parser.read(["--config", str(file)])
-    assert arguments.transfer == file.stem
+@pytest.mark.parametrize("stage", STAGES.split())
+@pytest.mark.parametrize("name", TRANSFERS)
+def test_every_stage_accepts_every_transfer(stage, name):
+    arguments = importlib.import_module(stage).build_parser().read(config(name))
+    assert arguments.transfer == name
     assert files_of(arguments)
 
 
-def test_no_two_things_of_the_transfers_lie_at_one_place(read):
-    places = []
-    for name in ("A2B", "A2Q", "B2A"):
-        files = files_of(read(*config(name)))
-        shared = ("source.run", "source.checkpoint", "raw", "fidt", "layout")
-        own = [path for kind, path in files.items() if not kind.endswith(shared)]
-        assert len(own) == 18
-        assert all(path.startswith(f"runs/mgot_{name}/") for path in own)
-        places += own
-    assert len(set(places)) == len(places)
+def test_transfers_share_their_sources_trainings_and_nothing_else(read):
+    files = [files_of(read(*config(name))) for name in ("A2B", "A2Q", "B2A")]
+    checkpoints = [one["source.checkpoint"] for one in files]
+    assert checkpoints == [f"runs/mgot_{name}/best.pth" for name in ("sha", "sha", "shb")]
+    assert files[0]["target.fidt"] == files[2]["source.fidt"] == "data/shb_fidt"
+    shared = ("source.run", "source.checkpoint", "raw", "fidt", "layout")
+    own = [path for one in files for kind, path in one.items() if not kind.endswith(shared)]
+    assert len(set(own)) == len(own) == 3 * 18
+    moved = files_of(read(*config("A2B"), "--data_root", "/d", "--runs_root", "/r"))
+    assert moved["source.raw"] == "/d/sha"
+    assert moved["weights"] == "/r/mgot_A2B/A2B_cluster_ot_weight.npy"
 
 
-def test_one_source_training_serves_all_transfers_from_it(read):
-    first, second, other = (files_of(read(*config(name))) for name in ("A2B", "A2Q", "B2A"))
-    checkpoints = [one["source.checkpoint"] for one in (first, second, other)]
-    assert checkpoints[0] == checkpoints[1] != checkpoints[2]
-    assert first["target.fidt"] == other["source.fidt"] == "data/shb_fidt"
-    assert first["source.layout"] == "sht"
-
-
-def test_the_roots_move_everything(read):
-    files = files_of(read(*config("A2B"), "--data_root", "/d", "--runs_root", "/r"))
-    assert files["source.raw"] == "/d/sha"
-    assert files["target.fidt"] == "/d/shb_fidt"
-    assert files["source.checkpoint"] == "/r/mgot_sha/best.pth"
-    assert files["selection"] == "/r/mgot_A2B/A2B_cluster_ot.npy"
-    assert files["weights"] == "/r/mgot_A2B/A2B_cluster_ot_weight.npy"
-
-
-def test_only_what_was_left_out_is_filled(read):
+def test_what_was_left_out_is_filled_and_what_is_missing_said(read):
     files = {"feature": "{domain}.features"}
     arguments = read(*config("A2B"), "--domain", "target")
     fill(arguments, files)
@@ -119,33 +82,40 @@ def test_only_what_was_left_out_is_filled(read):
     arguments = read(*config("A2B"), "--feature", "mine.h5")
     fill(arguments, files)
     assert arguments.feature == "mine.h5"
-
-
-def test_what_is_missing_is_said(read):
-    files = {"feature": "{domain}.features"}
     with pytest.raises(InputError, match="--feature, or a transfer"):
         fill(read(), files)
     with pytest.raises(InputError, match="add --domain"):
         fill(read(*config("A2B")), files)
     with pytest.raises(InputError, match="A2B has no target"):
         files_of(read("--transfer", "A2B", "--source", "sha"))
-    with pytest.raises(InputError, match="source"):
-        read("--source", "nobody")
 
 
-def test_the_stages_take_their_files_from_the_transfer():
-    source = read_patches([*config("A2B"), "--domain", "source"])
-    assert (source.data_dir, source.output) == ("data/sha_fidt", "runs/mgot_A2B/source_patches")
-    assert not source.unlabelled
-    assert source.resize is None
-    target = read_patches([*config("A2B"), "--domain", "target"])
-    assert target.unlabelled
-    assert target.resize == "1024x768"
+def test_the_stages_take_their_files_from_the_transfer(tmp_path):
+    work = "runs/mgot_A2B"
+    sides = [[*config("A2B"), "--domain", side] for side in ("source", "target")]
+    source, target = map(read_patches, sides)
+    assert (source.data_dir, source.output) == ("data/sha_fidt", f"{work}/source_patches")
+    assert (source.unlabelled, source.resize) == (False, None)
+    assert (target.unlabelled, target.resize) == (True, "1024x768")
+    source, target = map(train_baseline.read_arguments, sides)
+    assert (source.data_dir, source.save_dir) == ("data/sha_fidt", "runs/mgot_sha")
+    assert (source.pre, source.lr, source.epochs, source.batch_size) == (None, 1e-4, 3000, 16)
+    assert target.data_dir == f"{work}/pseudo_labels"
+    assert target.pre == "runs/mgot_sha/best.pth"
+    assert (target.lr, target.epochs, target.crop_size) == (1e-5, 1200, 256)
     arguments = read_selection(list(config("A2B")))
-    assert arguments.query == "runs/mgot_A2B/target_features.h5"
-    assert arguments.gallery == "runs/mgot_A2B/source_features.h5"
-    assert arguments.index_cluster_s == "runs/mgot_A2B/source_clusters.npy"
-    assert arguments.center_cluster_t == "runs/mgot_A2B/target_centers.h5"
-    assert arguments.corresponding_weight == "runs/mgot_A2B/A2B_cluster_ot_weight.npy"
+    assert arguments.query == f"{work}/target_features.h5"
+    assert arguments.gallery == f"{work}/source_features.h5"
+    assert arguments.index_cluster_s == f"{work}/source_clusters.npy"
+    assert arguments.center_cluster_t == f"{work}/target_centers.h5"
     assert (arguments.mass, arguments.weights) == (1.0, True)
     assert read_selection([*config("A2B"), "--alignment", "daot"]).index_cluster_s is None
+    (tmp_path / "mine.yml").write_text("dataset: A2B\n")
+    named = ["--dataset", "A2B"], ["--config", str(tmp_path / "mine.yml")]
+    for tuned in map(train_baseline_weight.read_arguments, (config("A2B"), *named)):
+        assert tuned.pre == f"{work}/retrained/best.pth"
+        assert tuned.selected_result == f"{work}/A2B_cluster_ot.npy"
+        assert tuned.corresponding_weight == f"{work}/A2B_cluster_ot_weight.npy"
+        assert tuned.val_dir == "data/shb_fidt"
+        assert (tuned.lr, tuned.epochs, tuned.weight_decay) == (1e-5, 2000, 5e-4)
+    assert train_baseline_weight.read_arguments([*named[0], "--lr", "0.5"]).lr == 0.5

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import torch
 
-from crowd.io.errors import InputError, Refused
+from crowd.io.errors import InputError
 from crowd.io.files import (
     LARGEST_ARRAY,
     atomic_path,
@@ -170,7 +170,7 @@ def write_features(
     (rank, size), computed = rank_and_world_size(), 0
     parts = {first: folder / f"{first}.npy" for first in range(0, len(names), block)}
     for first, part in progress(list(parts.items())[rank::size], "features", "block"):
-        if not _is_there(part):
+        if not part.is_file():
             listed = names[first : first + block]
             values = np.asarray(compute(first, first + len(listed)), "<f4").reshape(-1, *SHAPE)
             _check(values, listed, "the model puts out")
@@ -199,15 +199,6 @@ def _is_whole(path: Path, names: Sequence[str], recipe: str) -> bool:
         return False
 
 
-def _is_there(part: Path) -> bool:
-    try:
-        return part.is_file() and read_array(part, "").shape[1:] == SHAPE
-    except Refused:
-        raise
-    except InputError:
-        return False
-
-
 def _join(path: Path, names: Sequence[str], recipe: str, parts: dict[int, Path]) -> None:
     with atomic_path(path) as whole, open(whole, "r+b") as room:
         # Before h5py opens it: where the disk is full, closing an h5 file crashes Python.
@@ -221,7 +212,7 @@ def _join(path: Path, names: Sequence[str], recipe: str, parts: dict[int, Path])
             file.flush()
             _reserve(room, os.path.getsize(whole))
             for first, part in parts.items():
-                block = read_array(part, "run the command again")
+                block = read_array(part, "remove it and run the command again")
                 values[first : first + len(block)] = block
 
 

@@ -36,12 +36,7 @@ class Matching:
 
 
 def match_clusters(
-    target_centers,
-    source_centers,
-    reg: float = 1e-3,
-    target_sizes=None,
-    source_sizes=None,
-    ssim: SsimCost = OFFICIAL,
+    target_centers, source_centers, reg: float = 1e-3, ssim: SsimCost = OFFICIAL
 ) -> np.ndarray:
     """Match cluster centres (coarse granularity) by balanced transport under the SSIM cost.
 
@@ -49,9 +44,6 @@ def match_clusters(
         target_centers: `[k, 224, 224]` (or `[k, 50176]`).
         source_centers: `[l, 224, 224]`.
         reg: weight of the entropy.
-        target_sizes: patches per target cluster `[k]`, for marginals by size; uniform when None,
-            as in the released code.
-        source_sizes: patches per source cluster `[l]`; uniform when None.
         ssim: the cost.
 
     Returns:
@@ -60,14 +52,17 @@ def match_clusters(
     Raises:
         InputError: an empty side, or centres that are not finite.
     """
-    cost = ssim(target_centers, source_centers)
-    return match_clusters_by_cost(cost, reg, target_sizes, source_sizes).index
+    return match_clusters_by_cost(ssim(target_centers, source_centers), reg).index
 
 
 def match_clusters_by_cost(
     cost, reg: float = 1e-3, target_sizes=None, source_sizes=None
 ) -> Matching:
-    """As `match_clusters`, from a cost `[k, l]`; all weights are 1."""
+    """As `match_clusters`, from a cost `[k, l]`; all weights are 1.
+
+    Masses are uniform, as in the released code, or by the patches of the clusters, `target_sizes`
+    `[k]` and `source_sizes` `[l]`.
+    """
     sizes = (target_sizes, source_sizes)
     masses = [None if given is None else to_numpy(given) / np.sum(given) for given in sizes]
     transport = sinkhorn(cost, *masses, reg, max_iterations=CLUSTER_ITERATIONS)

@@ -22,7 +22,6 @@ from crowd.io.progress import progress
 
 # Held at once (1.6 GB of patches), with their Gram matrix (0.5 GB); of more, blocks are read anew.
 GRAM_SAMPLES = 8192
-GRAM_COLUMNS = 4096
 BLOCK = 256
 # A pass over samples that are read from disk must lower the inertia by this share to be repeated.
 STREAM_TOLERANCE = 1e-7
@@ -285,9 +284,9 @@ def read_blocks(features, size: int | None = None) -> Iterator[tuple[slice, np.n
 def _gram(flat: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Inner products `[n, n]` of the centred samples, in float64, a slice of columns at a time."""
     gram = np.zeros((len(flat), len(flat)))
-    starts = range(0, flat.shape[1], GRAM_COLUMNS)
-    for first in progress(starts, "inner products", unit="slice"):
-        part = flat[:, first : first + GRAM_COLUMNS] - mean[first : first + GRAM_COLUMNS]
+    columns = [slice(first, first + 4096) for first in range(0, flat.shape[1], 4096)]
+    for place in progress(columns, "inner products", unit="slice"):
+        part = flat[:, place] - mean[place]
         gram += part @ part.T
     return gram
 

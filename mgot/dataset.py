@@ -57,8 +57,7 @@ class FidtCrops(Dataset):
         cache_gib: memory for photos and maps, GiB (of each worker process).
 
     Raises:
-        InputError: there are no photos, a map is missing, damaged or of another size, or there
-            are not as many weights as photos.
+        InputError: there are no photos, or a map is missing, damaged or of another size.
     """
 
     def __init__(
@@ -75,13 +74,9 @@ class FidtCrops(Dataset):
         self.paths = list(paths)
         require_beside(self.paths, labels_path, "FIDT map", FIDT)
         self.of_patches = weights is not None
-        if weights is None:
-            weights = np.ones(len(self.paths))
-        if len(weights) != len(self.paths):
-            raise InputError(
-                f"{len(weights)} weights for {len(self.paths)} patches: name two files of one run"
-            )
-        self.weights = np.asarray(weights, np.float32)
+        self.weights = np.ones(len(paths), np.float32)
+        if weights is not None:
+            self.weights[:] = weights
         self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
         heads = {}
         for path in progress(dict.fromkeys(self.paths), "reading heads", unit="photo"):

@@ -32,9 +32,8 @@ def predict_map(model: nn.Module, image: Tensor, tile: int = 0) -> Tensor:
 
     Whole by default, as in the release. With `tile`, which bounds the memory, the photo is cut
     into overlapping tiles that begin on the network's coarsest grid, and of each only what lies
-    `MARGIN` or more from its cut edges is kept. Every pixel of the map comes from one tile; peaks
-    are sought on the joined map, so that a head on a seam is found once. Tiles change the counts of
-    `hrnet_small`, whose GroupNorm takes its statistics over each tile by itself.
+    `MARGIN` or more from its cut edges is kept. Tiles change the counts of `hrnet_small`, whose
+    GroupNorm takes its statistics over each tile by itself.
 
     Args:
         model: in evaluation mode, [1, 3, h, w] -> [1, 1, h, w].

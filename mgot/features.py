@@ -24,7 +24,7 @@ from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.data.stage import origin
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import content_hash, require_file, require_folder
+from crowd.io.files import content_hash, require_folder
 from crowd.io.progress import progress
 from crowd.train.distributed import join, leave
 from mgot.counter import load_counter
@@ -125,18 +125,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
     device = join(arguments.device)
-    require_file(arguments.save_path, "name a checkpoint that mgot.train_baseline wrote")
-    recipe = {"checkpoint": content_hash(arguments.save_path)}
     counter = load_counter(arguments.save_path, device, arguments.model_name)
+    recipe = {"checkpoint": content_hash(arguments.save_path)}
+    places, how = (arguments.patches, arguments.output), (arguments.batch_size, arguments.bgr)
     total, computed = extract_features(
-        counter.model,
-        arguments.patches,
-        arguments.output,
-        recipe,
-        counter.preprocessing,
-        device,
-        arguments.batch_size,
-        arguments.bgr,
+        counter.model, *places, recipe, counter.preprocessing, device, *how
     )
     print(f"{arguments.output}: {total} patches, {computed} of them computed now")
     leave()

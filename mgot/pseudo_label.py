@@ -23,7 +23,7 @@ from crowd.data.processed import SETTINGS, list_split
 from crowd.data.stage import is_made, origin, record_path, write_record
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import atomic_path, content_hash, require_file, write_array
+from crowd.io.files import atomic_path, content_hash, write_array
 from crowd.io.h5 import write_h5
 from crowd.io.progress import progress
 from crowd.train.devices import pick_device
@@ -97,10 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
-    require_file(arguments.save_path, "name a checkpoint that mgot.train_baseline wrote")
+    counter = load_counter(arguments.save_path, pick_device(arguments.device), arguments.model_name)
     photos = list_split(arguments.data_dir, arguments.split)
-    device = pick_device(arguments.device)
-    counter = load_counter(arguments.save_path, device, arguments.model_name)
     settings = {
         "checkpoint": content_hash(arguments.save_path),
         "smooth": read_preprocessing(arguments.data_dir).smooth,

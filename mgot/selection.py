@@ -121,10 +121,10 @@ def align(
             "mean_cost": float(costs.mean()) if len(chose) else None,
         }
         groups.append(names | figures | _convergence(matching.transport))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    if not len(columns[0]):
+    arrays = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    if not len(arrays[0]):
         raise InputError("no target patch moved 1 % of its mass: choose a larger --mass")
-    return Alignment(*columns, groups, between, len(source))
+    return Alignment(*arrays, groups, between, len(source))
 
 
 def _match_clusters(target: Clusters, source: Clusters, options: AlignmentOptions):

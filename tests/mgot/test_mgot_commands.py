@@ -191,14 +191,6 @@ def test_a_run_is_continued_without_the_file_it_started_from(
     assert_same_run(whole, baseline(data, "parts", f"{options} --resume", pre=pre))
 
 
-def test_a_fine_tuned_counter_guesses_as_the_model_it_started_from(
-    write_fidt_set, write_counter, select, finetune
-):
-    """Heads of patches say nothing about those of whole photos."""
-    folder = finetune(select(), write_counter(), write_fidt_set(name="target"))
-    assert load_checkpoint(folder / "last.pth")["recipe"]["train_median"] == 2.0
-
-
 def test_the_best_epoch_has_the_lowest_mae_on_val(write_fidt_set, baseline, capsys):
     data = write_fidt_set(val=(2, 5, 9))
     folder = baseline(data, options="--validate_every 1 --epochs 5 --lr 0.02 --visual")
@@ -232,6 +224,8 @@ def test_fine_tuning_starts_from_the_given_weights_and_weighs(
     target, pre = write_fidt_set(name="target"), write_counter()
     tuned = finetune(select(), pre, target, options="--epochs 1 --lr 1e-12 --preload_data")
     before, after = (load_checkpoint(path)["model"] for path in (pre, tuned / "best.pth"))
+    # Heads of patches say nothing about those of whole photos.
+    assert load_checkpoint(tuned / "best.pth")["recipe"]["train_median"] == 2.0
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-6)
     losses = [
         read_log(
@@ -254,15 +248,14 @@ def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(
     assert "test_mae" in log[-1]
 
 
-@pytest.mark.parametrize("first", [4, 7])
 def test_a_first_epoch_beyond_the_last_writes_nothing(
-    write_fidt_set, write_counter, select, finetune, tmp_path, capsys, first
+    write_fidt_set, write_counter, select, finetune, tmp_path, capsys
 ):
     where = select(), write_counter(), write_fidt_set(name="target")
     with pytest.raises(SystemExit) as stop:
-        finetune(*where, options=f"--start_epoch {first}")
+        finetune(*where, options="--start_epoch 4")
     assert stop.value.code == 2
-    assert f"--start_epoch {first} leaves none of --epochs 4" in capsys.readouterr().err
+    assert "--start_epoch 4 leaves none of --epochs 4" in capsys.readouterr().err
     assert not (tmp_path / "tuned").exists()
 
 
@@ -370,9 +363,6 @@ def test_bad_trainings_are_one_sentence(write_fidt_set, baseline, tmp_path, fail
     ("damage", "says"),
     [
         (lambda root: np.save(root / "weights.npy", np.ones(4)), "5 patches and"),
-        (lambda root: np.save(root / "weights.npy", np.full(5, np.nan)), "not finite"),
-        (lambda root: np.save(root / "selected.npy", np.arange(5)), "no list of patch paths"),
-        (lambda root: (root / "selected.npy").unlink(), "selected.npy does not exist"),
         (lambda root: (root / "patches/train/photo1.h5").unlink(), "photo1.png"),
         (lambda root: (root / "patches/train/photo1.png").unlink(), "photo1.png"),
         (

@@ -137,9 +137,6 @@ def test_files_that_do_not_fit_are_named(write_fidt_set, damage, words):
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
-def test_lists_that_do_not_fit_are_named(write_fidt_set):
-    root = write_fidt_set()
-    with pytest.raises(InputError, match="3 weights for 4 patches"):
-        open_crops(root, weights=np.ones(3))
+def test_nothing_to_train_on_is_said():
     with pytest.raises(InputError, match="no photo to train on"):
         FidtCrops([], 24, 1, PLAIN)

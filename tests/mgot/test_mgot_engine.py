@@ -69,43 +69,24 @@ def tiny():
     return build_model("hrnet_small", widths=[16, 8], hidden=4)
 
 
-def train_epoch(model, batches, optimizer, epoch=0, ssim_weight=0.0):
-    losses = functools.partial(batch_losses, device=CPU, ssim_weight=ssim_weight)
-    steps = Steps({"issim": ssim_weight}, summed=True)
-    return train_one_epoch(model, batches, losses, optimizer, epoch, steps=steps)
-
-
-def losses_of(model, batch, ssim_weight=0.0):
-    return batch_losses(model, batch, CPU, amp=False, ssim_weight=ssim_weight)
-
-
-def test_the_loss_is_the_weighted_sum_of_squared_errors():
+@pytest.mark.parametrize("ssim_weight", [0.0, 30.0])
+def test_losses_are_weighted_sums_and_the_epoch_steps_on_them(ssim_weight):
     batch, model = make_batch([3, 0, 7], weights=[2.0, 1.0, 0.5]), Blue()
+    losses_of = functools.partial(batch_losses, device=CPU, ssim_weight=ssim_weight)
     losses = losses_of(model, batch)
     squared = (model(batch.images) - batch.maps).square().sum(dim=(1, 2, 3))
-    assert set(losses) == {"mse"}
     torch.testing.assert_close(losses["mse"], (batch.weights * squared).sum())
-
-
-def test_ssim_around_heads_is_added_with_the_patch_s_weight():
-    batch, model = make_batch([3, 0, 7], weights=[2.0, 1.0, 0.5]), Blue()
-    losses = losses_of(model, batch, ssim_weight=30.0)
-    issim = instance_ssim(model(batch.images), batch.maps, batch.heads)
-    assert issim[1] == 0
-    torch.testing.assert_close(losses["issim"], (batch.weights * issim).sum())
-    torch.testing.assert_close(losses["mse"], losses_of(model, batch)["mse"])
-
-
-def test_the_epoch_steps_on_sums_and_reports_means_over_photos():
-    batch, model = make_batch([3, 0, 7]), Blue()
-    still = torch.optim.SGD(model.parameters(), lr=0.0, fused=True)
-    parts = [Batch(*(part[:2] for part in batch)), Batch(*(part[2:] for part in batch))]
-    figures = train_epoch(model, parts, still)
-    assert figures["mse"] == pytest.approx(losses_of(model, batch)["mse"].item() / 3, rel=1e-5)
-    before = model.scale.item()
-    gradient = torch.autograd.grad(losses_of(model, batch)["mse"], model.scale)[0].item()
-    train_epoch(model, [batch], torch.optim.SGD(model.parameters(), lr=1e-6, fused=True))
+    if ssim_weight:
+        issim = instance_ssim(model(batch.images), batch.maps, batch.heads)
+        torch.testing.assert_close(losses["issim"], (batch.weights * issim).sum())
+    total = losses["mse"] + ssim_weight * losses.get("issim", 0.0)
+    before, gradient = model.scale.item(), torch.autograd.grad(total, model.scale)[0].item()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, fused=True)
+    steps = Steps({"issim": ssim_weight}, summed=True)
+    figures = train_one_epoch(model, [batch], losses_of, optimizer, 0, steps=steps)
     assert model.scale.item() == pytest.approx(before - 1e-6 * gradient, rel=1e-6)
+    means = {name: loss.item() / 3 for name, loss in losses.items()}
+    assert {name: figures[name] for name in losses} == pytest.approx(means, rel=1e-5)
 
 
 @pytest.mark.parametrize("side", [1, 64, 512, 513, 700, 1024, 2000])

@@ -152,18 +152,6 @@ def test_the_small_counter_puts_a_peak_on_the_right_pixel():
     assert {divmod(int(index), 64) for index in peaks} == {(9, 13), (30, 42)}
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("key", [None, "state_dict", "model"])
-def test_a_checkpoint_is_loaded_whole(small, tmp_path, prefix, key):
-    weights = {prefix + name: value + 0.5 for name, value in small.state_dict().items()}
-    save_checkpoint(
-        tmp_path / "best.pt", **(weights if key is None else {key: weights, "epoch": 3})
-    )
-    model = build_model("hrnet_small", pretrained=tmp_path / "best.pt")
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(value, small.state_dict()[name] + 0.5)
-
-
 def test_a_checkpoint_is_gone_on_from_as_it_is_tested(small, tmp_path):
     weights = small.state_dict()
     zeros = {name: torch.zeros_like(value) for name, value in weights.items()}

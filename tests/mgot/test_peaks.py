@@ -19,6 +19,8 @@ def test_agrees_with_the_released_counts(golden):
     peaks = local_maxima(figures["prediction"])
     assert len(peaks) == figures["lmds_count"]
     np.testing.assert_array_equal(peaks, np.argwhere(figures["lmds_points"])[:, ::-1])
+    batch = torch.tensor(figures["prediction"], requires_grad=True)[None, None]
+    np.testing.assert_array_equal(local_maxima(batch), peaks)
     smoothed = local_maxima(figures["prediction"], smooth=True)
     assert len(smoothed) == figures["lmds_count_qnrf"]
     assert len(local_maxima(0.05 * figures["prediction"])) == figures["lmds_count_negative"]
@@ -59,18 +61,9 @@ def test_smoothing_counts_the_zeros_beyond_the_border():
     assert local_maxima(prediction, smooth=True).tolist() == [[7, 7]]
 
 
-def test_takes_torch_and_leading_dimensions():
-    prediction = np.random.default_rng(2).random((16, 16)).astype(np.float32)
-    batch = torch.tensor(prediction, requires_grad=True)[None, None]
-    np.testing.assert_array_equal(local_maxima(batch), local_maxima(prediction))
-
-
-@pytest.mark.parametrize("shape", [(16,), (2, 1, 4, 4)])
-def test_refuses_what_is_not_one_map(shape):
-    with pytest.raises(InputError, match="pass one map"):
-        local_maxima(np.ones(shape))
-
-
-def test_refuses_nan():
+def test_refuses_what_is_not_one_map_of_numbers():
+    for prediction in (np.ones(16), np.ones((2, 1, 4, 4))):
+        with pytest.raises(InputError, match="pass one map"):
+            local_maxima(prediction)
     with pytest.raises(InputError, match="NaN"):
         local_maxima(np.array([[0.5, np.nan], [0.1, 0.2]]))

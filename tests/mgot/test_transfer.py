@@ -11,6 +11,7 @@ from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError
 from k_means_ot_weight import read_arguments as read_selection
 from mgot import train_baseline
+from mgot.fidt import read_arguments as read_fidt
 from mgot.models import MODELS
 from mgot.patches import parse_size
 from mgot.patches import read_arguments as read_patches
@@ -97,6 +98,9 @@ def test_the_stages_take_their_files_from_the_transfer(tmp_path):
     assert (source.data_dir, source.output) == ("data/sha_fidt", f"{work}/source_patches")
     assert (source.unlabelled, source.resize) == (False, None)
     assert (target.unlabelled, target.resize) == (True, "1024x768")
+    source, target = map(read_fidt, sides)
+    assert (source.input_dataset_path, source.output_dataset_path) == ("data/sha", "data/sha_fidt")
+    assert target.layout == "sht"
     source, target = map(train_baseline.read_arguments, sides)
     assert (source.data_dir, source.save_dir) == ("data/sha_fidt", "runs/mgot_sha")
     assert (source.pre, source.lr, source.epochs, source.batch_size) == (None, 1e-4, 3000, 16)

@@ -12,7 +12,8 @@ from jsonargparse.typing import PositiveInt
 
 from crowd.io.config import ArgumentParser, documented
 from crowd.io.errors import InputError, command
-from mgot.cluster_files import write_clusters
+from crowd.io.h5 import write_h5
+from mgot.cluster_files import write_index_lists
 from mgot.clustering import Seed, in_memory, kmeans
 from mgot.feature_files import open_features
 from mgot.pictures import draw_clusters, pca_projection
@@ -57,7 +58,8 @@ def run(arguments: Namespace) -> None:
             clustering = kmeans(values, arguments.cluster_num, arguments.seed)
         except InputError as error:
             raise InputError(f"{arguments.feature}: {error}") from error
-        write_clusters(arguments.center_cluster, arguments.cluster_index, clustering)
+        write_h5(arguments.center_cluster, cluster_center=clustering.centers)
+        write_index_lists(arguments.cluster_index, clustering.index_lists)
         samples, centers = pca_projection(values, clustering.centers)
     maps = clustering.centers.reshape(-1, PATCH_SIDE, PATCH_SIDE)
     draw_clusters(arguments.vis_path, samples, centers, clustering.labels, maps)

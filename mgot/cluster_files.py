@@ -17,8 +17,7 @@ import numpy as np
 
 from crowd.io.errors import InputError
 from crowd.io.files import atomic_path, read_array, require_file, unreadable, write_array
-from crowd.io.h5 import read_h5, write_h5
-from mgot.clustering import Clustering
+from crowd.io.h5 import read_h5
 from mgot.ssim_cost import PATCH_SIDE
 
 REMEDY = "write it with k_means.py"
@@ -37,18 +36,10 @@ class Clusters(NamedTuple):
     members: list[np.ndarray]
 
 
-def write_clusters(
-    centers_file: str | os.PathLike, index_file: str | os.PathLike, clustering: Clustering
-) -> None:
-    """Write the two files that `read_clusters` (and the released code) reads."""
-    write_h5(centers_file, cluster_center=clustering.centers)
-    write_index_lists(index_file, clustering.index_lists)
-
-
 def read_clusters(
     centers_file: str | os.PathLike, index_file: str | os.PathLike, count: int
 ) -> Clusters:
-    """Read the clusters of `count` features, written by `write_clusters` or the released code.
+    """Read the clusters of `count` features, written by k_means.py or the released code.
 
     Raises:
         InputError: a file is missing, damaged or of other content; the two disagree on the number

@@ -12,10 +12,16 @@ import numpy as np
 
 from crowd.data.depth import AUTO
 from crowd.data.images import read_image
-from crowd.data.layouts.convention import DEFAULT, PointConvention, in_pixels
 from crowd.data.layouts.places import annotation_path, find_photos
+from crowd.data.layouts.points import (
+    DEFAULT,
+    PointConvention,
+    in_pixels,
+    look,
+    read_annotation,
+    upright_points,
+)
 from crowd.data.layouts.registry import LAYOUTS, PIXELS
-from crowd.data.layouts.seen import look, read_annotation, upright_points
 
 __all__ = [
     "LAYOUTS",

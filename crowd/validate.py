@@ -20,7 +20,7 @@ from pathlib import Path
 from crowd.annotations import LAYOUTS
 from crowd.data.depth import AUTO, depth_option
 from crowd.data.depth import HELP as DEPTH_HELP
-from crowd.data.layouts.convention import PointConvention, add_convention
+from crowd.data.layouts.points import PointConvention, add_convention
 from crowd.data.layouts.registry import layout_help, layout_of
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import command

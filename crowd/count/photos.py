@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from crowd.data.images import list_folder, read_orientation, read_size, say_left_out
-from crowd.data.layouts.convention import upright_size
-from crowd.data.layouts.seen import stored_points
+from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
 from crowd.data.resize import resize_photo
 from crowd.io.errors import InputError

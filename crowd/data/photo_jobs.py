@@ -14,9 +14,8 @@ import numpy as np
 
 from crowd.data.depth import AUTO
 from crowd.data.images import read_image, write_image
-from crowd.data.layouts.convention import DEFAULT, PointConvention
 from crowd.data.layouts.places import short_names
-from crowd.data.layouts.seen import Seen
+from crowd.data.layouts.points import DEFAULT, PointConvention, Seen
 from crowd.data.resize import JPEG_LIMIT, SHORT, resize_photo, target_size
 from crowd.data.stage import is_made, origin, record_path, write_record
 from crowd.io.errors import InputError

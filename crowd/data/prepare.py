@@ -12,8 +12,8 @@ from jsonargparse import Namespace
 from crowd.annotations import LAYOUTS, find_photos
 from crowd.data.depth import AUTO, depth_option
 from crowd.data.depth import HELP as DEPTH_HELP
-from crowd.data.layouts.convention import PointConvention, add_convention
 from crowd.data.layouts.places import short_names
+from crowd.data.layouts.points import PointConvention, add_convention
 from crowd.data.layouts.registry import layout_help
 from crowd.data.layouts.survey import survey
 from crowd.data.photo_jobs import Job, make_jobs, process_photo, summary

@@ -16,7 +16,7 @@ import numpy as np
 from crowd.data.images import list_images, read_image, write_image
 from crowd.data.layouts import csv_files
 from crowd.data.layouts.annotation import REPLACE
-from crowd.data.layouts.convention import DEFAULT
+from crowd.data.layouts.points import DEFAULT
 from crowd.data.layouts.registry import layout_of
 from crowd.data.layouts.survey import Survey
 from crowd.data.layouts.tables import name_in, read_table

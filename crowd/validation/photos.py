@@ -12,9 +12,8 @@ import numpy as np
 
 from crowd.data.depth import AUTO, Unclear
 from crowd.data.images import read_stored
-from crowd.data.layouts.convention import DEFAULT, PointConvention
+from crowd.data.layouts.points import DEFAULT, PointConvention, Seen
 from crowd.data.layouts.registry import UPRIGHT
-from crowd.data.layouts.seen import Seen
 from crowd.io.errors import InputError
 
 SIDE = 16

@@ -11,8 +11,8 @@ import numpy as np
 from crowd.annotations import find_photos
 from crowd.data.depth import AUTO
 from crowd.data.images import why_not_read
-from crowd.data.layouts.convention import DEFAULT, PointConvention
 from crowd.data.layouts.places import annotations_without_photo, left_out, not_read
+from crowd.data.layouts.points import DEFAULT, PointConvention
 from crowd.data.layouts.survey import Survey, survey
 from crowd.io.workers import map_photos
 from crowd.validation.photos import SIMILAR, Checked, Finding, Job, check_photo, differing_bits

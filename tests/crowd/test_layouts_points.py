@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from crowd.annotations import read_box_sizes, read_photo, read_points, upright_points
-from crowd.data.layouts.convention import PointConvention
+from crowd.data.layouts.points import PointConvention
 from crowd.data.layouts.survey import survey
 from crowd.io.errors import InputError
 from crowd.validate import main as validate

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from crowd.annotations import find_photos, read_photo, read_points
-from crowd.data.layouts.convention import PointConvention
+from crowd.data.layouts.points import PointConvention
 from crowd.data.layouts.registry import LAYOUTS
 from crowd.io.errors import InputError
 from crowd.validate import main as validate

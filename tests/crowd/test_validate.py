@@ -11,7 +11,7 @@ import scipy.io
 from PIL import Image
 
 from crowd.annotations import annotation_path, find_photos, read_photo, read_points
-from crowd.data.layouts.convention import PointConvention
+from crowd.data.layouts.points import PointConvention
 from crowd.validate import main
 from crowd.validation.photos import ERROR, KINDS
 from tests.crowd.test_annotations import PLAIN, write_split, write_text

@@ -16,8 +16,7 @@ from PIL import Image, features
 
 from crowd.data.images import read_image, read_orientation, read_size
 from crowd.data.layouts import mat
-from crowd.data.layouts.content import parse
-from crowd.data.layouts.tables import read_table
+from crowd.data.layouts.tables import parse, read_table
 from crowd.data.processed import read_annotation
 from crowd.data.splits import read_list
 from crowd.io.files import write_array

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,8 +40,7 @@ class Format:
     write: Callable | None = None
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """A head as a file has it: a place, its label, and whether it is the centre of a box."""
 
     x: float
@@ -72,9 +71,9 @@ def annotation_of(
     points = as_points([(float(head.x), float(head.y)) for head in heads], where)
     labels = tuple(str(head.label) for head in heads)
     # Converters write 0 or nothing where they do not know the size.
-    size = (int(width), int(height)) if width and height else None
-    size = size if size and min(size) > 0 else None
-    return Annotation(points, labels, sum(head.box for head in heads), size)
+    size = int(width or 0), int(height or 0)
+    boxes = sum(head.box for head in heads)
+    return Annotation(points, labels, boxes, size if min(size) > 0 else None)
 
 
 def box_centre(xs: Sequence[float], ys: Sequence[float], label: str = "") -> Head:
@@ -91,15 +90,12 @@ def as_points(values, path: Path | str) -> np.ndarray:
     """
     try:
         values = np.asarray(values)
+        if values.size == 0:
+            return np.zeros((0, 2), np.float32)
+        if values.dtype.kind not in "iuf" or values.shape[1:] != (2,):
+            raise ValueError
     except ValueError as error:
-        raise InputError(f"{path}: its points are not pairs 'x, y': {REPLACE}") from error
-    if values.size == 0:
-        return np.zeros((0, 2), np.float32)
-    if values.dtype.kind not in "iuf":
-        raise InputError(f"{path}: its points are not numbers: {REPLACE}")
-    if values.ndim != 2 or values.shape[1] != 2:
-        shape = " x ".join(map(str, values.shape))
-        raise InputError(f"{path}: its points are {shape}, not a row 'x, y' a head: {REPLACE}")
+        raise InputError(f"{path}: its points are not rows 'x, y' of numbers: {REPLACE}") from error
     with np.errstate(over="ignore"):
         points = values.astype(np.float32)
     faulty = np.flatnonzero(~np.isfinite(points).all(1))
@@ -108,12 +104,9 @@ def as_points(values, path: Path | str) -> np.ndarray:
     return points
 
 
-def read_json(path: Path, remedy: str = REPLACE, kinds: tuple[type, ...] = (dict,)) -> dict | list:
-    """Read a JSON file that holds an object (or one of `kinds`); raise `InputError` otherwise."""
+def read_json(path: Path, remedy: str = REPLACE) -> Any:
+    """Return what a JSON file holds; raise `InputError` for one that is damaged."""
     try:
-        values = json.loads(read_text(path, remedy))
+        return json.loads(read_text(path, remedy))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged or not JSON: {remedy}") from error
-    if not isinstance(values, kinds):
-        raise InputError(f"{path} holds no JSON object {{…}}: {remedy}")
-    return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 from collections import defaultdict
@@ -62,18 +61,11 @@ def _is_makesense(rows) -> bool:
 
 
 def _is_head(row: list[str]) -> bool:
-    if len(row) not in (POINT, BOX):
+    try:
+        [float(value) for value in (*row[1:-3], *row[-2:])]
+    except ValueError:
         return False
-    numbers = [*row[1:-3], *row[-2:]]
-    named = row[-3].strip().lower().endswith(IMAGE_SUFFIXES)
-    return named and all(_is_number(value) for value in numbers)
-
-
-def _is_number(value: str) -> bool:
-    with contextlib.suppress(ValueError):
-        float(value)
-        return True
-    return False
+    return len(row) in (POINT, BOX) and row[-3].strip().lower().endswith(IMAGE_SUFFIXES)
 
 
 def read_makesense(rows: list, path: Path) -> Iterator[tuple[str, Annotation]]:
@@ -81,15 +73,14 @@ def read_makesense(rows: list, path: Path) -> Iterator[tuple[str, Annotation]]:
     heads: dict[str, list[Head]] = defaultdict(list)
     sizes: dict[str, tuple[float, float]] = {}
     for number, (line, row) in enumerate(rows):
+        if number == 0 and not any(map(str.isdigit, "".join(row))):  # a header
+            continue
         if not _is_head(row):
-            if number == 0 and not any(_is_number(value) for value in row):  # a header
-                continue
             raise InputError(f"{path}, line {line} is not a head: {MAKESENSE_SHAPE}")
-        label, x, y, *box = row[:-3]
-        width, height = (float(side) for side in box) if box else (0.0, 0.0)
-        head = Head(float(x) + width / 2, float(y) + height / 2, label, box=bool(box))
-        name = row[-3].strip()
-        heads[name].append(head)
+        label, name = row[0], row[-3].strip()
+        x, y, *box = map(float, row[1:-3])
+        width, height = box or (0, 0)
+        heads[name].append(Head(x + width / 2, y + height / 2, label, box=bool(box)))
         sizes[name] = float(row[-2]), float(row[-1])
     for name, found in heads.items():
         yield name, annotation_of(found, f"{path}, '{name}'", *sizes[name])

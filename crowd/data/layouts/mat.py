@@ -17,6 +17,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +30,6 @@ from crowd.io.files import atomic_path, is_refusal, require_file, unreadable
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = "crowd.data.layouts.mat"
-READY = b"ready\n"
 SECONDS = 60
 MEMORY = 2 * 2**30
 SHANGHAITECH = "image_info"
@@ -41,40 +43,30 @@ class _Child:
         # The package is found wherever the parent works; more threads would only reserve memory.
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
         settings = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", MODULE],
-            env={**os.environ, **settings},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        if self.process.stdout.readline() != READY:
-            raise RuntimeError(
-                "the reader did not start; python -m crowd.data.layouts.mat says why"
+        self.pipe, theirs = Pipe()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", MODULE, str(theirs.fileno())],
+                env={**os.environ, **settings},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
+        self.pipe.recv_bytes()  # it has started
 
-    def ask(self, path: str, key: str) -> tuple[dict, bytes]:
-        """Return the answer and its bytes; raise `EOFError` when the child died or hangs."""
-        timer = threading.Timer(SECONDS, self.process.kill)
-        timer.start()
-        try:
-            self.process.stdin.write(json.dumps([path, key]).encode() + b"\n")
-            self.process.stdin.flush()
-            answer = json.loads(self.process.stdout.readline())
-            content = self.process.stdout.read(answer["size"])
-            if len(content) < answer["size"]:
-                raise EOFError
-            return answer, content
-        except (OSError, ValueError) as error:
-            raise EOFError from error
-        finally:
-            timer.cancel()
+    def ask(self, path: str, key: str) -> bytes:
+        """Return the answer; raise `EOFError` or `OSError` when the child died or hangs."""
+        self.pipe.send_bytes(json.dumps([path, key]).encode())
+        if not self.pipe.poll(SECONDS):
+            raise EOFError
+        return self.pipe.recv_bytes()
 
     def end(self) -> None:
         """End the process; one that a fork copied belongs to another and stays."""
         if self.owner == os.getpid():
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
 
 
 _lock = threading.Lock()
@@ -100,22 +92,18 @@ def read_mat(path: Path, key: str) -> np.ndarray:
         if _child is None or _child.owner != os.getpid():
             _child = _Child()
         try:
-            answer, content = _child.ask(os.path.abspath(path), key)
-        except EOFError as error:
+            answer = _child.ask(os.path.abspath(path), key)
+        except (EOFError, OSError) as error:
             _child.end()
             _child = None
             raise InputError(
                 f"{path} is damaged (the reader of MATLAB files crashed on it, or did not end "
                 f"within {SECONDS} s): {REPLACE}"
             ) from error
-    if "keys" in answer:
-        present = ", ".join(answer["keys"]) or "none"
-        raise InputError(f"{path} has no '{key}' (it holds: {present}): check --layout")
-    if "refused" in answer:
-        raise unreadable(path, OSError(answer["errno"], answer["refused"]), "")
-    if "fault" in answer:
-        raise InputError(f"{path} {answer['fault']}: {REPLACE}")
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    if answer.startswith(np.lib.format.MAGIC_PREFIX):
+        return np.lib.format.read_array(io.BytesIO(answer), allow_pickle=False)
+    fault, *refusal = json.loads(answer)
+    raise unreadable(path, OSError(*refusal), fault)
 
 
 def write_points(path: Path, key: str, points: np.ndarray) -> None:
@@ -127,8 +115,7 @@ def write_points(path: Path, key: str, points: np.ndarray) -> None:
         number = np.array([[len(points)]], np.float64)
         values, location = np.empty((1, 1), object), values
         values[0, 0] = {"location": location, "number": number}
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, {key: values})
+    scipy.io.savemat(buffer := io.BytesIO(), {key: values})
     with atomic_path(path) as part:
         part.write_bytes(buffer.getvalue())
 
@@ -148,48 +135,48 @@ def _end() -> None:
         _child.end()
 
 
-def _serve() -> None:
-    """Answer one line [path, key] after the other, until the parent ends."""
+def _serve(pipe: Connection) -> None:
+    """Answer one message [path, key] after the other, until the parent ends."""
     # Ctrl-C is for the parent, which then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _limit_memory()
-    sys.stdout.buffer.write(READY)
-    sys.stdout.buffer.flush()
-    for line in sys.stdin.buffer:
-        answer, content = _answer(*json.loads(line))
-        sys.stdout.buffer.write(json.dumps({**answer, "size": len(content)}).encode() + b"\n")
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+    # Let a file that unpacks without end meet a MemoryError; not every system can.
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    pipe.send_bytes(b"ready")
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send_bytes(_answer(*json.loads(pipe.recv_bytes())))
 
 
-def _answer(path: str, key: str) -> tuple[dict, bytes]:
-    buffer = io.BytesIO()
-    try:
-        values = _read_values(path, key)
-        if values.dtype.kind not in "iufb":
-            return {"fault": "holds points that are not numbers"}, b""
-        np.lib.format.write_array(buffer, values, allow_pickle=False)
-    except _NoSuchKey as error:
-        return {"keys": error.args[0]}, b""
-    except MemoryError:
-        return {"fault": "is damaged (it asks for more memory than any annotation needs)"}, b""
-    # scipy and h5py raise almost anything on a damaged file, from zlib.error to TypeError.
-    except Exception as error:
-        if is_refusal(error):
-            return {"refused": str(error), "errno": error.errno}, b""
-        return {"fault": "is damaged or not a MATLAB file"}, b""
-    return {}, buffer.getvalue()
-
-
-class _NoSuchKey(KeyError):
-    """The file is whole but lacks the key; its argument is the list of keys that are there."""
-
-
-def _read_values(path: str, key: str) -> np.ndarray:
+def _answer(path: str, key: str) -> bytes:
+    """Return the array as an .npy file, or JSON: what is wrong, and what the system said of it."""
     # Not above: the parent never reads such a file itself.
     import h5py
 
-    return _read_h5(h5py, path, key) if h5py.is_hdf5(path) else _read_v5(path, key)
+    refusal = (0, "")
+    try:
+        values = _read_h5(h5py, path, key) if h5py.is_hdf5(path) else _read_v5(path, key)
+        if values.dtype.kind not in "iufb":
+            raise InputError(f"holds points that are not numbers: {REPLACE}")
+        np.lib.format.write_array(buffer := io.BytesIO(), values, allow_pickle=False)
+        return buffer.getvalue()
+    except InputError as error:
+        fault = str(error)
+    except MemoryError:
+        fault = f"is damaged (it asks for more memory than any annotation needs): {REPLACE}"
+    # scipy and h5py raise almost anything on a damaged file, from zlib.error to TypeError.
+    except Exception as error:
+        fault = f"is damaged or not a MATLAB file: {REPLACE}"
+        refusal = (error.errno, str(error)) if is_refusal(error) else refusal
+    return json.dumps([fault, *refusal]).encode()
+
+
+def _lacks(key: str, names: Iterable[str]) -> InputError:
+    return InputError(f"has no '{key}' (it holds: {', '.join(names) or 'none'}): check --layout")
 
 
 def _read_v5(path: str, key: str) -> np.ndarray:
@@ -197,7 +184,7 @@ def _read_v5(path: str, key: str) -> np.ndarray:
 
     content = scipy.io.loadmat(path, appendmat=False, variable_names=[key])
     if key not in content:
-        raise _NoSuchKey([name for name, *_ in scipy.io.whosmat(path, appendmat=False)])
+        raise _lacks(key, (name for name, *_ in scipy.io.whosmat(path, appendmat=False)))
     value = content[key]
     while isinstance(value, np.ndarray | np.void) and value.dtype.hasobject:
         names = value.dtype.names
@@ -214,7 +201,7 @@ def _read_h5(h5py, path: str, key: str) -> np.ndarray:
     """Version 7.3 is HDF5: arrays transposed, cells as references, empty ones as their shape."""
     with h5py.File(path, "r", locking=False) as file:
         if key not in file:
-            raise _NoSuchKey([name for name in file if not name.startswith("#")])
+            raise _lacks(key, (name for name in file if not name.startswith("#")))
         node = file[key]
         while True:
             if isinstance(node, h5py.Group):
@@ -227,15 +214,5 @@ def _read_h5(h5py, path: str, key: str) -> np.ndarray:
                 return node[()].T
 
 
-def _limit_memory() -> None:
-    """Let a file that unpacks without end meet a MemoryError; not every system can."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-
-
 if __name__ == "__main__":
-    _serve()
+    _serve(Connection(int(sys.argv[1])))

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from crowd.data.images import list_folder, list_images, say_left_out
-from crowd.data.layouts.content import hint, looks_like
 from crowd.data.layouts.registry import LAYOUTS, layout_of
-from crowd.data.layouts.tables import check_table, find_table, is_named
+from crowd.data.layouts.tables import check_table, find_table, hint, is_named, looks_like
 from crowd.data.splits import read_list
 from crowd.io.errors import InputError
 from crowd.io.files import require_folder

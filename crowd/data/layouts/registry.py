@@ -1,27 +1,13 @@
-"""The layouts that `--layout` knows: where each keeps photos and annotations, and how it reads one.
-
-| layout | photo | annotation |
-|---|---|---|
-| qnrf | `Train/N.jpg`, `Test/N.jpg` | `N_ann.mat` beside it, key annPoints |
-| ucf_cc_50 | `N.jpg` | `N_ann.mat` beside it, key annPoints |
-| sht | `{train,test}_data/images/IMG_N.jpg` | `ground_truth/GT_IMG_N.mat`, key image_info |
-| jhu | `{train,val,test}/images/N.jpg` | `gt/N.txt`: x y w h occlusion blur |
-| nwpu | `images/N.jpg`, lists `train.txt` … | `jsons/N.json` (points) or `mats/N.mat` (annPoints) |
-| brt | `{train,test}/frame/N.jpg` | `ground_truth/N.mat`, key loc |
-| others | a folder, or `train/`, `val/`, `test/` | see docs/FORMATS.md |
-"""
+"""The layouts that `--layout` knows: where each keeps photos and annotations (docs/FORMATS.md)."""
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from crowd.data.layouts import csv_files, json_files, txt
 from crowd.data.layouts.annotation import Format
-from crowd.data.layouts.cvat import CVAT
-from crowd.data.layouts.labelstudio import LABELSTUDIO
 from crowd.data.layouts.mat import SHANGHAITECH, mat
-from crowd.data.layouts.via import VIA
+from crowd.data.layouts.tools import CVAT, LABELSTUDIO, VIA
 from crowd.io.errors import InputError
 
 STORED, UPRIGHT = "stored", "upright"
@@ -144,7 +130,10 @@ LAYOUTS = {
         **_TOOL,
     ),
     "via": Layout(
-        "VIA 1 or 2 (JSON or CSV)", f"photos and the project's .json or .csv{_SPLITS}", VIA, **_TOOL
+        "VIA 1 or 2 (JSON or CSV)",
+        f"photos and the project's .json or .csv{_SPLITS}",
+        VIA,
+        **_TOOL,
     ),
     "makesense": Layout(
         "makesense.ai (CSV)",
@@ -168,11 +157,9 @@ LAYOUTS = {
 
 
 def layout_of(name: str) -> Layout:
-    """Return a layout; raise `InputError` naming the nearest one when there is no such layout."""
+    """Return a layout; raise `InputError` naming all when there is no such layout."""
     if name not in LAYOUTS:
-        close = difflib.get_close_matches(str(name), LAYOUTS, n=1)
-        nearest = f"did you mean '{close[0]}'? " if close else ""
-        raise InputError(f"unknown layout '{name}': {nearest}choose one of {', '.join(LAYOUTS)}")
+        raise InputError(f"unknown layout '{name}': choose one of {', '.join(LAYOUTS)}")
     return LAYOUTS[name]
 
 

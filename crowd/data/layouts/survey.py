@@ -1,7 +1,7 @@
 """Points that cannot be what they are taken for: found before anything is written.
 
 Nothing is guessed: what looks wrong becomes a question that names the switch of
-`crowd.data.layouts.convention` which answers it. A switch that was given is never doubted.
+`crowd.data.layouts.points` which answers it. A switch that was given is never doubted.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.data.layouts.convention import (
+from crowd.data.layouts.points import (
     ALL,
     ROW_COLUMN,
     WHICH,
     XY,
     PointConvention,
+    Seen,
     chosen_labels,
     in_pixels,
+    look,
+    upright_points,
 )
 from crowd.data.layouts.registry import FRACTION, PERCENT, PIXELS, STORED, UPRIGHT
-from crowd.data.layouts.seen import Seen, look, upright_points
 from crowd.io.errors import InputError
 from crowd.io.workers import map_photos
 

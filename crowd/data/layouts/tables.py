@@ -1,29 +1,33 @@
-"""One annotation file for many photos: which file speaks of a photo, and under which name.
+"""Annotation files of any format: opening them, and finding the one that speaks of a photo.
 
-The file lies in the nearest folder that has one of the layout's: the photo's own, or one of the
-three above, or `annotations/` in any of them. Photos are named by the end of their path, from the
-bare file name to the path relative to that file; of a path from elsewhere (absolute, `../`, a URL)
-only the file name counts. Names are only compared with photos found on disk and never opened, so a
-file from elsewhere cannot reach outside the folder.
+A table, one file for many photos, lies in the nearest folder that has one of the layout's: the
+photo's own, or one of the three above, or `annotations/` in any of them. Photos are named by the
+end of their path, from the bare file name to the path relative to that file; of a path from
+elsewhere (absolute, `../`, a URL) only the file name counts. Names are only compared with photos
+found on disk and never opened, so a file from elsewhere cannot reach outside the folder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
-from crowd.data.layouts.annotation import NONE, Annotation
-from crowd.data.layouts.content import hint, looks_like, parse
-from crowd.data.layouts.labelstudio import PREFIX
+from crowd.data.layouts.annotation import Annotation, read_json
 from crowd.data.layouts.registry import LAYOUTS
+from crowd.data.layouts.tools import UPLOAD
 from crowd.io.errors import InputError, raise_or_note
-from crowd.io.files import until_changed
+from crowd.io.files import read_text, until_changed
 
 LEVELS = 4
 MANY = 50  # more are files of a photo each
+_LOOKED_AT = 5
 
 
 class Table(NamedTuple):
@@ -31,6 +35,108 @@ class Table(NamedTuple):
 
     photos: dict[str, Annotation]
     by_file: dict[str, list[str]]
+
+
+def _load(path: Path, remedy: str):
+    """Return what a file holds, by its ending; raise `InputError` when it is not readable as that.
+
+    .json: the value; .csv: [(line, row), …]; .xml: the root element; .mat: nothing, since its
+    format reads it; others: the text. XML may not declare a document type, by which a few lines
+    can stand for any amount of memory.
+    """
+    if path.suffix == ".json":
+        return read_json(path, remedy)
+    if path.suffix == ".mat":
+        return None
+    text = read_text(path, remedy)
+    if path.suffix == ".csv":
+        rows = csv.reader(io.StringIO(text, newline=""))
+        try:
+            return [(rows.line_num, row) for row in rows if row]
+        except csv.Error as error:
+            raise InputError(f"{path}, line {rows.line_num} is not CSV: {remedy}") from error
+    if path.suffix == ".xml":
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise InputError(
+                f"{path} declares a document type, which no annotation needs: {remedy}"
+            )
+        try:
+            return ElementTree.fromstring(text)
+        except (ElementTree.ParseError, ValueError) as error:
+            raise InputError(f"{path} is damaged or not XML: {remedy}") from error
+    return text
+
+
+def parse(path: Path, name: str):
+    """Read one file as a layout's format is read.
+
+    Returns:
+        {photo's name: `Annotation`} for a table, an `Annotation` for a file of one photo.
+
+    Raises:
+        InputError: the file is missing, damaged, of another format (which is named), or speaks
+            of a photo twice.
+    """
+    layout = LAYOUTS[name]
+    form = layout.format
+    content = _load(path, form.shape)
+    owner = _owner(path, content)
+    if owner not in (None, name) and (LAYOUTS[owner].tool or not form.recognise(content)):
+        raise InputError(f"{path} {_looks(owner)}")
+    if form.lacks and not form.recognise(content):
+        voc = getattr(content, "tag", "") == "annotation"
+        remedy = "it looks like Pascal VOC: convert it to YOLO or COCO" if voc else form.shape
+        raise InputError(f"{path} {form.lacks}: {remedy}")
+    try:
+        read = form.read(content, path)
+        return _by_photo(read, path) if layout.table else read
+    # What a structure raises that is damaged, or not as expected.
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise InputError(
+            f"{path} is not as {name} writes it ({reason}): export it again"
+        ) from error
+
+
+def _by_photo(pairs: Iterable[tuple[str, Annotation]], path: Path) -> dict[str, Annotation]:
+    photos = {}
+    for name, annotation in pairs:
+        photo = str(Path(name.replace("\\", "/")))
+        if photo in photos:
+            raise InputError(f"{path} speaks of '{photo}' twice: keep one of them")
+        photos[photo] = annotation
+    return photos
+
+
+def _owner(path: Path, content) -> str | None:
+    """Return the layout whose content this is, the tools' before the plain ones."""
+    for name, layout in reversed(LAYOUTS.items()):
+        plain = name == "json"  # which any object may be
+        if path.suffix in layout.format.suffixes and not plain and layout.format.recognise(content):
+            return name
+    return None
+
+
+@until_changed(256)
+def looks_like(path: Path) -> str | None:
+    """Return the layout that a file looks like, or None when it cannot be read or told."""
+    with contextlib.suppress(InputError):
+        return _owner(path, _load(path, ""))
+    return None
+
+
+def _looks(name: str) -> str:
+    return f"looks like {LAYOUTS[name].about}: use --layout {name}"
+
+
+def hint(folder: Path) -> str:
+    """Say which layout the annotation files of a folder look like; empty where none does."""
+    endings = {suffix for one in LAYOUTS.values() for suffix in one.format.suffixes} - {".mat"}
+    files = [path for path in sorted(folder.glob("*")) if path.suffix in endings]
+    told = (
+        f"{file.name} {_looks(name)}" for file in files[:_LOOKED_AT] if (name := looks_like(file))
+    )
+    return next(told, "")
 
 
 def find_table(image_path: Path, layout: str) -> Path:
@@ -57,20 +163,21 @@ def _choose(tables: list[Path], image_path: Path, layout: str) -> Path:
     """Return the table of this layout that names the photo; a single one whatever it holds."""
     if len(tables) == 1:
         return tables[0]
-    folder, suffixes = tables[0].parent, LAYOUTS[layout].format.suffixes
-    several = f"{folder} holds {len(tables)} {'/'.join(suffixes)} files"
-    remedy = hint(folder) or f"call the one with the points annotations{suffixes[0]}"
-    if len(tables) > MANY:
-        raise InputError(f"{several}: {remedy}")
-    looks = {table: looks_like(table) for table in tables}
-    of_layout = [table for table in tables if looks[table] == layout]
-    of_layout = of_layout or [table for table in tables if looks[table] is None]
-    if len(of_layout) > 1:
-        remedy = f"call the one with the points annotations{suffixes[0]}"
-        of_layout = [table for table in of_layout if _names(table, image_path, layout)]
-    if len(of_layout) != 1:
-        raise InputError(f"{several}: {remedy}")
-    return of_layout[0]
+    suffixes, found = LAYOUTS[layout].format.suffixes, []
+    if len(tables) <= MANY:
+        looks = {table: looks_like(table) for table in tables}
+        found = [table for table in tables if looks[table] == layout]
+        found = found or [table for table in tables if looks[table] is None]
+    several = len(found) > 1
+    if several:
+        found = [table for table in found if _names(table, image_path, layout)]
+    if len(found) == 1:
+        return found[0]
+    remedy = f"call the one with the points annotations{suffixes[0]}"
+    raise InputError(
+        f"{tables[0].parent} holds {len(tables)} {'/'.join(suffixes)} files: "
+        + ((not several and hint(tables[0].parent)) or remedy)
+    )
 
 
 def _names(table: Path, image_path: Path, layout: str) -> bool:
@@ -100,9 +207,8 @@ def read_table(path: Path, layout: str) -> Table:
     by_file = defaultdict(list)
     for name in photos:
         file = name.rsplit("/", 1)[-1]
-        by_file[file].append(name)
-        if layout == "labelstudio" and PREFIX.match(file):
-            by_file[PREFIX.sub("", file)].append(name)
+        for end in {file, UPLOAD.sub("", file) if layout == "labelstudio" else file}:
+            by_file[end].append(name)
     return Table(photos, dict(by_file))
 
 
@@ -130,23 +236,6 @@ def _from_elsewhere(name: str) -> bool:
     return start in ("", "..") or ":" in start
 
 
-def read_table_annotation(table_path: Path, image_path: Path, layout: str) -> Annotation:
-    """Return what a table says of one photo.
-
-    A photo that is never named has no heads where the layout is a list of heads, which has no
-    other way to say so; elsewhere it is an `InputError`.
-    """
-    table = read_table(table_path, layout)
-    name = name_in(table, image_path)
-    if name is not None:
-        return table.photos[name]
-    if LAYOUTS[layout].unlisted:
-        return NONE
-    raise InputError(
-        f"{table_path} does not name the photo {image_path}: annotate it, or take it out"
-    )
-
-
 def check_table(
     table_path: Path, layout: str, photos: list[Path], faults: list[str] | None = None
 ) -> list[Path]:
@@ -156,19 +245,16 @@ def check_table(
     there), or two photos by one name.
     """
     table = read_table(table_path, layout)
-    owners: dict[str, Path] = {}
-    unnamed = []
+    owners: dict[str | None, list[Path]] = defaultdict(list)
     for photo in photos:
-        name = name_in(table, photo)
-        if name is None:
-            unnamed.append(photo)
-        elif name in owners:
+        owners[name_in(table, photo)].append(photo)
+    unnamed = owners.pop(None, [])
+    for name, several in owners.items():
+        if len(several) > 1:
             raise InputError(
-                f"{table_path}: '{name}' may be {owners[name]} or {photo}: write the path relative "
-                "to the file"
+                f"{table_path}: '{name}' may be {several[0]} or {several[1]}: write the path "
+                "relative to the file"
             )
-        else:
-            owners[name] = photo
     strays = sorted(set(table.photos) - set(owners))
     if strays:
         raise_or_note(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,9 @@ from crowd.data.layouts.annotation import (
 from crowd.io.errors import InputError
 from crowd.io.files import read_text, read_yaml, write_text
 
+JHU_SHAPE = f"6 numbers 'x y w h occlusion blur': {REPLACE}"
 YOLO_SHAPE = "a row is 'class x y width height' (a box) or 'class x y' (a point), in fractions"
-POINT, BOX = 3, 5
+POINT, BOX = 2, 4  # numbers after the class
 LARGEST = 1.001  # rounding
 
 
@@ -31,20 +32,22 @@ def read_jhu(text: str, path: Path) -> Annotation:
 
 def _jhu_rows(text: str, path: Path) -> np.ndarray:
     """Rows of x, y, box width, box height, occlusion, blur, float64 [N, 6]."""
-    rows = []
+    return np.array([*_rows(text, path, _jhu_row, JHU_SHAPE)]).reshape(-1, 6)
+
+
+def _jhu_row(line: str) -> tuple[float, ...]:
+    x, y, width, height, occlusion, blur = map(float, line.split())
+    return x, y, width, height, occlusion, blur
+
+
+def _rows(text: str, path: Path, read: Callable[[str], tuple], shape: str) -> Iterator[tuple]:
+    """Yield what `read` makes of each line but blank ones; its `ValueError` is an `InputError`."""
     for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
         try:
-            rows.append([float(value) for value in line.split()])
+            if line.strip():
+                yield read(line)
         except ValueError as error:
-            raise InputError(f"{path}, line {number} is not numbers: {REPLACE}") from error
-        if len(rows[-1]) != 6:
-            raise InputError(
-                f"{path}, line {number} has {len(rows[-1])} columns, not the 6 'x y w h occlusion "
-                f"blur': {REPLACE}"
-            )
-    return np.array(rows).reshape(-1, 6)
+            raise InputError(f"{path}, line {number} is not {shape}") from error
 
 
 def write_jhu(path: Path, points: np.ndarray, original: Path, keep, sizes: np.ndarray) -> None:
@@ -57,37 +60,25 @@ def write_jhu(path: Path, points: np.ndarray, original: Path, keep, sizes: np.nd
 def is_yolo(lines: str) -> bool:
     """Whether there are rows, and each has a class and fractions."""
     try:
-        for line in lines.splitlines():
-            _yolo_row(line)
+        return bool([_yolo_row(line) for line in lines.splitlines() if line.strip()])
     except ValueError:
         return False
-    return bool(lines.strip())
 
 
-def _yolo_row(line: str) -> tuple[int, list[float]]:
-    """Return class and places of a row; raise `ValueError` for one that is not YOLO's."""
-    label, *places = line.split() or ["0", "0", "0"]
+def _yolo_row(line: str) -> tuple[int, float, float, bool]:
+    """Return class, x, y and whether it is a box; raise `ValueError` where it is not YOLO's."""
+    label, *places = line.split()
     places = [float(value) for value in places]
-    if len(places) + 1 not in (POINT, BOX) or not all(0 <= value <= LARGEST for value in places):
+    if len(places) not in (POINT, BOX) or not all(0 <= value <= LARGEST for value in places):
         raise ValueError(line)
-    return int(label), places
+    return int(label), *places[:2], len(places) == BOX
 
 
 def read_yolo(lines: str, path: Path) -> Annotation:
     """Return a photo's heads, labelled by the names of `classes.txt` or `data.yaml`, or numbers."""
-    return annotation_of(_yolo_heads(lines, path), path)
-
-
-def _yolo_heads(lines: str, path: Path) -> Iterator[Head]:
-    names = _class_names(path)
-    for number, line in enumerate(lines.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            label, places = _yolo_row(line)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number} is not a row of YOLO: {YOLO_SHAPE}") from error
-        yield Head(*places[:2], names.get(label, str(label)), box=len(places) + 1 == BOX)
+    names, rows = _class_names(path), _rows(lines, path, _yolo_row, f"a row of YOLO: {YOLO_SHAPE}")
+    heads = (Head(x, y, names.get(label, str(label)), box) for label, x, y, box in rows)
+    return annotation_of(heads, path)
 
 
 def _class_names(path: Path) -> dict[int, str]:

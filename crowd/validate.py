@@ -25,9 +25,8 @@ from crowd.data.layouts.registry import layout_help, layout_of
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import command
 from crowd.io.files import require_folder, write_text
+from crowd.validation.checks import ERROR, KINDS, NOTE, Checked, Finding, check_set
 from crowd.validation.cleaning import write_clean
-from crowd.validation.photos import ERROR, KINDS, NOTE, Checked, Finding
-from crowd.validation.sets import check_set
 
 SHOWN = 3  # findings of a kind
 
@@ -53,10 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().read(argv)
     root = Path(os.path.abspath(require_folder(arguments.folder, "name the folder of a data set")))
     convention = PointConvention.of(arguments)
-    checked, of_the_set, looked = check_set(
+    checked, findings, looked = check_set(
         root, arguments.layout, arguments.workers, arguments.depth, convention
     )
-    findings = all_findings(checked, of_the_set)
     for line in looked.notes():
         print(line)
     print(table(checked, findings))
@@ -64,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         report = as_json(checked, findings, str(root), arguments.layout)
         write_text(arguments.output, json.dumps(report, indent=1) + "\n")
     if arguments.fix:
-        written, left_out = write_clean(checked, of_the_set, looked, root, Path(arguments.fix))
+        written, left_out = write_clean(checked, findings, looked, root, Path(arguments.fix))
         kept = "csv" if layout_of(arguments.layout).tool else arguments.layout
         print(
             f"{arguments.fix}: {written} photos written, {left_out} left out; --layout {kept} "
@@ -74,13 +72,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"  {kind}: {KINDS[kind].remedy or 'stays, look at it yourself'}")
     if count(findings, ERROR) or (findings and not arguments.errors_only):
         raise SystemExit(1)
-
-
-def all_findings(checked: Sequence[Checked], of_the_set: Sequence[Finding]) -> list[Finding]:
-    """All findings, in the order of `KINDS`."""
-    found = [finding for one in checked for finding in one.findings] + list(of_the_set)
-    order = list(KINDS)
-    return sorted(found, key=lambda finding: order.index(finding.kind))
 
 
 def count(findings: Sequence[Finding], severity: str) -> int:
@@ -110,8 +101,8 @@ def totals(checked: Sequence[Checked]) -> dict[str, tuple[int, int]]:
     """Photos and annotated points of each split."""
     sums: dict[str, tuple[int, int]] = {}
     for one in checked:
-        photos, heads = sums.get(one.job.split, (0, 0))
-        sums[one.job.split] = photos + 1, heads + len(one.keep)
+        photos, heads = sums.get(one.split, (0, 0))
+        sums[one.split] = photos + 1, heads + len(one.keep)
     return sums
 
 
@@ -133,11 +124,7 @@ def as_json(
         "notes": count(findings, NOTE),
         "kinds": kinds,
         "findings": [
-            {
-                "severity": one.severity,
-                **dataclasses.asdict(one),
-                "fix": KINDS[one.kind].remedy,
-            }
+            {"severity": one.severity, **dataclasses.asdict(one), "fix": KINDS[one.kind].remedy}
             for one in findings
         ],
     }

@@ -8,9 +8,10 @@ import functools
 import hashlib
 import io
 import os
+import shutil
 import socket
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,30 +83,29 @@ def content_hash(path: str | os.PathLike) -> str:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and move it there only if the block succeeds.
+def atomic_path(path: str | os.PathLike, folder: bool = False) -> Iterator[Path]:
+    """Yield a temporary file, or `folder`, and move it to `path` only if the block succeeds.
 
     The temporary name keeps the suffix, so that writers which choose a format by it still work.
     A reader sees the old file or the new one, never a part; a full disk leaves no remains, and
-    those of a process that was killed are removed by the next one that writes in the folder.
+    those of a process that was killed are removed by the next one that writes beside `path`.
     """
     path = Path(path)
+    name = f"{PART}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}{path.suffix}"
+    part = path.parent / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
-        prefix = f"{PART}{socket.gethostname()}-{os.getpid()}-"
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+        part.mkdir() if folder else part.touch()
     except OSError as error:
         raise InputError(
             f"cannot write in {path.parent} ({error.strerror}): choose a folder you may write to"
         ) from error
-    os.close(handle)
-    part = Path(name)
     try:
         yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(part, 0o666 & ~_umask())
+        if not folder:
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
         raise InputError(
@@ -113,7 +113,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             "command again"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        if folder:
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -133,25 +136,13 @@ def _is_left(part: Path) -> bool:
     host, process, _ = part.name.removeprefix(PART).rsplit("-", 2)
     if host != socket.gethostname():
         return part.stat().st_mtime < time.time() - _DAY
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return True
     # Number and host of a process may return, as they do in containers.
-    return int(process) == os.getpid() or not _is_running(int(process))
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    return int(process) == os.getpid()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,14 +21,14 @@ from crowd.data.layouts.survey import Survey
 from crowd.data.layouts.tables import name_in, read_table
 from crowd.data.splits import listed_photos, photos_by_name
 from crowd.io.errors import InputError
-from crowd.io.files import read_text, write_text
+from crowd.io.files import atomic_path, read_text, write_text
 from crowd.io.progress import progress
-from crowd.validation.photos import Checked, Finding
+from crowd.validation.checks import Checked, Finding
 
 
 def write_clean(
     checked: Sequence[Checked],
-    of_the_set: Sequence[Finding],
+    findings: Sequence[Finding],
     looked: Survey,
     root: Path,
     target: Path,
@@ -37,8 +36,8 @@ def write_clean(
     """Write the photos that can be used, upright, with the points that lie in them, once each.
 
     Args:
-        checked: all photos, of `crowd.validation.sets.check_set`.
-        of_the_set: findings of the set as a whole, from the same.
+        checked: all photos, of `crowd.validation.checks.check_set`.
+        findings: from the same.
         looked: survey of its points, from the same.
         root: folder of the data set.
         target: folder to make; it appears when everything is in it.
@@ -57,46 +56,27 @@ def write_clean(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} holds something: name a new folder for the copy")
     # NWPU keeps all photos in one folder: one that stands in two lists is the same file in both.
-    leaks = {
-        (found.split, found.file)
-        for found in of_the_set
-        if found.kind == "same photo in two splits"
-    }
-    kept = [one for one in checked if one.usable and (one.job.split, one.file) not in leaks]
+    leaks = {(one.split, one.file) for one in findings if one.kind == "same photo in two splits"}
+    kept = [one for one in checked if one.usable and (one.split, one.file) not in leaks]
     if not kept:
         raise InputError(f"no photo of {root} can be used: there is nothing to copy")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
-    except OSError as error:
-        raise InputError(
-            f"cannot write in {target.parent} ({error.strerror}): choose a folder you may write to"
-        ) from error
-    try:
+    with atomic_path(target, folder=True) as part:
         _write(kept, root, part)
-        os.chmod(part, 0o755)
-        os.replace(part, target)
-    except OSError as error:
-        raise InputError(
-            f"{target} could not be written ({error.strerror or error}): make room and try again"
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return len(kept), len(checked) - len(kept)
 
 
 def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
-    known = layout_of(kept[0].job.seen.layout)
+    known = layout_of(kept[0].seen.layout)
     tables: dict[Path, dict[str, np.ndarray]] = {}
     for one in progress(kept, "copying", unit="photo"):
-        job, seen = one.job, one.job.seen
+        seen = one.seen
         photo = part / one.file
         photo.parent.mkdir(parents=True, exist_ok=True)
         if one.rewrite:
-            write_image(photo, read_image(seen.photo, job.depth))
+            write_image(photo, read_image(seen.photo, one.depth))
         else:
             shutil.copyfile(seen.photo, photo)
-        points = seen.heads(job.convention)[one.keep]
+        points = seen.heads(one.convention)[one.keep]
         if known.tool:
             tables.setdefault(root / "annotations.csv", {})[one.file] = points
             continue
@@ -107,15 +87,15 @@ def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
             continue
         copy = part / seen.file.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if one.keep.all() and one.orientation == 1 and job.convention == DEFAULT:
+        if one.keep.all() and seen.orientation == 1 and one.convention == DEFAULT:
             shutil.copyfile(seen.file, copy)
         else:
-            sizes = None if seen.annotation.heads is None else seen.boxes(job.convention)
+            sizes = None if seen.annotation.heads is None else seen.boxes(one.convention)
             known.format.write(copy, points, seen.file, one.keep, sizes)
     text = csv_files.own_text if known.tool else known.format.write
     for table, photos in tables.items():
         write_text(part / _inside(table, root), text(photos))
-    if kept[0].job.seen.layout == "nwpu":
+    if kept[0].seen.layout == "nwpu":
         _write_lists(kept, root, part)
 
 
@@ -128,8 +108,8 @@ def _inside(table: Path, root: Path) -> Path:
 def _write_lists(kept: Sequence[Checked], root: Path, part: Path) -> None:
     """Copy the lines of the list files that name photos of the copy, one a photo."""
     by_name = photos_by_name(list_images(root / "images"))
-    for split in dict.fromkeys(one.job.split for one in kept):
-        missing = {one.job.seen.photo for one in kept if one.job.split == split}
+    for split in dict.fromkeys(one.split for one in kept):
+        missing = {one.seen.photo for one in kept if one.split == split}
         lines = []
         for line in read_text(root / f"{split}.txt", REPLACE).splitlines():
             named = listed_photos(line, by_name)

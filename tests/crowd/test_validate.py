@@ -13,7 +13,7 @@ from PIL import Image
 from crowd.annotations import annotation_path, find_photos, read_photo, read_points
 from crowd.data.layouts.points import PointConvention
 from crowd.validate import main
-from crowd.validation.photos import ERROR, KINDS
+from crowd.validation.checks import ERROR, KINDS
 from tests.crowd.test_annotations import PLAIN, write_split, write_text
 
 POINTS = np.array([[3.5, 4.25], [20.0, 30.5], [40.0, 8.0]])

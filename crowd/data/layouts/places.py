@@ -166,13 +166,16 @@ def _photos_in_tables(root: Path, layout: str, faults: list[str] | None) -> dict
     for photo in (photo for photos in splits.values() for photo in photos):
         tables.setdefault(find_table(photo, layout), []).append(photo)
     for table, photos in tables.items():
-        unnamed = check_table(table, layout, photos, faults)
-        if unnamed and LAYOUTS[layout].unlisted:
-            note(
-                f"{len(unnamed)} of {len(photos)} photos have no row in {table}: they count as "
-                f"photos without heads (the first: {unnamed[0].name})"
-            )
+        _say_without(check_table(table, layout, photos, faults), photos, layout, f"row in {table}")
     return splits
+
+
+def _say_without(without: list[Path], photos: list[Path], layout: str, what: str) -> None:
+    if without and LAYOUTS[layout].unlisted:
+        note(
+            f"{len(without)} of {len(photos)} photos have no {what}: they count as photos without "
+            f"heads (the first: {without[0].name})"
+        )
 
 
 def _photos_with_files(root: Path, layout: str) -> dict[str, list[Path]]:
@@ -182,17 +185,10 @@ def _photos_with_files(root: Path, layout: str) -> dict[str, list[Path]]:
     splits = photos_by_split(root, lambda photos: any(map(is_annotated, photos)))
     photos = [photo for photos in splits.values() for photo in photos]
     without = [photo for photo in photos if not is_annotated(photo)]
-    if photos and len(without) == len(photos):
-        folder = photos[0].parent
-        raise InputError(
-            f"no photo of {root} has an annotation of {layout}: "
-            f"{hint(folder) or LAYOUTS[layout].format.shape}"
-        )
-    if without and LAYOUTS[layout].unlisted:
-        note(
-            f"{len(without)} of {len(photos)} photos have no file of {layout}: they count as "
-            f"photos without heads (the first: {without[0]})"
-        )
+    if photos and without == photos:
+        remedy = hint(photos[0].parent) or LAYOUTS[layout].format.shape
+        raise InputError(f"no photo of {root} has an annotation of {layout}: {remedy}")
+    _say_without(without, photos, layout, f"file of {layout}")
     return splits
 
 
@@ -232,7 +228,7 @@ def photos_by_split(root: Path, annotated: Callable[[list[Path]], bool]) -> dict
             splits.setdefault(split, []).extend(photos)
     if len(splits) > 1:
         splits.pop("all", None)
-    return {name: splits[name] for name in ("train", "val", "test", "all") if name in splits}
+    return {name: splits[name] for name in (*SPLITS, "all") if name in splits}
 
 
 def left_out(root: Path, photos: Iterable[Path]) -> dict[str, int]:
@@ -267,14 +263,12 @@ def short_names(photos: Iterable[Path]) -> dict[Path, Path]:
     photos that differ in nothing but their ending keep the same one.
     """
     photos = list(photos)
-    names: dict[Path, Path] = {}
-    for depth in range(1, 5):
-        tails = {photo: Path(*photo.parts[-depth:]) for photo in photos if photo not in names}
+    names = {photo: Path(photo.name) for photo in photos}
+    for depth in range(4, 0, -1):
+        tails = {photo: Path(*photo.parts[-depth:]) for photo in photos}
         taken = Counter(tail.with_suffix("") for tail in tails.values())
-        for photo, tail in tails.items():
-            if taken[tail.with_suffix("")] == 1:
-                names[photo] = tail
-    return {photo: names.get(photo, Path(photo.name)) for photo in photos}
+        names |= {photo: tail for photo, tail in tails.items() if taken[tail.with_suffix("")] == 1}
+    return names
 
 
 def _subfolder(folder: Path, name: str) -> Path | None:

@@ -114,22 +114,21 @@ def _label_question(found: Survey) -> Iterator[tuple[Path, str]]:
         yield found.seen[0].photo, f"there is no label '{label}' in the set ({has}): mend --label"
 
 
-def _outside(one: Seen, found: Survey, picture: str, swapped: bool = False) -> tuple[int, int]:
-    """Count a photo's points, and those outside, when they are of `picture`."""
-    upright = one.upright_size
-    size = upright if picture == UPRIGHT else one.size
-    points = in_pixels(one.annotation, size, found.layout, found.convention)
-    points = points[:, ::-1] if swapped else points
-    if picture == STORED:
-        points = upright_points(points, one.orientation, *upright)
-    return len(points), int((~((points >= 0) & (points <= upright)).all(1)).sum())
-
-
-def _totals(found: Survey, picture: str, turned: bool, swapped: bool = False) -> np.ndarray:
-    """Points, and points outside, of all photos or of those `turned` by EXIF alone."""
-    seen = [one for one in found.seen if one.orientation != 1 or not turned]
-    counts = [_outside(one, found, picture, swapped) for one in seen]
-    return np.sum(counts, axis=0, dtype=int) if counts else np.zeros(2, int)
+def _totals(
+    found: Survey, picture: str, seen: Sequence[Seen], swapped: bool = False
+) -> tuple[int, int]:
+    """Count the points of photos, and those outside, when they are of `picture`."""
+    total = outside = 0
+    for one in seen:
+        upright = one.upright_size
+        size = upright if picture == UPRIGHT else one.size
+        points = in_pixels(one.annotation, size, found.layout, found.convention)
+        points = points[:, ::-1] if swapped else points
+        if picture == STORED:
+            points = upright_points(points, one.orientation, *upright)
+        total += len(points)
+        outside += int((~((points >= 0) & (points <= upright)).all(1)).sum())
+    return total, outside
 
 
 def _fits_better(total: int, outside: int, other: int) -> bool:
@@ -146,18 +145,17 @@ def _picture_question(found: Survey) -> Iterator[tuple[Path, str]]:
     if not turned or found.convention.points:
         return
     picture = found.convention.picture(found.layout)
-    (total, upright), (_, stored) = (_totals(found, one, True) for one in (UPRIGHT, STORED))
+    (total, upright), (_, stored) = (_totals(found, one, turned) for one in (UPRIGHT, STORED))
     fit = f"{total - upright} of {total} points lie in the upright photos, {total - stored} in " + (
         "the photos as stored"
     )
     first = f"{turned[0].photo}, orientation {turned[0].orientation}"
     start = f"{len(turned)} photos with points are rotated by EXIF (the first: {first})"
     outside, other = (upright, stored) if picture == UPRIGHT else (stored, upright)
-    if picture is None:
-        why = f"{found.layout} does not say which picture their points are of"
-        yield turned[0].photo, f"{start}, and {why}; {fit}: {WHICH}"
-    elif _fits_better(total, outside, other):
+    why = f"{found.layout} does not say which picture their points are of"
+    if picture:
         why = f"their points do not look like those of the photo {_named(picture)}"
+    if not picture or _fits_better(total, outside, other):
         yield turned[0].photo, f"{start}, and {why}; {fit}: {WHICH}"
 
 
@@ -165,15 +163,16 @@ def _size_question(found: Survey) -> Iterator[tuple[Path, str]]:
     """Compare the photo's size with the one that the annotation gives."""
     if found.convention.point_units or found.convention.units(found.layout) != PIXELS:
         return
-    wrong = []
-    for one in found.seen:
-        upright = one.upright_size
-        either = {one.size, upright} if found.convention.points else {upright}
-        if one.annotation.size and one.annotation.size not in either:
-            wrong.append((one, upright))
+    either = bool(found.convention.points)
+    wrong = [
+        one
+        for one in found.seen
+        if one.annotation.size not in (None, one.upright_size, one.size if either else None)
+    ]
     if wrong:
-        one, upright = wrong[0]
-        given, stored = ("{} x {}".format(*size) for size in (one.annotation.size, one.size))
+        one = wrong[0]
+        sizes = (one.annotation.size, one.size, one.upright_size)
+        given, stored, upright = ("{} x {}".format(*size) for size in sizes)
         if one.annotation.size == one.size:
             remedy = f"; {given} is its size as stored: say --points {STORED}, or {UPRIGHT}"
         else:
@@ -181,8 +180,8 @@ def _size_question(found: Survey) -> Iterator[tuple[Path, str]]:
         yield (
             one.photo,
             f"{len(wrong)} photos have another size than their annotations give (the first: "
-            f"{one.photo} is {upright[0]} x {upright[1]} upright, {stored} stored; its annotation "
-            f"says {given}){remedy}",
+            f"{one.photo} is {upright} upright, {stored} stored; its annotation says {given})"
+            f"{remedy}",
         )
 
 
@@ -201,8 +200,8 @@ def _place_questions(found: Survey) -> Iterator[tuple[Path, str]]:
         )
         return
     picture = found.convention.picture(found.layout) or STORED
-    total, outside = _totals(found, picture, False)
-    _, other = _totals(found, picture, False, swapped=True)
+    total, outside = _totals(found, picture, found.seen)
+    _, other = _totals(found, picture, found.seen, swapped=True)
     if not found.convention.point_order and _fits_better(total, outside, other):
         yield (
             first,

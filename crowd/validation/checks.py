@@ -1,0 +1,273 @@
+"""What can be wrong with a data set: with a photo, its annotation, and the set as a whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from crowd.annotations import find_photos
+from crowd.data.depth import AUTO, Unclear
+from crowd.data.images import read_stored, why_not_read
+from crowd.data.layouts.places import annotations_without_photo, left_out, not_read
+from crowd.data.layouts.points import DEFAULT, PointConvention, Seen
+from crowd.data.layouts.registry import UPRIGHT
+from crowd.data.layouts.survey import Survey, survey
+from crowd.io.errors import InputError
+from crowd.io.workers import map_photos
+
+SIDE = 16
+# Of 256 bits. 80 real photos saved as JPEG of quality 30, or at a quarter of their size, differ
+# from themselves in 2 bits (median), 98 % of them in at most 10; nearest photos of Beijing-BRT's
+# fixed cameras, minutes apart, in 12 or more; photos of different scenes in about 120.
+SIMILAR = 10
+
+# A photo that is in several splits stays in the last of them.
+SPLITS = ("all", "train", "val", "test")
+ERROR, NOTE = "error", "note"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One thing that can be wrong."""
+
+    severity: str  # ERROR: figures would be wrong or a stage would stop; NOTE: worth knowing
+    remedy: str = ""  # what `--fix` does about it
+
+
+# In the order of the report.
+KINDS = {
+    "unreadable photo": Kind(ERROR, "left out"),
+    "unclear depth": Kind(ERROR, "left out: say by --depth what its values are"),
+    "missing annotation": Kind(ERROR, "photo left out"),
+    "unreadable annotation": Kind(ERROR, "photo left out"),
+    "annotation without photo": Kind(ERROR, "left out"),
+    "name without photo": Kind(ERROR, "left out"),
+    "points in doubt": Kind(ERROR, "nothing is written until the switch answers it"),
+    "points outside": Kind(ERROR, "points dropped"),
+    "duplicate points": Kind(ERROR, "one of each kept"),
+    "same photo in two splits": Kind(ERROR, "kept in one: test before val before train"),
+    "similar photos in two splits": Kind(NOTE),
+    "same photo twice": Kind(NOTE),
+    "similar photos in one split": Kind(NOTE),
+    "rotated by EXIF": Kind(NOTE, "photo and points turned upright"),
+    "more than 8 bits": Kind(NOTE, "written with 8 bits"),
+    "several pictures in a file": Kind(NOTE, "the first is what is read"),
+    "not read as a photo": Kind(NOTE, "left out"),
+    "grey": Kind(NOTE),
+    "other colours than RGB": Kind(NOTE),
+    "no heads": Kind(NOTE),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found: its `KINDS`, where, in words, and how many points it is about."""
+
+    kind: str
+    split: str  # of the photo; empty where there is none
+    file: str  # photo, annotation or list, relative to the data set
+    detail: str
+    points: int = 0
+
+    @property
+    def severity(self) -> str:
+        """`ERROR` or `NOTE`."""
+        return KINDS[self.kind].severity
+
+
+@dataclass
+class Checked:
+    """A photo to look at, and what was seen of it."""
+
+    seen: Seen
+    root: Path
+    split: str
+    depth: str = AUTO
+    convention: PointConvention = DEFAULT
+    findings: list[Finding] = field(default_factory=list)  # about this photo alone
+    usable: bool = False  # whether photo and annotation could be read
+    keep: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # points that --fix keeps
+    rewrite: bool = False  # whether --fix writes the photo anew, upright and with 8 bits
+    pixels: str = ""  # hash of its pixels
+    look: np.ndarray = field(default_factory=lambda: np.zeros(4, np.uint64))  # difference hash
+
+    @property
+    def file(self) -> str:
+        """Its path in the data set."""
+        return self.seen.photo.relative_to(self.root).as_posix()
+
+    def note(self, kind: str, detail: str, points: int = 0) -> None:
+        """Add a finding about this photo."""
+        self.findings.append(Finding(kind, self.split, self.file, detail, points))
+
+
+def check_set(
+    root: Path,
+    layout: str,
+    workers: int,
+    depth: str = AUTO,
+    convention: PointConvention = DEFAULT,
+) -> tuple[list[Checked], list[Finding], Survey]:
+    """Look at all photos of all splits, those of more than 8 bits by `depth` (`crowd.data.depth`).
+
+    Returns:
+        What was seen of each photo, all findings in the order of `KINDS`, and the survey of its
+        points.
+
+    Raises:
+        InputError: there is no set of that layout in `root`, or its table of points is damaged.
+    """
+    faults: list[str] = []
+    splits = find_photos(root, layout, faults)
+    photos = [photo for split in splits.values() for photo in split]
+    looked = survey(photos, layout, convention, workers)
+    photos_to_check = [
+        Checked(looked.photos[photo], root, split, depth, convention)
+        for split in splits
+        for photo in splits[split]
+    ]
+    checked = map_photos(check_photo, photos_to_check, workers, "validating")
+    findings = [finding for one in checked for finding in one.findings]
+    for fault in faults:  # which begins with the list or table that it is about
+        file = fault.removeprefix(f"{root}/").split(" names ")[0].split(", line")[0]
+        findings.append(Finding("name without photo", "", file, fault))
+    for photo, question in looked.questions:
+        file = photo.relative_to(root).as_posix()
+        findings.append(Finding("points in doubt", "", file, question))
+    findings += _without_partner(photos, root, layout)
+    findings += _same_photos(checked) + _similar_photos(checked)
+    return checked, sorted(findings, key=lambda one: list(KINDS).index(one.kind)), looked
+
+
+def check_photo(checked: Checked) -> Checked:
+    """Read a photo and say what is odd about it and its annotation."""
+    seen, readable = checked.seen, _look(checked)
+    if seen.fault:
+        absent = "does not exist" in seen.fault or "does not name the photo" in seen.fault
+        checked.note(f"{'missing' if absent else 'unreadable'} annotation", seen.fault)
+    if seen.fault or not readable:
+        return checked
+    checked.usable = True
+    asked = seen.orientation != 1 and checked.convention.picture(seen.layout) is None
+    how = dataclasses.replace(checked.convention, points=UPRIGHT) if asked else checked.convention
+    points = seen.heads(how)
+    if not len(points):
+        checked.note("no heads", "its annotation holds no points")
+    inside = ((points >= 0) & (points <= seen.upright_size)).all(axis=1)
+    inside |= asked  # the survey of the set asks which picture they are of
+    single = np.isin(np.arange(len(points)), np.unique(points, axis=0, return_index=True)[1])
+    size = "; the photo is {} x {}".format(*seen.upright_size)
+    for kind, kept, more in (("points outside", inside, size), ("duplicate points", single, "")):
+        if not kept.all():
+            number, (x, y) = int(np.sum(~kept)), points[~kept][0]
+            where = f"{number} of {len(points)}, the first at ({x:g}, {y:g}){more}"
+            checked.note(kind, where, number)
+    checked.keep = inside & single
+    return checked
+
+
+def _look(checked: Checked) -> bool:
+    """Read the photo, note what is odd about it, and say whether it can be read."""
+    try:
+        stored = read_stored(checked.seen.photo, checked.depth)
+    except InputError as error:
+        kind = "unclear depth" if isinstance(error, Unclear) else "unreadable photo"
+        checked.note(kind, str(error))
+        return False
+    pixels = stored.pixels
+    checked.rewrite = stored.deep or stored.orientation != 1
+    checked.pixels, checked.look = _pixel_hash(pixels), _difference_hash(pixels)
+    if stored.orientation != 1:
+        checked.note("rotated by EXIF", f"orientation {stored.orientation}")
+    if stored.deep:
+        how = f"stored as {stored.mode}, read with --depth {checked.depth}"
+        checked.note("more than 8 bits", how)
+    if stored.several:
+        checked.note("several pictures in a file", "the first is read")
+    if (pixels == pixels[:, :, :1]).all():
+        checked.note("grey", f"stored as {stored.mode}")
+    elif stored.mode != "RGB":
+        checked.note("other colours than RGB", f"stored as {stored.mode}")
+    return True
+
+
+def _pixel_hash(image: np.ndarray) -> str:
+    """Hash of size and pixels, uint8 [H, W, 3]; however the file stores them."""
+    content = np.ascontiguousarray(image).data
+    return f"{image.shape} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
+
+
+def _difference_hash(image: np.ndarray) -> np.ndarray:
+    """256 bits, uint64 [4]: where brightness rises from left to right on a grid of 16 rows.
+
+    Resizing and compression leave it nearly as it is, since both leave the averages of cells.
+    """
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    cells = cv2.resize(grey, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA)
+    return np.packbits(cells[:, 1:] > cells[:, :-1]).view(np.uint64)
+
+
+def _without_partner(photos: Sequence[Path], root: Path, layout: str) -> list[Finding]:
+    """Annotations that no photo belongs to, and what lies among the photos and is not read."""
+    lonely = annotations_without_photo(root, layout, photos)
+    found = [
+        Finding("annotation without photo", "", path.relative_to(root).as_posix(), "no such photo")
+        for path in lonely
+    ]
+    others = {
+        path.relative_to(root).as_posix(): why_not_read(path)
+        for folder in sorted({photo.parent for photo in photos})
+        for path in not_read(folder, photos)
+    }
+    for folder, number in left_out(root, photos).items():
+        others[folder] = f"a folder that is not looked into, with {number} photos"
+    return found + [Finding("not read as a photo", "", *one) for one in others.items()]
+
+
+def _same_photos(checked: Sequence[Checked]) -> list[Finding]:
+    """Photos whose pixels are the same, in one split or in several."""
+    groups: dict[str, list[Checked]] = defaultdict(list)
+    for one in checked:
+        if one.pixels:
+            groups[one.pixels].append(one)
+    findings = []
+    for group in groups.values():
+        group.sort(key=lambda one: SPLITS.index(one.split))
+        kept = group.pop()
+        for one in group:
+            leaks = one.split != kept.split
+            kind = "same photo in two splits" if leaks else "same photo twice"
+            detail = f"its pixels are those of {kept.file} ({kept.split})"
+            findings.append(Finding(kind, one.split, one.file, detail))
+    return findings
+
+
+def _similar_photos(checked: Sequence[Checked]) -> list[Finding]:
+    """Photos that look like one before them, each with the one it is most like.
+
+    Photos of earlier splits come before those of later ones, so that a photo that leaks is named.
+    """
+    seen = [one for split in SPLITS for one in checked if one.split == split and one.pixels]
+    looks = np.array([one.look for one in seen])
+    findings = []
+    for number, one in enumerate(seen[1:], start=1):
+        bits = np.bitwise_count(one.look ^ looks[:number]).sum(axis=1, dtype=np.int64)
+        other = seen[int(bits.argmin())]
+        if bits.min() <= SIMILAR and one.pixels != other.pixels:
+            where = "one split" if one.split == other.split else "two splits"
+            findings.append(
+                Finding(
+                    f"similar photos in {where}",
+                    one.split,
+                    one.file,
+                    f"looks like {other.file} ({other.split}; {bits.min()} of 256 bits differ)",
+                )
+            )
+    return findings

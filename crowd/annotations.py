@@ -1,6 +1,6 @@
 """Annotated heads of the public data sets, of labelling tools, and of your own CSV or JSON.
 
-`crowd.data.layouts.registry` has a table of the layouts.
+docs/FORMATS.md has a table of the layouts.
 """
 
 from __future__ import annotations
@@ -12,26 +12,11 @@ import numpy as np
 
 from crowd.data.depth import AUTO
 from crowd.data.images import read_image
-from crowd.data.layouts.places import annotation_path, find_photos
-from crowd.data.layouts.points import (
-    DEFAULT,
-    PointConvention,
-    in_pixels,
-    look,
-    read_annotation,
-    upright_points,
-)
+from crowd.data.layouts.places import find_photos
+from crowd.data.layouts.points import DEFAULT, PointConvention, in_pixels, look, read_annotation
 from crowd.data.layouts.registry import LAYOUTS, PIXELS
 
-__all__ = [
-    "LAYOUTS",
-    "annotation_path",
-    "find_photos",
-    "read_box_sizes",
-    "read_photo",
-    "read_points",
-    "upright_points",
-]
+__all__ = ["LAYOUTS", "find_photos", "read_photo", "read_points"]
 
 
 def read_points(
@@ -75,17 +60,3 @@ def read_photo(
             and neither layout nor convention says which picture its points are of.
     """
     return read_image(image_path, depth), look(Path(image_path), layout).heads(convention)
-
-
-def read_box_sizes(
-    image_path: str | os.PathLike, convention: PointConvention = DEFAULT
-) -> np.ndarray:
-    """Read the annotated (width, height) of a JHU-Crowd++ photo's heads.
-
-    Returns:
-        float32 [N, 2] in pixels of the upright photo, in the order of `read_points`.
-
-    Raises:
-        InputError: as `read_points`.
-    """
-    return look(Path(image_path), "jhu").boxes(convention)

@@ -64,7 +64,8 @@ def to_8_bits(values: np.ndarray, depth: str, name: str) -> np.ndarray:
     elif ":" in depth:
         low, high = _bounds(depth)
     else:
-        low, high = 0.0, 1.0 if floats and depth == AUTO else 2.0 ** _bits(depth) - 1
+        bits = 16 if depth == AUTO else int(depth)
+        low, high = 0.0, 1.0 if floats and depth == AUTO else 2.0**bits - 1
         plain = used[1] - used[0] >= _SPAN * high if depth == AUTO else not floats or used[1] > 1
         if not (low <= used[0] and used[1] <= high and plain):
             raise Unclear(_explain(name, used, high, floats, depth))
@@ -87,10 +88,6 @@ def require_used(pixels: np.ndarray, depth: str, name: str) -> None:
             f"{name} has colours of 16 bits and uses few of them, so that it would turn black: "
             "convert it to 8 bits, or add --depth 16 to take it as it is"
         )
-
-
-def _bits(depth: str) -> int:
-    return 16 if depth == AUTO else int(depth)
 
 
 def _explain(name: str, used: tuple, high: float, floats: bool, depth: str) -> str:

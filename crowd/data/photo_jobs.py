@@ -42,6 +42,7 @@ class Job:
     companions: ClassVar[tuple[str, ...]] = (".npy",)
 
     photo: Path
+    seen: Seen  # header and annotation of the photo
     layout: str
     output: Path  # the `NAME.jpg` to write, with `NAME.npy` (the heads) beside it
     convention: PointConvention = DEFAULT
@@ -49,7 +50,6 @@ class Job:
     max_size: int = 2048
     interpolation: str = "bilinear"
     depth: str = AUTO
-    seen: Seen | None = None  # header and annotation of the photo
     settings: dict = dataclasses.field(default_factory=dict)  # that decide what is written
     skip_bad: bool = False  # report a photo that cannot be read instead of raising
 
@@ -154,12 +154,9 @@ def make_jobs(
             names[name] = photo
             jobs.append(make(split, photo, output / split / f"{name}.jpg"))
         # Not what begins with a point: parts of a process that was killed.
-        present = sorted(
-            path
-            for suffix in ("jpg", "npy", "h5")
-            for path in (output / split).glob(f"[!.]*.{suffix}")
-        )
-        stray = next((path for path in present if path.stem not in names), None)
+        present = sorted((output / split).glob("[!.]*.*"))
+        written = (path for path in present if path.suffix in (".jpg", ".npy", ".h5"))
+        stray = next((path for path in written if path.stem not in names), None)
         if stray:
             raise InputError(
                 f"{stray} is not a photo of this {split} split: name an empty folder for the "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,7 +66,7 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
 
     Args:
         arguments: of `add_arguments`, with `layout`, `min_size` and `max_size`.
-        make: returns the job of (split, photo, output, **settings common to all jobs).
+        make: returns the job of (split, photo, output, **other fields of `Job`).
 
     Raises:
         InputError: arguments that do not fit together or do not fit the set, or a bad photo.
@@ -84,12 +83,16 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     photos = [photo for split in splits.values() for photo in split]
     looked = survey(photos, arguments.layout, convention, arguments.workers)
     looked.require_answers()
-    names = ("layout", "max_size", "interpolation", "depth", "skip_bad")
-    settings = {name: arguments[name] for name in names} | {"convention": convention}
-    jobs = make_jobs(splits, output, lambda *where: make(*where, **settings))
     values = {key: value for key, value in vars(arguments).items() if key not in WORKING}
-    text = save_arguments(Namespace(**values))
-    write_text(output / SETTINGS, text)
+    names = ("layout", "max_size", "interpolation", "depth", "skip_bad")
+    fields = {name: arguments[name] for name in names} | {"convention": convention}
+    fields["settings"] = {key: value for key, value in values.items() if key not in PLACES}
+
+    def job_of(split: str, photo: Path, file: Path) -> Job:
+        return make(split, photo, file, seen=looked.photos[photo], **fields)
+
+    jobs = make_jobs(splits, output, job_of)
+    write_text(output / SETTINGS, save_arguments(Namespace(**values)))
     if arguments.overwrite:
         for split in splits:
             forget(output / split)
@@ -101,10 +104,6 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
         for split in ("train", "val"):
             lines = "".join(f"{listed[photo].as_posix()}\n" for photo in splits[split])
             write_text(output / f"{split}.txt", lines)
-    deciding = {key: value for key, value in values.items() if key not in PLACES}
-    jobs = [
-        dataclasses.replace(job, settings=deciding, seen=looked.photos[job.photo]) for job in jobs
-    ]
     outcomes = map_photos(process_photo, jobs, arguments.workers, "preprocessing")
     _report(outcomes, output, arguments.skip_bad)
 
@@ -116,10 +115,8 @@ def _check(arguments: Namespace) -> None:
             f"--min-size {arguments.min_size} and --max-size {arguments.max_size} do not fit "
             "together: keep 1 <= min <= max"
         )
-    if (
-        Path(arguments.input_dataset_path).resolve()
-        == Path(arguments.output_dataset_path).resolve()
-    ):
+    places = (arguments.input_dataset_path, arguments.output_dataset_path)
+    if len({Path(place).resolve() for place in places}) == 1:
         raise InputError(f"{arguments.output_dataset_path} is the data set: write elsewhere")
     if arguments.layout == "ucf_cc_50" and arguments.fold is None:
         raise InputError("ucf_cc_50 is tested in five folds: choose one with --fold 1 to 5")

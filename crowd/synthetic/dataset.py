@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from crowd.annotations import annotation_path
 from crowd.data.images import write_image
+from crowd.data.layouts.places import annotation_path
 from crowd.data.layouts.registry import layout_of
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml, write_text
@@ -18,8 +18,6 @@ from crowd.synthetic.scene import render_scene
 
 RECORD = "synthetic.json"
 _SMALLEST_SIDE = 64
-
-
 # Layout -> a photo's name in the data set's folder, by split and number from 1.
 _PHOTOS = {
     "qnrf": lambda split, number: f"{split.capitalize()}/img_{number:04d}.jpg",
@@ -60,7 +58,12 @@ def make_dataset(
     if layout not in _PHOTOS:
         raise InputError(f"unknown layout '{layout}': choose one of {', '.join(LAYOUTS)}")
     test_images = (images + 1) // 2 if test_images is None else test_images
-    _check_numbers(images, test_images, seed, size)
+    if min(images, test_images, seed) < 0:
+        raise InputError("a number of photos or the seed is negative: ask for 0 or more")
+    if min(size) < _SMALLEST_SIDE:
+        raise InputError(
+            f"photos of {size[0]} × {size[1]} pixels are too small: {_SMALLEST_SIDE} or more a side"
+        )
     root = Path(root)
     counts = {"train": images, "test": test_images}
     settings = {"layout": layout, "domain": domain, "seed": seed, "size": list(size)}
@@ -80,15 +83,6 @@ def make_dataset(
         scene = render_scene(seed, domain, index, split, size)
         write_image(photo, scene.image, quality=92)
         layout_of(layout).format.write(annotation, scene.points)
-
-
-def _check_numbers(images: int, test_images: int, seed: int, size: tuple[int, int]) -> None:
-    if min(images, test_images, seed) < 0:
-        raise InputError("a number of photos or the seed is negative: ask for 0 or more")
-    if min(size) < _SMALLEST_SIDE:
-        raise InputError(
-            f"photos of {size[0]} × {size[1]} pixels are too small: {_SMALLEST_SIDE} or more a side"
-        )
 
 
 def _claim(root: Path, settings: dict, photos: Iterable[Path]) -> None:

@@ -24,7 +24,7 @@ class Domain:
     smallest_head: float  # nobody stands where heads would be smaller
     pitch: Range  # of the camera below the horizontal, degrees
     spacing: float  # least distance between two people
-    grounds: tuple[str, ...]  # and what stands behind them, see `crowd.synthetic.background`
+    grounds: tuple[str, ...]  # and what stands behind them, see `crowd.synthetic.scene`
     backdrop: str
     clothes: tuple[Colour, ...]
     shadow: float  # strength of cast shadows

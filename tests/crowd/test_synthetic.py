@@ -7,7 +7,7 @@ from crowd.data.images import read_image
 from crowd.io.errors import InputError
 from crowd.synthetic import DOMAINS, LAYOUTS, VISIBLE_SHARE, make_dataset, render_scene, scene
 from crowd.synthetic.__main__ import main
-from crowd.synthetic.background import Background
+from crowd.synthetic.scene import Background
 from crowd.synthetic.domains import Camera, draw_camera
 from crowd.synthetic.person import draw_appearance, place_people
 

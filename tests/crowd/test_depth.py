@@ -3,6 +3,7 @@
 import csv
 import importlib
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from gst.photos import Preprocessing, read_preprocessing, require_same
 from mgot import fidt
 from mgot.features import read_patch
 from mgot.photos import read_preprocessing as read_fidt_preprocessing
+from tests.crowd.sets import options, refused, write_table
 from tests.crowd.test_counting import look
 
 # What shall become of every value, 0 to 255, however a file stores it.
@@ -98,7 +100,6 @@ def test_what_is_no_depth(wrong):
 
 def write_deep_colours(path, values):
     """Three channels of 16 bits, which Pillow reads and does not write."""
-    cv2 = pytest.importorskip("cv2")
     assert cv2.imwrite(str(path), np.repeat(values[..., None], 3, 2))
 
 
@@ -115,58 +116,30 @@ def test_dark_colours_of_16_bits_are_named_too(tmp_path, ending):
         read_image(dark, "12")
 
 
-def write_set(root, values):
-    for split in ("train", "test"):
-        (root / split).mkdir(parents=True)
-        for number in range(3):
-            Image.fromarray(values).save(root / split / f"{number}.png")
-        rows = "".join(f"{number}.png,5,6\n" for number in range(3))
-        (root / split / "annotations.csv").write_text(f"image,x,y\n{rows}")
-    return root
+COMMANDS = {
+    importlib.import_module("preprocess_dataset_ucf").main: read_preprocessing,
+    fidt.main: read_fidt_preprocessing,
+}
 
 
-@pytest.fixture
-def commands(tmp_path, capsys):
-    """Run a preprocessing command on a set of 12 of 16 bits, and return its exit code and error."""
+@pytest.mark.parametrize("command", COMMANDS)
+def test_preprocessing_asks_for_the_depth_and_hands_it_on(tmp_path, capsys, command):
     values = np.kron(at_bits(12), np.ones((4, 4))).round().astype(np.uint16)
-    raw = write_set(tmp_path / "raw", values)
-    mains = {
-        "preprocess_dataset_ucf.py": importlib.import_module("preprocess_dataset_ucf").main,
-        "mgot.fidt": fidt.main,
-    }
-
-    def run(command, *options):
-        out = tmp_path / command
-        sizes = ["--min-size", "64", "--max-size", "80", "--layout", "csv", "--workers", "0"]
-        where = ["--input-dataset-path", str(raw), "--output-dataset-path", str(out)]
-        try:
-            mains[command]([*where, *sizes, *options])
-        except SystemExit as stop:
-            return stop.code, capsys.readouterr().err
-        return 0, ""
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("command", "read"),
-    [
-        ("preprocess_dataset_ucf.py", read_preprocessing),
-        ("mgot.fidt", read_fidt_preprocessing),
-    ],
-)
-def test_preprocessing_asks_for_the_depth_and_hands_it_on(tmp_path, commands, command, read):
-    out = tmp_path / command
-    code, message = commands(command)
-    assert code == 2
-    assert "add --depth 12" in message
+    for split in ("train", "test"):
+        names = [f"{number}.png" for number in range(3)]
+        write_table(tmp_path / "raw" / split, "csv", {name: [[5, 6]] for name in names})
+        for name in names:
+            Image.fromarray(values).save(tmp_path / "raw" / split / name)
+    given = options(tmp_path / "raw", "csv", "--min-size", 64, "--max-size", 80)
+    assert "add --depth 12" in refused(capsys, command, *given)
+    out = tmp_path / "out"
     assert not list(out.rglob("*.jpg"))
-    assert commands(command, "--depth", "12") == (0, "")
+    command([*given, "--depth", "12"])
     photo = read_image(out / "test/0.jpg").mean()
     assert abs(photo - GREY.mean()) < 3
-    assert read(out).depth == "12"
-    again = read_photo(tmp_path / "raw/test/0.png", read(out))
-    assert abs(again.mean() - photo) < 1
+    how = COMMANDS[command](out)
+    assert how.depth == "12"
+    assert abs(read_photo(tmp_path / "raw/test/0.png", how).mean() - photo) < 1
 
 
 def test_sets_of_before_the_option_are_read(tmp_path):
@@ -197,16 +170,15 @@ def test_the_clean_copy_is_never_black(tmp_path, capsys):
     root = tmp_path / "set"
     root.mkdir()
     names = [save(root, stored)[0].name for stored in ("10 of 16 bits", "floats 0 to 1")]
-    rows = "".join(f"{name},3,4\n" for name in names)
-    (root / "annotations.csv").write_text(f"image,x,y\n{rows}")
-    options = [str(root), "--layout", "csv", "--workers", "0", "--fix"]
+    write_table(root, "csv", {name: [[3, 4]] for name in names})
+    given = [str(root), "--layout", "csv", "--workers", "0", "--fix"]
     with pytest.raises(SystemExit):
-        validate([*options, str(tmp_path / "asked")])
+        validate([*given, str(tmp_path / "asked")])
     assert "--depth 10" in capsys.readouterr().out
     assert not (tmp_path / "asked" / names[0]).exists()
     np.testing.assert_array_equal(read_image(tmp_path / "asked" / names[1])[..., 0], GREY)
     with pytest.raises(SystemExit):
-        validate([*options, str(tmp_path / "said"), "--depth", "range"])
+        validate([*given, str(tmp_path / "said"), "--depth", "range"])
     for name in names:
         np.testing.assert_array_equal(read_image(tmp_path / "said" / name)[..., 0], GREY)
 

@@ -18,14 +18,16 @@ from crowd.io.files import (
 )
 from crowd.io.h5 import read_h5, write_h5
 
+AGAIN = "interrupted; give the command again (trainings: with --resume)\n"
+
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def write_half(path, error):
-    with atomic_path(path) as part:
-        part.write_text("half of the n")
+def write_half(path, error, folder):
+    with atomic_path(path, folder) as part:
+        (part / "a.txt" if folder else part).write_text("half of the n")
         raise error
 
 
@@ -33,8 +35,9 @@ def write_half(path, error):
 def test_a_failing_block_leaves_the_old_file_and_no_remains(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(error):
-        write_half(path, error)
+    for name, folder in (("a.txt", False), ("folder", True)):
+        with pytest.raises(error):
+            write_half(tmp_path / name, error, folder)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -67,7 +70,7 @@ def test_a_file_in_place_of_the_folder(tmp_path):
         write_text(tmp_path / "folder" / "a.txt", "")
 
 
-def test_arrays_come_back(tmp_path):
+def test_arrays_come_back_and_objects_are_not_unpickled(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     write_array(tmp_path / "a.npy", array)
     write_h5(tmp_path / "a.h5", full=array, empty=np.zeros((0, 8)))
@@ -76,15 +79,12 @@ def test_arrays_come_back(tmp_path):
     assert np.array_equal(read_array(tmp_path / "weights", "mend"), array)
     assert np.array_equal(read_h5(tmp_path / "a.h5", "full", "mend"), array)
     assert read_h5(tmp_path / "a.h5", "empty", "mend").shape == (0, 8)
-
-
-def test_arrays_of_objects_are_not_unpickled(tmp_path):
-    np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match=r"a\.npy is not a readable array file: mend"):
-        read_array(tmp_path / "a.npy", "mend")
+    np.save(tmp_path / "o.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"o\.npy is not a readable array file: mend"):
+        read_array(tmp_path / "o.npy", "mend")
     with pytest.raises(ValueError, match="Object arrays"):
         write_array(tmp_path / "b.npy", np.array([{}], dtype=object))
-    assert names(tmp_path) == ["a.npy"]
+    assert not (tmp_path / "b.npy").exists()
 
 
 @pytest.mark.parametrize("kept", [0, 1, 40, 100])
@@ -112,26 +112,18 @@ def test_missing_things_name_themselves(tmp_path):
         require_folder(tmp_path / "a.h5", "mend")
 
 
-def test_commands_end_with_a_sentence_and_code_2(capsys):
-    @command
-    def fails():
-        raise InputError("a.txt does not exist: name one that does")
-
-    with pytest.raises(SystemExit) as raised:
-        fails()
-    assert raised.value.code == 2
-    assert capsys.readouterr().err == "error: a.txt does not exist: name one that does\n"
-
-
-def test_interrupts_end_with_130_and_our_own_faults_keep_their_trace(capsys):
+def test_commands_end_with_a_code_and_our_own_faults_keep_their_trace(capsys):
     @command
     def stopped(error):
         raise error
 
-    with pytest.raises(SystemExit) as raised:
-        stopped(KeyboardInterrupt())
-    assert raised.value.code == 130
-    said = "interrupted; give the command again (trainings: with --resume)\n"
-    assert capsys.readouterr().err == said
+    for error, code, said in (
+        (InputError("a.txt is gone: name one"), 2, "error: a.txt is gone: name one\n"),
+        (KeyboardInterrupt(), 130, AGAIN),
+    ):
+        with pytest.raises(SystemExit) as raised:
+            stopped(error)
+        assert raised.value.code == code
+        assert capsys.readouterr().err == said
     with pytest.raises(ZeroDivisionError):
         stopped(ZeroDivisionError())

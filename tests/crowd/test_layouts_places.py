@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
 
 from crowd.annotations import find_photos, read_points
 from crowd.data.layouts.places import short_names
@@ -14,11 +13,20 @@ from crowd.data.splits import read_list
 from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from mgot.fidt import main as fidt
-from tests.crowd.tool_files import TOOLS, write_photo, write_tool
+from tests.crowd.sets import (
+    POINTS,
+    TOOLS,
+    options,
+    write_mat,
+    write_photo,
+    write_table,
+    write_text,
+    write_tool,
+    written_heads,
+)
 
 preprocess = importlib.import_module("preprocess_dataset_ucf").main
 
-POINTS = [[3.5, 4.25], [20.0, 30.5], [40.0, 8.0]]
 SCENES = ("train/scene01/img01", "train/scene01/img02", "train/scene02/img01", "test/scene03/img01")
 
 
@@ -28,29 +36,17 @@ def write_scenes(root, layout):
     for number, name in enumerate(SCENES):
         write_photo(root / f"{name}.png", seed=number)
         sets[f"{name}.png"] = [[x + number, y] for x, y in POINTS]
-    if layout == "json":
-        (root / "annotations.json").write_text(json.dumps(sets))
-    elif layout == "csv":
-        rows = [f"{name},{x},{y}\n" for name, points in sets.items() for x, y in points]
-        (root / "annotations.csv").write_text("".join(["image,x,y\n", *rows]))
+    if layout in ("csv", "json"):
+        write_table(root, layout, sets)
     elif layout == "labelstudio":  # whose uploads have no folders
-        for name, points in sets.items():
-            write_tool((root / name).parent, layout, {**in_folder(sets, name), name: points})
+        for name in sets:
+            beside = {
+                other: sets[other] for other in sets if Path(other).parent == Path(name).parent
+            }
+            write_tool((root / name).parent, layout, beside)
     else:
         write_tool(root, layout, sets)
     return sets
-
-
-def in_folder(sets, name):
-    return {other: sets[other] for other in sets if Path(other).parent == Path(name).parent}
-
-
-def run(command, root, layout, *more):
-    out = root.parent / "out"
-    given = ["--input-dataset-path", root, "--output-dataset-path", out, "--layout", layout]
-    given += ["--min-size", 48, "--max-size", 64, "--workers", 0, *more]
-    command([str(one) for one in given])
-    return out
 
 
 @pytest.mark.parametrize("layout", ["csv", "json", *TOOLS])
@@ -64,23 +60,20 @@ def test_photos_in_scene_folders_are_found_in_every_layout(tmp_path, layout):
 
 
 @pytest.mark.parametrize("command", [preprocess, fidt])
-def test_scenes_that_number_their_photos_anew_keep_them_apart(tmp_path, command, capsys):
+def test_scenes_that_number_their_photos_anew_keep_them_apart(tmp_path, command):
     sets = write_scenes(tmp_path / "set", "csv")
-    lists = tmp_path / "val.txt"
+    expected = sets["train/scene02/img01.png"]
+    lists, out = tmp_path / "val.txt", tmp_path / "out"
     lists.write_text("scene02/img01.png\n")
-    out = run(command, tmp_path / "set", "csv", "--val-list", lists)
+    command(options(tmp_path / "set", "csv", "--val-list", lists))
     written = {path.relative_to(out).with_suffix("").as_posix() for path in out.glob("*/*.jpg")}
     assert written == {"train/img01", "train/img02", "val/img01", "test/img01"}
-    heads = np.load(out / "val" / "img01.npy")[:, :2]
-    np.testing.assert_allclose(heads, sets["train/scene02/img01.png"], atol=1e-4)
+    np.testing.assert_allclose(np.load(out / "val" / "img01.npy")[:, :2], expected, atol=1e-4)
     lists.write_text("scene01/img02\n")
-    out = run(command, tmp_path / "set", "csv", "--val-list", lists, "--output-dataset-path",
-              tmp_path / "other")  # fmt: skip
     out = tmp_path / "other"
-    written = {path.stem for path in out.glob("train/*.jpg")}
-    assert written == {"scene01_img01", "scene02_img01"}
-    heads = np.load(out / "train" / "scene02_img01.npy")[:, :2]
-    np.testing.assert_allclose(heads, sets["train/scene02/img01.png"], atol=1e-4)
+    command(options(tmp_path / "set", "csv", "--val-list", lists, "--output-dataset-path", out))
+    assert {path.stem for path in out.glob("train/*.jpg")} == {"scene01_img01", "scene02_img01"}
+    np.testing.assert_allclose(written_heads(out)["scene02_img01"], expected, atol=1e-4)
     # The lists that were written say which is which.
     photos = find_photos(tmp_path / "set", "csv")["train"]
     assert read_list(out / "val.txt", photos) == [tmp_path / "set/train/scene01/img02.png"]
@@ -88,7 +81,7 @@ def test_scenes_that_number_their_photos_anew_keep_them_apart(tmp_path, command,
 
 
 @pytest.mark.parametrize("layout", ["csv", "json", "labelme", "yolo"])
-def test_the_cleaned_copy_keeps_the_scenes(tmp_path, layout, capsys):
+def test_the_cleaned_copy_keeps_the_scenes(tmp_path, layout):
     sets = write_scenes(tmp_path / "set", layout)
     validate([str(tmp_path / "set"), "--layout", layout, "--fix", str(tmp_path / "copy")])
     kept = "csv" if layout in TOOLS else layout
@@ -98,11 +91,11 @@ def test_the_cleaned_copy_keeps_the_scenes(tmp_path, layout, capsys):
 
 
 LEAVES = {
-    "csv": lambda root: (root / "annotations.csv").write_text("image,x,y\na.png,3,4\nb.png,5,6\n"),
-    "json": lambda root: (root / "annotations.json").write_text('{"a.png": [], "b.png": [[3, 4]]}'),
+    "csv": lambda root: write_table(root, "csv", {"a.png": [[3, 4]], "b.png": [[5, 6]]}),
+    "json": lambda root: write_table(root, "json", {"a.png": [], "b.png": [[3, 4]]}),
     "labelme": lambda root: write_tool(root, "labelme", {"a.png": POINTS, "b.png": POINTS}),
     "ucf_cc_50": lambda root: [
-        scipy.io.savemat(root / f"{name}_ann.mat", {"annPoints": POINTS}) for name in "ab"
+        write_mat(root / f"{name}_ann.mat", annPoints=POINTS) for name in "ab"
     ],
 }
 
@@ -128,26 +121,18 @@ def test_folders_that_are_not_looked_into_are_named(tmp_path, layout, capsys):
 def test_scenes_that_were_not_annotated_are_named(tmp_path, capsys):
     write_scenes(tmp_path, "csv")
     write_photo(tmp_path / "train" / "scene09" / "img01.png")
-    write_photo(tmp_path / "train" / "scene09" / "img02.png")
+    write_photo(tmp_path / "c.png")
     assert len(find_photos(tmp_path, "csv")["train"]) == 3
-    said = "2 photos in folders that were not looked into: train/scene09 (2)"
+    said = "2 photos in folders that were not looked into: . (1), train/scene09 (1)"
     assert f"left out {said}" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         validate([str(tmp_path), "--layout", "csv"])
-    assert "scene09: a folder that is not looked into, with 2 photos" in capsys.readouterr().out
-
-
-def test_photos_beside_the_folders_of_splits_are_named(tmp_path, capsys):
-    for name in ("train/a", "test/b", "c"):
-        write_photo(tmp_path / f"{name}.png")
-    (tmp_path / "annotations.csv").write_text("image,x,y\na.png,3,4\nb.png,3,4\n")
-    assert set(find_photos(tmp_path, "csv")) == {"train", "test"}
-    assert "not looked into: . (1)" in capsys.readouterr().err
+    assert "scene09: a folder that is not looked into, with 1 photos" in capsys.readouterr().out
 
 
 def test_scenes_that_no_row_names_say_where_photos_are(tmp_path):
     write_photo(tmp_path / "scene01" / "a.png")
-    (tmp_path / "annotations.csv").write_text("image,x,y\nother.png,3,4\n")
+    write_table(tmp_path, "csv", {"other.png": [[3, 4]]})
     with pytest.raises(InputError, match=r"1 photos in folders .* scene01 \(1\)"):
         find_photos(tmp_path, "csv")
 
@@ -155,18 +140,14 @@ def test_scenes_that_no_row_names_say_where_photos_are(tmp_path):
 def test_links_that_go_round_end(tmp_path):
     write_photo(tmp_path / "a.png")
     (tmp_path / "round").symlink_to(tmp_path)
-    (tmp_path / "annotations.csv").write_text("image,x,y\na.png,3,4\n")
+    write_table(tmp_path, "csv", {"a.png": [[3, 4]]})
     assert find_photos(tmp_path, "csv") == {"all": [tmp_path / "a.png"]}
 
 
 def test_short_names_tell_photos_apart():
     photos = [Path("s/a/1.jpg"), Path("s/b/1.png"), Path("s/b/2.jpg"), Path("s/b/3.v2.jpg")]
-    assert [name.as_posix() for name in short_names(photos).values()] == [
-        "a/1.jpg",
-        "b/1.png",
-        "2.jpg",
-        "3.v2.jpg",
-    ]
+    names = [name.as_posix() for name in short_names(photos).values()]
+    assert names == ["a/1.jpg", "b/1.png", "2.jpg", "3.v2.jpg"]
 
 
 PHOTOS = [
@@ -206,13 +187,14 @@ def test_names_with_spaces_are_found_in_lists(tmp_path, line, name):
         ("ab 1 2", "may be"),
         ("x.jpg", "may be set/s 1/x.jpg or set/s 2/x.jpg"),
         ("my photo 3.jpg", "there is no photo 'my photo 3.jpg' among the 9"),
+        ("ab.jpg\nab.jpg", "line 2: 'ab.jpg' stands in line 1 already"),
     ],
 )
 def test_lines_that_may_mean_several_photos_are_refused(tmp_path, line, says):
-    (tmp_path / "list.txt").write_text(f"{line}\n")
+    write_text(tmp_path / "list.txt", f"{line}\n")
     with pytest.raises(InputError, match=says) as raised:
         read_list(tmp_path / "list.txt", PHOTOS)
-    assert "list.txt, line 1" in str(raised.value)
+    assert "list.txt, line " in str(raised.value)
 
 
 @pytest.mark.parametrize("first", ["1.png", "train/1.png"])

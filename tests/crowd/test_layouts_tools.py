@@ -5,19 +5,26 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from crowd.annotations import find_photos, read_photo, read_points
 from crowd.data.layouts.points import PointConvention
-from crowd.data.layouts.registry import LAYOUTS
 from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from mgot.fidt import main as fidt
-from tests.crowd.tool_files import SIZE, TOOLS, write_photo, write_tool
+from tests.crowd.sets import (
+    POINTS,
+    SIZE,
+    TOOLS,
+    assert_heads_are_white,
+    options,
+    refused,
+    write_photo,
+    write_table,
+    write_tool,
+    written_heads,
+)
 
 preprocess = importlib.import_module("preprocess_dataset_ucf").main
-
-POINTS = [[3.5, 4.25], [20.0, 30.5], [40.0, 8.0]]
 
 # (layout, file, what the tool wrote, the points that are meant) of a photo a.png of 64 x 48.
 EXAMPLES = {
@@ -128,8 +135,7 @@ def test_seven_tools_give_the_right_points(tmp_path, example):
 
 
 def test_every_tool_has_an_example():
-    tools = {name for name, layout in LAYOUTS.items() if layout.tool}
-    assert tools == set(TOOLS) == {example.split(",")[0] for example in EXAMPLES}
+    assert set(TOOLS) == {example.split(",")[0] for example in EXAMPLES}
 
 
 def write_set(root, tool, orientation=1):
@@ -144,42 +150,30 @@ def write_set(root, tool, orientation=1):
     return sets
 
 
-def written_heads(out):
-    return {f"{path.stem}.png": np.load(path)[:, :2].tolist() for path in out.glob("*/*.npy")}
-
-
 @pytest.mark.parametrize("tool", TOOLS)
 def test_every_command_reads_every_tool(tmp_path, tool, capsys):
-    sets = write_set(tmp_path / "set", tool, orientation=6)
-    folders = ["--input-dataset-path", str(tmp_path / "set"), "--layout", tool, "--workers", "0"]
-    which = []
+    root, copy, out = (tmp_path / name for name in ("set", "copy", "out"))
+    sets, which = write_set(root, tool, orientation=6), []
     if tool == "yolo":
-        said = error(capsys, preprocess, *options(tmp_path / "set", tool))
+        said = refused(capsys, preprocess, *options(root, tool))
         assert "yolo does not say which picture their points are of" in said
         which = ["--points", "upright"]
-    sizes = ["--min-size", "48", "--max-size", "64"]
     for command in (preprocess, fidt):
-        out = tmp_path / command.__module__.replace(".", "_")
-        command([*folders, *sizes, *which, "--output-dataset-path", str(out)])
+        command(options(root, tool, "--overwrite", *which))
         printed = capsys.readouterr().out
         assert "heads: all; 24 of 24 are centres" in printed or "heads: all; all points" in printed
         heads = written_heads(out)
-        assert set(heads) == set(sets)
-        for name, points in sets.items():
-            np.testing.assert_allclose(heads[name], points, atol=1e-4)
-            (photo,) = out.glob(f"*/{name[:-4]}.jpg")
-            with Image.open(photo) as image:
-                grey = np.asarray(image.convert("L")).astype(int)
-            assert grey.shape == (48, 64)
-            assert min(grey[int(y), int(x)] for x, y in points) > 170
-    copy = ["--fix", str(tmp_path / "copy"), *which]
+        assert {f"{name}.png" for name in heads} == set(sets)
+        for name, points in heads.items():
+            np.testing.assert_allclose(points, sets[f"{name}.png"], atol=1e-4)
+        assert_heads_are_white(out)
     with pytest.raises(SystemExit) as stop:
-        validate([str(tmp_path / "set"), "--layout", tool, *copy])
+        validate([str(root), "--layout", tool, "--fix", str(copy), *which])
     assert stop.value.code == 1  # notes alone: rotated by EXIF
     assert "--layout csv reads it" in capsys.readouterr().out
-    validate([str(tmp_path / "copy"), "--layout", "csv"])
+    validate([str(copy), "--layout", "csv"])
     for name, points in sets.items():
-        image, read = read_photo(tmp_path / "copy" / name, "csv")
+        image, read = read_photo(copy / name, "csv")
         np.testing.assert_allclose(read, points, atol=1e-4)
         assert image.shape == (48, 64, 3)
 
@@ -191,11 +185,7 @@ def test_splits_and_photos_without_heads(tmp_path, tool):
         write_photo(tmp_path / split / "images" / "none.png")
         write_tool(tmp_path / split / "images", tool, {f"{split}.png": POINTS, "none.png": []})
     found = find_photos(tmp_path, tool)
-    assert {split: len(photos) for split, photos in found.items()} == {
-        "train": 2,
-        "val": 2,
-        "test": 2,
-    }
+    assert {split: len(found[split]) for split in found} == {"train": 2, "val": 2, "test": 2}
     numbers = {photo.stem: len(read_points(photo, tool)) for photo in found["val"]}
     assert numbers == {"valid": 3, "none": 0}
 
@@ -225,21 +215,6 @@ def test_coco_files_of_two_splits_in_one_folder(tmp_path):
         assert len(read_points(photos[0], "coco")) == 3
 
 
-def error(capsys, command, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        command([str(argument) for argument in arguments])
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert stop.value.code == 2
-    assert lines[-1].startswith("error: ")
-    return lines[-1]
-
-
-def options(root, layout):
-    out = root.parent / "out"
-    return ["--input-dataset-path", root, "--output-dataset-path", out, "--layout", layout,
-            "--min-size", 48, "--max-size", 64, "--workers", 0]  # fmt: skip
-
-
 OTHERS = [(a, b) for a in TOOLS for b in ("csv", "json", "coco", "labelme") if a != b]
 
 
@@ -247,12 +222,12 @@ OTHERS = [(a, b) for a in TOOLS for b in ("csv", "json", "coco", "labelme") if a
 def test_a_file_of_another_tool_is_named_as_what_it_looks_like(tmp_path, tool, layout, capsys):
     root = tmp_path / "set"
     write_set(root, tool)
-    said = error(capsys, preprocess, *options(root, layout))
+    said = refused(capsys, preprocess, *options(root, layout))
     assert f"--layout {tool}" in said
     assert "looks like" in said
     assert not (tmp_path / "out").exists()
-    assert f"--layout {tool}" in error(capsys, validate, root, "--layout", layout)
-    assert f"--layout {tool}" in error(capsys, fidt, *options(root, layout))
+    assert f"--layout {tool}" in refused(capsys, validate, root, "--layout", layout)
+    assert f"--layout {tool}" in refused(capsys, fidt, *options(root, layout))
 
 
 LABELLED = [name for name in TOOLS if name != "yolo"]
@@ -265,27 +240,29 @@ def test_several_labels_are_a_question(tmp_path, tool, capsys):
         folder = root / ("train", "val", "test")[number]
         write_photo(folder / f"{number}.png", seed=number)
         write_tool(folder, tool, {f"{number}.png": POINTS}, label=label)
-    said = error(capsys, preprocess, *options(root, tool))
+    said = refused(capsys, preprocess, *options(root, tool))
     assert "head 6, car 3" in said
     assert "--label" in said
     assert not (tmp_path / "out").exists()
-    assert "--label" in error(capsys, validate, root, "--layout", tool, "--fix", tmp_path / "copy")
+    assert "--label" in refused(
+        capsys, validate, root, "--layout", tool, "--fix", tmp_path / "copy"
+    )
     assert not (tmp_path / "copy").exists()
     for label, number in (("head", 6), ("car", 3), ("car, head", 9), ("all", 9)):
-        preprocess([str(one) for one in (*options(root, tool), "--label", label)])
+        preprocess(options(root, tool, "--label", label))
         printed = capsys.readouterr().out
         assert f"labels: head 6, car 3; heads: {label}" in printed
         assert "3 photos written" in printed  # another label: all are out of date
         assert sum(map(len, written_heads(tmp_path / "out").values())) == number
-    said = error(capsys, preprocess, *options(root, tool), "--label", "heads")
+    said = refused(capsys, preprocess, *options(root, tool), "--label", "heads")
     assert "there is no label 'heads' in the set (it has head 6, car 3)" in said
 
 
 def test_a_label_of_a_set_without_labels_is_refused(tmp_path, capsys):
     for name in ("a.png", "b.png"):
         write_photo(tmp_path / "set" / name)
-    (tmp_path / "set" / "annotations.csv").write_text("image,x,y\na.png,3,4\nb.png,3,4\n")
-    said = error(capsys, preprocess, *options(tmp_path / "set", "csv"), "--label", "head")
+    write_table(tmp_path / "set", "csv", {"a.png": [[3, 4]], "b.png": [[3, 4]]})
+    said = refused(capsys, preprocess, *options(tmp_path / "set", "csv"), "--label", "head")
     assert "there is no label 'head' in the set (csv has none)" in said
 
 
@@ -370,12 +347,12 @@ def test_photos_of_another_size_than_annotated_are_a_question(tmp_path, tool, ca
     for name in ("a.png", "b.png"):
         write_photo(root / name, seed=ord(name[0]))
     write_tool(root, tool, {"a.png": POINTS, "b.png": POINTS}, size=(128, 96))
-    said = error(capsys, preprocess, *options(root, tool))
+    said = refused(capsys, preprocess, *options(root, tool))
     assert "2 photos have another size than their annotations give" in said
     assert "128 x 96" in said
     assert not (tmp_path / "out").exists()
-    preprocess([str(one) for one in (*options(root, tool), "--point-units", "pixels")])
-    np.testing.assert_allclose(written_heads(tmp_path / "out")["a.png"], POINTS, atol=1e-4)
+    preprocess(options(root, tool, "--point-units", "pixels"))
+    np.testing.assert_allclose(written_heads(tmp_path / "out")["a"], POINTS, atol=1e-4)
 
 
 def test_a_tool_that_ignores_exif_is_told_by_the_size_it_gives(tmp_path, capsys):
@@ -383,11 +360,11 @@ def test_a_tool_that_ignores_exif_is_told_by_the_size_it_gives(tmp_path, capsys)
     for name in ("a.png", "b.png"):
         write_photo(root / name, SIZE, orientation=6, seed=ord(name[0]))
     write_tool(root, "labelme", {"a.png": [[5, 40]], "b.png": [[5, 40]]}, size=(48, 64))
-    said = error(capsys, preprocess, *options(root, "labelme"))
+    said = refused(capsys, preprocess, *options(root, "labelme"))
     assert "say --points stored" in said
-    preprocess([str(one) for one in (*options(root, "labelme"), "--points", "stored")])
+    preprocess(options(root, "labelme", "--points", "stored"))
     # Orientation 6: x = W − y stored of the upright width, y = x stored.
-    assert written_heads(tmp_path / "out")["a.png"] == [[24, 5]]
+    assert written_heads(tmp_path / "out")["a"].tolist() == [[24, 5]]
 
 
 def test_names_of_photos_that_two_entries_may_mean(tmp_path):

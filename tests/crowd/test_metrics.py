@@ -48,12 +48,6 @@ def test_matching_is_the_largest(seed):
     assert torch_result == result
 
 
-def test_nearest_first_would_match_one_pair_only():
-    # Head 0 is nearer to the prediction that head 1 needs.
-    predicted, actual = [[0.0, 0.0], [5.0, 0.0]], [[1.0, 0.0], [-3.0, 0.0]]
-    assert localization(predicted, actual, 4)["tp"] == 2
-
-
 def test_radius_is_inclusive_and_one_per_head():
     actual = np.array([[0.0, 0.0], [100.0, 0.0]])
     predicted = np.array([[3.0, 4.0], [103.0, 4.0]])

@@ -1,22 +1,24 @@
+"""Synthetic scenes: points are the heads that can be seen, and a set can be made again."""
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from crowd.annotations import find_photos, read_points
 from crowd.data.images import read_image
 from crowd.io.errors import InputError
 from crowd.synthetic import DOMAINS, LAYOUTS, VISIBLE_SHARE, make_dataset, render_scene, scene
 from crowd.synthetic.__main__ import main
+from crowd.synthetic.domains import Camera
+from crowd.synthetic.person import draw_appearance
 from crowd.synthetic.scene import Background
-from crowd.synthetic.domains import Camera, draw_camera
-from crowd.synthetic.person import draw_appearance, place_people
+from tests.crowd.sets import refused
 
 SMALL = (200, 160)
 
 
 def photos_and_points(root, layout):
-    from crowd.annotations import find_photos, read_points
-
     return {
         split: [(read_image(photo), read_points(photo, layout)) for photo in photos]
         for split, photos in find_photos(root, layout).items()
@@ -41,56 +43,6 @@ def someone(seed=0, size=1.0):
     return replace(person, size=size, facing=0.0, stride=0.0)
 
 
-# -- geometry ---------------------------------------------------------------------------------
-
-
-def test_camera_intersect_is_the_inverse_of_project():
-    rng = np.random.default_rng(0)
-    for domain in DOMAINS.values():
-        camera = draw_camera(rng, domain, 680, 512)
-        x, z, up = rng.uniform(-5, 5, 50), rng.uniform(3, 30, 50), rng.uniform(0, 1.5, 50)
-        column, row, _ = camera.project(x, z, up)
-        back_x, back_z = camera.intersect(column, row, up)
-        np.testing.assert_allclose(back_x, x, atol=1e-9)
-        np.testing.assert_allclose(back_z, z, atol=1e-9)
-
-
-def test_placed_people_keep_their_distance_and_stay_in_the_photo():
-    rng = np.random.default_rng(2)
-    domain = DOMAINS["b"]
-    camera = draw_camera(rng, domain, 680, 512)
-    positions = place_people(rng, domain, camera, 200)
-    assert 100 < len(positions) <= 200
-    apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
-    assert apart[np.triu_indices(len(positions), 1)].min() >= domain.spacing
-    column, row, scale = camera.project(*positions.T, 1.6)
-    assert (column > 0).all()
-    assert (column < 680).all()
-    assert (row < 512).all()
-    assert (0.22 * scale).min() >= domain.smallest_head - 1e-6
-
-
-# -- points and heads -------------------------------------------------------------------------
-
-
-def test_a_head_behind_another_gets_no_point():
-    camera = level_camera()
-    near = (someone(), 0.0, 4.0)
-    hidden = compose([near, (someone(1), 0.0, 8.0)], camera)
-    assert len(hidden.points) == 1
-    assert hidden.diameters[0] == pytest.approx(0.22 * 400 / 4)
-    apart = compose([near, (someone(1), 0.5, 8.0)], camera)
-    assert len(apart.points) == 2
-
-
-def test_a_head_behind_a_body_gets_no_point():
-    camera = Camera(240, 400, focal=400.0, pitch=0.0, elevation=3.0)
-    child = (someone(1, size=0.7), 0.0, 4.6)
-    assert len(compose([child], camera).points) == 1
-    assert len(compose([child, (someone(), 0.0, 4.0)], camera).points) == 1
-    assert len(compose([child, (someone(), 1.0, 4.0)], camera).points) == 2
-
-
 def test_points_are_the_heads_of_which_enough_is_left_in_the_composite():
     rng = np.random.default_rng(4)
     camera = level_camera()
@@ -103,6 +55,13 @@ def test_points_are_the_heads_of_which_enough_is_left_in_the_composite():
     assert 2 < len(expected) < len(crowd)
     points = np.concatenate([compose([crowd[i]], camera).points for i in expected])
     np.testing.assert_array_equal(together.points, points)
+
+
+def test_a_head_behind_a_body_gets_no_point():
+    camera = Camera(240, 400, focal=400.0, pitch=0.0, elevation=3.0)
+    child = (someone(1, size=0.7), 0.0, 4.6)
+    for others, points in (([], 1), ([(someone(), 0.0, 4.0)], 1), ([(someone(), 1.0, 4.0)], 2)):
+        assert len(compose([child, *others], camera).points) == points
 
 
 def test_a_point_is_the_centre_of_its_head():
@@ -126,15 +85,16 @@ def test_a_head_whose_centre_is_outside_gets_no_point():
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_any_scene_is_a_photo_with_points_inside(domain):
+@pytest.mark.parametrize(("size", "scenes"), [((131, 97), 8), ((64, 64), 40)])
+def test_any_scene_is_a_photo_with_points_on_its_heads(domain, size, scenes):
     sizes, hits = [], []
-    for index in range(8):
-        made = render_scene(6, domain, index, size=(131, 97))
-        assert made.image.shape == (97, 131, 3)
+    for index in range(scenes):
+        made = render_scene(index, domain, index, size=size)
+        assert made.image.shape == (*size[::-1], 3)
         assert made.image.dtype == np.uint8
         assert made.image.std() > 2
         assert len(made.points) == len(made.diameters)
-        assert ((made.points > 0) & (made.points < [131, 97])).all()
+        assert ((made.points > 0) & (made.points < size)).all()
         columns, rows = made.points.astype(int).T
         hits += (made.head_map[rows, columns] > 0).tolist()
         sizes.extend(made.diameters)
@@ -160,52 +120,18 @@ def test_the_domains_differ_in_light_contrast_size_and_number():
     assert b["number"] > 1.5 * a["number"]
 
 
-# -- determinism ------------------------------------------------------------------------------
-
-
 def test_a_scene_depends_on_its_key_alone():
-    first = render_scene(9, "a", 4, size=SMALL)
-    again = render_scene(9, "a", 4, size=SMALL)
+    first, again = (render_scene(9, "a", 4, size=SMALL) for _ in range(2))
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.points, again.points)
-    for other in (
-        (10, "a", 4, "train"),
-        (9, "b", 4, "train"),
-        (9, "a", 5, "train"),
-        (9, "a", 4, "test"),
-    ):
+    for other in ((10, "a", 4), (9, "b", 4), (9, "a", 5), (9, "a", 4, "test")):
         assert not np.array_equal(first.image, render_scene(*other, size=SMALL).image)
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_the_smallest_photos_are_drawn_whatever_the_seed(domain):
-    for seed in range(40):
-        drawn = render_scene(seed, domain, 0, size=(64, 64))
-        assert drawn.image.shape == (64, 64, 3)
-        assert drawn.image.std() > 2
-
-
-def test_a_larger_set_holds_the_smaller(tmp_path):
-    make_dataset(tmp_path / "two", "qnrf", 2, 0, "a", size=SMALL)
-    make_dataset(tmp_path / "three", "qnrf", 3, 0, "a", size=SMALL)
-    two = photos_and_points(tmp_path / "two", "qnrf")
-    three = photos_and_points(tmp_path / "three", "qnrf")
-    assert [len(two["train"]), len(two["test"])] == [2, 1]
-    assert [len(three["train"]), len(three["test"])] == [3, 2]
-    for split in two:
-        for (image, points), (other_image, other_points) in zip(
-            two[split], three[split], strict=False
-        ):
-            np.testing.assert_array_equal(image, other_image)
-            np.testing.assert_array_equal(points, other_points)
-
-
-# -- on disk ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_points_are_read_back_exactly(tmp_path, layout):
-    make_dataset(tmp_path, layout, 2, 1, "b", test_images=1, size=SMALL)
+def test_points_are_read_back_exactly_whatever_the_size_of_the_set(tmp_path, layout):
+    make_dataset(tmp_path, layout, 2, 1, "b", size=SMALL)
+    assert set(photos_and_points(tmp_path, layout)) == {"train", "test"}
     for split, photos in photos_and_points(tmp_path, layout).items():
         for index, (image, points) in enumerate(photos):
             made = render_scene(1, "b", index, split, SMALL)
@@ -272,26 +198,14 @@ def test_bad_arguments_are_named_before_anything_is_written(tmp_path, change, wo
 
 
 def test_the_command_writes_a_set(tmp_path):
-    root = tmp_path / "set"
-    main(
-        f"--root {root} --layout sht --images 1 --test-images 0 --seed 2 --domain b"
-        " --width 200 --height 160".split()
-    )
-    ((image, points),) = photos_and_points(root, "sht")["train"]
+    options = "--layout sht --images 1 --test-images 0 --seed 2 --domain b --width 200 --height 160"
+    main(["--root", str(tmp_path), *options.split()])
+    ((image, points),) = photos_and_points(tmp_path, "sht")["train"]
     assert image.shape == (160, 200, 3)
     np.testing.assert_array_equal(points, render_scene(2, "b", 0, "train", SMALL).points)
 
 
 def test_the_command_fails_with_one_sentence(tmp_path, capsys):
-    file = tmp_path / "file"
-    file.touch()
-    for arguments, word in (
-        (f"--root {tmp_path} --domain c", "domain 'c'"),
-        (f"--root {file}/set --images 1", "cannot write"),
-    ):
-        with pytest.raises(SystemExit) as stop:
-            main(arguments.split())
-        assert stop.value.code == 2
-        error = capsys.readouterr().err
-        assert word in error
-        assert error.count("\n") == 1
+    (tmp_path / "file").touch()
+    assert "domain 'c'" in refused(capsys, main, "--root", tmp_path, "--domain", "c")
+    assert "cannot write" in refused(capsys, main, "--root", tmp_path / "file/set", "--images", 1)

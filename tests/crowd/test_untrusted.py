@@ -251,7 +251,7 @@ def test_messages_are_one_plain_line_whatever_a_file_says():
     assert len(str(error)) < 3000
 
 
-def test_settings_of_a_set_are_checked(tmp_path):
+def test_settings_of_a_set_are_checked():
     assert Preprocessing(min_size=16, max_size=17).max_size == 17
     for values in ({"min_size": 15}, {"min_size": 18, "max_size": 17}, {"interpolation": "none"}):
         with pytest.raises(ValueError, match=r"size|interpolation"):

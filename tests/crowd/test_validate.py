@@ -7,40 +7,32 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-import scipy.io
 from PIL import Image
 
-from crowd.annotations import annotation_path, find_photos, read_photo, read_points
+from crowd.annotations import find_photos, read_photo, read_points
 from crowd.data.layouts.points import PointConvention
 from crowd.validate import main
 from crowd.validation.checks import ERROR, KINDS
-from tests.crowd.test_annotations import PLAIN, write_split, write_text
+from tests.crowd.sets import (
+    PLAIN,
+    POINTS,
+    refused,
+    scene,
+    write_mat,
+    write_photo,
+    write_split,
+    write_text,
+)
 
-POINTS = np.array([[3.5, 4.25], [20.0, 30.5], [40.0, 8.0]])
-
-
-def scene(seed, width=64, height=48):
-    """A picture of large blots, so that it survives compression as photos do."""
-    rng = np.random.default_rng(seed)
-    return cv2.resize(
-        rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (width, height), interpolation=2
-    )
-
-
-def save(path, image, orientation=None):
-    exif = Image.Exif()
-    if orientation:
-        exif[0x0112] = orientation
-    Image.fromarray(image).save(path, exif=exif, quality=95)
+POINTS = np.array(POINTS)
 
 
-def write_set(root, layout):
-    """Three different photos in each split that the layout has."""
-    splits = ("train",) if layout == "ucf_cc_50" else ("train", "test")
-    for number, split in enumerate(splits):
-        sets = {f"IMG_{3 * number + i}": POINTS + i for i in range(3)}
-        for i, photo in enumerate(write_split(root, layout, split, sets)):
-            save(photo, scene(10 * number + i))
+def write_set(root, layout, points=None):
+    """Three different photos in each split that the layout has; other points of some, by number."""
+    for first in (0,) if layout == "ucf_cc_50" else (0, 3):
+        sets = {f"IMG_{first + i}": POINTS + i for i in range(3)}
+        sets |= {name: points[name] for name in sets if points and name in points}
+        write_split(root, layout, "test" if first else "train", sets, seed=first)
     return root
 
 
@@ -76,26 +68,14 @@ def test_a_clean_set_is_clean(tmp_path, layout, capsys):
     assert sum(one["heads"] for one in report["splits"].values()) == 9 * len(photos)
 
 
-def spoil_photo(root):
-    (root / "Train/IMG_0.jpg").write_bytes((root / "Train/IMG_0.jpg").read_bytes()[:200])
-
-
 def save_points(root, points):
-    scipy.io.savemat(root / "Train/IMG_0_ann.mat", {"annPoints": np.asarray(points)})
+    write_mat(root / "Train/IMG_0_ann.mat", annPoints=np.asarray(points, float).reshape(-1, 2))
 
 
-def save_deep(root):
-    photo = root / "Train/IMG_9.png"
-    cv2.imwrite(str(photo), scene(30).astype(np.uint16) * 256)
-    shutil.copy(root / "Train/IMG_0_ann.mat", root / "Train/IMG_9_ann.mat")
+def replace(root, name, pixels):
+    """Put a picture of other values in the place of the first photo."""
     (root / "Train/IMG_0.jpg").unlink()
-    (root / "Train/IMG_0_ann.mat").unlink()
-
-
-def save_dark(root):
-    """Ten bits of sixteen, as a thermal camera writes them."""
-    (root / "Train/IMG_0.jpg").unlink()
-    cv2.imwrite(str(root / "Train/IMG_0.png"), scene(0)[..., 0].astype(np.uint16) * 4)
+    cv2.imwrite(str(root / "Train" / name), pixels)
 
 
 def save_stack(root):
@@ -104,8 +84,16 @@ def save_stack(root):
     pages[0].save(root / "Train/IMG_0.tif", save_all=True, append_images=pages[1:])
 
 
+def save_as(root, mode):
+    Image.fromarray(scene(0)).convert(mode).save(root / "Train/IMG_0.jpg")
+
+
+def photo(root, pixels, **options):
+    Image.fromarray(pixels).save(root / "Train/IMG_0.jpg", **options)
+
+
 FAULTS = {
-    "unreadable photo": spoil_photo,
+    "unreadable photo": lambda root: (root / "Train/IMG_0.jpg").write_bytes(b"\xff\xd8\xff"),
     "missing annotation": lambda root: (root / "Train/IMG_0_ann.mat").unlink(),
     "unreadable annotation": lambda root: (root / "Train/IMG_0_ann.mat").write_bytes(b"MATLAB"),
     "annotation without photo": lambda root: shutil.copy(
@@ -113,27 +101,22 @@ FAULTS = {
     ),
     "points outside": lambda root: save_points(root, [[1, 1], [64.5, 2], [-1, 2]]),
     "duplicate points": lambda root: save_points(root, [[1, 1], [2, 2], [1, 1]]),
-    "same photo in two splits": lambda root: save(root / "Train/IMG_0.jpg", scene(10)),
-    "similar photos in two splits": lambda root: (
-        Image.open(root / "Test/IMG_3.jpg")
-        .resize((128, 96))
-        .save(root / "Train/IMG_0.jpg", quality=60)
-    ),
-    "same photo twice": lambda root: save(root / "Train/IMG_0.jpg", scene(1)),
-    "similar photos in one split": lambda root: save(root / "Train/IMG_0.jpg", scene(1) // 2 + 9),
-    "rotated by EXIF": lambda root: save(root / "Train/IMG_0.jpg", scene(0), 3),
-    "more than 8 bits": save_deep,
-    "grey": lambda root: Image.fromarray(scene(0)).convert("L").save(root / "Train/IMG_0.jpg"),
-    "other colours than RGB": lambda root: (
-        Image.fromarray(scene(0)).convert("CMYK").save(root / "Train/IMG_0.jpg")
-    ),
-    "unclear depth": save_dark,
+    "same photo in two splits": lambda root: write_photo(root / "Train/IMG_0.jpg", seed=3),
+    "similar photos in two splits": lambda root: photo(root, scene(3, (128, 96)), quality=60),
+    "same photo twice": lambda root: write_photo(root / "Train/IMG_0.jpg", seed=1),
+    "similar photos in one split": lambda root: photo(root, scene(1) // 2 + 9, quality=95),
+    "rotated by EXIF": lambda root: write_photo(root / "Train/IMG_0.jpg", orientation=3),
+    # Of all 16 bits, and ten of them as a thermal camera writes them.
+    "more than 8 bits": lambda root: replace(root, "IMG_0.png", np.uint16(scene(30)) * 512),
+    "unclear depth": lambda root: replace(root, "IMG_0.png", np.uint16(scene(0)[..., 0]) * 4),
+    "grey": lambda root: save_as(root, "L"),
+    "other colours than RGB": lambda root: save_as(root, "CMYK"),
     "several pictures in a file": save_stack,
     "not read as a photo": lambda root: (root / "Train/IMG_8.cr3").write_bytes(b"raw"),
     "points in doubt": lambda root: [
-        scipy.io.savemat(path, {"annPoints": POINTS / 64}) for path in root.rglob("*.mat")
+        write_mat(path, annPoints=POINTS / 64) for path in root.rglob("*.mat")
     ],
-    "no heads": lambda root: save_points(root, np.zeros((0, 2))),
+    "no heads": lambda root: save_points(root, []),
 }
 
 
@@ -167,40 +150,23 @@ def test_names_without_photo_are_found_and_left_out_of_the_copy(tmp_path, layout
     assert again["splits"]["train"]["photos"] == 2
 
 
+CROWDED = {"IMG_1": [[70.0, 4.0], [5.0, 6.0], [5.0, 6.0], [7.0, 8.0]]}
+
+
 def spoil(root, layout):
-    """Turn one photo on its side, shift a head out of another, repeat a head, leak a photo."""
+    """Turn one photo on its side, cut another short, leak a photo; return what is turned."""
     photos = find_photos(root, layout)
-    first, *others = [photo for split in photos.values() for photo in split]
-    save(first, scene(0), 6)
+    turned, *others = [photo for split in photos.values() for photo in split]
+    write_photo(turned, (48, 64), orientation=6)
     if len(photos) > 1:
         shutil.copy(photos["test"][0], photos["train"][2])
     others[-1].write_bytes(others[-1].read_bytes()[:100])
-    points = np.array([[70.0, 4.0], [5.0, 6.0], [5.0, 6.0], [7.0, 8.0]])
-    write_points(others[0], layout, points)
-    return first, others[0]
-
-
-def write_points(photo, layout, points):
-    path = annotation_path(photo, layout)
-    if path.suffix == ".mat":
-        cell = np.empty((1, 1), object)
-        cell[0, 0] = {"location": points, "number": len(points)}
-        values = {"annPoints": points, "loc": points, "image_info": cell}
-        scipy.io.savemat(path, values)
-    elif layout == "jhu":
-        write_text(path, "".join(f"{x} {y} 5 6 1 0\n" for x, y in points))
-    elif layout == "csv":
-        kept = [line for line in path.read_text().splitlines() if photo.name not in line]
-        write_text(path, "\n".join([*kept, *(f"{photo.name},{x},{y}" for x, y in points)]) + "\n")
-    else:
-        content = json.loads(path.read_text())
-        content["points" if layout == "nwpu" else photo.name] = points.tolist()
-        write_text(path, json.dumps(content))
+    return turned, others[0]
 
 
 @pytest.mark.parametrize("layout", PLAIN)
 def test_the_copy_is_clean_and_the_original_untouched(tmp_path, layout, capsys):
-    root = write_set(tmp_path / "set", layout)
+    root = write_set(tmp_path / "set", layout, CROWDED)
     turned, crowded = spoil(root, layout)
     before = tree(root)
     # As read from the original: heads of the upright photo.
@@ -240,9 +206,7 @@ def test_a_photo_in_several_lists_stays_in_the_last_split(tmp_path, capsys):
 def test_lists_of_the_copy_name_its_photos_once(tmp_path, capsys):
     root = tmp_path / "set"
     names = ("scene.1", "scene", "scene.2", "IMG_0")
-    photos = write_split(root, "nwpu", "train", dict.fromkeys(names, POINTS))
-    for number, photo in enumerate(photos):
-        save(photo, scene(number))
+    write_split(root, "nwpu", "train", dict.fromkeys(names, POINTS))
     lines = "scene.1 1 2\nscene 1 2\nscene.1.jpg 3 4\nscene.2 1 2\nimages/IMG_0.jpg\nIMG_0 1 2\n"
     write_text(root / "train.txt", lines)
     report, _ = validate(root, "nwpu", capsys, "--fix", tmp_path / "copy", code=1)
@@ -266,22 +230,12 @@ def test_the_copy_goes_to_a_new_folder_outside_the_set(tmp_path, capsys):
 def test_what_is_no_data_set_is_one_sentence(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "nowhere"):
-        with pytest.raises(SystemExit) as stop:
-            main([str(folder), "--layout", "qnrf"])
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert stop.value.code == 2
-        assert len(lines) == 1
-        assert str(folder) in lines[0]
+        assert str(folder) in refused(capsys, main, folder, "--layout", "qnrf")
 
 
 def test_workers_find_the_same(tmp_path, capsys):
     root = tmp_path / "set"
-    for number, photo in enumerate(
-        write_split(root, "qnrf", "train", {f"{i}": POINTS for i in range(34)})
-    ):
-        save(photo, scene(number))
-    save_points_outside = np.array([[99.0, 99.0]])
-    scipy.io.savemat(root / "Train/7_ann.mat", {"annPoints": save_points_outside})
+    write_split(root, "qnrf", "train", {f"{i}": POINTS + 99 * (i == 7) for i in range(34)})
     one, _ = validate(root, "qnrf", capsys, code=1)
     two, _ = validate(root, "qnrf", capsys, "--workers", 2, code=1)
     assert one == two

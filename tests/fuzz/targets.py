@@ -33,7 +33,7 @@ from mgot.feature_files import open_features, write_features
 from mgot.fidt_map import fidt_map, head_pixels
 from mgot.localization import ANNOTATED, PREDICTED, read_points_file
 from mgot.patches import read_labels
-from tests.crowd.tool_files import write_tool
+from tests.crowd.sets import write_tool
 
 POINTS = np.random.default_rng(0).uniform(2, 40, (12, 2))
 VIA = (

@@ -297,7 +297,7 @@ def test_keypoints_of_a_body_and_crowds_are_labels_of_their_own(tmp_path):
         ("yolo", "a.txt", "0 0.5 0.5 0.1 0.1 0.9\n", "line 1 is not a row of YOLO"),
         ("labelme", "a.json", '{"shapes": [{"points": []}]}', "is not as labelme writes it"),
         ("labelme", "a.json", '{"shapes": [{"points": [[1, NaN]]}]}', "not finite"),
-        ("labelme", "a.json", '{"flags": {}}', "has no 'shapes'"),
+        ("labelme", "a.json", '{"flags": {}}', "is no labelme"),
         ("coco", "c.json", '{"images": [], "annotations": [{"image_id": 3}]}', "lacks"),
         ("makesense", "m.csv", "head,1,2,a.png,64,48\nhead,x,2,a.png,64,48\n", "line 2"),
     ],

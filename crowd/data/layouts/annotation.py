@@ -25,8 +25,7 @@ class Format:
         read: returns the `Annotation` of (what the file holds, its path); of a file for many
             photos an iterator of (photo's name, `Annotation`).
         shape: what a file looks like, for messages.
-        recognise: whether what a file holds is of this format; by default nothing is.
-        lacks: what is wrong with a file that is not recognised; empty where `read` says so.
+        recognise: whether what a file holds is of this format; None where only `read` can tell.
         write: writes a file (path, points [n, 2]) as the original is, which follows with what says
             which of its heads these are, bool [N], and the sizes of all, [N, 2]; of a file for
             many photos returns the text of {name: points}.
@@ -35,8 +34,7 @@ class Format:
     suffixes: tuple[str, ...]
     read: Callable[[Any, Path], Any]
     shape: str = REPLACE
-    recognise: Callable[[Any], bool] = lambda _: False
-    lacks: str = ""
+    recognise: Callable[[Any], bool] | None = None
     write: Callable | None = None
 
 

@@ -91,9 +91,6 @@ OWN = Format(
     read_own,
     OWN_SHAPE,
     lambda rows: set(COLUMNS) <= set(header(rows)),
-    "has no columns 'image', 'x' and 'y'",
     own_text,
 )
-MAKESENSE = Format(
-    (".csv",), read_makesense, MAKESENSE_SHAPE, _is_makesense, "has no rows of makesense.ai"
-)
+MAKESENSE = Format((".csv",), read_makesense, MAKESENSE_SHAPE, _is_makesense)

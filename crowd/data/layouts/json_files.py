@@ -122,7 +122,6 @@ OWN = Format(
     read_own,
     'the file is {"NAME.jpg": [[x, y], …], …}, with [] for a photo without heads',
     lambda content: isinstance(content, dict),
-    "holds no JSON object {…}",
     own_text,
 )
 LABELME = Format(
@@ -130,12 +129,10 @@ LABELME = Format(
     read_labelme,
     "labelme keeps NAME.json beside NAME.jpg, or in labels/ or annotations/",
     _holds_lists("shapes"),
-    "has no 'shapes'",
 )
 COCO = Format(
     (".json",),
     read_coco,
     "COCO is one file with 'images' and 'annotations', beside the photos or in annotations/",
     _holds_lists("images", "annotations"),
-    "has no 'images' and 'annotations'",
 )

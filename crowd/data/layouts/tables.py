@@ -81,12 +81,13 @@ def parse(path: Path, name: str):
     form = layout.format
     content = _load(path, form.shape)
     owner = _owner(path, content)
-    if owner not in (None, name) and (LAYOUTS[owner].tool or not form.recognise(content)):
+    own = form.recognise and form.recognise(content)
+    if owner not in (None, name) and (LAYOUTS[owner].tool or not own):
         raise InputError(f"{path} {_looks(owner)}")
-    if form.lacks and not form.recognise(content):
+    if form.recognise and not own and path.suffix != ".txt":  # a text's reader names the line
         voc = getattr(content, "tag", "") == "annotation"
         remedy = "it looks like Pascal VOC: convert it to YOLO or COCO" if voc else form.shape
-        raise InputError(f"{path} {form.lacks}: {remedy}")
+        raise InputError(f"{path} is no {layout.about}: {remedy}")
     try:
         read = form.read(content, path)
         return _by_photo(read, path) if layout.table else read
@@ -111,8 +112,9 @@ def _by_photo(pairs: Iterable[tuple[str, Annotation]], path: Path) -> dict[str, 
 def _owner(path: Path, content) -> str | None:
     """Return the layout whose content this is, the tools' before the plain ones."""
     for name, layout in reversed(LAYOUTS.items()):
-        plain = name == "json"  # which any object may be
-        if path.suffix in layout.format.suffixes and not plain and layout.format.recognise(content):
+        form, plain = layout.format, name == "json"  # which any object may be
+        known = form.recognise and not plain and path.suffix in form.suffixes
+        if known and form.recognise(content):
             return name
     return None
 

@@ -57,7 +57,6 @@ CVAT = Format(
     "CVAT's 'CVAT for images' is one annotations.xml, beside the photos or above them",
     # Of images or of video.
     lambda root: isinstance(root, Element) and root.tag == "annotations",
-    "has no <annotations> with <image>s",
 )
 
 # An upload is stored under a prefix, which the photo on the user's disk does not have.
@@ -160,7 +159,6 @@ LABELSTUDIO = Format(
     read_labelstudio,
     "Label Studio's export 'JSON' is one file with a task a photo",
     _is_labelstudio,
-    "holds no tasks of Label Studio",
 )
 
 _METADATA = "_via_img_metadata"
@@ -237,4 +235,4 @@ def _via_label(attributes: dict) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
-VIA = Format((".json", ".csv"), read_via, _VIA_SHAPE, _is_via, "has no regions of VIA")
+VIA = Format((".json", ".csv"), read_via, _VIA_SHAPE, _is_via)

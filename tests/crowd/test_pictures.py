@@ -118,20 +118,17 @@ def test_density_lies_on_its_cell(tmp_path, cell):
     assert abs(rows.mean() - expected[1]) < 0.3 * cell_width
 
 
-@pytest.mark.parametrize("cells", [(15, 20), (16, 21)])
-def test_density_of_a_photo_whose_sides_are_no_multiple_of_the_stride(monkeypatch, cells):
+@pytest.mark.parametrize(
+    ("cells", "width", "height", "stride"),
+    [((15, 20), 167, 125, 8), ((16, 21), 167, 125, 8), ((50, 60), 60, 50, 1)],
+)
+def test_density_of_any_stride_covers_the_photo(monkeypatch, cells, width, height, stride):
     figures = captured_figure(monkeypatch)
-    pictures.draw_density("unused", plain_photo(167, 125), np.ones(cells), 300.0)
+    pictures.draw_density("unused", plain_photo(width, height), np.ones(cells), 300.0)
     axis = figures[0].axes[1]
-    assert axis.images[1].get_extent() == [0, 8 * cells[1], 8 * cells[0], 0]
-    assert axis.get_xlim() == (0, 167)
-    assert axis.get_ylim() == (125, 0)
-
-
-def test_density_with_a_cell_a_pixel(monkeypatch):
-    figures = captured_figure(monkeypatch)
-    pictures.draw_density("unused", plain_photo(60, 50), np.ones((50, 60)), 300.0)
-    assert figures[0].axes[1].images[1].get_extent() == [0, 60, 50, 0]
+    assert axis.images[1].get_extent() == [0, stride * cells[1], stride * cells[0], 0]
+    assert axis.get_xlim() == (0, width)
+    assert axis.get_ylim() == (height, 0)
 
 
 def test_counts_are_in_the_title(monkeypatch):

@@ -24,6 +24,17 @@ def recipe(**settings):
     return Recipe("tiny", {}, dataclasses.asdict(Preprocessing()), 3.0, settings)
 
 
+def training(depth="auto", ema=0.0, **settings):
+    made = recipe(**settings)
+    made.preprocessing["depth"] = depth
+    return Training(nn.Linear(1, 1), made, lr=1e-3, weight_decay=0, epochs=9, ema=ema)
+
+
+def first_epoch(made, folder):
+    made.optimizer.step()
+    made.finish_epoch(folder)
+
+
 def test_errors_beside_those_of_guessing():
     counts = [PhotoCount("a", 10, 12.0), PhotoCount("b", 20, 16.0)]
     errors = errors_of(counts)
@@ -49,25 +60,19 @@ def test_schedules():
 
 
 def test_best_is_the_lowest_twice_rmse_plus_mae(tmp_path):
-    training = Training(nn.Linear(1, 1), recipe(), lr=1e-3, weight_decay=0, epochs=9)
-    kept = []
+    made, kept = training(), []
     for mae, rmse in ((5, 6), (9, 4.5), (3, 5.5), (2, 6), (float("nan"), 1), (3, 5.5)):
-        training.epoch += 1
-        if training.keep_best(tmp_path, {"mae": mae, "rmse": rmse, "nae": 0.1}):
-            kept.append(training.epoch)
+        made.epoch += 1
+        if made.keep_best(tmp_path, {"mae": mae, "rmse": rmse, "nae": 0.1}):
+            kept.append(made.epoch)
     assert kept == [1, 3]
-    assert training.best["epoch"] == 3
+    assert made.best["epoch"] == 3
 
 
 def test_the_best_so_far_is_remembered_when_resumed(tmp_path):
-    def make():
-        return Training(nn.Linear(1, 1), recipe(), lr=1e-3, weight_decay=0, epochs=9)
-
-    first = make()
+    first, second = training(), training()
     first.keep_best(tmp_path, {"mae": 2, "rmse": 3})
-    first.optimizer.step()
-    first.finish_epoch(tmp_path)
-    second = make()
+    first_epoch(first, tmp_path)
     second.resume(tmp_path)
     assert second.epoch == 1
     assert not second.keep_best(tmp_path, {"mae": 2, "rmse": 3.5})
@@ -75,30 +80,19 @@ def test_the_best_so_far_is_remembered_when_resumed(tmp_path):
 
 
 def test_another_recipe_cannot_be_continued(tmp_path):
-    def make(**settings):
-        return Training(nn.Linear(1, 1), recipe(**settings), lr=1e-3, weight_decay=0, epochs=9)
-
-    training = make(crop_size=64)
-    training.optimizer.step()
-    training.finish_epoch(tmp_path)
-    make(crop_size=64).resume(tmp_path)
+    first_epoch(training(crop_size=64), tmp_path)
+    training(crop_size=64).resume(tmp_path)
     with pytest.raises(InputError, match="crop_size 64 became 96"):
-        make(crop_size=96).resume(tmp_path)
+        training(crop_size=96).resume(tmp_path)
 
 
 def test_a_training_of_before_the_depth_was_chosen_is_continued(tmp_path):
-    def make(depth):
-        made = recipe()
-        made.preprocessing["depth"] = depth
-        return Training(nn.Linear(1, 1), made, lr=1e-3, weight_decay=0, epochs=9)
-
-    training = make("auto")
-    del training.recipe.preprocessing["depth"]
-    training.optimizer.step()
-    training.finish_epoch(tmp_path)
-    make("auto").resume(tmp_path)
+    made = training()
+    del made.recipe.preprocessing["depth"]
+    first_epoch(made, tmp_path)
+    training().resume(tmp_path)
     with pytest.raises(InputError, match="cannot be continued because preprocessing"):
-        make("14").resume(tmp_path)
+        training("14").resume(tmp_path)
 
 
 @pytest.mark.parametrize("has_amx", [True, False])
@@ -136,19 +130,14 @@ def test_bfloat16_is_where_it_is_told_to_be():
 @pytest.mark.parametrize("part", ["model", "average", "optimizer", "scheduler", "epoch", "best"])
 @pytest.mark.parametrize("missing", [True, False])
 def test_a_damaged_state_cannot_be_continued(tmp_path, part, missing):
-    def make():
-        return Training(nn.Linear(1, 1), recipe(), lr=1e-3, weight_decay=0, epochs=9, ema=0.5)
-
-    training = make()
-    training.optimizer.step()
-    training.finish_epoch(tmp_path)
+    first_epoch(training(ema=0.5), tmp_path)
     state = load_checkpoint(tmp_path / "last.pth")
     state[part] = "damaged"
     if missing:
         del state[part]
     save_checkpoint(tmp_path / "last.pth", **state)
     with pytest.raises(InputError, match=r"last\.pth"):
-        make().resume(tmp_path)
+        training(ema=0.5).resume(tmp_path)
 
 
 def test_the_backbone_learns_at_a_rate_of_its_own():
@@ -163,12 +152,12 @@ def test_the_backbone_learns_at_a_rate_of_its_own():
     assert [id(one) for one in backbone["params"]] == [
         id(one) for one in model.features.parameters()
     ]
-    training = Training(
+    made = Training(
         model, recipe(), lr=0.1, weight_decay=0, epochs=9, optimizer="adamw", backbone_lr=0.5
     )
     before = {name: value.clone() for name, value in model.state_dict().items()}
     sum(value.sum() for value in model.parameters()).backward()
-    training.optimizer.step()
+    made.optimizer.step()
     for name, value in model.state_dict().items():
         rate = 0.05 if name.startswith("features.") else 0.1
         # Adam's first step is the rate times the gradient's sign.

@@ -86,10 +86,8 @@ class Outcome:
 def process_photo(job: Job) -> Outcome:
     """Write one photo and its heads, unless all is there, made from the same files and settings.
 
-    Heads on the photo's edge count as inside; those outside are dropped.
-
-    Raises:
-        InputError: the photo or its annotation is bad (not with `skip_bad`), or writing failed.
+    Heads on the photo's edge count as inside; those outside are dropped. Raises `InputError` when
+    the photo or its annotation is bad (not with `skip_bad`), or writing failed.
     """
     split, record = job.output.parent.name, record_path(job.output)
     try:
@@ -132,16 +130,10 @@ def _duplicates(heads: np.ndarray) -> int:
 def make_jobs(
     splits: dict[str, list[Path]], output: Path, make: Callable[[str, Path, Path], Job]
 ) -> list[Job]:
-    """Return a job for each photo.
+    """Return for each photo of 'train', 'val', 'test' what `make` does of (split, photo, output).
 
-    Args:
-        splits: 'train', 'val', 'test' -> photos.
-        output: folder of the processed set.
-        make: returns the job of (split, photo, `NAME.jpg` to write).
-
-    Raises:
-        InputError: two photos of a split would get one name, or `output` holds photos that are
-            not of this split: left there, they would train or be tested along.
+    Raises `InputError` when two photos of a split would get one name, or the folder `output` holds
+    photos that are not of this split: left there, they would train or be tested along.
     """
     jobs = []
     for split in ("train", "val", "test"):

@@ -34,10 +34,8 @@ PLACES = ("config", "input_dataset_path", "output_dataset_path", "train_list", "
 def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) -> None:
     """Add the arguments that say what is read, how it is split, and how the command works.
 
-    Args:
-        parser: of the command, which adds the sizes itself.
-        layout: default of `--layout`.
-        required: whether the two folders must be named.
+    `layout` is the default of `--layout`, `required` whether the two folders must be named; the
+    command adds the sizes itself.
     """
     add = parser.add_argument
     add("--input-dataset-path", "--origin-dir", type=str, required=required, help="the data set")
@@ -64,12 +62,8 @@ def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) ->
 def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     """Make the processed set that the arguments describe, and print what is in it.
 
-    Args:
-        arguments: of `add_arguments`, with `layout`, `min_size` and `max_size`.
-        make: returns the job of (split, photo, output, **other fields of `Job`).
-
-    Raises:
-        InputError: arguments that do not fit together or do not fit the set, or a bad photo.
+    `make` returns the job of (split, photo, output, **other fields of `Job`). Raises `InputError`
+    for arguments that do not fit together or do not fit the set, and for a bad photo.
     """
     _check(arguments)
     found = find_photos(arguments.input_dataset_path, arguments.layout)

@@ -18,11 +18,9 @@ from crowd.io.files import read_yaml
 
 
 def documented(argv: Sequence[str] | None, *commands: str) -> list[list[str]]:
-    """Return the command line; where it is empty, the documented ones in its place, and say so.
+    """Return `argv` (default: the command line); where it is empty, say so, and return `commands`.
 
-    Args:
-        argv: arguments (default: the command line).
-        commands: arguments as the papers' pages mean them, to be run one after the other.
+    These are arguments as the papers' pages mean them, to be run one after the other.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv:

@@ -161,13 +161,9 @@ def write_array(path: str | os.PathLike, array: np.ndarray) -> None:
 
 
 def unreadable(path: str | os.PathLike, error: Exception, damage: str) -> InputError:
-    """What to say of a file that `error` kept from being read.
+    """What to say of a file that `error` kept from being read: `damage`, or what the system said.
 
-    Args:
-        path: of the file.
-        error: what was raised.
-        damage: the sentence after the file's name, for an error that the system is not to blame
-            for.
+    `damage` is the sentence after the file's name, where the system is not to blame.
     """
     if not is_refusal(error):
         return InputError(f"{path} {damage}")

@@ -68,9 +68,7 @@ def place_people(
 ) -> np.ndarray:
     """Place up to `number` people, half of them in clusters, with heads inside the photo.
 
-    Returns:
-        Positions [n, 2] (x, z in metres), apart by `domain.spacing`; n < `number` where the ground
-        is full.
+    Returns positions [n, 2] (x, z in metres), apart by `domain.spacing`; fewer on full ground.
     """
     top = max(camera.head_row(domain.smallest_head), 0.0)
 
@@ -146,18 +144,11 @@ def _shapes(person: Person) -> list[tuple[list[tuple[float, float]], float, Colo
 
 
 def draw_body(person: Person, centre, scale: float, angle: float, light, frame) -> Patch | None:
-    """Draw the body of a person whose head is at `centre`.
+    """Draw the body of a person whose head is at `centre` (x, y), pixels, `scale` pixels a metre.
 
-    Args:
-        person: Looks.
-        centre: Head centre (x, y), pixels.
-        scale: Pixels per metre at the person.
-        angle: Angle below the horizontal at which the camera sees the person, radians.
-        light: Unit vector towards the light, (right, down, to the camera).
-        frame: Width and height of the photo.
-
-    Returns:
-        The patch, or None where nothing of it lies inside the photo.
+    `angle` is that below the horizontal at which the camera sees the person, radians; `light` a
+    unit vector towards the light (right, down, to the camera); `frame` width and height of the
+    photo. Returns None where nothing of the body lies in it.
     """
     scale = scale * person.size
     squash = math.cos(angle)  # of vertical lengths

@@ -117,12 +117,8 @@ def check_set(
 ) -> tuple[list[Checked], list[Finding], Survey]:
     """Look at all photos of all splits, those of more than 8 bits by `depth` (`crowd.data.depth`).
 
-    Returns:
-        What was seen of each photo, all findings in the order of `KINDS`, and the survey of its
-        points.
-
-    Raises:
-        InputError: there is no set of that layout in `root`, or its table of points is damaged.
+    Returns what was seen of each photo, all findings in the order of `KINDS`, and the survey of the
+    points. Raises `InputError` without a set of that layout, or with a damaged table of points.
     """
     faults: list[str] = []
     splits = find_photos(root, layout, faults)

@@ -35,19 +35,10 @@ def write_clean(
 ) -> tuple[int, int]:
     """Write the photos that can be used, upright, with the points that lie in them, once each.
 
-    Args:
-        checked: all photos, of `crowd.validation.checks.check_set`.
-        findings: from the same.
-        looked: survey of its points, from the same.
-        root: folder of the data set.
-        target: folder to make; it appears when everything is in it.
-
-    Returns:
-        How many photos were written, and how many left out.
-
-    Raises:
-        InputError: it is in doubt how points are meant; `target` exists and holds something, lies
-            in the data set, or cannot be written; a table of points lies outside `root`.
+    Takes what `crowd.validation.checks.check_set` returns; `target` appears when all is in it.
+    Returns how many photos were written, and how many left out. Raises `InputError` when it is in
+    doubt how points are meant; `target` exists and holds something, lies in the data set, or cannot
+    be written; or a table of points lies outside `root`.
     """
     looked.require_answers()
     target = Path(os.path.abspath(target))

@@ -1,19 +1,15 @@
-"""Runs workers over all damaged files, and keeps every file that is neither read nor refused."""
+"""Has damaged files read in another process, and keeps each that is neither read nor refused."""
 
-import json
-import queue
+import multiprocessing
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.fuzz.targets import TARGETS
+from tests.fuzz.worker import damaged_path, serve
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-WORKER = ["-m", "tests.fuzz.worker"]
 SECONDS = 90
 EXPECTED = ("read", "refused", "contained")
 
@@ -43,57 +39,35 @@ class Run:
                 shutil.copyfile(path, self.folder / f"{stem}{path.suffix}")
             (self.folder / f"{stem}.log").write_text(said)
 
-    def go(self, tasks: list[tuple[str, int, int]]) -> None:
-        """Do all tasks, in a new worker after each crash or hang."""
+    def go(self, tasks: Iterable[tuple[str, int]], serve=serve) -> None:
+        """Have all files (format, number) read, in a new process after each crash or hang."""
+        context, process = multiprocessing.get_context("spawn"), None
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-            while tasks:
-                tasks = self._work(tasks, folder)
-
-    def _work(self, tasks: list[tuple[str, int, int]], folder: str) -> list[tuple[str, int, int]]:
-        """Run one worker; return what is left when it ended before its time."""
-        command = [sys.executable, *WORKER, str(self.seed), json.dumps(tasks)]
-        with subprocess.Popen(
-            [*command, folder],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        ) as worker:
-            lines: queue.Queue = queue.Queue()
-            threading.Thread(target=_forward, args=(worker.stdout, lines), daemon=True).start()
-            name = number = None
-            path = Path()
-            while True:
+            for name, number in tasks:
+                if process is None:
+                    pipe, theirs = context.Pipe()
+                    given = (theirs, self.seed, Path(folder))
+                    process = context.Process(target=serve, args=given, daemon=True)
+                    process.start()
+                    theirs.close()
                 try:
-                    line = lines.get(timeout=SECONDS)
-                except queue.Empty:
-                    worker.kill()
-                    self.note(name, number, f"took more than {SECONDS} s", path)
-                    break
-                if line is None:
-                    if worker.wait() == 0:
-                        return []
-                    self.note(name, number, f"the process ended with {worker.returncode}", path)
-                    break
-                what, name, number, said = json.loads(line)
-                if what == "done":
-                    self.note(name, number, said, path)
-                path = Path(said) if what == "reading" else path
-        names = [task[0] for task in tasks]
-        rest = tasks[names.index(name) :]
-        return [(name, number + 1, rest[0][2]), *rest[1:]]
-
-
-def _forward(stream, lines: queue.Queue) -> None:
-    for line in stream:
-        lines.put(line)
-    lines.put(None)
+                    pipe.send((name, number))
+                    said = pipe.recv() if pipe.poll(SECONDS) else f"took more than {SECONDS} s"
+                except (EOFError, OSError):
+                    process.join()
+                    said = f"the process ended with {process.exitcode}"
+                path = damaged_path(Path(folder), name, number)
+                self.note(name, number, said, path)
+                path.unlink(missing_ok=True)
+                if said.startswith(("took", "the process")):
+                    process.kill()
+                    process = None
 
 
 def fuzz(names: list[str], files: int, seed: int, findings_folder: Path) -> Run:
     """Read `files` damaged files of each format."""
     run = Run(seed, findings_folder)
-    run.go([(name, 0, files) for name in names or TARGETS])
+    run.go((name, number) for name in names or TARGETS for number in range(files))
     return run
 
 

@@ -1,12 +1,13 @@
 """Damaged files of every format end in success or one sentence; 10,000 each: make fuzz."""
 
+import contextlib
 import os
+import signal
 
 import numpy as np
 import pytest
 
 from crowd.io.errors import InputError
-from tests.fuzz import runner
 from tests.fuzz.mutations import mutate
 from tests.fuzz.runner import Run, fuzz, table
 from tests.fuzz.targets import TARGETS
@@ -47,24 +48,18 @@ def test_a_crash_and_an_exception_are_findings_with_their_files(tmp_path):
     assert run.counts["jpg"] == {"finding": 1, "refused": 1}
 
 
-def test_a_dead_worker_is_noted_and_the_rest_done(tmp_path, monkeypatch):
-    """The worker's process is replaced by one that dies at its first file."""
-    script = (
-        "import json, sys\n"
-        "tasks = json.loads(sys.argv[2])\n"
-        "for name, first, last in tasks:\n"
-        "    for number in range(first, last):\n"
-        "        print(json.dumps(['reading', name, number, sys.argv[3]]), flush=True)\n"
-        "        if (name, number) == ('csv', 1): import os; os.kill(os.getpid(), 11)\n"
-        "        print(json.dumps(['done', name, number, 'read']), flush=True)\n"
-    )
-    worker = tmp_path / "worker.py"
-    worker.write_text(script)
-    monkeypatch.setattr(runner, "WORKER", [str(worker)])
-    run = fuzz(["mat", "csv", "txt"], 3, 0, tmp_path / "findings")
-    assert {name: counts.total() for name, counts in run.counts.items()} == dict.fromkeys(
-        ("mat", "csv", "txt"), 3
-    )
+def dying(pipe, seed, folder):
+    """A reader that kills itself at one file, and says of every other that it was read."""
+    with contextlib.suppress(EOFError):
+        while pipe.recv() != ("csv", 1):
+            pipe.send("read")
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_a_dead_worker_is_noted_and_the_rest_done(tmp_path):
+    run, names = Run(0, tmp_path / "findings"), ("mat", "csv", "txt")
+    run.go([(name, number) for name in names for number in range(3)], dying)
+    assert {name: counts.total() for name, counts in run.counts.items()} == dict.fromkeys(names, 3)
     assert [(name, number) for name, number, _ in run.findings] == [("csv", 1)]
     assert "-11" in run.findings[0][2]
 

@@ -4,10 +4,8 @@ Started by `tests.fuzz.runner`; whatever crashes, hangs or eats memory here is r
 """
 
 import contextlib
-import json
+import os
 import resource
-import sys
-import tempfile
 import traceback
 from pathlib import Path
 
@@ -45,26 +43,23 @@ def outcome(target: Target, path: Path) -> str:
     return "read"
 
 
-def main(seed: int, tasks: list[tuple[str, int, int]], folder: Path) -> None:
-    """Read files `first` … `last − 1` of each format, each decided by (seed, format, number)."""
+def damaged_path(folder: Path, name: str, number: int) -> Path:
+    return folder / name / f"damaged_{number}{TARGETS[name].suffix}"
+
+
+def serve(pipe, seed: int, folder: Path) -> None:
+    """Answer each (format, number), which decide a file with the seed, by what became of it."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     torch.set_num_threads(1)
-    for name, first, last in tasks:
-        target = TARGETS[name]
-        place = folder / name
-        place.mkdir(exist_ok=True)
-        paths = target.whole(place)
-        whole = [path.read_bytes() for path in paths]
-        for number in range(first, last):
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # notes of readers, warnings of libraries
+    whole: dict[str, list[bytes]] = {}
+    with contextlib.suppress(EOFError):
+        while True:
+            name, number = pipe.recv()
+            target, path = TARGETS[name], damaged_path(folder, name, number)
+            if name not in whole:
+                path.parent.mkdir(exist_ok=True)
+                whole[name] = [one.read_bytes() for one in target.whole(path.parent)]
             rng = np.random.default_rng([seed, *name.encode(), number])
-            path = place / f"damaged_{number}{target.suffix}"
-            path.write_bytes(damaged(target, whole, rng))
-            print(json.dumps(["reading", name, number, str(path)]), flush=True)
-            with contextlib.redirect_stdout(sys.stderr):
-                said = outcome(target, path)
-            print(json.dumps(["done", name, number, said]), flush=True)
-            path.unlink()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), json.loads(sys.argv[2]), Path(tempfile.gettempdir(), sys.argv[3]))
+            path.write_bytes(damaged(target, whole[name], rng))
+            pipe.send(outcome(target, path))

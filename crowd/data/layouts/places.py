@@ -232,12 +232,9 @@ def photos_by_split(root: Path, annotated: Callable[[list[Path]], bool]) -> dict
 
 
 def left_out(root: Path, photos: Iterable[Path]) -> dict[str, int]:
-    """Return the folders below `root` that are neither looked into nor in one that is.
+    """Return folders below `root` that were not looked into, by relative path: number of photos.
 
     Folders inside one that holds some of `photos` are named where that one is listed.
-
-    Returns:
-        Their path, relative to `root`, and their number of photos.
     """
     known = {photo.parent for photo in photos}
     return {

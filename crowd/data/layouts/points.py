@@ -166,13 +166,9 @@ def read_annotation(photo: Path, layout: str) -> tuple[Annotation, Path]:
 def in_pixels(
     annotation: Annotation, size: tuple[int, int], layout: str, convention: PointConvention
 ) -> np.ndarray:
-    """Return an annotation's heads, float32 [N, 2], (x, y) in pixels of the picture it is of.
+    """Return an annotation's heads, float32 [N, 2], (x, y) in pixels of the picture they are of.
 
-    Args:
-        annotation: as the file has it.
-        size: (width, height) of that picture.
-        layout: of the file.
-        convention: what the user says of it.
+    `size` is (width, height) of that picture.
     """
     points = annotation.points
     if convention.label not in (None, ALL):
@@ -201,16 +197,9 @@ def upright_size(size: Sequence[int], orientation: int) -> tuple[int, int]:
 
 
 def upright_points(points: np.ndarray, orientation: int, width: int, height: int) -> np.ndarray:
-    """Carry points of the stored photo through its EXIF orientation.
+    """Carry points [N, 2] of the stored photo through its EXIF orientation, 1 to 8.
 
-    Args:
-        points: [N, 2] in pixels as stored.
-        orientation: EXIF orientation, 1 to 8.
-        width: width of the upright photo, in pixels.
-        height: height of the upright photo, in pixels.
-
-    Returns:
-        [N, 2] in pixels of the upright photo.
+    `width` and `height` are those of the upright photo; all is in pixels.
     """
     return _mirrored(points if orientation < 5 else points[:, ::-1], orientation, width, height)
 

@@ -68,14 +68,10 @@ def _load(path: Path, remedy: str):
 
 
 def parse(path: Path, name: str):
-    """Read one file as a layout's format is read.
+    """Return a table's {photo's name: `Annotation`}, or the `Annotation` of a file of one photo.
 
-    Returns:
-        {photo's name: `Annotation`} for a table, an `Annotation` for a file of one photo.
-
-    Raises:
-        InputError: the file is missing, damaged, of another format (which is named), or speaks
-            of a photo twice.
+    Raises `InputError` when the file is missing, damaged, of another format (which is named), or
+    speaks of a photo twice.
     """
     layout = LAYOUTS[name]
     form = layout.format

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,11 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     checked, findings, looked = check_set(
         root, arguments.layout, arguments.workers, arguments.depth, convention
     )
-    for line in looked.notes():
-        print(line)
-    print(table(checked, findings))
+    report = {"folder": str(root), "layout": arguments.layout, **report_of(checked, findings)}
+    print(*looked.notes(), table(report), sep="\n")
     if arguments.output:
-        report = as_json(checked, findings, str(root), arguments.layout)
         write_text(arguments.output, json.dumps(report, indent=1) + "\n")
     if arguments.fix:
         written, left_out = write_clean(checked, findings, looked, root, Path(arguments.fix))
@@ -70,64 +69,47 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         for kind in dict.fromkeys(finding.kind for finding in findings):
             print(f"  {kind}: {KINDS[kind].remedy or 'stays, look at it yourself'}")
-    if count(findings, ERROR) or (findings and not arguments.errors_only):
+    if report["errors"] or (findings and not arguments.errors_only):
         raise SystemExit(1)
 
 
-def count(findings: Sequence[Finding], severity: str) -> int:
-    """How many findings are errors, or notes."""
-    return sum(finding.severity == severity for finding in findings)
-
-
-def table(checked: Sequence[Checked], findings: Sequence[Finding]) -> str:
-    """Lay out photos by split and findings by kind, with the first few of each."""
-    lines = [f"{'split':<6}{'photos':>8}{'heads':>10}"]
-    for split, (photos, heads) in totals(checked).items():
-        lines.append(f"{split:<6}{photos:>8}{heads:>10}")
-    for kind in dict.fromkeys(finding.kind for finding in findings):
-        these = [finding for finding in findings if finding.kind == kind]
-        points = sum(finding.points for finding in these)
-        number = f"{len(these)}" + (f" ({points} points)" if points else "")
-        lines.append(f"{KINDS[kind].severity:<6} {kind}: {number}")
-        lines += [f"         {finding.file}: {finding.detail}" for finding in these[:SHOWN]]
-        if len(these) > SHOWN:
-            lines.append(f"         … and {len(these) - SHOWN} more")
-    errors, notes = count(findings, ERROR), count(findings, NOTE)
-    lines.append(f"{errors} errors, {notes} notes" if findings else "clean")
-    return "\n".join(lines)
-
-
-def totals(checked: Sequence[Checked]) -> dict[str, tuple[int, int]]:
-    """Photos and annotated points of each split."""
-    sums: dict[str, tuple[int, int]] = {}
+def report_of(checked: Sequence[Checked], findings: Sequence[Finding]) -> dict:
+    """What was found as plain values: photos and heads by split, findings in all and by kind."""
+    splits: dict[str, dict[str, int]] = {}
     for one in checked:
-        photos, heads = sums.get(one.split, (0, 0))
-        sums[one.split] = photos + 1, heads + len(one.keep)
-    return sums
-
-
-def as_json(
-    checked: Sequence[Checked], findings: Sequence[Finding], folder: str, layout: str
-) -> dict:
-    """The whole report as plain values."""
-    kinds = dict.fromkeys(KINDS, 0)
-    for finding in findings:
-        kinds[finding.kind] += 1
+        sums = splits.setdefault(one.split, {"photos": 0, "heads": 0})
+        sums["photos"] += 1
+        sums["heads"] += len(one.keep)
+    kinds = Counter(one.kind for one in findings)
+    severities = Counter(one.severity for one in findings)
     return {
-        "folder": folder,
-        "layout": layout,
-        "splits": {
-            split: {"photos": photos, "heads": heads}
-            for split, (photos, heads) in totals(checked).items()
-        },
-        "errors": count(findings, ERROR),
-        "notes": count(findings, NOTE),
-        "kinds": kinds,
+        "splits": splits,
+        "errors": severities[ERROR],
+        "notes": severities[NOTE],
+        "kinds": {kind: kinds[kind] for kind in KINDS},
         "findings": [
             {"severity": one.severity, **dataclasses.asdict(one), "fix": KINDS[one.kind].remedy}
             for one in findings
         ],
     }
+
+
+def table(report: dict) -> str:
+    """Lay out photos by split and findings by kind, with the first few of each."""
+    lines = [f"{'split':<6}{'photos':>8}{'heads':>10}"]
+    for split, sums in report["splits"].items():
+        lines.append(f"{split:<6}{sums['photos']:>8}{sums['heads']:>10}")
+    for kind in dict.fromkeys(finding["kind"] for finding in report["findings"]):
+        these = [finding for finding in report["findings"] if finding["kind"] == kind]
+        points = sum(finding["points"] for finding in these)
+        number = f"{len(these)}" + (f" ({points} points)" if points else "")
+        lines.append(f"{KINDS[kind].severity:<6} {kind}: {number}")
+        lines += [f"         {finding['file']}: {finding['detail']}" for finding in these[:SHOWN]]
+        if len(these) > SHOWN:
+            lines.append(f"         … and {len(these) - SHOWN} more")
+    notes = f"{report['errors']} errors, {report['notes']} notes"
+    lines.append(notes if report["findings"] else "clean")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -109,26 +109,23 @@ class ArgumentParser(jsonargparse.ArgumentParser):
                 switch = word if word in switches else None
         return words
 
-    def _lists(self) -> list[str]:
-        """Names of the arguments that take several values."""
-        return [one.dest for one in self._actions if one.nargs in ("*", "+") or one.nargs == 2]
-
     def _read_file(self, file: Path) -> dict:
         """Return what a YAML file sets, by argument; raise `InputError` for what it may not set."""
         values = read_yaml(file, "name an existing, valid YAML file with --config")
+        values = {str(key).replace("-", "_"): value for key, value in values.items()}
+        lists = [one.dest for one in self._actions if one.nargs in ("*", "+") or one.nargs == 2]
         for key, value in values.items():
-            dest = str(key).replace("-", "_")
-            if dest not in self.known_keys():
-                raise InputError(f"{file}: unknown key '{key}'{_nearest(dest, self.known_keys())}")
+            if key not in self.known_keys():
+                raise InputError(f"{file}: unknown key '{key}'{_nearest(key, self.known_keys())}")
             # Of anything else jsonargparse fails in ways of its own.
-            if dest in self._lists() and not isinstance(value, list):
+            if key in lists and not isinstance(value, list):
                 raise InputError(f"{file}: '{key}' is a list: write it as [first, second]")
             try:
-                self.parse_object({dest: value}, defaults=False, _skip_required=True)
+                self.parse_object({key: value}, defaults=False, _skip_required=True)
             except InputError as error:
-                named = "" if dest in str(error) else f"'{key}': "
+                named = "" if key in str(error) else f"'{key}': "
                 raise InputError(f"{file}: {named}{error}") from None
-        return {str(key).replace("-", "_"): value for key, value in values.items()}
+        return values
 
     def _explain(self, message: str) -> str:
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
@@ -157,13 +154,9 @@ def _given(argv: Sequence[str] | None, parser: ArgumentParser) -> dict:
     look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for action in parser._actions:
         if action.option_strings and action.dest != "help":
-            flags = [flag for flag in action.option_strings if flag.startswith("-")]
-            if action.nargs == 0:
-                look.add_argument(
-                    *flags, dest=action.dest, action="store_true", default=argparse.SUPPRESS
-                )
-            else:
-                look.add_argument(*flags, dest=action.dest, nargs="?", default=argparse.SUPPRESS)
+            takes = {"action": "store_true"} if action.nargs == 0 else {"nargs": "?"}
+            names = action.option_strings
+            look.add_argument(*names, dest=action.dest, default=argparse.SUPPRESS, **takes)
     return vars(look.parse_known_args(argv)[0])
 
 

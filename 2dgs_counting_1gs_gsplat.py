@@ -15,8 +15,15 @@ from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.train.distributed import rank_and_size
 from GS2D.arguments import UNUSED_RELEASE_KEYS, fit_parser, photo_folder
-from GS2D.jobs import FitSettings, begin, is_finished, photos_to_fit, write_loss_table
-from GS2D.workers import compile_kernels, fit_photos
+from GS2D.jobs import (
+    FitSettings,
+    begin,
+    compile_kernels,
+    fit_photos,
+    is_finished,
+    photos_to_fit,
+    write_loss_table,
+)
 
 
 def build_parser() -> ArgumentParser:
@@ -34,9 +41,6 @@ def check(arguments) -> None:
         )
     if not arguments.gt_points:
         raise InputError("gt_points False: Gaussians stand on annotated heads, set it to True")
-    for name in ("num_epochs", "learning_rate", "downsample_ratio", "workers", "flat_window"):
-        if not arguments[name] > 0:
-            raise InputError(f"{name} {arguments[name]} must be positive")
     unused = [key for key in UNUSED_RELEASE_KEYS if arguments[key] is not None]
     if unused:
         print(f"note: {', '.join(unused)} have no effect, in the released code as here")

@@ -5,19 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from jsonargparse.typing import NonNegativeInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.files import require_folder
 from GS2D.problem import Convergence
 
 # The released configurations hold these; nothing reads them, there or here.
-UNUSED_RELEASE_KEYS = (
-    "display_interval",
-    "gradient_threshold",
-    "gaussian_threshold",
-    "display_loss",
-)
+UNUSED_RELEASE_KEYS = "display_interval", "gradient_threshold", "gaussian_threshold", "display_loss"
 
 
 def _anything(value):
@@ -29,15 +24,17 @@ def fit_parser(description: str) -> ArgumentParser:
     """Return the parser; the keys are those of the released configurations, and a few more."""
     parser = ArgumentParser(description=description)
     add = parser.add_argument
-    add("--root_path", "--root-path", type=str, help="processed set, or folder of photos + npy")
-    add("--downsample_ratio", type=float, default=1, help="fit at 1/ratio of the photo's size")
-    add("--num_epochs", type=int, default=4000, help="iterations of the fit")
-    add("--learning_rate", type=float, default=0.01)
+    add("--root_path", type=str, help="processed set, or folder of photos + npy")
+    size = "fit at 1/ratio of the photo's size"
+    add("--downsample_ratio", type=PositiveFloat, default=1, help=size)
+    add("--num_epochs", type=PositiveInt, default=4000, help="iterations of the fit")
+    add("--learning_rate", type=PositiveFloat, default=0.01)
     flat = "stop a photo when its loss is flat, num_epochs at the latest"
     add("--stop_when_flat", action=YES_NO, default=False, help=flat)
     flat = "relative difference of the mean losses of two windows in a row"
     add("--flat_threshold", type=float, default=Convergence.threshold, help=flat)
-    add("--flat_window", type=int, default=Convergence.window, help="iterations of a window")
+    flat = "iterations of a window"
+    add("--flat_window", type=PositiveInt, default=Convergence.window, help=flat)
     add("--bk_num", type=int, default=0, help="background Gaussians; only 0 is implemented")
     copied = "copy the pixels that lie far from every head"
     add("--use_bk_mask", action=YES_NO, default=True, help=copied)
@@ -46,14 +43,11 @@ def fit_parser(description: str) -> ArgumentParser:
     add("--backend", default="auto", choices=("auto", "cpu", "gsplat", "reference"))
     add("--seed", type=NonNegativeInt, default=0, help="of the initial rotations")
     workers = "processes, one thread each; on a GPU: photos fitted side by side"
-    add("--workers", type=int, default=os.cpu_count() or 1, help=workers)
+    add("--workers", type=PositiveInt, default=os.cpu_count() or 1, help=workers)
     add("--overwrite", action=YES_NO, help="fit photos again that are finished")
+    unused = "accepted for the released configurations, without effect"
     for key in UNUSED_RELEASE_KEYS:
-        add(
-            f"--{key}",
-            type=_anything,
-            help="accepted for the released configurations, without effect",
-        )
+        add(f"--{key}", type=_anything, help=unused)
     return parser
 
 

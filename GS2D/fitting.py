@@ -10,7 +10,7 @@ import torch
 
 from crowd.io.arrays import plain
 from crowd.io.errors import InputError
-from GS2D import fused_fit, gsplat_backend, gsplat_fit
+from GS2D import fused_fit, gsplat_backend
 from GS2D.problem import (
     Convergence,
     Problem,
@@ -110,15 +110,17 @@ def fit_side_by_side(
     if backend == "gsplat":
         if (reason := gsplat_backend.why_unusable()) is not None:
             raise InputError(reason)
-        solutions = gsplat_fit.fit(problems, schedule, gsplat_backend.DEVICE, quiet)
-    elif backend == "cpu":
-        solutions = [fused_fit.fit(problem, schedule, quiet) for problem in problems]
+        solutions = gsplat_backend.fit(problems, schedule, gsplat_backend.DEVICE, quiet)
     else:
-        solutions = [
-            fused_fit.fit_reference(problem, schedule, backend, quiet) for problem in problems
-        ]
-    remaining = iter(solutions)
-    return [_activated(points, next(remaining) if len(points) else None) for _, points in photos]
+        fit = fused_fit.fit if backend == "cpu" else fused_fit.fit_reference
+        solutions = [fit(problem, schedule, quiet=quiet) for problem in problems]
+    remaining, nobody = iter(solutions), Solution(np.zeros((0, 6), np.float32), 0.0, 0.0, 0)
+    fitted = []
+    for _, points in photos:
+        raw, *ended = next(remaining) if len(points) else nobody
+        parts = (part.numpy() for part in activate(torch.from_numpy(raw)))
+        fitted.append(Gaussians(points, *parts, *ended))
+    return fitted
 
 
 def _pose(image: np.ndarray, points: np.ndarray, seed: int, background_mask: bool) -> Problem:
@@ -132,17 +134,7 @@ def _pose(image: np.ndarray, points: np.ndarray, seed: int, background_mask: boo
     return Problem(raw, points, image * fitted[..., None], max(int(fitted.sum()), 1))
 
 
-def _activated(points: np.ndarray, solution: Solution | None) -> Gaussians:
-    """Gaussians of a solution; without one those of a photo without heads, which are none."""
-    if solution is None:
-        solution = Solution(np.zeros((0, 6), np.float32), 0.0, 0.0, 0)
-    scales, rotations, colors = (p.numpy() for p in activate(torch.from_numpy(solution.raw)))
-    losses = solution.render_loss, solution.shape_loss
-    return Gaussians(points, scales, rotations, colors, *losses, solution.iterations)
-
-
 def _check(image: np.ndarray, points: np.ndarray) -> None:
-    """Raise `ValueError` with what is wrong, if anything."""
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"expected an RGB image [H, W, 3], got {list(image.shape)}")
     if points.ndim != 2 or points.shape[1] != 2:

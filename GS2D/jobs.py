@@ -1,15 +1,19 @@
-"""The files of a fit: photos with annotations in, Gaussians and the table of losses out."""
+"""Fitting a folder of photos: what is finished, processes or a GPU, Gaussians and losses out."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from crowd.data.images import list_images, open_image, read_orientation, read_size
@@ -17,9 +21,12 @@ from crowd.data.processed import read_annotation
 from crowd.data.stage import origin, read_record, record_path, write_record
 from crowd.io.errors import InputError, Refused
 from crowd.io.files import write_text
-from crowd.io.progress import progress
-from GS2D.fitting import Gaussians, fit_side_by_side
+from crowd.io.progress import note, progress
+from crowd.io.workers import in_processes, start_worker
+from crowd.train.distributed import take_gpu
+from GS2D.fitting import Gaussians, fit_gaussians, fit_side_by_side
 from GS2D.problem import Convergence, Schedule
+from GS2D.rasterizer import choose_backend
 from GS2D.store import (
     FOLDER,
     Report,
@@ -95,14 +102,26 @@ def is_finished(photo: Path, settings: FitSettings) -> bool:
     other heads, since nobody asked to lose it.
     """
     path = gaussians_path(photo)
-    known = read_record(record_path(path))
+    known, again = read_record(record_path(path)), "fit all photos again with --overwrite"
     if not path.is_file():
         return False
     if not known:
-        return _is_of_these_heads(path, photo)
-    _require_same(path, known.get("settings"), settings.deciding())
+        if stand_at(read_gaussians(path), read_points(photo)):
+            return True
+        raise InputError(
+            f"{path} was not fitted here and does not have its Gaussians at the heads of "
+            f"{photo.name}: remove it, or {again}"
+        )
+    # What the record of an earlier version lacks had its default.
+    was, wanted = FitSettings().deciding() | known["settings"], settings.deciding()
+    for name in was | wanted:
+        if was.get(name) != wanted.get(name):
+            raise InputError(
+                f"{path} was fitted with {name} {was.get(name)}, not {wanted.get(name)}: keep to "
+                f"that, or {again}"
+            )
     try:
-        same = known.get("sources") == _origin(photo, settings)["sources"]
+        same = known["sources"] == _origin(photo, settings)["sources"]
         return same and stand_at(read_gaussians(path), read_points(photo))
     except Refused:
         raise
@@ -120,38 +139,8 @@ def _origin(photo: Path, settings: FitSettings) -> dict:
     return origin(settings.deciding(), [photo, photo.with_suffix(".npy")])
 
 
-def _require_same(path: Path, old: dict | None, new: dict) -> None:
-    """Raise `InputError` for other settings; what an older record lacks had its default."""
-    remedy = "fit all photos again with --overwrite"
-    try:
-        old = FitSettings(**old).deciding()
-    except TypeError as error:
-        raise InputError(f"{path} was fitted by another version ({error}): {remedy}") from error
-    differing = next((name for name in old | new if old.get(name) != new.get(name)), None)
-    if differing:
-        was, wanted = old.get(differing), new.get(differing)
-        raise InputError(
-            f"{path} was fitted with {differing} {was}, not {wanted}: keep to that, or {remedy}"
-        )
-
-
-def _is_of_these_heads(path: Path, photo: Path) -> bool:
-    """True for Gaussians at the photo's points; raises `InputError` for others."""
-    if not stand_at(read_gaussians(path), read_points(photo)):
-        raise InputError(
-            f"{path} was not fitted here and does not have its Gaussians at the heads of "
-            f"{photo.name}: remove it, or fit all photos again with --overwrite"
-        )
-    return True
-
-
-def fit_photo(photo: Path, settings: FitSettings, quiet: bool = True) -> Report:
-    """Fit one photo and write its Gaussians; raises `InputError` for bad input."""
-    return fit_together([photo], settings, quiet)[0]
-
-
-def fit_together(photos: Sequence[Path], settings: FitSettings, quiet: bool) -> list[Report]:
-    """As `fit_photo` for several: side by side on a GPU, in turn elsewhere."""
+def fit_together(photos: Sequence[Path], settings: FitSettings, quiet: bool = True) -> list[Report]:
+    """Fit photos and write their Gaussians: side by side on a GPU, in turn elsewhere."""
     origins = [_origin(photo, settings) for photo in photos]
     fitted = fit_side_by_side(
         [_scaled_photo(photo, settings.downsample_ratio) for photo in photos],
@@ -204,3 +193,55 @@ def write_loss_table(folder: Path) -> None:
         if path.is_file():
             table.writerow([photo.name, *(f"{value:.6g}" for value in read_report(path))])
     write_text(folder / FOLDER / LOSS_TABLE, text.getvalue())
+
+
+def compile_kernels(backend: str) -> None:
+    """Compile the kernels here, once, so that the workers find them in the cache.
+
+    Under torchrun a fit on GPUs takes the one of this process before. Raises `InputError` when the
+    backend cannot be used on this machine, or there are more processes than GPUs.
+    """
+    if torch.cuda.is_available() and choose_backend(backend, on_cuda=True) == "gsplat":
+        take_gpu()
+    what = "compiling the kernels, which is done once and takes up to a minute"
+    timer = threading.Timer(2.0, note, [what])
+    timer.daemon = True
+    timer.start()
+    try:
+        black, point = np.zeros((8, 8, 3), np.uint8), np.full((1, 2), 4.0)
+        fit_gaussians(black, point, 1, backend=backend, quiet=True)
+    finally:
+        timer.cancel()
+
+
+def fit_photos(photos: Sequence[Path], settings: FitSettings, workers: int) -> list[Report]:
+    """Fit every photo, write its Gaussians, and return how the fits ended, in any order.
+
+    Photos are spread over `workers` processes of one thread each. A single photo stays in this
+    process, and so does a fit on a GPU, which takes `workers` photos at a time. What is finished
+    when an error or a kill ends the run stays, whole. `compile_kernels` comes first, once.
+    """
+    if choose_backend(settings.backend, torch.cuda.is_available()) == "gsplat":
+        # Photos of a group are padded to one size: let them be alike.
+        photos = sorted(photos, key=photo_size)
+        groups = [photos[first : first + workers] for first in range(0, len(photos), workers)]
+        processes = 1
+    else:
+        groups, processes = [[photo] for photo in photos], min(workers, len(photos))
+        if processes == 1:
+            torch.set_num_threads(workers)
+    fit = functools.partial(fit_together, settings=settings, quiet=len(groups) > 1)
+    done = in_processes(fit, groups, processes, _start) if processes > 1 else map(fit, groups)
+    started, reports = time.monotonic(), []
+    with progress(total=len(photos), what="fitting", unit="photo") as bar:
+        for group in done:
+            reports += group
+            rate = 60.0 * len(reports) / (time.monotonic() - started)
+            bar.set_postfix_str(f"{rate:.1f} photos/min", refresh=False)
+            bar.update(len(group))
+    return reports
+
+
+def _start() -> None:
+    start_worker()
+    torch.set_num_threads(1)

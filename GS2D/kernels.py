@@ -1,6 +1,6 @@
 """Compiled tile kernels of the CPU rasteriser: forward, loss and backward in one visit of a tile.
 
-Inside a tile every Gaussian is a stack of row slices (see `GS2D.geometry`). The inner loops run
+Inside a tile every Gaussian is a stack of row slices (see `GS2D.cpu`). The inner loops run
 over slices of planar float32 arrays, with masks in place of branches and a polynomial for the
 exponential, so that LLVM vectorises them. What the backward pass needs of a pixel waits in a stash.
 Gradients are kept per (tile, Gaussian), to be summed in one order whatever the threads.

@@ -6,6 +6,7 @@ Raw parameters are one float32 array [N, 6] with the columns scale 0, scale 1, r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -58,8 +59,7 @@ class Schedule:
     convergence: Convergence | None = None
 
 
-@dataclass(frozen=True)
-class Solution:
+class Solution(NamedTuple):
     """Raw parameters after the last step, their two losses, and how many steps that took."""
 
     raw: np.ndarray

@@ -44,9 +44,10 @@ class Report(NamedTuple):
     iterations: float = math.nan
 
 
-def write_gaussians(
-    path: str | os.PathLike, params: np.ndarray, report: Report | None = None
-) -> None:
+UNTOLD = Report()
+
+
+def write_gaussians(path: str | os.PathLike, params: np.ndarray, report: Report = UNTOLD) -> None:
     """Write Gaussians whole or not at all.
 
     Args:
@@ -61,11 +62,8 @@ def write_gaussians(
     params = np.asarray(params, dtype=np.float32)
     if (fault := _fault(params)) is not None:
         raise ValueError(f"Gaussians for {path}: {fault}")
-    extra = {}
-    if report is not None:
-        losses = np.array([report.render_loss, report.shape_loss], np.float64)
-        extra = {"losses": losses, "iterations": np.array([report.iterations], np.float64)}
-    write_h5(path, params=params, **extra)
+    losses, iterations = np.array(report[:2], np.float64), np.array(report[2:], np.float64)
+    write_h5(path, params=params, losses=losses, iterations=iterations)
 
 
 def read_gaussians(path: str | os.PathLike) -> np.ndarray:
@@ -100,9 +98,7 @@ def _fault(params: np.ndarray) -> str | None:
 def read_report(path: str | os.PathLike) -> Report:
     """Read how the fit ended; NaN for what the file does not tell."""
     with open_h5(path, _REMEDY) as file:
-        values = list(Report())
-        if "losses" in file:
-            values[:2] = read_dataset(file, "losses", _REMEDY)[:2]
-        if "iterations" in file:
-            values[2:] = read_dataset(file, "iterations", _REMEDY)[:1]
-        return Report(*(float(value) for value in values))
+        told = {"losses": UNTOLD[:2], "iterations": UNTOLD[2:]}
+        for name in told.keys() & file.keys():
+            told[name] = read_dataset(file, name, _REMEDY)
+        return Report(*map(float, (*told["losses"], *told["iterations"])))

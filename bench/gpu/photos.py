@@ -16,7 +16,7 @@ from crowd.data.network_input import read_photo
 from crowd.data.processed import read_annotation, split_photos
 from crowd.io.files import write_text
 from crowd.synthetic import make_dataset
-from GS2D import process_gaussians, workers
+from GS2D import jobs, process_gaussians
 from GS2D.jobs import FitSettings, is_finished, photos_to_fit
 from GS2D.store import FOLDER
 from gst.photos import Preprocessing, read_preprocessing
@@ -54,8 +54,8 @@ def fit_gaussians(context: Context, folder: Path) -> dict:
     settings = FitSettings(num_epochs=iterations, stop_when_flat=True, backend=backend)
     photos = [one for one in photos_to_fit(folder / "train") if not is_finished(one, settings)]
     started = time.perf_counter()
-    workers.compile_kernels(backend)
-    workers.fit_photos(photos, settings, context.pick(SIDE_BY_SIDE, 2))
+    jobs.compile_kernels(backend)
+    jobs.fit_photos(photos, settings, context.pick(SIDE_BY_SIDE, 2))
     process_gaussians.main(["--folder", str(folder / "train" / FOLDER)])
     return {"photos": len(photos), "seconds": time.perf_counter() - started}
 

@@ -9,8 +9,9 @@ import mgot
 from bench.bench_splatting import boxes, scene
 from bench.gpu.machine import block_photo
 from bench.gpu.stages import Context
-from GS2D import fitting, gsplat_fit, rasterize
+from GS2D import fitting, rasterize
 from GS2D.fused_fit import fit_reference
+from GS2D.gsplat_backend import fit as fit_together
 
 WHOLE = 4000  # iterations of a fit, as released
 # Patches of ShanghaiTech A and B, and of the largest clusters that the authors released.
@@ -34,7 +35,7 @@ def splat(context: Context) -> None:
         how = f"{photos} side by side"
         measure(
             *(how, photos, context.pick(100, 2)),
-            lambda schedule, some=problems: gsplat_fit.fit(some, schedule, context.device, True),
+            lambda schedule, some=problems: fit_together(some, schedule, context.device, True),
         )
     measure(
         *("one, a wait a step, as released", 1, context.pick(20, 1)),

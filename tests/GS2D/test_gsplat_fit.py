@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from bench.gpu import stand_ins
-from GS2D import Convergence, fitting, fused_fit, gsplat_backend, gsplat_fit, rasterize
+from GS2D import Convergence, fitting, fused_fit, gsplat_backend, rasterize
 from GS2D.problem import Schedule
+from tests.GS2D.test_fit import agree
 
 CPU = torch.device("cpu")
 
@@ -49,45 +50,34 @@ def posed(*photos, background_mask=True):
     return problems
 
 
-def agree(got, expected):
-    assert got.iterations == expected.iterations
-    assert got.render_loss == pytest.approx(expected.render_loss, rel=1e-4)
-    assert got.shape_loss == pytest.approx(expected.shape_loss, rel=1e-4, abs=1e-6)
-    assert np.median(np.abs(got.raw - expected.raw)) < 1e-4
-    assert np.abs(got.raw - expected.raw).max() < 1e-2
+@pytest.fixture
+def why_unusable(monkeypatch):
+    """Ask on a machine with CUDA, a version of gsplat, and what its kernels are imported from."""
+
+    def ask(version, kernels):
+        for name in ("gsplat", "gsplat.cuda", "gsplat.cuda._backend"):
+            monkeypatch.setitem(sys.modules, name, kernels)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr("importlib.metadata.version", lambda name: version)
+        return gsplat_backend.why_unusable.__wrapped__()
+
+    return ask
 
 
-@pytest.mark.parametrize(
-    ("version", "usable"),
-    [
-        ("1.4.0", False),
-        ("1.5", False),
-        ("1.5.2", False),
-        ("1.5.3", True),
-        ("1.5.3+pt24cu124", True),
-        ("1.5.10", True),
-        ("1.6.0", False),
-    ],
-)
-def test_versions_without_images_in_their_tile_lists_are_refused(monkeypatch, version, usable):
-    for name in ("gsplat", "gsplat.cuda", "gsplat.cuda._backend"):
-        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(_C="compiled"))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("importlib.metadata.version", lambda name: version)
-    reason = gsplat_backend.why_unusable.__wrapped__()
-    assert reason is None if usable else "pip install 'gsplat>=1.5.3,<1.6'" in reason
+def test_versions_without_images_in_their_tile_lists_are_refused(why_unusable):
+    compiled = types.SimpleNamespace(_C="compiled")
+    for version in ("1.5.3", "1.5.3+pt24cu124", "1.5.10"):
+        assert why_unusable(version, compiled) is None
+    for version in ("1.4.0", "1.5", "1.5.2", "1.6.0"):
+        assert "pip install 'gsplat>=1.5.3,<1.6'" in why_unusable(version, compiled)
 
 
-def test_a_read_only_home_of_gsplat_s_kernels_names_its_variable(monkeypatch):
+def test_a_read_only_home_of_gsplat_s_kernels_names_its_variable(why_unusable):
     class ReadOnly(types.ModuleType):
         def __getattr__(self, name):
             raise OSError(errno.EROFS, "Read-only file system", "/root/.cache/torch_extensions")
 
-    for name in ("gsplat", "gsplat.cuda", "gsplat.cuda._backend"):
-        monkeypatch.setitem(sys.modules, name, ReadOnly(name))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.5.3")
-    reason = gsplat_backend.why_unusable.__wrapped__()
+    reason = why_unusable("1.5.3", ReadOnly("gsplat"))
     assert "set TORCH_EXTENSIONS_DIR to a folder that you may write to" in reason
 
 
@@ -129,12 +119,12 @@ def test_photos_are_drawn_side_by_side_as_alone(stock):
 
 def test_photos_are_fitted_side_by_side_as_alone(stock):
     problems = posed(photo(0, 47, 33, 6), photo(1, 30, 50, 1), photo(2, 20, 18, 4))
-    together = gsplat_fit.fit(problems, Schedule(40), CPU, quiet=True)
+    together = gsplat_backend.fit(problems, Schedule(40), CPU, quiet=True)
     # Once before the first step, and once for the losses at the end: no scale leaves the margin.
     assert stock == [11, 11]
     for got, problem in zip(together, problems, strict=True):
         agree(got, fused_fit.fit_reference(problem, Schedule(40), "reference", quiet=True))
-    assert gsplat_fit.fit([], Schedule(40), CPU) == []
+    assert gsplat_backend.fit([], Schedule(40), CPU) == []
 
 
 def test_tile_lists_are_made_anew_when_a_scale_outgrows_them(stock):
@@ -142,9 +132,9 @@ def test_tile_lists_are_made_anew_when_a_scale_outgrows_them(stock):
     problem = fitting._pose(white, point, 0, False)
     problem.raw[0, 0] += 0.3
     schedule = Schedule(260, lr=0.02)
-    (got,) = gsplat_fit.fit([problem], schedule, CPU, quiet=True)
+    (got,) = gsplat_backend.fit([problem], schedule, CPU, quiet=True)
     expected = fused_fit.fit_reference(problem, schedule, "reference", quiet=True)
-    assert (got.raw[:, :2] - problem.raw[:, :2]).min() > gsplat_fit.MARGIN
+    assert (got.raw[:, :2] - problem.raw[:, :2]).min() > gsplat_backend.MARGIN
     assert 3 <= len(stock) < 30
     agree(got, expected)
 
@@ -154,7 +144,7 @@ def test_each_photo_stops_when_its_own_loss_is_flat(stock):
     photos = photo(0, 30, 33, 3), photo(4, 24, 24, 2), white
     problems = posed(*photos, background_mask=False)
     schedule = Schedule(40, convergence=Convergence(0.0035, 5))
-    together = gsplat_fit.fit(problems, schedule, CPU, quiet=True)
+    together = gsplat_backend.fit(problems, schedule, CPU, quiet=True)
     alone = [fused_fit.fit_reference(one, schedule, "reference", quiet=True) for one in problems]
     assert len({one.iterations for one in alone}) == 3
     for got, expected in zip(together, alone, strict=True):
@@ -171,7 +161,7 @@ def test_no_step_of_adam_is_longer_than_the_bound():
         before = value.item()
         adam.step()
         longest = max(longest, abs(value.item() - before))
-    assert 0.9 * gsplat_fit.LONGEST_STEP < longest <= gsplat_fit.LONGEST_STEP
+    assert 0.9 * gsplat_backend.LONGEST_STEP < longest <= gsplat_backend.LONGEST_STEP
 
 
 @pytest.mark.cuda
@@ -179,6 +169,6 @@ def test_photos_are_fitted_on_a_gpu_as_by_the_reference():
     if (reason := gsplat_backend.why_unusable()) is not None:
         pytest.skip(reason)
     problems = posed(photo(0, 147, 133, 60), photo(1, 130, 150, 1), photo(2, 120, 118, 40))
-    together = gsplat_fit.fit(problems, Schedule(60), torch.device("cuda"), quiet=True)
+    together = gsplat_backend.fit(problems, Schedule(60), torch.device("cuda"), quiet=True)
     for got, problem in zip(together, problems, strict=True):
         agree(got, fused_fit.fit_reference(problem, Schedule(60), "reference", quiet=True))

@@ -8,7 +8,6 @@ from GS2D.process_gaussians import eliminate_deformity, process_file
 from GS2D.store import (
     Report,
     backup_path,
-    gaussians_path,
     read_gaussians,
     read_report,
     write_gaussians,
@@ -20,11 +19,6 @@ def params():
     params = np.random.default_rng(0).uniform(1, 9, (20, 8)).astype(np.float32)
     params[:, 3] = params[:, 2] * np.random.default_rng(1).uniform(1 / 3, 3, 20)
     return params
-
-
-def test_path_is_beside_the_photo_and_needs_no_img(tmp_path):
-    path = gaussians_path(tmp_path / "a.jpg.b.png")
-    assert path == tmp_path / "gs_params" / "a.jpg.b_gs_params.h5"
 
 
 def test_what_is_written_is_read(tmp_path, params):

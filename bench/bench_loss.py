@@ -25,11 +25,10 @@ from bench.measure import bench_parser, ratio, time_in_turn, write_record
 from crowd.io.errors import command
 from crowd.io.progress import progress
 from crowd.sinkhorn import Scaling
-from gst import build_model
+from gst import build_model, losses
 from gst.heads import Heads
 from gst.loss import gaussian_transport_loss, gaussian_transport_loss_reference
-from gst.losses import COMPARED, dm_count
-from gst.losses.gaussian import gaussian_density
+from gst.losses import COMPARED, gaussian_density
 
 CROP, STRIDE = 512, 8
 HEADS = (50, 300, 1000, 3000)
@@ -53,11 +52,11 @@ def plain_scale(
 
 def plain_dm_count(heads: list[Heads], density: Tensor) -> dict[str, Tensor]:
     """`dm_count_losses` with `plain_scale`."""
-    careful, dm_count.scale = dm_count.scale, plain_scale
+    careful, losses.scale = losses.scale, plain_scale
     try:
-        return dm_count.dm_count_losses(heads, density)
+        return losses.dm_count_losses(heads, density)
     finally:
-        dm_count.scale = careful
+        losses.scale = careful
 
 
 def cells() -> Tensor:

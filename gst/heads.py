@@ -1,7 +1,8 @@
-"""The heads of a crop: Gaussians with targets, fitted ones or round ones from the points alone."""
+"""The heads of crops: Gaussians with targets, fitted or round, one crop alone or a padded batch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,15 @@ from crowd.io.arrays import as_tensor
 SINGLE_HEAD = 8.0  # pixels: the distance of a head without neighbours
 NEIGHBOURS = 3
 SIGMAS = 6.0  # a round Gaussian's standard deviations in the distance to its neighbours
+# Where a padded head stands, pixels: so far off that no cell is its own in any kernel, and near
+# enough that the square of the distance is a float32.
+FAR = 1e15
 
 
 class Heads(NamedTuple):
     """The Gaussians of one crop: points [n, 2], scales [n, 2], rotations [n], targets t [n].
 
-    Or those of a batch of crops, padded to one number (`gst.padded`): [B, n, 2] and so on.
+    Or those of a batch of crops, padded to one number (`pad_heads`): [B, n, 2] and so on.
     """
 
     points: Tensor
@@ -53,3 +57,44 @@ def round_heads(points) -> Heads:
         raise ValueError("points must be finite")
     scales = torch.from_numpy(round_scales(neighbour_distance(points.numpy())))
     return Heads(points, scales, torch.zeros(len(points)), torch.ones(len(points)))
+
+
+def head_rows(heads: Sequence[Heads]) -> list[np.ndarray]:
+    """The heads of each crop as rows x, y, scale 0, scale 1, rotation, target, [n, 6].
+
+    Raises `ValueError` naming the crop whose arrays do not fit each other, or hold a NaN or
+    infinite value.
+    """
+    rows = []
+    for index, one in enumerate(heads):
+        points, scales, rotations, targets = (array.detach().cpu().numpy() for array in one)
+        count = len(targets)
+        if not points.shape == scales.shape == (count, 2) or rotations.size != count:
+            raise ValueError(
+                f"crop {index}: {len(points)} Gaussians with {count} targets, or arrays that are "
+                "not [n, 2], [n, 2], [n] and [n]"
+            )
+        columns = points, scales, rotations.reshape(-1, 1), targets.reshape(-1, 1)
+        rows.append(np.concatenate(columns, axis=1))
+        if not np.isfinite(rows[-1]).all():
+            raise ValueError(f"crop {index}: points, scales, rotations and targets must be finite")
+    return rows
+
+
+def pad_heads(heads: Sequence[Heads] | Heads, device: torch.device) -> Heads:
+    """Join the heads of several crops to one padded array, copied to `device` at once.
+
+    What is added stands at `FAR`, has the target 0, and so costs nothing; there is at least one a
+    crop, so that one without heads is nothing special. `Heads` that are padded already stay.
+    Raises `ValueError` as `head_rows` does.
+    """
+    if isinstance(heads, Heads):
+        return heads
+    rows = head_rows(heads)
+    padding = np.array([FAR] * 5 + [0], np.result_type(*rows))
+    padded = np.tile(padding, (len(rows), 1 + max(map(len, rows)), 1))
+    for mine, row in zip(padded, rows, strict=True):
+        mine[: len(row)] = row
+    moved = torch.from_numpy(padded).to(device, non_blocking=True)
+    points, scales, rotations, targets = moved.split((2, 2, 1, 1), 2)
+    return Heads(points, scales, rotations[..., 0], targets[..., 0])

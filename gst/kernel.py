@@ -65,7 +65,6 @@ def transport_kernel(
     scale_ratio: float = KernelOptions.scale_ratio,
     use_background: bool = KernelOptions.use_background,
     owners=None,
-    check_finite: bool = True,
 ) -> Tensor:
     """Transport kernel of one crop (paper, transport plan from Bayes' rule; released code).
 
@@ -85,7 +84,6 @@ def transport_kernel(
         use_background: see there.
         owners: annotation 0 … A − 1 of each Gaussian, [N], or `BACKGROUND`. Default: Gaussian n
             belongs to annotation n.
-        check_finite: look for NaN and infinity, for which a GPU has to be waited for.
 
     Returns:
         K, [N + 1, cells] with the background in the last row, or [N, cells] without background;
@@ -97,17 +95,32 @@ def transport_kernel(
     Raises:
         ValueError: the arrays do not fit each other or hold a NaN or infinite value.
     """
-    points, scales, rotations = as_gaussians(points, scales, rotations, check_finite)
+    points, scales, rotations = as_gaussians(points, scales, rotations)
     options = KernelOptions(
         background_ratio, cut_off, post_min, post_max, scale_ratio, use_background
     )
-    scales = (scales * scale_ratio).clamp(stride / post_min, post_max)
-    xs, ys = cell_centers(crop_size, stride, points.device)
-    exponents = gaussian_exponents(points, scales, rotations, xs, ys)
-    responsibilities = gaussian_responsibilities(exponents, scales, options)
+    responsibilities = gaussian_kernel(points, scales, rotations, crop_size, stride, options)
     if owners is None:
         return responsibilities
     return annotation_correspondence(responsibilities, owners, len(points))
+
+
+def gaussian_kernel(
+    points: Tensor,
+    scales: Tensor,
+    rotations: Tensor,
+    crop_size: int | tuple[int, int],
+    stride: int,
+    options: KernelOptions,
+) -> Tensor:
+    """Step 1 of one crop, or of a batch of them: P(g | x), [..., N (+ 1), cells].
+
+    Arguments as for `transport_kernel`, float32 [..., N, 2], [..., N, 2], [..., N] on one device.
+    """
+    scales = (scales * options.scale_ratio).clamp(stride / options.post_min, options.post_max)
+    xs, ys = cell_centers(crop_size, stride, points.device)
+    exponents = gaussian_exponents(points, scales, rotations, xs, ys)
+    return gaussian_responsibilities(exponents, scales, options)
 
 
 def cell_centers(
@@ -148,7 +161,7 @@ def gaussian_exponents(
 
 
 def gaussian_responsibilities(exponents: Tensor, scales: Tensor, options: KernelOptions) -> Tensor:
-    """Step 1: P(g | x) by Bayes' rule with equal priors, [..., N (+ 1), cells].
+    """P(g | x) by Bayes' rule with equal priors, [..., N (+ 1), cells].
 
     log-likelihoods: z_n − ½ log|Σ_n| for Gaussian n and, with n* the Gaussian of largest z,
     (−cut_off²/2 − z_n*) − log(|Σ_n*| / background_ratio) for the background (released code).
@@ -198,9 +211,7 @@ def annotation_correspondence(responsibilities: Tensor, owners, gaussians: int) 
     return kernel.index_add(0, rows, responsibilities)
 
 
-def as_gaussians(
-    points, scales, rotations, check_finite: bool = True
-) -> tuple[Tensor, Tensor, Tensor]:
+def as_gaussians(points, scales, rotations) -> tuple[Tensor, Tensor, Tensor]:
     """Float32 tensors [N, 2], [N, 2], [N] on one device; `ValueError` when they do not fit."""
     points = as_tensor(points).float()
     scales, rotations = (as_tensor(array).to(points) for array in (scales, rotations))
@@ -211,7 +222,7 @@ def as_gaussians(
             "points [N, 2], scales [N, 2] and rotations [N] or [N, 1] are needed, not "
             f"{list(points.shape)}, {list(scales.shape)} and {list(rotations.shape)}"
         )
-    if check_finite and not all(array.isfinite().all() for array in (points, scales, rotations)):
+    if not all(array.isfinite().all() for array in (points, scales, rotations)):
         raise ValueError("points, scales and rotations must be finite")
     return points, scales, rotations.reshape(count)
 
@@ -222,24 +233,20 @@ def transport_kernel_reference(
     rotations,
     crop_size: int | tuple[int, int],
     stride: int = 8,
-    background_ratio: float = KernelOptions.background_ratio,
-    cut_off: float = KernelOptions.cut_off,
-    post_min: float = KernelOptions.post_min,
-    post_max: float = KernelOptions.post_max,
-    scale_ratio: float = KernelOptions.scale_ratio,
-    use_background: bool = KernelOptions.use_background,
     owners=None,
+    **options: float,
 ) -> Tensor:
     """Readable twin of `transport_kernel`, cell by cell as the formulas read, in float64."""
+    options = KernelOptions(**options)
     points, scales, rotations = (
         array.double() for array in as_gaussians(points, scales, rotations)
     )
-    scales = torch.clamp(scale_ratio * scales, stride / post_min, post_max)
+    scales = torch.clamp(options.scale_ratio * scales, stride / options.post_min, options.post_max)
     covariances = [covariance(s, theta) for s, theta in zip(scales, rotations, strict=True)]
     owners = list(range(len(points))) if owners is None else [int(owner) for owner in owners]
-    if use_background:
+    if options.use_background:
         owners.append(BACKGROUND)
-    rows = max(owners, default=-1) + 1 + use_background
+    rows = max(owners, default=-1) + 1 + options.use_background
 
     xs, ys = cell_centers(crop_size, stride)
     columns = []
@@ -250,8 +257,8 @@ def transport_kernel_reference(
                 d = torch.tensor([x, y], dtype=torch.float64) - point
                 z.append(-0.5 * d @ torch.linalg.inv(sigma) @ d)
             logits = [zn - 0.5 * torch.logdet(s) for zn, s in zip(z, covariances, strict=True)]
-            if use_background:
-                logits.append(background_logit(z, covariances, background_ratio, cut_off))
+            if options.use_background:
+                logits.append(background_logit(z, covariances, options))
             column = [torch.zeros((), dtype=torch.float64)] * rows
             if logits:
                 for owner, share in zip(owners, torch.stack(logits).softmax(0), strict=True):
@@ -268,11 +275,11 @@ def covariance(scales: Tensor, theta: Tensor) -> Tensor:
 
 
 def background_logit(
-    z: Sequence[Tensor], covariances: Sequence[Tensor], background_ratio: float, cut_off: float
+    z: Sequence[Tensor], covariances: Sequence[Tensor], options: KernelOptions
 ) -> Tensor:
     """(−cut_off²/2 − z_n*) − log(|Σ_n*| / background_ratio) with n* = argmax z; 0 without any z."""
     if not z:
         return torch.zeros((), dtype=torch.float64)
     nearest = max(range(len(z)), key=lambda n: z[n].item())
     area = torch.logdet(covariances[nearest])
-    return (-(cut_off**2) / 2 - z[nearest]) - (area - math.log(background_ratio))
+    return (-(options.cut_off**2) / 2 - z[nearest]) - (area - math.log(options.background_ratio))

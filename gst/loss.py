@@ -7,10 +7,10 @@ takes kernels.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crowd.io.arrays import as_tensor
-from gst.heads import Heads, round_heads
-from gst.kernel import PAPER, KernelOptions, as_gaussians, transport_kernel
-from gst.padded import padded_transport_loss
+from gst.heads import Heads, head_rows, pad_heads, round_heads
+from gst.kernel import PAPER, KernelOptions, as_gaussians, gaussian_kernel, transport_kernel
 
 
 class TransportLoss(nn.Module):
@@ -93,33 +92,23 @@ def transport_loss(kernels: Sequence, targets: Sequence, density) -> Tensor:
         )
     losses = []
     for index, (kernel, target) in enumerate(zip(kernels, targets, strict=True)):
-        try:
-            losses.append(image_transport_loss(kernel, target, density[index]))
-        except ValueError as error:
-            raise ValueError(f"image {index} of the batch: {error}") from None
+        cells = density[index].flatten()
+        kernel = cells.new_zeros(0, len(cells)) if kernel is None else as_tensor(kernel)
+        target = cells.new_zeros(0) if target is None else as_tensor(target).to(cells)
+        heads = len(target)
+        if kernel.shape not in ((heads, len(cells)), (heads + 1, len(cells))):
+            raise ValueError(
+                f"image {index} of the batch: {heads} targets and {len(cells)} cells do not fit a "
+                f"kernel {list(kernel.shape)}"
+            )
+        if not len(kernel):
+            losses.append(cells.sum().abs())
+            continue
+        # Images share no cell: joining their kernels would only multiply zeros.
+        transported = kernel.to(cells) @ cells
+        expected = functional.pad(target, (0, len(kernel) - heads))
+        losses.append((expected - transported).abs().sum())
     return torch.stack(losses).mean()
-
-
-def image_transport_loss(kernel, target, density) -> Tensor:
-    """Loss of one image: kernel and target as in `transport_loss`, density of any shape.
-
-    A product of K with D reads K once, which is the least that can be done; images of a batch
-    share no cell, so joining their kernels would only multiply zeros.
-    """
-    density = as_tensor(density).flatten()
-    if kernel is None or len(kernel) == 0:
-        if target is not None and len(target) > 0:
-            raise ValueError(f"{len(target)} targets came without a kernel")
-        return density.sum().abs()
-    kernel, heads = as_tensor(kernel), 0 if target is None else len(target)
-    if kernel.shape not in ((heads, len(density)), (heads + 1, len(density))):
-        raise ValueError(
-            f"{heads} targets and {len(density)} cells do not fit a kernel {list(kernel.shape)}"
-        )
-    transported = kernel.to(density) @ density
-    target = density.new_zeros(0) if target is None else as_tensor(target).to(density)
-    expected = functional.pad(target, (0, len(kernel) - heads))
-    return (expected - transported).abs().sum()
 
 
 def gaussian_transport_loss(
@@ -135,7 +124,6 @@ def gaussian_transport_loss(
 
     Args:
         heads: Gaussians and targets of each crop, on any device; one without heads costs |Σ D|.
-            Only on a CPU, where they are read, is looked whether they are finite.
         density: predicted density maps D, `[B, 1, h, w]`, of crops of h · stride rows.
         options: of the kernel.
         stride: side of a cell, pixels.
@@ -147,8 +135,8 @@ def gaussian_transport_loss(
         ValueError: arrays that do not fit each other or hold a NaN or infinite value.
     """
     if density.device.type == "cpu" and not isinstance(heads, Heads):
-        _check(heads, density)
-        return _FusedLoss.apply(density, heads, options, stride)
+        _check(density, len(heads))
+        return _FusedLoss.apply(density, head_rows(heads), options, stride)
     return padded_transport_loss(heads, density, options, stride)
 
 
@@ -159,67 +147,67 @@ def gaussian_transport_loss_reference(
     stride: int = 8,
 ) -> Tensor:
     """The readable twin of `gaussian_transport_loss`, by whole kernels `[N + 1, cells]`."""
-    _check(heads, density)
-    height, width = density.shape[-2:]
-    crop_size = height * stride, width * stride
-    kernels = crop_kernels(heads, crop_size, density.device, options, stride)
-    targets = [one.targets.to(density.device, non_blocking=True) for one in heads]
+    _check(density, len(heads))
+    crop_size = density.shape[2] * stride, density.shape[3] * stride
+    kernels, targets = [], []
+    for rows in map(torch.from_numpy, head_rows(heads)):
+        gaussians = rows[:, :2], rows[:, 2:4], rows[:, 4]
+        kernels.append(transport_kernel(*gaussians, crop_size, stride, **asdict(options)))
+        targets.append(rows[:, 5])
     return transport_loss(kernels, targets, density)
 
 
-def crop_kernels(
-    heads: Sequence[Heads],
-    crop_size: int | tuple[int, int],
-    device: torch.device,
+def padded_transport_loss(
+    heads: Sequence[Heads] | Heads,
+    density: Tensor,
     options: KernelOptions = PAPER,
     stride: int = 8,
-) -> list[Tensor | None]:
-    """Transport kernels `[N + 1, cells]` of several crops on `device`; None without heads.
+) -> Tensor:
+    """`gaussian_transport_loss` for GPUs: all kernels at once, as whole matrices.
 
-    Arguments as for `transport_kernel`. Kernels are made where they are used: they are thousands
-    of times larger than the Gaussians that they come from. Whether these are finite is not asked,
-    since a GPU would have to be waited for.
+    As many operations for a batch as for a crop, and none that waits for the device. It takes room
+    for about five arrays [B, N + 1, cells], N being the most heads that a crop has.
     """
     with torch.no_grad():
-        return [
-            transport_kernel(
-                *(array.to(device, non_blocking=True) for array in one[:3]),
-                crop_size,
-                stride,
-                **dataclasses.asdict(options),
-                check_finite=False,
-            )
-            if len(one.points)
-            else None
-            for one in heads
-        ]
+        points, scales, rotations, targets = pad_heads(heads, density.device)
+        _check(density, len(points))
+        gaussians = points.float(), scales.float(), rotations.float()
+        crop_size = density.shape[2] * stride, density.shape[3] * stride
+        kernels = gaussian_kernel(*gaussians, crop_size, stride, options)
+    return batch_transport_loss(kernels, targets, density)
 
 
-def _check(heads: Sequence[Heads], density: Tensor) -> None:
-    if density.dim() != 4 or density.shape[1] != 1 or len(heads) != len(density) or not len(heads):
+def batch_transport_loss(kernels: Tensor, targets: Tensor, density: Tensor) -> Tensor:
+    """`transport_loss` of kernels of one size, in one operation for all crops.
+
+    Args:
+        kernels: [B, N, cells], or [B, N + 1, cells] with the background last; rows of zeros cost
+            nothing where their target is 0.
+        targets: [B, N].
+        density: [B, 1, h, w].
+    """
+    transported = (kernels.to(density) @ density.flatten(1)[..., None])[..., 0]
+    expected = functional.pad(targets.to(density), (0, kernels.shape[1] - targets.shape[1]))
+    return (expected - transported).abs().sum() / len(density)
+
+
+def _check(density: Tensor, crops: int) -> None:
+    if density.dim() != 4 or density.shape[1] != 1 or not len(density) == crops > 0:
         raise ValueError(
-            f"density maps are [B, 1, h, w], not {list(density.shape)}, for {len(heads)} crops"
+            f"density maps are [B, 1, h, w], not {list(density.shape)}, for {crops} crops"
         )
-    for index, one in enumerate(heads):
-        if len(one.points) != len(one.targets):
-            raise ValueError(
-                f"crop {index}: {len(one.points)} Gaussians with {len(one.targets)} targets"
-            )
-        on_cpu = [array.numpy() for array in one[:3] if array.device.type == "cpu"]
-        if not all(np.isfinite(array).all() for array in on_cpu):
-            raise ValueError(f"crop {index}: points, scales and rotations must be finite")
 
 
 class _FusedLoss(torch.autograd.Function):
     """Loss and gradient in one go: the gradient is made of signs, which the loss knows."""
 
     @staticmethod
-    def forward(context, density: Tensor, heads: Sequence[Heads], options, stride: int):
+    def forward(context, density: Tensor, rows: list[np.ndarray], options, stride: int):
         maps = density.detach().float().contiguous().numpy()[:, 0]
         gradient = np.empty_like(maps)
 
         def one(index: int) -> float:
-            return _image_loss(heads[index], maps[index], gradient[index], options, stride)
+            return _fused_loss(rows[index], maps[index], gradient[index], options, stride)
 
         if len(maps) == 1 or torch.get_num_threads() == 1:
             losses = [one(index) for index in range(len(maps))]
@@ -235,43 +223,34 @@ class _FusedLoss(torch.autograd.Function):
         return slope * gradient, None, None, None
 
 
-def _image_loss(
-    heads: Heads,
-    density: np.ndarray,
-    gradient: np.ndarray,
-    options: KernelOptions,
-    stride: int,
+def _fused_loss(
+    rows: np.ndarray, density: np.ndarray, gradient: np.ndarray, options: KernelOptions, stride: int
 ) -> float:
-    """Loss of one crop, density `[h, w]`; writes its gradient `[h, w]`."""
+    """Loss of one crop, heads as `head_rows`, density `[h, w]`; writes its gradient `[h, w]`."""
     # Imported here: numba takes a second, and GPUs need none of it.
     from gst.loss_kernels import image_loss
 
-    points, scales, rotations = (
-        array.numpy() for array in as_gaussians(*(array.cpu() for array in heads[:3]), False)
-    )
-    if not len(points):
+    if not len(rows):
         total = density.sum(dtype=np.float64)
         gradient[:] = np.sign(total)
         return abs(float(total))
-    scales = np.clip(scales * options.scale_ratio, stride / options.post_min, options.post_max)
+    columns = np.ascontiguousarray(rows.T, np.float32)
+    x, y, _, _, rotations, targets = columns
+    limits = stride / options.post_min, options.post_max
+    scales = np.clip(columns[2:4] * options.scale_ratio, *limits)
     cosine, sine = np.cos(rotations), np.sin(rotations)
-    first, second = (scales**-2.0).T
+    first, second = scales**-2.0
     gaussians = [
-        *points.T,
+        x,
+        y,
         -0.5 * (cosine**2 * first + sine**2 * second),
         cosine * sine * (second - first),
         -0.5 * (sine**2 * first + cosine**2 * second),
-        2 * np.log(scales).sum(axis=1),
-        1 / scales.min(axis=1),
+        2 * np.log(scales).sum(axis=0),
+        1 / scales.min(axis=0),
     ]
     background = -math.inf
     if options.use_background:
         background = math.log(options.background_ratio) - options.cut_off**2 / 2
-    return image_loss(
-        np.stack(gaussians).astype(np.float32),
-        heads.targets.float().cpu().numpy(),
-        density,
-        float(stride),
-        background,
-        gradient,
-    )
+    gaussians = np.stack(gaussians).astype(np.float32)
+    return image_loss(gaussians, targets, density, float(stride), background, gradient)

@@ -13,8 +13,8 @@ import mgot.training
 from crowd.train.loop import Steps, train_one_epoch
 from gst.dataset import Batch as GstBatch
 from gst.heads import Heads
+from gst.loss import padded_transport_loss
 from gst.models import build_model as build_gst
-from gst.padded import padded_transport_loss
 from mgot.dataset import Batch as MgotBatch
 from mgot.fidt_map import fidt_map
 from mgot.models import build_model as build_mgot

@@ -21,8 +21,7 @@ from crowd.data.network_input import Preprocessing
 from crowd.train.loading import EpochBatches
 from gst.augment import BOX_SIDES, FLIP_PROBABILITY, GREY_PROBABILITY, SMALLEST_SHARE
 from gst.dataset import Batch
-from gst.heads import Heads
-from gst.padded import FAR
+from gst.heads import FAR, Heads
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as for `gst.augment.to_grey`
 ROUND_UP = 64  # heads: batches of few different shapes

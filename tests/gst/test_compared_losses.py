@@ -7,11 +7,17 @@ import torch
 
 from crowd.sinkhorn import scale
 from gst.heads import Heads
-from gst.losses import COMPARED, WEIGHTS, block_count_loss
-from gst.losses.bayesian import SIGMA, bayesian_posterior
-from gst.losses.dm_count import sinkhorn_cost
-from gst.losses.gaussian import gaussian_density
-from gst.losses.grid import nearest_cells, squared_distances
+from gst.losses import (
+    COMPARED,
+    SIGMA,
+    WEIGHTS,
+    bayesian_posterior,
+    block_count_loss,
+    gaussian_density,
+    nearest_cells,
+    sinkhorn_cost,
+    squared_distances,
+)
 
 SHAPE = (6, 8)  # cells of 8 pixels
 
@@ -27,8 +33,8 @@ def heads_of(count, seed=0, share=1.0):
     )
 
 
-def density_of(seed=1, batch=1):
-    return torch.rand(batch, 1, *SHAPE, generator=torch.Generator().manual_seed(seed)).double()
+def density_of(seed=1, batch=1, shape=SHAPE):
+    return torch.rand(batch, 1, *shape, generator=torch.Generator().manual_seed(seed)).double()
 
 
 def total(name, heads, density):
@@ -166,23 +172,10 @@ def test_heads_are_in_their_cells_and_those_outside_in_the_nearest():
     assert nearest_cells(points, SHAPE).tolist() == [0, 47, 10, 16, 47]
 
 
-@pytest.mark.parametrize("name", COMPARED)
-def test_descent_finds_the_count(name):
-    heads = [heads_of(6, 3)]
-    raw = torch.zeros(1, 1, *SHAPE, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([raw], lr=0.05)
-    for _ in range(300):
-        optimizer.zero_grad()
-        total(name, heads, torch.nn.functional.softplus(raw - 3)).backward()
-        optimizer.step()
-    assert torch.nn.functional.softplus(raw - 3).sum().item() == pytest.approx(6, rel=0.2)
-
-
 def test_block_counts_are_those_of_a_loop():
     """Values and gradients; the last blocks of an odd map are cut by the border and left out."""
-    generator = torch.Generator().manual_seed(0)
-    density = torch.rand(2, 1, 9, 10, generator=generator, dtype=torch.float64, requires_grad=True)
-    heads = [crop_of(5, generator), crop_of(0, generator)]
+    density = density_of(batch=2, shape=(9, 10)).requires_grad_()
+    heads = [heads_of(5, share=0.7), heads_of(0)]
     value = block_count_loss(heads, density)
     expected = 0
     for one, predicted in zip(heads, density[:, 0], strict=True):
@@ -200,10 +193,3 @@ def test_block_counts_are_those_of_a_loop():
         torch.autograd.grad(loss, density, retain_graph=True)[0] for loss in (value, expected)
     ]
     torch.testing.assert_close(*slopes)
-
-
-def crop_of(number, generator):
-    points = torch.rand(number, 2, generator=generator) * torch.tensor([80.0, 72.0])
-    nothing = torch.zeros(number)
-    targets = torch.rand(number, generator=generator) + 0.1
-    return Heads(points, torch.zeros(number, 2), nothing, targets)

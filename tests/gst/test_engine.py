@@ -11,12 +11,9 @@ from crowd.train.loading import seed_epoch
 from crowd.train.loop import Steps, train_one_epoch
 from crowd.train.state import Recipe, Training
 from gst.counter import load_counter
-from gst.dataset import Batch, CrowdCrops, collate
+from gst.dataset import CrowdCrops, collate
 from gst.engine import batch_losses
 from gst.evaluation import evaluate, predict_density, tile_edges
-from gst.heads import Heads
-from gst.kernel import KernelOptions
-from gst.loss import crop_kernels
 from gst.models import build_model
 from gst.photos import Preprocessing, read_preprocessing
 
@@ -28,11 +25,9 @@ class Local(nn.Module):
 
     has_attention = False
 
-    def __init__(self, dropout=0.0):
+    def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Dropout(dropout), nn.Conv2d(4, 1, 1)
-        )
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Conv2d(4, 1, 1))
 
     def forward(self, images):
         return self.layers(images).abs()
@@ -87,27 +82,6 @@ def test_loss_falls_when_one_batch_is_repeated(write_set):
     assert losses[-1] < 0.3 * losses[0]
 
 
-def test_kernels_belong_to_their_photos(write_set):
-    batch = one_batch(write_set(), indices=(0, 2, 1))
-    kernels = crop_kernels(batch.heads, 64, CPU)
-    assert kernels[1] is None
-    for kernel, heads in zip(kernels, batch.heads, strict=True):
-        if kernel is not None:
-            assert kernel.shape == (len(heads.points) + 1, 64)
-            torch.testing.assert_close(kernel.sum(0), torch.ones(64))
-    without = crop_kernels(batch.heads, 64, CPU, KernelOptions(use_background=False))
-    assert len(without[0]) == len(kernels[0]) - 1
-
-
-def test_a_batch_costs_the_mean_of_its_photos(write_set):
-    crops = open_crops(write_set())
-    items = [crops[0, index] for index in range(4)]
-    model = Local()
-    together = batch_losses(model, collate(items), CPU, amp=False)["transport"]
-    alone = [batch_losses(model, collate([item]), CPU, amp=False)["transport"] for item in items]
-    torch.testing.assert_close(together, torch.stack(alone).mean())
-
-
 def test_the_epoch_reports_the_mean_over_photos(write_set):
     crops = open_crops(write_set())
     items = [crops[0, index] for index in range(3)]
@@ -140,30 +114,6 @@ def test_attention_variance_is_a_loss_of_its_own_and_epochs_repeat_with_dropout(
     assert first["attention_variance"] > 0
     assert first == losses(0)
     assert first != losses(1)
-
-
-@pytest.mark.parametrize("bad", ["image", "weights"])
-def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_photo(write_set, bad):
-    batch = one_batch(write_set())
-    model = Local()
-    if bad == "image":
-        batch.images[1, 0, 3, 3] = torch.nan
-    else:
-        nn.init.constant_(model.layers[0].weight, torch.inf)
-    before = [parameter.clone() for parameter in model.parameters()]
-    with pytest.raises(InputError, match=r"photo0\.png, photo3\.png.*epoch 12"):
-        train_epoch(model, [batch], torch.optim.Adam(model.parameters(), fused=True), 12)
-    for parameter, value in zip(model.parameters(), before, strict=True):
-        assert torch.equal(parameter, value)
-
-
-def test_photos_without_heads_train():
-    empty = Heads(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0), torch.zeros(0))
-    batch = Batch(torch.rand(2, 3, 64, 64), [empty, empty], ["a", "b"])
-    model = Local()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
-    losses = [train_epoch(model, [batch] * 5, optimizer, e)["transport"] for e in range(6)]
-    assert losses[-1] < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize("side", [1, 96, 511, 512, 513, 1000, 1024, 1025, 2048, 5000])

@@ -1,52 +1,67 @@
+"""Both fast ways from Gaussians to the loss, compiled and padded, beside their readable twin."""
+
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from gst.heads import Heads
+from gst.heads import FAR, Heads, pad_heads
 from gst.kernel import KernelOptions
-from gst.loss import crop_kernels, gaussian_transport_loss, gaussian_transport_loss_reference
+from gst.loss import (
+    gaussian_transport_loss,
+    gaussian_transport_loss_reference,
+    padded_transport_loss,
+)
+from gst.losses import bayesian_losses, block_count_loss, gaussian_losses
+
+CPU = torch.device("cpu")
+FAST = [gaussian_transport_loss, padded_transport_loss]
+DEVICES = [pytest.param("cpu"), pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
-def draw_heads(count, width=64, height=64, seed=0, largest=24.0):
+def draw_heads(count, width=64, height=64, seed=0):
     generator = torch.Generator().manual_seed(seed)
     points = torch.rand(count, 2, generator=generator) * torch.tensor([width + 20.0, height + 20.0])
-    scales = 1 + largest * torch.rand(count, 2, generator=generator)
+    scales = 1 + 24 * torch.rand(count, 2, generator=generator)
     rotations = 6 * torch.rand(count, generator=generator) - 3
     return Heads(points - 10, scales, rotations, torch.rand(count, generator=generator))
 
 
-def draw_density(batch, height=8, width=8, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return 0.3 * torch.rand(batch, 1, height, width, generator=generator)
+def draw_batch(counts, height=8, width=8):
+    """Heads of each crop, and density maps, one of which may sum to less than nothing."""
+    generator = torch.Generator().manual_seed(len(counts))
+    density = 0.3 * torch.rand(len(counts), 1, height, width, generator=generator) - 0.02
+    heads = [draw_heads(n, 8 * width, 8 * height, seed) for seed, n in enumerate(counts)]
+    return heads, density
 
 
-def both(heads, density, stride=8, **options):
-    """Loss and gradient of the fused loss, and those of its twin in float64."""
-    results = []
-    for loss_of, dtype in (
-        (gaussian_transport_loss, torch.float32),
-        (gaussian_transport_loss_reference, torch.float64),
-    ):
-        leaf = density.detach().to(dtype, copy=True).requires_grad_()
-        loss = loss_of(heads, leaf, KernelOptions(**options), stride)
-        assert loss.shape == ()
-        assert loss.dtype == dtype
-        loss.backward()
-        results.append((loss.item(), leaf.grad.numpy()))
-    return results
+def value_and_gradient(loss_of, heads, density, *options):
+    leaf = density.detach().clone().requires_grad_()
+    loss = loss_of(heads, leaf, *options)
+    return loss.detach().cpu(), torch.autograd.grad(2 * loss, leaf)[0].cpu()
 
 
+def assert_twins(loss_of, heads, density, device="cpu", stride=8, **options):
+    options = KernelOptions(**options), stride
+    loss, gradient = value_and_gradient(loss_of, heads, density.to(device), *options)
+    assert (loss.dtype, loss.shape) == (torch.float32, ())
+    twin = gaussian_transport_loss_reference
+    expected = value_and_gradient(twin, heads, density.double(), *options)
+    torch.testing.assert_close(loss.double(), expected[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), expected[1], rtol=0, atol=5e-5)
+    assert gradient.any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("loss_of", FAST)
 @pytest.mark.parametrize("use_background", [True, False])
-@pytest.mark.parametrize("count", [1, 2, 30, 400])
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (6, 10), (1, 3), (33, 20)])
-def test_value_and_gradient_are_its_twins(count, height, width, use_background):
-    heads = [draw_heads(count, 8 * width, 8 * height, seed=count)]
-    fused, dense = both(heads, draw_density(1, height, width), use_background=use_background)
-    assert fused[0] == pytest.approx(dense[0], rel=1e-5)
-    np.testing.assert_allclose(fused[1], dense[1], rtol=0, atol=2e-5)
-    assert fused[1].any()
+@pytest.mark.parametrize("counts", [(0,), (1,), (2,), (400,), (0, 0), (3, 0, 25, 1)], ids=str)
+@pytest.mark.parametrize("size", [(8, 8), (6, 10), (1, 3), (33, 20)], ids=str)
+def test_value_and_gradient_are_the_twin_s(loss_of, counts, size, use_background, device):
+    assert_twins(loss_of, *draw_batch(counts, *size), device, use_background=use_background)
 
 
+@pytest.mark.parametrize("loss_of", FAST)
 @pytest.mark.parametrize(
     "options",
     [
@@ -59,93 +74,99 @@ def test_value_and_gradient_are_its_twins(count, height, width, use_background):
     ],
     ids=str,
 )
-def test_every_option_of_the_kernel_means_the_same(options):
-    heads = [draw_heads(25, seed=3), draw_heads(3, seed=4)]
-    fused, dense = both(heads, draw_density(2, 16, 16), **options)
-    assert fused[0] == pytest.approx(dense[0], rel=1e-5)
-    np.testing.assert_allclose(fused[1], dense[1], rtol=0, atol=2e-5)
+def test_every_option_of_the_kernel_means_the_same(loss_of, options):
+    assert_twins(loss_of, *draw_batch((25, 3), 16, 16), **options)
 
 
-def test_far_heads_and_long_thin_ones():
+@pytest.mark.parametrize("use_background", [True, False])
+def test_far_heads_and_long_thin_ones(use_background):
     points = torch.tensor([[-300.0, 40], [31, 900], [20, 20], [60, 60.5]])
     scales = torch.tensor([[8.0, 8], [20, 8], [200, 0.5], [0.5, 200]])
     heads = [Heads(points, scales, torch.tensor([0.0, 1, 0.7, -2]), torch.ones(4))]
-    for use_background in (True, False):
-        options = {"post_min": 16.0, "post_max": 300.0, "use_background": use_background}
-        fused, dense = both(heads, draw_density(1), **options)
-        assert fused[0] == pytest.approx(dense[0], rel=1e-5)
-        np.testing.assert_allclose(fused[1], dense[1], rtol=0, atol=2e-5)
+    options = {"post_min": 16.0, "post_max": 300.0, "use_background": use_background}
+    assert_twins(gaussian_transport_loss, heads, draw_batch((0,))[1], **options)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_batch_is_the_mean_of_its_crops_with_and_without_heads(monkeypatch, threads):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    heads, density = [draw_heads(9), draw_heads(0), draw_heads(40, seed=2)], draw_density(3)
-    density[1] -= 0.2
-    fused, dense = both(heads, density)
-    assert fused[0] == pytest.approx(dense[0], rel=1e-5)
-    np.testing.assert_allclose(fused[1], dense[1], rtol=0, atol=2e-5)
-    each = [
-        gaussian_transport_loss([one], d[None]).item()
-        for one, d in zip(heads, density, strict=True)
-    ]
-    assert fused[0] == pytest.approx(np.mean(each), rel=1e-6)
-    assert each[1] == pytest.approx(abs(density[1].sum().item()), rel=1e-6)
-
-
-def test_gradient_is_the_slope_in_every_direction_and_scales_with_what_follows():
-    # The loss is piecewise linear in the density: short steps stay on one piece.
-    heads, density = [draw_heads(12)], draw_density(1).requires_grad_()
+def test_a_batch_in_threads_is_the_mean_of_its_crops(monkeypatch):
+    heads, density = draw_batch((9, 0, 40))
+    each = [gaussian_transport_loss([one], density[i : i + 1]) for i, one in enumerate(heads)]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     loss = gaussian_transport_loss(heads, density)
-    (gradient,) = torch.autograd.grad(3 * loss, density)
-    for seed in range(4):
-        step = 1e-3 * torch.randn(density.shape, generator=torch.Generator().manual_seed(seed))
-        with torch.no_grad():
-            change = gaussian_transport_loss(heads, density + step) - gaussian_transport_loss(
-                heads, density - step
-            )
-        assert (gradient * step).sum().item() == pytest.approx(1.5 * change.item(), abs=3e-5)
+    torch.testing.assert_close(loss, torch.stack(each).mean())
+    assert each[1].item() == pytest.approx(abs(density[1].sum().item()), rel=1e-5)
 
 
 @pytest.mark.parametrize("case", ["a", "b", "nobg"])
 def test_released_losses_are_matched(golden, case):
     data = np.load(golden / f"gst_kernel_{case}.npz")
-    heads = [
-        Heads(
-            *(torch.tensor(data[f"{name}{i}"]).float() for name in ("points", "scales")),
-            torch.tensor(data[f"rotations{i}"]).float().flatten(),
-            torch.tensor(data[f"targets{i}"]).float(),
-        )
-        for i in range(len(data["n"]))
-    ]
     names = ("background_ratio", "cut_off", "post_min", "post_max")
     options = {name: float(data[name]) for name in names}
     options = KernelOptions(**options, use_background=bool(data["use_background"]))
-    stride = int(data["stride"])
-    for one, density, expected in zip(
-        heads, torch.tensor(data["density"]), data["loss_per_image"], strict=True
-    ):
-        loss = gaussian_transport_loss([one], density[None].float(), options, stride)
+    for i, expected in enumerate(data["loss_per_image"]):
+        parts = [torch.tensor(data[f"{name}{i}"]).float() for name in ("points", "scales")]
+        parts += [torch.tensor(data[f"{name}{i}"]).flatten() for name in ("rotations", "targets")]
+        density = torch.tensor(data["density"][i : i + 1]).float()
+        loss = gaussian_transport_loss([Heads(*parts)], density, options, int(data["stride"]))
         np.testing.assert_allclose(loss.item(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_kernels_are_made_for_crops_with_heads():
-    kernels = crop_kernels([draw_heads(5), draw_heads(0)], 64, torch.device("cpu"))
-    assert kernels[0].shape == (6, 64)
-    assert kernels[1] is None
-    assert not kernels[0].requires_grad
-
-
 def test_misfits_are_refused():
-    heads, density = draw_heads(3), draw_density(1)
-    for loss_of in (gaussian_transport_loss, gaussian_transport_loss_reference):
-        with pytest.raises(ValueError, match="B, 1, h, w"):
-            loss_of([heads], density[0])
-        with pytest.raises(ValueError, match="for 2 crops"):
-            loss_of([heads, heads], density)
-        with pytest.raises(ValueError, match="crop 0: 3 Gaussians with 2 targets"):
-            loss_of([heads._replace(targets=heads.targets[:2])], density)
-        with pytest.raises(ValueError, match="finite"):
-            loss_of([heads._replace(points=heads.points * float("nan"))], density)
-        with pytest.raises(ValueError, match="are needed"):
-            loss_of([heads._replace(scales=heads.scales[:2])], density)
+    heads, density = draw_heads(3), draw_batch((3,))[1]
+    for loss_of in (*FAST, gaussian_transport_loss_reference):
+        for given, map_, message in (
+            ([heads], density[0], "B, 1, h, w"),
+            ([heads, heads], density, "for 2 crops"),
+            ([heads._replace(targets=heads.targets[:2])], density, "crop 0: 3 .* with 2 targets"),
+            ([heads._replace(points=heads.points * float("nan"))], density, "crop 0: .*finite"),
+            ([heads._replace(scales=heads.scales[:2])], density, "crop 0: .*arrays that are not"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                loss_of(given, map_)
+
+
+@pytest.mark.parametrize("loss_of", [bayesian_losses, gaussian_losses, block_count_loss])
+@pytest.mark.parametrize("device", DEVICES)
+def test_padding_costs_nothing(loss_of, device):
+    """In any loss: a crop is paid for alone as among others that have more heads."""
+
+    def total(heads, density):
+        losses = loss_of(heads, density)
+        return sum(losses.values()) if isinstance(losses, dict) else losses
+
+    heads, density = draw_batch((3, 0, 25, 1))
+    together = value_and_gradient(total, pad_heads(heads, torch.device(device)), density.to(device))
+    alone = [value_and_gradient(total, [one], density[i : i + 1]) for i, one in enumerate(heads)]
+    torch.testing.assert_close(together[0], torch.stack([loss for loss, _ in alone]).mean())
+    gradients = torch.cat([gradient for _, gradient in alone]) / len(alone)
+    torch.testing.assert_close(together[1], gradients)
+
+
+def test_heads_are_padded_far_away_and_without_a_target():
+    heads, density = draw_batch((2, 0))
+    padded = pad_heads(heads, CPU)
+    assert [list(array.shape) for array in padded] == [[2, 3, 2], [2, 3, 2], [2, 3], [2, 3]]
+    for mine, theirs in zip(padded, heads[0], strict=True):
+        assert torch.equal(mine[0, :2], theirs)
+    assert (padded.points[0, 2:] == FAR).all()
+    assert (padded.points[1] == FAR).all()
+    assert not padded.targets[1].any()
+    losses = [gaussian_transport_loss(one, density) for one in (heads, padded)]
+    torch.testing.assert_close(*losses)
+
+
+def test_a_batch_takes_as_many_operations_as_a_crop():
+    """Each is a kernel to launch, which costs a GPU more than what is computed by it."""
+
+    class Counted(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            numbers[-1] += 1
+            return function(*args, **(kwargs or {}))
+
+    numbers = []
+    for counts in ((7,), (3, 0, 25, 1, 4, 0, 9, 9)):
+        heads, density = draw_batch(counts)
+        padded, density = pad_heads(heads, CPU), density.requires_grad_()
+        numbers.append(0)
+        with Counted():
+            padded_transport_loss(padded, density).backward()
+    assert numbers[0] == numbers[1] > 0

@@ -16,8 +16,7 @@ from GS2D import fit_gaussians
 from gst import build_model, transport_kernel, transport_loss
 from gst.heads import Heads
 from gst.loss import gaussian_transport_loss
-from gst.losses.bayesian import bayesian_losses
-from gst.losses.dm_count import dm_count_losses
+from gst.losses import bayesian_losses, dm_count_losses
 from mgot.alignment import match_clusters_by_cost, match_patches_by_cost
 from mgot.clustering import kmeans
 from mgot.fidt_map import fidt_map

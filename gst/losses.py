@@ -1,0 +1,197 @@
+"""The losses that GST is compared with, on the same crops, targets and networks; block counts.
+
+Each takes the crops' heads (`gst.heads.Heads`), one by one or, but for DM-Count, padded, and the
+predicted density `[B, 1, h, w]`; it returns named scalars, means over the batch, whose sum weighted
+by `WEIGHTS` is minimised. Their constants are those of the papers that they come from.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from crowd.sinkhorn import scale
+from gst.heads import pad_heads
+from gst.kernel import cell_centers
+from gst.loss import batch_transport_loss
+
+STRIDE = 8  # pixels a cell
+SIGMA = 8.0  # pixels, of the Gaussians of both `gaussian` and `bayesian`
+BAYESIAN_BACKGROUND = 1.0  # of the crop's short side
+REGULARISATION = 10.0  # of DM-Count's transport, squared pixels
+ITERATIONS = 100
+SMALLEST = 1e-12  # share of a cell, so that its logarithm exists
+# Side of a block in cells (16, 32 and 64 pixels), and what its error weighs.
+BLOCKS = {2: 0.25, 4: 0.5, 8: 1.0}
+TRANSPORT, DM_COUNT = "transport", "dm_count"
+# Of the terms that do not weigh 1; `attention_variance` is that of `vgg_trans`.
+WEIGHTS = {"ot": 0.1, "tv": 0.01, "attention_variance": 0.1}
+
+
+def centers(shape: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Centres of the columns `[w]` and rows `[h]` of a map of h × w cells, pixels."""
+    xs, ys = cell_centers((shape[0] * STRIDE, shape[1] * STRIDE), STRIDE, like.device)
+    return xs.to(like), ys.to(like)
+
+
+def squared_distances(points: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Squared distance of heads `[..., 2]` and centres of cells, `[..., h · w]`, pixels squared."""
+    xs, ys = centers(shape, points)
+    across = (points[..., :1] - xs).square()[..., None, :]
+    return (across + (points[..., 1:] - ys).square()[..., None]).flatten(-2)
+
+
+def nearest_cells(points: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Index of the cell that each head `[..., 2]` lies in, or of the nearest outside, `[...]`."""
+    height, width = shape
+    column, row = (points / STRIDE).floor().long().unbind(-1)
+    return row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+
+
+def gaussian_density(points: Tensor, targets: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Density map of heads, each a Gaussian of 8 pixels whose sum in the crop is its target.
+
+    Args:
+        points: heads x, y `[..., n, 2]`, pixels of the crop.
+        targets: mass of each, `[..., n]`.
+        shape: cells (h, w) of the map.
+
+    Returns:
+        `[..., h, w]` with sum Σ targets; zeros without heads.
+    """
+    xs, ys = centers(shape, points)
+    # A head outside the crop may lie so far off that all of its row underflows: softmax does not.
+    columns = torch.softmax(-((points[..., :1] - xs) ** 2) / (2 * SIGMA**2), dim=-1)
+    rows = torch.softmax(-((points[..., 1:] - ys) ** 2) / (2 * SIGMA**2), dim=-1)
+    return (rows * targets[..., None]).mT @ columns
+
+
+def gaussian_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
+    """`mse`, direct regression: squared error to `gaussian_density` summed over a crop's cells."""
+    padded = pad_heads(heads, density.device)
+    wanted = gaussian_density(padded.points, padded.targets, density.shape[-2:])
+    return {"mse": (wanted - density[:, 0]).square().sum() / len(density)}
+
+
+def bayesian_posterior(points: Tensor, shape: tuple[int, int]) -> Tensor:
+    """P(head n | cell x), heads and one background being equally likely beforehand.
+
+    A head's likelihood is a Gaussian of 8 pixels. The background stands, at every cell, at the
+    distance d_bg with d_bg² = (1.0 · short side)² / d_min, where d_min is the squared distance to
+    the nearest head: the nearer a head, the farther the background, which takes over from about
+    √(short side) pixels on. So the release that has the ratio 1.0; the other published form is
+    d_bg = ratio · short side − √d_min, for which the paper's ratio is 0.15.
+
+    Args:
+        points: heads x, y `[..., n, 2]`, n ≥ 1, pixels of the crop.
+        shape: cells (h, w) of the density map.
+
+    Returns:
+        `[..., n + 1, h · w]`, the background last; every column sums to 1.
+    """
+    squared = squared_distances(points, shape)
+    reach = BAYESIAN_BACKGROUND * min(shape) * STRIDE
+    background = reach**2 / (squared.amin(-2, keepdim=True) + 1e-5)
+    return torch.softmax(torch.cat([squared, background], -2) / (-2 * SIGMA**2), dim=-2)
+
+
+def bayesian_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
+    """Bayesian loss (Ma et al., ICCV 2019, with background): expected counts of the heads.
+
+    `bayesian`: Σ_n |t_n − Σ_x P(n | x) D(x)|, the background's t being 0. It is the transport loss
+    of another kernel, one that has not looked at the photo.
+    """
+    padded = pad_heads(heads, density.device)
+    posteriors = bayesian_posterior(padded.points, density.shape[-2:])
+    return {"bayesian": batch_transport_loss(posteriors, padded.targets, density)}
+
+
+def dm_count_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
+    """DM-Count (Wang et al., NeurIPS 2020): `count`, `ot` and `tv`, to be weighed by `WEIGHTS`.
+
+    Per crop with N = Σ t: count = |ΣD − N|; ot = entropic transport of D/ΣD to the heads' t/N by
+    squared pixels; tv = N · Σ |D/ΣD − t/N| over the cells, each head in its cell. A crop without
+    heads has its count alone.
+    """
+    terms = [
+        _dm_count_terms(type(one)(*(array.to(density.device) for array in one)), predicted)
+        for one, predicted in zip(heads, density[:, 0], strict=True)
+    ]
+    means = (torch.stack(column).mean() for column in zip(*terms, strict=True))
+    return dict(zip(("count", "ot", "tv"), means, strict=True))
+
+
+def _dm_count_terms(heads, density: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    total, people = density.sum(), heads.targets.sum()
+    count = (total - people).abs()
+    if not len(heads.points):
+        return count, 0 * total, 0 * total
+    share = density.flatten() / total.clamp_min(SMALLEST)
+    wanted = heads.targets / people
+    cost = squared_distances(heads.points, density.shape)
+    transport = sinkhorn_cost(cost, wanted, share)
+    cells = torch.zeros_like(share).index_add(0, nearest_cells(heads.points, density.shape), wanted)
+    return count, transport, people * (share - cells).abs().sum()
+
+
+def sinkhorn_cost(
+    cost: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    reg: float = REGULARISATION,
+    iterations: int = ITERATIONS,
+) -> Tensor:
+    """Transported cost Σ plan · cost, whose gradient in `columns` is the dual potential g.
+
+    As in the paper the iterations are not differentiated: by the envelope theorem g is the
+    gradient of the entropic optimum, up to a constant that a sum of shares does not see.
+
+    Args:
+        cost: `[n, m]`.
+        rows: masses `[n]`, positive.
+        columns: masses `[m]`; what is below 1e-12 counts as that.
+        reg: weight of the entropy, in units of the cost.
+        iterations: of Sinkhorn.
+    """
+    with torch.no_grad():
+        masses = columns.clamp_min(SMALLEST)
+        masses = masses * (rows.sum() / masses.sum())
+        ended = scale(cost, rows, masses, reg, range(iterations))
+        value = (ended.plan * cost).sum().to(columns)
+        potential = (reg * ended.g).to(columns)
+    linear = (columns * potential).sum()
+    return value + linear - linear.detach()
+
+
+COMPARED = {
+    "gaussian": gaussian_losses,
+    "bayesian": bayesian_losses,
+    DM_COUNT: dm_count_losses,
+}
+
+
+def block_count_loss(heads: list, density: Tensor) -> Tensor:
+    """Sum of |predicted − annotated| counts over blocks of 16, 32 and 64 pixels and the crop.
+
+    A density loss such as GST's sets where mass belongs; this one sets how much there is, and does
+    not ask where in a block. No part of GST's paper.
+
+    Args:
+        heads: of each crop, with `points` `[n, 2]`, pixels, and `targets` `[n]`; each counts in the
+            cell that it lies in, or the nearest.
+        density: predicted `[B, 1, h, w]`.
+
+    Returns:
+        Scalar, mean over the batch, the blocks weighted by 1/4, 1/2, 1 and the crop by 1. Blocks
+        that the border cuts are left out.
+    """
+    padded = pad_heads(heads, density.device)
+    index = nearest_cells(padded.points, density.shape[-2:])
+    annotated = torch.zeros_like(density).flatten(1)
+    annotated = annotated.scatter_add(1, index, padded.targets.to(density))
+    error = density - annotated.view_as(density)
+    loss = error.sum(dim=(1, 2, 3)).abs().sum()
+    for side, weight in BLOCKS.items():
+        loss = loss + weight * side**2 * functional.avg_pool2d(error, side).abs().sum()
+    return loss / len(density)

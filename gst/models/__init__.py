@@ -7,8 +7,7 @@ from torch import nn
 from crowd.io.errors import InputError
 from gst.models.light import Light
 from gst.models.pretrained import load_pretrained
-from gst.models.vgg import VGG
-from gst.models.vgg_small import VGGSmall
+from gst.models.vgg import VGG, VGGSmall
 from gst.models.vgg_trans import VGGTrans, attention_variance
 
 __all__ = ["MODELS", "attention_variance", "build_model"]

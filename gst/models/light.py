@@ -8,8 +8,7 @@ from torch.nn import functional
 
 from crowd.data.network_input import Preprocessing
 from crowd.train.efficientnet import CHANNELS, COARSEST, MEAN, STD, EfficientNetLite0
-from gst.models.vgg import density_size
-from gst.models.vgg_small import PIXELS
+from gst.models.vgg import PIXELS, density_size
 
 STRIDES = (8, 16, 32)
 

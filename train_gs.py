@@ -16,7 +16,7 @@ from crowd.train.distributed import all_gather, leave, synchronise_norms
 from crowd.train.loading import CountedPhotos, photo_loader
 from crowd.train.loop import Epochs, Steps, fit
 from crowd.train.runs import Run
-from crowd.train.state import Training
+from crowd.train.state import Training, describe
 from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
 from gst.dataset import CrowdCrops, crop_batches
 from gst.engine import batch_losses
@@ -24,7 +24,6 @@ from gst.evaluation import evaluate
 from gst.losses import TRANSPORT
 from gst.models import build_model
 from gst.photos import read_common_preprocessing
-from gst.training import describe
 
 
 @command
@@ -44,10 +43,12 @@ def main(argv: list[str] | None = None) -> None:
     photos = photo_loader(val, arguments.workers)
 
     pretrained = "none" if resume else arguments.pretrained
-    model = build_model(arguments.model_name, pretrained, **arguments.model_options)
+    name, options = arguments.model_name, arguments.model_options
+    model = build_model(name, pretrained, **options)
+    known_by = crops.described()
     training = Training(
         place(synchronise_norms(model), device),
-        describe(arguments, preprocessing, crops),
+        describe(arguments, (name, options), preprocessing, known_by, {"also_data_dir"}),
         **optimisation(arguments),
         optimizer=arguments.optimizer,
         backbone_lr=arguments.backbone_lr,

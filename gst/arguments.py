@@ -19,7 +19,7 @@ from gst.losses import COMPARED, DM_COUNT, TRANSPORT, WEIGHTS
 from gst.models import MODELS
 
 CONFIGS = Path(__file__).parent / "configs"
-DATASETS = ("qnrf", "jhu", "nwpu", "sha", "shb", "brt", "ucf_cc_50", "synthetic")
+DATASETS = tuple(sorted(path.stem for path in CONFIGS.glob("*.yml")))
 PAPER = {
     "seed": 4073,
     "epochs": 1200,
@@ -63,14 +63,20 @@ def build_parser() -> ArgumentParser:
 def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) -> Namespace:
     """Read the arguments and name the run folder.
 
-    Raises `InputError` as the parser does, and for an option that the model does not have.
+    Raises `InputError` as the parser does, and for an option that the model or loss does not have.
     """
     arguments = parser.read(argv)
     check_options(MODELS, arguments.model_name, arguments.model_options)
     low, high = arguments.scale_range
     if not 0 < low <= high <= 8:
         raise InputError(f"--scale-range {low} {high} is none: name two factors such as 0.75 1.25")
-    _refuse_other_options(arguments)
+    for loss, defaults in OPTIONS.items():
+        for name, default in defaults.items():
+            if loss != arguments.loss and arguments[name] != default:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is an option of --loss {loss}, not of --loss "
+                    f"{arguments.loss}: leave it out"
+                )
     method = "gst" if arguments.loss == TRANSPORT else arguments.loss
     arguments.save_dir = arguments.save_dir or (
         f"runs/{method}_{arguments.dataset or Path(arguments.data_dir).name}_{arguments.model_name}"
@@ -81,11 +87,7 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
 def loss_options(arguments: Namespace) -> dict:
     """Return the loss and its options, as `gst.engine.batch_losses` takes them."""
     kernel = KernelOptions(**{name: arguments[name] for name in OPTIONS[TRANSPORT]})
-    return {
-        "loss": arguments.loss,
-        "block_counts": arguments.block_counts > 0,
-        "kernel": kernel,
-    }
+    return {"loss": arguments.loss, "block_counts": arguments.block_counts > 0, "kernel": kernel}
 
 
 def loss_weights(arguments: Namespace) -> dict[str, float]:
@@ -93,23 +95,11 @@ def loss_weights(arguments: Namespace) -> dict[str, float]:
     return {**WEIGHTS, "ot": arguments.ot_weight, "block_counts": arguments.block_counts}
 
 
-def _refuse_other_options(arguments: Namespace) -> None:
-    """Raise `InputError` for an option of another loss than the chosen one."""
-    for loss, defaults in OPTIONS.items():
-        for name, default in defaults.items():
-            if loss != arguments.loss and arguments[name] != default:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is an option of --loss {loss}, not of --loss "
-                    f"{arguments.loss}: leave it out"
-                )
-
-
 def _add_loss(group) -> None:
     add = group.add_argument
     add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")
-    add(
-        "--ot-weight", type=NonNegativeFloat, default=WEIGHTS["ot"], help="of transport in dm_count"
-    )
+    weight = "of transport in dm_count"
+    add("--ot-weight", type=NonNegativeFloat, default=WEIGHTS["ot"], help=weight)
     counts = "weight of block counts (16, 32, 64 px and the crop) beside the loss; 0: none"
     add("--block-counts", type=NonNegativeFloat, default=0.0, help=counts)
     scale = "smallest and largest factor by which photos are scaled"

@@ -6,7 +6,7 @@ a crop can be drawn again.
 
 from __future__ import annotations
 
-import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,8 +20,7 @@ BOX_SIDES = (4.0, 128.0)
 PADDING_COLOR = (124, 116, 104)
 
 
-@dataclasses.dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """A photo (or a crop of it) and one Gaussian per head, in pixels of that picture.
 
     Attributes:
@@ -38,12 +37,6 @@ class Sample:
     rotations: np.ndarray
     sides: np.ndarray
 
-    def select(self, keep: np.ndarray) -> Sample:
-        """Return the sample with only the heads that `keep` (mask or indices) names."""
-        return Sample(
-            self.image, self.points[keep], self.scales[keep], self.rotations[keep], self.sides[keep]
-        )
-
 
 def box_sides(distances: np.ndarray) -> np.ndarray:
     """Return the side of each head's box: the mean neighbour distance, clamped to [4, 128] px."""
@@ -53,20 +46,15 @@ def box_sides(distances: np.ndarray) -> np.ndarray:
 def to_grey(sample: Sample) -> Sample:
     """Replace the colours by their luma (ITU-R 601), three equal channels."""
     grey = Image.fromarray(sample.image).convert("L").convert("RGB")
-    return dataclasses.replace(sample, image=np.asarray(grey))
+    return sample._replace(image=np.asarray(grey))
 
 
 def flip(sample: Sample) -> Sample:
     """Mirror left and right: x becomes W - x, and the angle of every Gaussian its negative."""
-    width = sample.image.shape[1]
     points = sample.points.copy()
-    points[:, 0] = width - points[:, 0]
-    return dataclasses.replace(
-        sample,
-        image=np.ascontiguousarray(sample.image[:, ::-1]),
-        points=points,
-        rotations=-sample.rotations,
-    )
+    points[:, 0] = sample.image.shape[1] - points[:, 0]
+    image = np.ascontiguousarray(sample.image[:, ::-1])
+    return sample._replace(image=image, points=points, rotations=-sample.rotations)
 
 
 def scaled_size(width: int, height: int, factor: float) -> tuple[int, int]:
@@ -161,7 +149,8 @@ def augment(
     top = int(position_y * (max(scaled_height - crop_size, 0) + 1))
     crop = scale_and_crop(sample, factor, left, top, crop_size)
     shares = box_shares(crop.points, crop.sides, crop_size, crop_size)
-    crop, shares = crop.select(shares >= SMALLEST_SHARE), shares[shares >= SMALLEST_SHARE]
+    kept = shares >= SMALLEST_SHARE
+    crop, shares = Sample(crop.image, *(part[kept] for part in crop[1:])), shares[kept]
     if grey < GREY_PROBABILITY:
         crop = to_grey(crop)
     if mirror < FLIP_PROBABILITY:

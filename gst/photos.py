@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crowd.data import network_input as photos
-from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import SETTINGS
 from crowd.io.errors import InputError
-
-__all__ = ["Preprocessing", "photo_tensor", "read_photo", "read_preprocessing", "require_same"]
 
 SMALLEST = 16  # pixels: the stride of VGG-19, below which nothing is left
 FIELDS = {name: name for name in ("min_size", "max_size", "interpolation", "depth")}

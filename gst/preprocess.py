@@ -12,10 +12,7 @@ import dataclasses
 import numpy as np
 
 from crowd.data.photo_jobs import Job, Resized
-from crowd.data.resize import resize_photo, target_size
 from gst.heads import SINGLE_HEAD, neighbour_distance
-
-__all__ = ["GaussianJob", "neighbour_distance", "resize_photo", "target_size"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

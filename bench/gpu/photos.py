@@ -19,8 +19,8 @@ from crowd.synthetic import make_dataset
 from GS2D import jobs, process_gaussians
 from GS2D.jobs import FitSettings, is_finished, photos_to_fit
 from GS2D.store import FOLDER
+from gst.dataset import read_heads
 from gst.photos import Preprocessing, read_preprocessing
-from gst.processed import read_heads
 
 PARTS = {"a": "part_A", "b": "part_B"}
 SIDE_BY_SIDE = 32

@@ -155,25 +155,6 @@ def test_processes_on_the_cpu_keep_norms_that_cpus_have(one_gpu, monkeypatch):
         assert type(distributed.synchronise_norms(torch.nn.BatchNorm2d(2))) is kind
 
 
-def test_a_batch_is_shared_without_loss(monkeypatch):
-    from crowd.train import loading
-
-    def keys(rank, size):
-        monkeypatch.setattr(loading, "rank_and_world_size", lambda: (rank, size))
-        batches = loading.EpochBatches(10, 4, seed=3)
-        batches.epoch = 5
-        return list(batches)
-
-    whole = keys(0, 1)
-    shares = [keys(rank, 3) for rank in range(3)]
-    assert [len(share) for share in shares] == [3, 3, 3]
-    for number, batch in enumerate(whole):
-        joined = [key for share in shares for key in share[number] if key[2]]
-        assert sorted(joined) == sorted(batch)
-    assert [len(batch) for batch in whole] == [4, 4, 2]
-    assert [share[2][0][2] for share in shares] == [True, True, False]
-
-
 def test_shared_features_are_those_of_one_process(write_fidt_set, write_counter, succeed, tmp_path):
     patches = write_fidt_set(train=(1,) * 7, val=(), test=(), size=(256, 256)) / "train"
     words = ["--patches", patches, "--save_path", write_counter(), "--device", "cpu"]

@@ -1,6 +1,5 @@
 """GST at the edge: 20,000 heads in a photo, photos smaller than the crop, diverging training."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -12,27 +11,11 @@ from crowd.train.checkpoints import load_checkpoint
 from crowd.train.runs import read_log
 from GS2D import fit_gaussians, rasterize
 from gst.augment import Sample, augment
+from gst.heads import neighbour_distance
 from gst.kernel import transport_kernel
 from gst.loss import transport_loss
-from gst.preprocess import neighbour_distance
 
 MANY = 20_000
-SETTINGS = ["--model-name", "vgg_small", "--model-options", '{"width": 0.25}', "--device", "cpu"]
-
-
-@pytest.fixture
-def train(root, tmp_path):
-    """Run train_gs.py in this process and return its run folder."""
-    spec = importlib.util.spec_from_file_location("train_gs", root / "train_gs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def run(data, *options):
-        folder = ["--data-dir", str(data), "--save-dir", str(tmp_path / "run")]
-        module.main([*SETTINGS, *folder, *options])
-        return tmp_path / "run"
-
-    return run
 
 
 def many_heads(width, height, seed=0):
@@ -99,7 +82,7 @@ def test_20000_heads_are_matched():
 
 def test_photos_smaller_than_the_crop_and_without_heads_train(write_set, train):
     data = write_set(train=(0, 3, 0), val=(2, 0), size=48)
-    folder = train(data, "--crop-size", "64", "--epochs", "2", "--batch-size", "2", "--lr", "1e-3")
+    folder = train(data, "run", "--epochs", "2", "--batch-size", "2", "--lr", "1e-3")
     log = read_log(folder / "log.jsonl")
     assert [line["epoch"] for line in log] == [0, 1]
     assert np.isfinite([line["transport"] for line in log]).all()
@@ -107,7 +90,7 @@ def test_photos_smaller_than_the_crop_and_without_heads_train(write_set, train):
 
 def test_a_diverging_training_stops_with_its_photos_kept(write_set, train, capsys):
     with pytest.raises(SystemExit) as stop:
-        train(write_set(size=64), "--crop-size", "64", "--epochs", "9", "--lr", "1e30")
+        train(write_set(size=64), "run", "--epochs", "9", "--lr", "1e30")
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert stop.value.code == 2
     assert message.startswith("error: ")

@@ -9,7 +9,8 @@ import scipy.io
 import yaml
 from PIL import Image
 
-from gst.preprocess import neighbour_distance, resize_photo, target_size
+from crowd.data.resize import resize_photo, target_size
+from gst.heads import neighbour_distance
 
 command = importlib.import_module("preprocess_dataset_ucf").main
 
@@ -155,15 +156,6 @@ def test_command_on_qnrf(tmp_path, run):
     assert_no_remains(out)
 
 
-def test_photo_of_fitting_size_keeps_its_pixels(tmp_path, run):
-    photo = write_photo(tmp_path / "set" / "Test" / "a.png", (48, 40))
-    Image.open(photo).convert("L").save(photo)
-    save_mat(photo.with_name("a_ann.mat"), annPoints=[[1, 1]])
-    run()
-    written = np.asarray(Image.open(tmp_path / "out" / "test" / "a.jpg"), int)
-    assert np.abs(written - np.asarray(Image.open(photo), int)[..., None]).max() <= 8
-
-
 def test_points_outside_are_dropped_and_duplicates_told(tmp_path, run):
     photo = write_photo(tmp_path / "set" / "Test" / "a.jpg")
     points = [[0, 0], [20, 16], [20.1, 3], [-0.1, 3], [3, 17], [5, 6], [5, 6], [5, 6]]
@@ -190,20 +182,6 @@ def test_jhu_keeps_its_boxes_and_its_splits(tmp_path, run):
     assert "random" not in printed
 
 
-def test_photo_stored_on_its_side(tmp_path, run):
-    photo = tmp_path / "set" / "Test" / "a.jpg"
-    photo.parent.mkdir(parents=True)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (20, 16)).save(photo, exif=exif)
-    save_mat(photo.with_name("a_ann.mat"), annPoints=[[3, 2]])
-    run()
-    with Image.open(tmp_path / "out" / "test" / "a.jpg") as written:
-        assert written.size == (32, 40)
-        assert 0x0112 not in written.getexif()
-    assert np.load(tmp_path / "out" / "test" / "a.npy").tolist() == [[28, 6]]
-
-
 def test_brt_validates_on_blocks_of_time(tmp_path, run):
     for split in ("train", "test"):
         for hour in (9, 15):
@@ -227,18 +205,6 @@ def test_ucf_cc_50_is_tested_in_folds(tmp_path, run):
     assert tested == {str(i) for i in range(11, 21)}
     printed = run("--layout", "ucf_cc_50", "--fold", 3, code=2)
     assert "is not a photo of this" in printed
-
-
-def test_lists_decide(tmp_path, run):
-    qnrf(tmp_path / "set", train=4, test=0)
-    val_list = tmp_path / "val.txt"
-    val_list.write_text("img_0001.jpg\nimg_0003\n")
-    run("--val-list", val_list)
-    out = tmp_path / "out"
-    assert files(out / "val") == [f"img_000{i}.{kind}" for i in (1, 3) for kind in ("jpg", "npy")]
-    assert files(out / "train") == [f"img_000{i}.{kind}" for i in (0, 2) for kind in ("jpg", "npy")]
-    val_list.write_text("img_0009\n")
-    assert "val.txt, line 1" in run("--val-list", val_list, code=2)
 
 
 def test_it_goes_on_where_it_stopped(tmp_path, run):

@@ -66,13 +66,8 @@ def _sharing(start: int, cells: int, length: int) -> Tensor:
 
     Returns [length, cells] whose columns sum to 1.
     """
-    first, rest = divmod(start, STRIDE)
-    index = torch.arange(cells)
-    shares = torch.zeros(length, cells)
-    shares[first + index, index] = 1 - rest / STRIDE
-    if rest:
-        shares[first + index + 1, index] = rest / STRIDE
-    return shares
+    apart = torch.arange(length)[:, None] - torch.arange(cells) - start / STRIDE
+    return (1 - apart.abs()).clamp(min=0)
 
 
 def count_density(density: Tensor, name: str) -> float:

@@ -17,7 +17,7 @@ from mgot.cluster_files import write_index_lists
 from mgot.clustering import Seed, in_memory, kmeans
 from mgot.feature_files import open_features
 from mgot.pictures import draw_clusters, pca_projection
-from mgot.ssim_cost import PATCH_SIDE
+from mgot.ssim import PATCH_SIDE
 from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
 
 FILES = {

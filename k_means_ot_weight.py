@@ -23,7 +23,7 @@ from mgot.feature_files import open_features
 from mgot.patches import locate_patches
 from mgot.pictures import draw_matches
 from mgot.selection import ALIGNMENTS, MARGINALS, RELEASED, AlignmentOptions
-from mgot.ssim_cost import VARIANTS, SsimCost
+from mgot.ssim import VARIANTS, SsimCost
 from mgot.transfer import DOCUMENTED, add_transfer, fill
 
 Share = restricted_number_type("Share", float, [(">", 0), ("<=", 1)])

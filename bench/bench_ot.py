@@ -24,7 +24,7 @@ import torch
 from bench.measure import bench_parser, ratio, time_in_turn, write_record
 from bench.patches import random_maps
 from crowd.io.errors import command
-from mgot.ssim_cost import ssim_cost
+from mgot.ssim import ssim_cost
 from mgot.transport import entropic_partial
 
 ROWS, COLUMNS = 714, 577

@@ -1,8 +1,8 @@
 """MGOT: multi-granularity distribution alignment for cross-domain crowd counting."""
 
 from mgot.alignment import match_clusters, match_patches
-from mgot.fidt_map import fidt_map, local_maxima
-from mgot.ssim_cost import ssim_cost
+from mgot.maps import fidt_map, local_maxima
+from mgot.ssim import ssim_cost
 
 __all__ = [
     "build_model",

@@ -17,7 +17,7 @@ from crowd.io.errors import InputError
 from crowd.metrics import localization, pool_localization
 from crowd.train.distributed import all_gather
 from crowd.train.loading import CountedPhotos, photo_loader
-from mgot.fidt_map import local_maxima
+from mgot.maps import local_maxima
 from mgot.photos import Preprocessing, read_preprocessing
 
 # Context around a tile, and what tiles begin on: the coarsest grid of both networks.

@@ -35,7 +35,7 @@ from crowd.train.distributed import (
     rank_and_world_size,
     wait_for_all,
 )
-from mgot.ssim_cost import LARGEST_VALUE, PATCH_SIDE, within_range
+from mgot.ssim import LARGEST_VALUE, PATCH_SIDE, within_range
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
 REMEDY = "write it with python -m mgot.features"

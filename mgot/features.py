@@ -29,7 +29,7 @@ from crowd.io.progress import progress
 from crowd.train.distributed import join, leave
 from mgot.counter import load_counter
 from mgot.feature_files import write_features
-from mgot.ssim_cost import PATCH_SIDE
+from mgot.ssim import PATCH_SIDE
 from mgot.transfer import add_transfer, fill
 
 RESIZED = 256

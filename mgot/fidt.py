@@ -29,7 +29,7 @@ from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.io.files import atomic_path, write_array
 from crowd.io.h5 import write_h5
-from mgot.fidt_map import fidt_map, head_pixels
+from mgot.maps import fidt_map, head_pixels
 from mgot.photos import OTHER_SIZES, SIZES, SMOOTHED
 from mgot.transfer import KEYS, add_transfer, fill
 

@@ -21,7 +21,7 @@ from mgot.clustering import means, read_blocks
 from mgot.feature_files import Features
 from mgot.features import read_patch
 from mgot.selection import Alignment
-from mgot.ssim_cost import PATCH_SIDE
+from mgot.ssim import PATCH_SIDE
 
 _WIDTH, _DPI, _TEXT = 10.0, 120, 12
 _MAP_COLOURS = "inferno"

@@ -29,7 +29,7 @@ from crowd.io.progress import progress
 from crowd.train.devices import pick_device
 from mgot.counter import Counter, load_counter
 from mgot.evaluation import TILE_HELP, peak_centers, predict_map
-from mgot.fidt_map import head_pixels
+from mgot.maps import head_pixels
 from mgot.patches import require_only
 from mgot.photos import Preprocessing, read_preprocessing
 from mgot.transfer import add_transfer, fill

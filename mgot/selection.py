@@ -19,7 +19,7 @@ from mgot.alignment import (
 )
 from mgot.cluster_files import Clusters
 from mgot.feature_files import Features
-from mgot.ssim_cost import OFFICIAL, SsimCost
+from mgot.ssim import OFFICIAL, SsimCost
 from mgot.transport import Transport
 
 ALIGNMENTS = ("mgot", "daot", "no-clusters")

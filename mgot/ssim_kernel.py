@@ -29,7 +29,7 @@ from __future__ import annotations
 import numpy as np
 
 from crowd.io.compiled import njit
-from mgot.ssim_cost import C1, C2, PATCH_SIDE, WINDOW_AREA
+from mgot.ssim import C1, C2, PATCH_SIDE, WINDOW_AREA
 
 POSITIONS = 225
 TILE_ROWS = 16

@@ -54,7 +54,7 @@ image, alpha = rasterize(*leaves, 200, 200, backend="cpu")
 show("splatting", image.detach().numpy(), alpha.detach().numpy(), *(x.grad.numpy() for x in leaves))
 
 from mgot.clustering import kmeans
-from mgot.ssim_cost import ssim_cost
+from mgot.ssim import ssim_cost
 
 maps = tensor(30, 224, 224).numpy()
 show("cost", ssim_cost(maps[:20], maps[20:]), ssim_cost(maps[:9], maps[9:], variant="global"))

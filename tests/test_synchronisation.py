@@ -16,7 +16,7 @@ from gst.heads import Heads
 from gst.loss import padded_transport_loss
 from gst.models import build_model as build_gst
 from mgot.dataset import Batch as MgotBatch
-from mgot.fidt_map import fidt_map
+from mgot.maps import fidt_map
 from mgot.models import build_model as build_mgot
 
 SIDE = 64

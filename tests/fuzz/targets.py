@@ -30,8 +30,8 @@ from gst.models import build_model
 from gst.photos import Preprocessing, read_preprocessing
 from mgot.cluster_files import read_clusters, read_index_lists, read_selection, write_index_lists
 from mgot.feature_files import open_features, write_features
-from mgot.fidt_map import fidt_map, head_pixels
 from mgot.localization import ANNOTATED, PREDICTED, read_points_file
+from mgot.maps import fidt_map, head_pixels
 from mgot.patches import read_labels
 from tests.crowd.sets import write_tool
 

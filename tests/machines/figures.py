@@ -19,10 +19,10 @@ from gst.loss import gaussian_transport_loss
 from gst.losses import bayesian_losses, dm_count_losses
 from mgot.alignment import match_clusters_by_cost, match_patches_by_cost
 from mgot.clustering import kmeans
-from mgot.fidt_map import fidt_map
 from mgot.losses import fidt_loss
+from mgot.maps import fidt_map
 from mgot.models import build_model as build_fidt_model
-from mgot.ssim_cost import VARIANTS, ssim_cost
+from mgot.ssim import VARIANTS, ssim_cost
 
 SIDE = 32  # cells of a crop of 256 px
 ITERATIONS = 300

@@ -10,7 +10,7 @@ from mgot.alignment import (
     match_daot_by_cost,
     match_patches_by_cost,
 )
-from mgot.ssim_cost import SsimCost
+from mgot.ssim import SsimCost
 
 
 def maps(count, seed):

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from mgot.fidt import main, read_arguments
-from mgot.fidt_map import fidt_map
+from mgot.maps import fidt_map
 from mgot.photos import paper_crop_size, read_preprocessing
 
 HEADS = {"a": [], "b": [[7.3, 9.9]], "c": [[3, 3], [30, 20]], "d": [[1, 1], [39, 29], [20.5, 15.5]]}

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from crowd.io.errors import InputError
-from mgot.fidt_map import fidt_map, head_pixels
+from mgot.maps import fidt_map, head_pixels
 
 
 def test_agrees_with_the_released_map_and_marks(golden):

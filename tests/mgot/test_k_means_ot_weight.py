@@ -11,7 +11,7 @@ from crowd.io.h5 import write_h5
 from mgot.alignment import daot_costs, match_clusters, match_daot_by_cost, match_patches
 from mgot.cluster_files import read_selection, write_index_lists
 from mgot.feature_files import write_features
-from mgot.ssim_cost import ssim_cost
+from mgot.ssim import ssim_cost
 
 SIDE = 224
 FILES = {

@@ -7,8 +7,8 @@ import torch
 from crowd.train.checkpoints import load_checkpoint
 from crowd.train.runs import read_log
 from mgot import train_baseline
-from mgot.fidt_map import fidt_map, head_pixels, local_maxima
 from mgot.losses import fidt_loss
+from mgot.maps import fidt_map, head_pixels, local_maxima
 
 MODEL = ["--model_name", "hrnet_small", "--model_options", '{"widths": [16, 8], "hidden": 4}']
 

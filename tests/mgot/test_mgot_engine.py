@@ -13,8 +13,8 @@ from crowd.train.loop import Steps, train_one_epoch
 from mgot import test as mgot_test
 from mgot.dataset import Batch
 from mgot.evaluation import CountedSet, peak_centers, predict_map, tile_windows
-from mgot.fidt_map import fidt_map
 from mgot.losses import instance_ssim
+from mgot.maps import fidt_map
 from mgot.models import build_model
 from mgot.pseudo_label import build_parser as label_parser
 from mgot.train_baseline import build_parser as baseline_parser

@@ -8,7 +8,7 @@ from PIL import Image
 
 from crowd.data.images import read_image, write_image
 from crowd.io.h5 import read_h5, write_h5
-from mgot.fidt_map import fidt_map, head_pixels
+from mgot.maps import fidt_map, head_pixels
 from mgot.patches import SIDE, Job, cut_photo, locate_patches, main
 
 

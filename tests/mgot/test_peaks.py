@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from crowd.io.errors import InputError
-from mgot.fidt_map import fidt_map, local_maxima
+from mgot.maps import fidt_map, local_maxima
 
 
 def spikes(*values, side=30):

@@ -11,7 +11,7 @@ from crowd.data.images import read_image
 from crowd.data.network_input import photo_tensor
 from mgot.counter import load_counter
 from mgot.evaluation import predict_map
-from mgot.fidt_map import local_maxima
+from mgot.maps import local_maxima
 from mgot.photos import Preprocessing, read_preprocessing
 from mgot.pseudo_label import main
 

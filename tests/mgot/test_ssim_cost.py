@@ -1,15 +1,13 @@
-import sys
-
 import h5py
 import numpy as np
 import pytest
 import torch
 
 from crowd.io.errors import InputError
+from mgot import ssim
 from mgot import ssim_cost as exported
-from mgot.ssim_cost import ssim_cost, ssim_cost_reference
+from mgot.ssim import ssim_cost, ssim_cost_reference
 
-MODULE = sys.modules["mgot.ssim_cost"]  # the attribute of `mgot` is the function
 ON_GPU = pytest.param("cuda", marks=pytest.mark.cuda)
 
 # The global cost is exact but for its last step, the rounding of a value below 2 to float32. The
@@ -22,8 +20,8 @@ ONE_WAY = {"official": 131 * 2.0**-24, "global": ROUNDED}
 
 def official_by_products(target, source):
     """What a GPU computes, on the CPU."""
-    parts = (MODULE._windows, MODULE._official_distances)
-    return MODULE._by_blocks(target, source, torch.device("cpu"), *parts)
+    parts = (ssim._windows, ssim._official_distances)
+    return ssim._by_blocks(target, source, torch.device("cpu"), *parts)
 
 
 def patches(count, seed, low=0.0, high=1.0, sparse=0.0):
@@ -79,8 +77,8 @@ def test_both_ways_to_the_official_cost_agree_on_many_pairs(monkeypatch):
     target, source = patches(7, 13, sparse=0.9), patches(9, 14, sparse=0.9)
     expected = ssim_cost(target, source)
     for block, pairs in ((512, 512), (4, 3), (5, 10)):
-        monkeypatch.setattr(MODULE, "BLOCK", block)
-        monkeypatch.setattr(MODULE, "PAIRS", pairs)
+        monkeypatch.setattr(ssim, "BLOCK", block)
+        monkeypatch.setattr(ssim, "PAIRS", pairs)
         cost = official_by_products(target, source)
         np.testing.assert_allclose(cost, expected, rtol=0, atol=1e-6)
 
@@ -129,8 +127,8 @@ def test_blocks_threads_and_sources_of_the_arrays_make_no_difference(
     expected = ssim_cost(x, y, variant)
     with h5py.File(tmp_path / "features.h5", "w") as file:
         file.create_dataset("features", data=x[:, None, None])
-    monkeypatch.setattr(MODULE, "BLOCK", 3)
-    monkeypatch.setattr(MODULE, "TARGET_GROUP", 2)
+    monkeypatch.setattr(ssim, "BLOCK", 3)
+    monkeypatch.setattr(ssim, "TARGET_GROUP", 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     with h5py.File(tmp_path / "features.h5") as file:
         cost = ssim_cost(file["features"], torch.from_numpy(y.reshape(8, -1)), variant)

@@ -99,9 +99,12 @@ def load_counter(
         try:
             preprocessing = method.preprocessing(**constants)
             # Said here, "none" cannot be said there: nothing is downloaded or opened for a file.
-            # Built without memory first: options may ask for any size, weights of that size not.
-            with torch.device("meta"):
-                require_fit(method.build_model(name, "none", **options), weights, path)
+            if options:
+                # Built without memory first: options may ask for any size, weights of it not.
+                # Without options the size is known, and torch's compiler, imported to draw random
+                # weights of no memory, takes longer than counting a photo.
+                with torch.device("meta"):
+                    require_fit(method.build_model(name, "none", **options), weights, path)
             model = method.build_model(name, "none", **options)
         except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
             raise InputError(

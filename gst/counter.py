@@ -41,6 +41,7 @@ def annotator(counter: Counter) -> Annotate:
     def look(image: np.ndarray, name: str) -> Seen:
         count, density = density_of(counter, image, name)
         heads, confidence = density_heads(density, STRIDE)
-        return Seen(count, density_overlay(image, density, STRIDE, heads), heads, confidence)
+        picture = density_overlay(image, density, STRIDE, heads)
+        return Seen(count, picture, heads, confidence, density)
 
     return look

@@ -9,7 +9,9 @@ import torch
 from jsonargparse import Namespace
 
 from crowd.count.counter import Counter, with_depth
-from crowd.count.photos import Annotate, count_folder, count_photo, count_video
+from crowd.count.photos import Annotate, count_folder, count_photo
+from crowd.count.region import read_region
+from crowd.count.video import count_video
 from crowd.data.depth import HELP as DEPTH_HELP
 from crowd.data.depth import depth_option
 from crowd.io.config import YES_NO, ArgumentParser
@@ -43,6 +45,11 @@ def add_counting(
     add("--video", type=str, help="count every frame of this video instead")
     add("--output", type=str, help="folder of the results; default: beside the checkpoint")
     add("--recursive", action=YES_NO, help="count the photos in subfolders of --folder too")
+    add(
+        "--region",
+        type=str,
+        help="polygons (JSON) or a mask picture: count the people inside, too (docs/FORMATS.md)",
+    )
     add("--depth", type=depth_option, help=f"{DEPTH_HELP} (default: as in the training)")
     add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
 
@@ -68,6 +75,12 @@ def count(
         raise InputError("name one of --data-dir (a prepared set), --image, --folder and --video")
     if arguments.recursive and arguments.folder is None:
         raise InputError("--recursive takes subfolders of a --folder: name one, or leave it out")
+    if arguments.region is not None and arguments.data_dir is not None:
+        raise InputError(
+            "--region is of a photo, a folder's photos or a video: a --data-dir is counted whole, "
+            "for its errors"
+        )
+    region = read_region(arguments.region) if arguments.region is not None else None
     counter = load_counter(arguments.save_path, pick_device(arguments.device), arguments.model_name)
     counter = with_depth(counter, arguments.depth)
     how = counter.preprocessing
@@ -78,11 +91,11 @@ def count(
         output = Path("counted") / (arguments.split if arguments.data_dir else "")
     output = Path(arguments.output or output)
     if arguments.image is not None:
-        print(count_photo(arguments.image, output, annotator(counter), how))
+        print(count_photo(arguments.image, output, annotator(counter), how, region))
     elif arguments.folder is not None:
         look = annotator(counter)
-        print(count_folder(arguments.folder, output, look, how, arguments.recursive))
+        print(count_folder(arguments.folder, output, look, how, arguments.recursive, region))
     elif arguments.video is not None:
-        print(count_video(arguments.video, output, annotator(counter), how))
+        print(count_video(arguments.video, output, annotator(counter), how, region))
     else:
         count_set(counter, output)

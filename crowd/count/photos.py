@@ -1,24 +1,24 @@
-"""Counting a photo, the photos of a folder, or the frames of a video, with any counter."""
+"""Counting a photo, or the photos of a folder, with any counter."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
+from crowd.count.region import Region, count_inside, upright_mask
 from crowd.data.images import list_folder, read_orientation, read_size, say_left_out
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
-from crowd.data.resize import resize_photo
 from crowd.io.errors import InputError
-from crowd.io.files import atomic_path, require_file, write_text
+from crowd.io.files import write_text
 from crowd.io.progress import progress
+from crowd.pictures.overlays import region_overlay, with_count
 from crowd.pictures.small_files import write_picture
 
 
@@ -27,15 +27,18 @@ class Seen(NamedTuple):
 
     Attributes:
         count: of people.
-        picture: the photo with count and heads drawn in, uint8 [H, W, 3].
+        picture: the photo with density and heads drawn in, uint8 [H, W, 3].
         heads: places (x, y), float32 [M, 2], pixels of the photo; M may differ from the count.
         confidence: of each head, [M] in (0, 1].
+        density: people per cell [h, w], squares of `crowd.count.region.CELL` pixels from the
+            corner on, whose sum is the count; None where the count is that of the heads.
     """
 
     count: float
     picture: np.ndarray
     heads: np.ndarray
     confidence: np.ndarray
+    density: np.ndarray | None = None
 
 
 Annotate = Callable[[np.ndarray, str], Seen]
@@ -43,11 +46,44 @@ Annotate = Callable[[np.ndarray, str], Seen]
 
 COUNTS, POINTS = "counts.csv", "points.csv"
 POINT_COLUMNS = ("image", "x", "y", "confidence")
-_FRAMES_A_SECOND = 25.0  # where a video does not say
+# The last two with a region alone, the last where its area is known.
+COUNT_COLUMNS = ("count", "count_in_region", "per_square_metre")
+
+
+class Counted(NamedTuple):
+    """What is reported of a photo.
+
+    Attributes:
+        counts: of people in the photo; with a region in that too; and, where its area is known,
+            per square metre of it.
+        picture: the photo with all that drawn in, uint8 [H, W, 3].
+        heads: found in the photo, or in the region: (x, y), [M, 2], pixels of it as stored.
+        confidence: of each head, [M] in (0, 1].
+    """
+
+    counts: list[float]
+    picture: np.ndarray
+    heads: np.ndarray
+    confidence: np.ndarray
+
+    def columns(self) -> list[str]:
+        """The counts for a table (`COUNT_COLUMNS`)."""
+        return [f"{count:.4f}" for count in self.counts]
+
+    def sentence(self) -> str:
+        """The counts in words."""
+        if len(self.counts) == 1:
+            return f"{self.counts[0]:.1f} people"
+        words = f"{self.counts[1]:.1f} people in the region ({self.counts[0]:.1f} in the photo)"
+        return words + "".join(f", {each:.3g} per square metre," for each in self.counts[2:])
 
 
 def count_photo(
-    path: str | os.PathLike, output: Path, annotate: Annotate, how: Preprocessing
+    path: str | os.PathLike,
+    output: Path,
+    annotate: Annotate,
+    how: Preprocessing,
+    region: Region | None = None,
 ) -> str:
     """Count a photo; write `NAME_points.csv` (image, x, y, confidence) and `NAME_counted.jpg`.
 
@@ -55,22 +91,44 @@ def count_photo(
     sentence with the count and the files.
     """
     path = Path(path)
-    seen, rows = _see(path, path.name, annotate, how)
+    counted = count_one(path, annotate, how, region)
     picture = output / f"{path.stem}_counted.jpg"
-    write_picture(picture, seen.picture)
+    write_picture(picture, counted.picture)
+    rows = point_rows(path.name, counted.heads, counted.confidence)
     points = write_table(output / f"{path.stem}_{POINTS}", POINT_COLUMNS, rows)
-    return f"{seen.count:.1f} people in {path}; places of {len(rows)}: {points}; picture: {picture}"
+    places = f"places of {len(rows)}: {points}; picture: {picture}"
+    return f"{counted.sentence()} in {path}; {places}"
 
 
-def _see(path: Path, name: str, annotate: Annotate, how: Preprocessing) -> tuple[Seen, list[tuple]]:
-    """Look at a photo; rows of its heads in pixels of the photo as it is stored."""
-    image = read_photo(path, how)
-    seen = annotate(image, str(path))
-    orientation = read_orientation(path)
-    upright = upright_size(read_size(path), orientation)
-    heads = seen.heads * np.divide(upright, image.shape[1::-1])
-    heads = stored_points(heads, orientation, *upright)
-    return seen, point_rows(name, heads, seen.confidence)
+def count_one(
+    path: Path, annotate: Annotate, how: Preprocessing, region: Region | None = None
+) -> Counted:
+    """Count a photo and write nothing; arguments as for `count_folder`."""
+    stored, orientation = read_size(path), read_orientation(path)
+    if region is not None:
+        region.require_fit(*stored, str(path))
+    return count_image(read_photo(path, how), str(path), annotate, region, stored, orientation)
+
+
+def count_image(
+    image: np.ndarray,
+    name: str,
+    annotate: Annotate,
+    region: Region | None,
+    stored: tuple[int, int],
+    orientation: int = 1,
+) -> Counted:
+    """Count a photo at the network's size that is `stored` with that (width, height)."""
+    seen, upright = annotate(image, name), upright_size(stored, orientation)
+    counts, picture, heads, confidence = [seen.count], seen.picture, seen.heads, seen.confidence
+    if region is not None:
+        mask = upright_mask(region.mask(*stored), orientation)
+        count, inside = count_inside(mask, heads, seen.density, image.shape[1::-1])
+        counts += [count] if region.area_m2 is None else [count, count / region.area_m2]
+        picture, heads = region_overlay(picture, mask), heads[inside]
+        confidence = confidence[inside]
+    heads = stored_points(heads * np.divide(upright, image.shape[1::-1]), orientation, *upright)
+    return Counted(counts, with_count(picture, counts[:2][-1]), heads, confidence)
 
 
 def point_rows(name: object, heads: np.ndarray, confidence: np.ndarray) -> list[tuple]:
@@ -87,11 +145,13 @@ def count_folder(
     annotate: Annotate,
     how: Preprocessing,
     recursive: bool = False,
+    region: Region | None = None,
 ) -> Path:
     """Count every photo of a folder; write `counts.csv` (name, count), points and pictures.
 
-    `points.csv` and `NAME_counted.jpg` are as `count_photo` writes them. What is left out of the
-    folder is counted and named in a note.
+    With a region the table has a column of its counts, and one per square metre where its area is
+    known; `points.csv` holds the heads in it. Points and pictures are as `count_photo` writes them.
+    What is left out of the folder is counted and named in a note.
 
     Args:
         folder: with the photos.
@@ -99,12 +159,14 @@ def count_folder(
         annotate: counts and draws.
         how: photos are brought to the network's size.
         recursive: take those in its subfolders too, named by their path in `folder`.
+        region: of every photo, in which people are counted beside all others.
 
     Returns:
         The path of `counts.csv`, which is written last.
 
     Raises:
-        InputError: no such folder, no photos in it, two of one name, or one that is unreadable.
+        InputError: no such folder, no photos in it, two of one name, one that is unreadable, or
+            one that the region does not fit.
     """
     folder = Path(folder)
     paths = _photos_of(folder, output, recursive)
@@ -115,15 +177,17 @@ def count_folder(
     names = {path.with_suffix("") for path in paths}
     if len(names) < len(paths):
         raise InputError(f"two photos in {folder} share a name: rename one")
+    for path in paths if region else ():  # not after hours of counting
+        region.require_fit(*read_size(path), str(path))
     rows, points = [], []
     for path in progress(paths, "counting", "photo"):
         name = path.relative_to(folder)
-        seen, heads = _see(path, name.as_posix(), annotate, how)
-        write_picture(output / name.parent / f"{name.stem}_counted.jpg", seen.picture)
-        rows.append((name.as_posix(), f"{seen.count:.4f}"))
-        points += heads
+        counted = count_one(path, annotate, how, region)
+        write_picture(output / name.parent / f"{name.stem}_counted.jpg", counted.picture)
+        rows.append((name.as_posix(), *counted.columns()))
+        points += point_rows(name.as_posix(), counted.heads, counted.confidence)
     write_table(output / POINTS, POINT_COLUMNS, points)
-    return write_table(output / COUNTS, ("name", "count"), rows)
+    return write_table(output / COUNTS, ("name", *COUNT_COLUMNS)[: len(rows[0])], rows)
 
 
 def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
@@ -137,95 +201,6 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
         return photos + [photo for path in folders for photo in _photos_of(path, output, True)]
     say_left_out(folder, files + folders, "add --recursive for folders" if folders else "")
     return photos
-
-
-def count_video(
-    video: str | os.PathLike, output: Path, annotate: Annotate, how: Preprocessing
-) -> Path:
-    """Count every frame; write `NAME_counts.csv` (frame, seconds, count) and `NAME_counted.mp4`.
-
-    `NAME_points.csv` (frame, x, y, confidence) holds the heads, in pixels of the frame.
-
-    Args:
-        video: file that OpenCV's FFmpeg reads.
-        output: folder to write to.
-        annotate: counts and draws.
-        how: frames are brought to the network's size.
-
-    Returns:
-        The path of the CSV file, which is written last.
-
-    Raises:
-        InputError: no such file, none that holds frames, or the disk is full.
-    """
-    video = require_file(video, "check the path of the video")
-    capture = _open(video)
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if 0 < rate < 1000 else _FRAMES_A_SECOND
-    announced = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
-    rows: list[tuple] = []
-    points: list[tuple] = []
-
-    def counted() -> Iterator[np.ndarray]:
-        for number, frame in enumerate(
-            progress(_frames(capture), "counting", "frame", total=announced)
-        ):
-            bounds = (how.min_size, how.max_size, how.interpolation, how.bounded)
-            resized = resize_photo(frame, *bounds)
-            seen = annotate(resized, f"frame {number} of {video}")
-            rows.append((number, f"{number / rate:.3f}", f"{seen.count:.4f}"))
-            heads = seen.heads * np.divide(frame.shape[1::-1], resized.shape[1::-1])
-            points.extend(point_rows(number, heads, seen.confidence))
-            yield seen.picture
-
-    with atomic_path(output / f"{video.stem}_counted.mp4") as part:
-        _write_video(part, counted(), rate)
-        if not rows:
-            raise InputError(f"{video} holds no frame that can be read: convert it to MP4")
-    write_table(output / f"{video.stem}_{POINTS}", ("frame", *POINT_COLUMNS[1:]), points)
-    return write_table(output / f"{video.stem}_{COUNTS}", ("frame", "seconds", "count"), rows)
-
-
-def _open(video: Path) -> cv2.VideoCapture:
-    # FFmpeg would print what it thinks of a file, and follow a playlist into the network.
-    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
-    if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
-        raise InputError(f"{video} is damaged or no video: convert it to MP4")
-    # FFmpeg's name of grey with more than 8 bits, of which OpenCV keeps the upper 8.
-    pixels = int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)).to_bytes(4, "little")
-    if pixels[:3] == b"Y1\0" and pixels[3] > 8:
-        raise InputError(
-            f"{video} is grey video of {pixels[3]} bits, which may turn black: save its frames as "
-            "pictures of 16 bits, and count them with --folder and --depth"
-        )
-    return capture
-
-
-def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    while True:
-        there, frame = capture.read()
-        if not there:
-            return
-        yield np.ascontiguousarray(frame[..., ::-1])
-
-
-def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
-    """Write frames, all of one size; raises OSError when not all of them arrived on the disk."""
-    writer, written = None, 0
-    for frame in frames:
-        if writer is None:
-            size = frame.shape[1::-1]
-            writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
-        writer.write(np.ascontiguousarray(frame[..., ::-1]))
-        written += 1
-    if writer is not None:
-        writer.release()
-        # OpenCV says nothing of a full disk.
-        found = cv2.VideoCapture(str(part), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
-        if found != written:
-            raise OSError(f"{found:g} of {written} frames arrived on the disk")
 
 
 def write_table(path: Path, names: Sequence[str], rows: Sequence[tuple]) -> Path:

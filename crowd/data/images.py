@@ -131,6 +131,20 @@ def read_image(path: str | os.PathLike, depth: str = AUTO) -> np.ndarray:
     return np.asarray(open_image(path, depth))
 
 
+def read_mask(path: str | os.PathLike) -> np.ndarray:
+    """Mark the pixels of a picture that are neither zero nor transparent, bool [H, W], as stored.
+
+    Raises `InputError` as `open_image` does, and for JPEG, which keeps no exact zeros.
+    """
+    with _opened(path) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise InputError(f"{path} is a JPEG, which blurs the edge of a mask: save it as PNG")
+        if image.mode[0] in "1LIF" and "A" not in image.mode:
+            return np.asarray(image) != 0
+        colours = np.asarray(image.convert("RGBA"))
+        return colours[..., :3].any(axis=2) & (colours[..., 3] > 0)
+
+
 class Stored(NamedTuple):
     """A photo with what its file says about it."""
 

@@ -12,7 +12,7 @@ NOBODY = np.zeros((0, 2), np.float32)
 def density_overlay(
     image: np.ndarray, density: np.ndarray, stride: int = 8, heads: np.ndarray = NOBODY
 ) -> np.ndarray:
-    """Lay a density map over a photo, with the count in the corner.
+    """Lay a density map over a photo.
 
     Args:
         image: uint8 [H, W, 3], RGB.
@@ -31,17 +31,29 @@ def density_overlay(
     colours = cv2.applyColorMap((255 * share.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
     opacity = 0.8 * np.sqrt(share.clip(0, 1))[..., None]
     mixed = image * (1 - opacity) + colours[..., ::-1] * opacity
-    drawn = _with_heads(mixed.round().astype(np.uint8), heads, max(height, width) / 600)
-    return _with_count(drawn, float(density.sum()))
+    return _with_heads(mixed.round().astype(np.uint8), heads, max(height, width) / 600)
 
 
 def heads_overlay(image: np.ndarray, heads: np.ndarray) -> np.ndarray:
-    """Mark heads (x, y) [N, 2], in pixels, in a photo uint8 [H, W, 3]; their number in the corner.
+    """Mark heads (x, y) [N, 2], in pixels, in a photo uint8 [H, W, 3].
 
     Returns uint8 [H, W, 3].
     """
-    drawn = _with_heads(image, heads, max(image.shape[:2]) / 300)
-    return _with_count(drawn, len(heads))
+    return _with_heads(image, heads, max(image.shape[:2]) / 300)
+
+
+def region_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Darken a photo, uint8 [H, W, 3], outside a region; its mask may have another size.
+
+    Returns uint8 [H, W, 3].
+    """
+    (height, width), drawn = image.shape[:2], image.copy()
+    rows, columns = (
+        (np.arange(side) * length) // side
+        for side, length in zip((height, width), mask.shape, strict=True)
+    )
+    drawn[~mask[rows][:, columns]] //= 3
+    return drawn
 
 
 def _with_heads(image: np.ndarray, heads: np.ndarray, radius: float) -> np.ndarray:
@@ -52,7 +64,8 @@ def _with_heads(image: np.ndarray, heads: np.ndarray, radius: float) -> np.ndarr
     return drawn
 
 
-def _with_count(image: np.ndarray, count: float) -> np.ndarray:
+def with_count(image: np.ndarray, count: float) -> np.ndarray:
+    """Write a count into the corner of a photo, uint8 [H, W, 3], which is returned."""
     scale = image.shape[0] / 500
     text, place = f"{count:.1f}", (round(8 * scale), round(32 * scale))
     for thickness, colour in ((6, (0, 0, 0)), (2, (255, 255, 255))):

@@ -1,0 +1,127 @@
+"""Counting the frames of a video with any counter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from crowd.count.photos import (
+    COUNT_COLUMNS,
+    COUNTS,
+    POINT_COLUMNS,
+    POINTS,
+    Annotate,
+    count_image,
+    point_rows,
+    write_table,
+)
+from crowd.count.region import Region
+from crowd.data.network_input import Preprocessing
+from crowd.data.resize import resize_photo
+from crowd.io.errors import InputError
+from crowd.io.files import atomic_path, require_file
+from crowd.io.progress import progress
+
+_FRAMES_A_SECOND = 25.0  # where a video does not say
+
+
+def count_video(
+    video: str | os.PathLike,
+    output: Path,
+    annotate: Annotate,
+    how: Preprocessing,
+    region: Region | None = None,
+) -> Path:
+    """Count every frame; write `NAME_counts.csv` (frame, seconds, count) and `NAME_counted.mp4`.
+
+    `NAME_points.csv` (frame, x, y, confidence) holds the heads, in pixels of the frame. A region
+    adds to both as in `count_folder`.
+
+    Args:
+        video: file that OpenCV's FFmpeg reads.
+        output: folder to write to.
+        annotate: counts and draws.
+        how: frames are brought to the network's size.
+        region: of every frame, in which people are counted beside all others.
+
+    Returns:
+        The path of the CSV file, which is written last.
+
+    Raises:
+        InputError: no such file, none that holds frames, the region does not fit, or the disk is
+            full.
+    """
+    video = require_file(video, "check the path of the video")
+    capture = _open(video)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    rate = rate if 0 < rate < 1000 else _FRAMES_A_SECOND
+    announced = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
+    rows: list[tuple] = []
+    points: list[tuple] = []
+
+    def counted() -> Iterator[np.ndarray]:
+        for number, frame in enumerate(
+            progress(_frames(capture), "counting", "frame", total=announced)
+        ):
+            bounds = (how.min_size, how.max_size, how.interpolation, how.bounded)
+            size, what = frame.shape[1::-1], f"frame {number} of {video}"
+            if region is not None:
+                region.require_fit(*size, what)
+            seen = count_image(resize_photo(frame, *bounds), what, annotate, region, size)
+            rows.append((number, f"{number / rate:.3f}", *seen.columns()))
+            points.extend(point_rows(number, seen.heads, seen.confidence))
+            yield seen.picture
+
+    with atomic_path(output / f"{video.stem}_counted.mp4") as part:
+        _write_video(part, counted(), rate)
+        if not rows:
+            raise InputError(f"{video} holds no frame that can be read: convert it to MP4")
+    write_table(output / f"{video.stem}_{POINTS}", ("frame", *POINT_COLUMNS[1:]), points)
+    names = ("frame", "seconds", *COUNT_COLUMNS)[: len(rows[0])]
+    return write_table(output / f"{video.stem}_{COUNTS}", names, rows)
+
+
+def _open(video: Path) -> cv2.VideoCapture:
+    # FFmpeg would print what it thinks of a file, and follow a playlist into the network.
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
+    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
+        raise InputError(f"{video} is damaged or no video: convert it to MP4")
+    # FFmpeg's name of grey with more than 8 bits, of which OpenCV keeps the upper 8.
+    pixels = int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)).to_bytes(4, "little")
+    if pixels[:3] == b"Y1\0" and pixels[3] > 8:
+        raise InputError(
+            f"{video} is grey video of {pixels[3]} bits, which may turn black: save its frames as "
+            "pictures of 16 bits, and count them with --folder and --depth"
+        )
+    return capture
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return
+        yield np.ascontiguousarray(frame[..., ::-1])
+
+
+def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
+    """Write frames, all of one size; raises OSError when not all of them arrived on the disk."""
+    writer, written = None, 0
+    for frame in frames:
+        if writer is None:
+            size = frame.shape[1::-1]
+            writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        written += 1
+    if writer is not None:
+        writer.release()
+        # OpenCV says nothing of a full disk.
+        found = cv2.VideoCapture(str(part), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
+        if found != written:
+            raise OSError(f"{found:g} of {written} frames arrived on the disk")

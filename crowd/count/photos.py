@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crowd.count.region import Region, count_inside, upright_mask
-from crowd.data.images import list_folder, read_orientation, read_size, say_left_out
+from crowd.count.region import Region, count_inside
+from crowd.data.images import list_folder, read_orientation, read_size, say_left_out, turned
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
 from crowd.io.errors import InputError
@@ -122,7 +122,7 @@ def count_image(
     seen, upright = annotate(image, name), upright_size(stored, orientation)
     counts, picture, heads, confidence = [seen.count], seen.picture, seen.heads, seen.confidence
     if region is not None:
-        mask = upright_mask(region.mask(*stored), orientation)
+        mask = turned(region.mask(*stored), orientation)
         count, inside = count_inside(mask, heads, seen.density, image.shape[1::-1])
         counts += [count] if region.area_m2 is None else [count, count / region.area_m2]
         picture, heads = region_overlay(picture, mask), heads[inside]

@@ -87,13 +87,6 @@ def polygon_mask(polygon: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.logical_xor.accumulate(inside, axis=1, out=inside)[:, :width]
 
 
-def upright_mask(mask: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn a mask of the stored photo by its EXIF orientation, as `upright_points` does points."""
-    mask = mask if orientation < 5 else mask.T
-    mask = mask[:, ::-1] if orientation in (2, 3, 6, 7) else mask
-    return mask[::-1] if orientation in (3, 4, 7, 8) else mask
-
-
 def count_inside(
     mask: np.ndarray, heads: np.ndarray, density: np.ndarray | None, seen: tuple[int, int]
 ) -> tuple[float, np.ndarray]:

@@ -55,10 +55,9 @@ def to_8_bits(values: np.ndarray, depth: str, name: str) -> np.ndarray:
     """
     values = np.asarray(values)
     floats = values.dtype.kind == "f"
-    values = values.astype(np.float64)
-    if not np.isfinite(values).all():
+    used = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not np.isfinite(used).all():
         raise InputError(f"{name} holds values that are not finite: convert it to 8 bits")
-    used = (values.min(), values.max()) if values.size else (0.0, 0.0)
     if depth == RANGE:
         low, high = used
     elif ":" in depth:
@@ -69,8 +68,12 @@ def to_8_bits(values: np.ndarray, depth: str, name: str) -> np.ndarray:
         plain = used[1] - used[0] >= _SPAN * high if depth == AUTO else not floats or used[1] > 1
         if not (low <= used[0] and used[1] <= high and plain):
             raise Unclear(_explain(name, used, high, floats, depth))
-    scaled = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
-    return scaled.round().clip(0, 255).astype(np.uint8)
+    levels = np.zeros(values.shape, np.uint8)
+    if high > low:
+        for row, level in zip(values, levels, strict=True):  # one by one: photos may be large
+            scaled = (row - np.float64(low)) * (255.0 / (high - low))
+            level[:] = scaled.round().clip(0, 255)
+    return levels
 
 
 def require_used(pixels: np.ndarray, depth: str, name: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, features
+from PIL import ExifTags, Image, features
 
 from crowd.data.depth import AUTO, require_used, to_8_bits
 from crowd.io.errors import InputError
@@ -26,6 +26,8 @@ HEIC, AVIF = (".heic", ".heif", ".hif"), (".avif",)
 IMAGE_SUFFIXES = (*JPEG, ".png", ".bmp", *TIFF, ".webp", ".gif", *AVIF, *HEIC)
 # Of files beside photos that are annotations, features, settings or lists.
 COMPANIONS = (".npy", ".h5", ".mat", ".txt", ".json", ".csv", ".xml", ".yml", ".yaml", ".md")
+MEGAPIXELS = "MAX_MEGAPIXELS"
+_STRIP = 2**22  # pixels
 _CONVERT = "or convert it to JPEG"
 # Beginnings of files of the two formats, after the length of their first box.
 _HEIC_BRANDS, _AVIF_BRANDS = re.compile(rb"ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)"), b"ftypavi"
@@ -111,30 +113,30 @@ def _missing_reader(suffix: str) -> str:
     return ""
 
 
-def open_image(path: str | os.PathLike, depth: str = AUTO) -> Image.Image:
-    """Read a photo whole, upright (EXIF orientation applied), as an RGB Pillow image.
+def read_image(path: str | os.PathLike, depth: str = AUTO) -> np.ndarray:
+    """Read a photo whole, upright (EXIF orientation applied), as RGB, uint8 [H, W, 3].
 
     Args:
         path: of the photo; of one that holds several pictures the first is read, with a note.
         depth: how more than 8 bits become 8 (see `crowd.data.depth`).
 
     Raises `InputError` when the file is missing, truncated, no picture, of a format that nothing
-    here reads, or larger than Pillow's limit against decompression bombs, and `Unclear` when it
-    does not say which of its values is white.
+    here reads, or larger than `most_pixels`, and `Unclear` when it does not say which of its
+    values is white.
     """
     with _opened(path) as image:
         return _upright_rgb(image, depth)
 
 
-def read_image(path: str | os.PathLike, depth: str = AUTO) -> np.ndarray:
-    """Read a photo upright as RGB, uint8 [H, W, 3]. Raises `InputError` as `open_image` does."""
-    return np.asarray(open_image(path, depth))
+def open_image(path: str | os.PathLike, depth: str = AUTO) -> Image.Image:
+    """Read a photo as `read_image` does, as a Pillow image."""
+    return Image.fromarray(read_image(path, depth))
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
     """Mark the pixels of a picture that are neither zero nor transparent, bool [H, W], as stored.
 
-    Raises `InputError` as `open_image` does, and for JPEG, which keeps no exact zeros.
+    Raises `InputError` as `read_image` does, and for JPEG, which keeps no exact zeros.
     """
     with _opened(path) as image:
         if image.format in ("JPEG", "MPO"):
@@ -156,10 +158,10 @@ class Stored(NamedTuple):
 
 
 def read_stored(path: str | os.PathLike, depth: str = AUTO) -> Stored:
-    """Read a photo with what its file says about it; raise `InputError` as `open_image` does."""
+    """Read a photo with what its file says about it; raise `InputError` as `read_image` does."""
     with _opened(path) as image:
         deep = image.mode[0] in "IF" or _has_deep_colours(image)
-        pixels = np.asarray(_upright_rgb(image, depth))
+        pixels = _upright_rgb(image, depth)
         return Stored(pixels, _orientation(image), image.mode, deep, _holds_several(image))
 
 
@@ -180,9 +182,29 @@ def _orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """View a stored photo [H, W, …] upright, by its EXIF orientation."""
+    pixels = pixels if orientation < 5 else pixels.swapaxes(0, 1)
+    pixels = pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+    return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
+
+
+def most_pixels() -> int:
+    """Pixels of the largest picture that is read, a guard against decompression bombs.
+
+    Raises `InputError` when the variable `MEGAPIXELS` is no number.
+    """
+    value = os.environ.get(MEGAPIXELS, "200")  # the largest sensors of phones
+    with contextlib.suppress(ValueError, OverflowError):
+        return int(float(value) * 1e6)
+    raise InputError(f"{MEGAPIXELS}={value} is no limit: set a number of megapixels, such as 300")
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
-    path = require_file(path, "check the path")
+    path, limit = require_file(path, "check the path"), most_pixels()
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = limit  # Pillow's own lies below what phones photograph
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -192,10 +214,15 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{path} has too many pixels to be a photo: scale it down") from error
+        raise InputError(
+            f"{path} has more than the {limit / 1e6:g} megapixels that a photo may have: scale it "
+            f"down, or set the variable {MEGAPIXELS}"
+        ) from error
     # Pillow's readers of damaged files raise almost anything, from struct.error to IndexError.
     except Exception as error:
         raise unreadable(path, error, _fault(path)) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _identified(path: Path) -> Image.Image:
@@ -236,16 +263,27 @@ def _format_suffix(path: Path) -> str:
     return path.suffix.lower()
 
 
-def _upright_rgb(image: Image.Image, depth: str) -> Image.Image:
-    """Decode any mode to upright 8-bit RGB; Pillow's own conversion clips more than 8 bits."""
+def _upright_rgb(image: Image.Image, depth: str) -> np.ndarray:
+    """Decode any mode to upright 8-bit RGB; Pillow's own conversion clips more than 8 bits.
+
+    Strips are converted and turned one by one, so that a large photo stands in memory twice, as
+    Pillow decodes it and as it is returned, and not once more a step.
+    """
     name, deep_colours = image.filename, _has_deep_colours(image)
     image.load()
-    upright = ImageOps.exif_transpose(image)
-    if image.mode[0] in "IF":
-        upright = Image.fromarray(to_8_bits(np.asarray(upright), depth, name))
-    upright = upright.convert("RGB")
-    if deep_colours and image.mode[0] not in "IF":
-        require_used(np.asarray(upright), depth, name)
+    orientation, (width, height) = _orientation(image), image.size
+    grey = to_8_bits(np.asarray(image), depth, name) if image.mode[0] in "IF" else None
+    upright = np.empty((*((height, width) if orientation < 5 else (width, height)), 3), np.uint8)
+    stored = turned(upright, {6: 8, 8: 6}.get(orientation, orientation))  # turned back
+    rows = max(_STRIP // width, 1)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        if grey is not None:
+            stored[top:bottom] = grey[top:bottom, :, None]
+        else:
+            stored[top:bottom] = image.crop((0, top, width, bottom)).convert("RGB")
+    if deep_colours and grey is None:
+        require_used(upright, depth, name)
     if _holds_several(image):
         note(f"{name} holds several pictures: the first one is read")
     return upright

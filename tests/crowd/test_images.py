@@ -1,10 +1,12 @@
 """Photos: upright RGB whatever is stored, and one sentence for what is no photo."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from crowd.data import images
 from crowd.data.images import (
     open_image,
     read_image,
@@ -74,10 +76,54 @@ def test_no_picture_and_no_file(tmp_path):
 
 @pytest.mark.parametrize("share", [0.4, 0.7])
 def test_decompression_bomb(tmp_path, monkeypatch, share):
-    path = save(tmp_path / "a.png", PIXELS)
-    monkeypatch.setattr(images.Image, "MAX_IMAGE_PIXELS", int(PIXELS[..., 0].size * share))
-    with pytest.raises(InputError, match=r"a\.png has too many pixels"):
+    path, before = save(tmp_path / "a.png", PIXELS), Image.MAX_IMAGE_PIXELS
+    monkeypatch.setenv("MAX_MEGAPIXELS", str(PIXELS[..., 0].size * share / 1e6))
+    with pytest.raises(InputError, match=r"a\.png has more than the .* set the variable MAX_MEGA"):
         read_image(path)
+    assert before == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setenv("MAX_MEGAPIXELS", "many")
+    with pytest.raises(InputError, match=r"MAX_MEGAPIXELS=many is no limit"):
+        read_image(path)
+    monkeypatch.setenv("MAX_MEGAPIXELS", "1")
+    assert np.array_equal(read_image(path), PIXELS)
+
+
+MEASURE = """
+import re, sys
+from crowd.data.images import read_image
+
+def megabytes():
+    # Not of resource.getrusage, which begins with the parent's.
+    return int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1000
+
+read_image(sys.argv[1])
+before = megabytes()
+image = read_image(sys.argv[2])
+print(image.shape[0] * image.shape[1] / 1e6, megabytes() - before)
+"""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
+def test_a_large_photo_takes_little_more_memory_than_decoded(tmp_path, root, mode):
+    """Pillow has 4 bytes a pixel of colours, the result 3; converting or turning adds no copy."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, size in (("small", (64, 64)), ("large", (8000, 6000))):
+        grey = np.linspace(0, 65535, size[0] * size[1]).reshape(size[::-1]).astype(np.uint16)
+        image = Image.fromarray(grey if mode == "I;16" else np.uint8(grey >> 8))
+        image = image if mode == "I;16" else image.convert(mode)
+        image.save(tmp_path / f"{name}.tif", exif=exif)
+    paths = [str(tmp_path / f"{name}.tif") for name in ("small", "large")]
+    told = subprocess.run(
+        [sys.executable, "-c", MEASURE, *paths],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    pixels, added = map(float, told.stdout.split())
+    assert pixels == 48
+    assert added < 48 * 8.5
 
 
 def test_written_pictures(tmp_path):

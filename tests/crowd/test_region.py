@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from crowd.count.photos import Seen, count_folder, count_photo
-from crowd.count.region import cell_shares, polygon_mask, read_region, upright_mask
+from crowd.count.region import cell_shares, polygon_mask, read_region
 from crowd.count.video import count_video
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
@@ -150,16 +150,6 @@ def test_a_region_is_of_the_photo_as_it_is_stored(tmp_path, orientation):
         assert in_region(sentence) == count
         points = [(float(row["x"]), float(row["y"])) for row in rows(tmp_path / "photo_points.csv")]
         assert sorted(points) == [(44, 12), (44, 20)][:count]
-
-
-def test_masks_turn_as_photos_do():
-    mask = np.arange(12).reshape(3, 4)
-    for orientation in range(1, 9):
-        image, exif = Image.fromarray(np.uint8(mask)), Image.Exif()
-        exif[0x0112] = orientation
-        image.info["exif"] = exif.tobytes()
-        turned = np.asarray(ImageOps.exif_transpose(image))
-        assert np.array_equal(upright_mask(mask, orientation), turned)
 
 
 def test_tables_have_columns_of_the_region(tmp_path):

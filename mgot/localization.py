@@ -1,18 +1,23 @@
 """Counting and localisation errors of two text files of points, as FIDT's authors exchange them.
 
     python -m mgot.localization --ground_truth A_gt.txt --predictions A_pred_fidt.txt
+    python -m mgot.localization --ground_truth A_gt.txt --predictions counted/points.csv
 
 A photo's line is `id count` and then, for each head, `x y` (predicted) or `x y sigma_small
 sigma_large level` (annotated; the sigmas are the radii of the two scores, in pixels). A predicted
 head is right when it lies within the annotated head's radius, each head used once and as many as
-possible.
+possible. Predictions may also be the points.csv of counted photos, whose names end in their ids, as
+IMG_12.jpg does.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +25,7 @@ import numpy as np
 from crowd.count.evaluation import errors_table, localization_table, without_nan
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import read_text, write_text
+from crowd.io.files import read_text, require_file, write_text
 from crowd.io.progress import progress
 from crowd.metrics import counting_errors, localization, pool_localization
 
@@ -66,6 +71,36 @@ def read_points_file(path: str | os.PathLike, columns: int) -> dict[int, np.ndar
     return photos
 
 
+def read_predictions(path: str | os.PathLike, photos: Collection[int]) -> dict[int, np.ndarray]:
+    """Read predicted points, of a text file of points or of a `points.csv`.
+
+    Args:
+        path: of the file.
+        photos: ids of the annotated photos; a CSV file does not say which it found nobody in.
+
+    Returns:
+        id -> float64 [M, 2].
+
+    Raises:
+        InputError: naming file and line, as `read_points_file` does.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        return read_points_file(path, PREDICTED)
+    found: dict[int, list] = {photo: [] for photo in photos}
+    rows = csv.DictReader(io.StringIO(read_text(path, "name the points.csv of counted photos")))
+    for row in rows:
+        try:
+            photo = int(re.search(r"\d+$", Path(row["image"]).stem)[0])
+            found.setdefault(photo, []).append((float(row["x"]), float(row["y"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}, line {rows.line_num} is not image, x, y with a name that ends in the "
+                "photo's number: correct it"
+            ) from error
+    return {photo: np.reshape(heads, (-1, 2)) for photo, heads in found.items()}
+
+
 def write_points_file(path: str | os.PathLike, points: Sequence[np.ndarray]) -> None:
     """Write the predicted points [M, 2] of photos 1, 2, …, in pixels."""
     lines = []
@@ -80,7 +115,7 @@ def build_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
     add = parser.add_argument
     add("--ground_truth", type=str, required=True, help="annotated points, a line a photo")
-    add("--predictions", type=str, required=True, help="predicted points, a line a photo")
+    add("--predictions", type=str, required=True, help="predicted points, or points.csv")
     add("--output", type=str, help="folder to write metrics.json to")
     return parser
 
@@ -90,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     annotated = read_points_file(arguments.ground_truth, ANNOTATED)
-    predicted = read_points_file(arguments.predictions, PREDICTED)
+    predicted = read_predictions(arguments.predictions, annotated)
     if annotated.keys() != predicted.keys():
         alone = sorted(annotated.keys() ^ predicted.keys())
         raise InputError(

@@ -33,6 +33,32 @@ def test_shares_are_those_of_the_photos_as_the_network_sees_them(write_set, min_
     assert placement.shares() == {"6 px": pytest.approx(0.5), "1e+06 px": pytest.approx(0.5)}
 
 
+@pytest.mark.parametrize("min_size", [16, 192])
+def test_heads_match_in_pixels_of_the_photo_as_stored(write_set, min_size):
+    """Everybody is found 16 to 19 pixels away; the sigmas are 22.6, 15.6 and 16.6 pixels."""
+    photos = CountedPhotos(write_set(test=(3,), size=96), "test", Preprocessing(min_size))
+    photos.points = [np.array([[12, 12], [84, 12], [84, 44]], np.float32)]
+    placement, (image, _, name) = Placement(photos), photos[0]
+    enlarged = image.shape[1] / 96
+    density = torch.zeros(image.shape[1] // 8, image.shape[2] // 8)
+    for x, y in (photos.points[0] + [0, 16]) * enlarged:
+        density[int(y // 8), int(x // 8)] += 1
+    placement.add(name, density)
+    scores = placement.localization()
+    assert {name: one["tp"] for name, one in scores.items()} == {"8 px": 0, "own sigma": 2}
+    places = sorted((float(x), float(y)) for _, x, y, _ in placement.points)
+    assert np.allclose(places, [[12, 28], [84, 28], [84, 60]], atol=2)
+
+
+def test_a_head_on_its_own_has_8_pixels(write_set):
+    photos = CountedPhotos(write_set(test=(1,), size=96), "test", Preprocessing(16))
+    photos.points = [np.array([[12, 12]], np.float32)]
+    placement, density = Placement(photos), torch.zeros(12, 12)
+    density[2, 1] = 1  # 8 pixels below
+    placement.add(photos.paths[0].name, density)
+    assert placement.localization()["own sigma"]["tp"] == 1
+
+
 def test_shares_without_density_are_no_number(write_set):
     photos = CountedPhotos(write_set(), "test", Preprocessing(min_size=16))
     assert all(np.isnan(share) for share in Placement(photos).shares().values())

@@ -46,6 +46,29 @@ def test_scores_of_a_small_set(tmp_path, capsys):
         assert figure in printed
 
 
+def test_points_of_counted_photos_are_read_by_the_number_in_their_names(tmp_path, capsys):
+    annotated, _ = write(tmp_path)
+    table = "image,x,y,confidence\n" + "".join(
+        f"{name},{x},{y},0.9\n"
+        for name, x, y in [("p/IMG_7.jpg", 5.5, -3), ("IMG_1.jpg", 13, 10), ("IMG_1.jpg", 50, 57)]
+    )
+    paths = annotated, tmp_path / "points.csv"
+    paths[1].write_text(table)
+    main([*options(paths), "--output", str(tmp_path / "out")])
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["localization"]["large radius"]["tp"] == 3
+    assert metrics["mae"] == 0
+    for row, words in (
+        ("IMG_1.jpg,x,2,1", "line 5"),
+        ("one.jpg,1,2,1", "line 5"),
+        ("IMG_9.jpg,1,2,1", "photo 9"),
+    ):
+        paths[1].write_text(f"{table}{row}\n")
+        with pytest.raises(SystemExit):
+            main(options(paths))
+        assert words in capsys.readouterr().err
+
+
 def test_figures_that_do_not_exist_are_null(tmp_path):
     paths = write(tmp_path, "1 0\n2 0\n", "1 0\n2 1 3 4\n")
     main([*options(paths), "--output", str(tmp_path / "out")])

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 _YELLOW = (240, 228, 66)
+_ROWS = 256
 NOBODY = np.zeros((0, 2), np.float32)
 
 
@@ -28,10 +29,14 @@ def density_overlay(
     share = cv2.resize(np.asarray(density, np.float32), size, interpolation=cv2.INTER_LINEAR)
     share = cv2.copyMakeBorder(share, 0, max(height - size[1], 0), 0, max(width - size[0], 0), 1)
     share = share[:height, :width] / max(float(density.max(initial=0)), 1e-12)
-    colours = cv2.applyColorMap((255 * share.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    opacity = 0.8 * np.sqrt(share.clip(0, 1))[..., None]
-    mixed = image * (1 - opacity) + colours[..., ::-1] * opacity
-    return _with_heads(mixed.round().astype(np.uint8), heads, max(height, width) / 600)
+    drawn = np.empty_like(image)
+    for top in range(0, height, _ROWS):  # panoramas are large, and floats four times that
+        rows = slice(top, top + _ROWS)
+        part = share[rows].clip(0, 1)
+        colours = cv2.applyColorMap((255 * part).astype(np.uint8), cv2.COLORMAP_INFERNO)
+        opacity = 0.8 * np.sqrt(part)[..., None]
+        drawn[rows] = (image[rows] * (1 - opacity) + colours[..., ::-1] * opacity).round()
+    return _with_heads(drawn, heads, max(height, width) / 600)
 
 
 def heads_overlay(image: np.ndarray, heads: np.ndarray) -> np.ndarray:
@@ -39,7 +44,7 @@ def heads_overlay(image: np.ndarray, heads: np.ndarray) -> np.ndarray:
 
     Returns uint8 [H, W, 3].
     """
-    return _with_heads(image, heads, max(image.shape[:2]) / 300)
+    return _with_heads(image.copy(), heads, max(image.shape[:2]) / 300)
 
 
 def region_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -57,7 +62,8 @@ def region_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _with_heads(image: np.ndarray, heads: np.ndarray, radius: float) -> np.ndarray:
-    drawn, radius = np.ascontiguousarray(image).copy(), max(round(radius), 1)
+    """Draw into the image itself."""
+    drawn, radius = np.ascontiguousarray(image), max(round(radius), 1)
     for x, y in np.floor(heads).astype(int).tolist():
         cv2.circle(drawn, (x, y), radius + 1, (0, 0, 0), -1, cv2.LINE_AA)
         cv2.circle(drawn, (x, y), radius, _YELLOW, -1, cv2.LINE_AA)

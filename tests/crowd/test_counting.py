@@ -174,6 +174,12 @@ def test_a_density_map_of_any_size_fits_its_photo(shape):
         assert density_overlay(image, np.ones((rows_, columns))).shape == image.shape
 
 
+def test_every_row_of_a_large_photo_is_drawn_alike():
+    drawn = density_overlay(np.full((1200, 24, 3), 100, np.uint8), np.ones((150, 3)))
+    assert (drawn == drawn[0, 0]).all()
+    assert (drawn != 100).any()
+
+
 def load_test(root):
     spec = importlib.util.spec_from_file_location("test_py", root / "test.py")
     module = importlib.util.module_from_spec(spec)

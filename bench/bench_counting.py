@@ -1,0 +1,101 @@
+"""Counting a photo of 1024 x 768 by the boxed counter and by VGG-19: seconds, and peak memory.
+
+    python -m bench counting
+
+Seconds are those of a counter that is loaded, from pixels to count, heads and picture, the two in
+alternation. Memory is that of the whole process of `python test.py --image photo.jpg`, for the
+boxed counter also with a photo of 108 megapixels. VGG-19 has random weights, which cost as much.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.measure import bench_parser, ratio, time_in_turn, write_record
+from crowd.count.photos import count_one
+from crowd.io.errors import command
+from crowd.train.checkpoints import save_checkpoint
+from crowd.train.runs import ROOT
+from gst.counter import BOXED, annotator, load_counter
+from gst.models import build_model
+
+SIZE, LARGE = (1024, 768), (12000, 9000)
+# Of the process itself: what its parent reads of it would begin with the parent's own.
+PEAK = """
+import runpy, sys
+from pathlib import Path
+try:
+    runpy.run_path("test.py", run_name="__main__")
+finally:
+    print("VmHWM", Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+"""
+
+
+def draw_photo(path: Path, size: tuple[int, int]) -> Path:
+    """Write a photo of coloured patches with about as many details as a street has."""
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
+    return path
+
+
+def peak_megabytes(photo: Path, weights: list[str]) -> float:
+    """Largest resident memory of the command that counts a photo (Linux)."""
+    options = ["--image", str(photo), "--device", "cpu", "--output", str(photo.parent / "counted")]
+    line = [sys.executable, "-c", PEAK, *options, *weights]
+    done = subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True)
+    return int(re.search(r"VmHWM (\d+)", done.stdout)[1]) / 1000
+
+
+def measure(folder: Path, repeats: int) -> dict:
+    """Figures for the record."""
+    torch.manual_seed(0)
+    save_checkpoint(folder / "vgg.pth", **build_model("vgg").state_dict())
+    names = {"light": [str(BOXED)], "vgg": [str(folder / "vgg.pth"), "vgg"]}
+    photo, large = (draw_photo(folder / f"{size[0]}.jpg", size) for size in (SIZE, LARGE))
+    programs = []
+    for path, *model in names.values():
+        counter = load_counter(path, torch.device("cpu"), *model)
+        look, how = annotator(counter), counter.preprocessing
+        programs.append(lambda look=look, how=how: count_one(photo, look, how))
+    light, vgg = time_in_turn(programs, repeats)
+    return {
+        "light": {"seconds": light.median, "peak_megabytes": peak_megabytes(photo, [])},
+        "vgg": {
+            "seconds": vgg.median,
+            "peak_megabytes": peak_megabytes(
+                photo, ["--save-path", names["vgg"][0], "--model-name", "vgg"]
+            ),
+        },
+        "ratio": ratio(vgg, light),
+        "light_108_megapixels": {"peak_megabytes": peak_megabytes(large, [])},
+    }
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print, write the record."""
+    parser = bench_parser("counting", __doc__.split("\n", 1)[0])
+    parser.add_argument("--repeats", type=int, default=5, help="photos of each counter")
+    arguments = parser.read(argv)
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), arguments.repeats)
+    for name in ("light", "vgg"):
+        one = figures[name]
+        print(f"{name}: {one['seconds']:.2f} s a photo, {one['peak_megabytes']:.0f} MB")
+    large = figures["light_108_megapixels"]["peak_megabytes"]
+    print(f"times as fast: {figures['ratio']:.1f}; 108 megapixels: {large:.0f} MB")
+    write_record(arguments.output, **figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, features
 
 from crowd.data.depth import AUTO, require_used, to_8_bits
+from crowd.data.upload import Upload
 from crowd.io.errors import InputError
 from crowd.io.files import atomic_path, require_file, require_folder, unreadable
 from crowd.io.progress import note
@@ -113,7 +114,7 @@ def _missing_reader(suffix: str) -> str:
     return ""
 
 
-def read_image(path: str | os.PathLike, depth: str = AUTO) -> np.ndarray:
+def read_image(path: str | os.PathLike | Upload, depth: str = AUTO) -> np.ndarray:
     """Read a photo whole, upright (EXIF orientation applied), as RGB, uint8 [H, W, 3].
 
     Args:
@@ -125,10 +126,10 @@ def read_image(path: str | os.PathLike, depth: str = AUTO) -> np.ndarray:
     values is white.
     """
     with _opened(path) as image:
-        return _upright_rgb(image, depth)
+        return _upright_rgb(image, depth, str(path))
 
 
-def open_image(path: str | os.PathLike, depth: str = AUTO) -> Image.Image:
+def open_image(path: str | os.PathLike | Upload, depth: str = AUTO) -> Image.Image:
     """Read a photo as `read_image` does, as a Pillow image."""
     return Image.fromarray(read_image(path, depth))
 
@@ -157,21 +158,21 @@ class Stored(NamedTuple):
     several: bool  # whether the file holds more pictures than this one
 
 
-def read_stored(path: str | os.PathLike, depth: str = AUTO) -> Stored:
+def read_stored(path: str | os.PathLike | Upload, depth: str = AUTO) -> Stored:
     """Read a photo with what its file says about it; raise `InputError` as `read_image` does."""
     with _opened(path) as image:
         deep = image.mode[0] in "IF" or _has_deep_colours(image)
-        pixels = _upright_rgb(image, depth)
+        pixels = _upright_rgb(image, depth, str(path))
         return Stored(pixels, _orientation(image), image.mode, deep, _holds_several(image))
 
 
-def read_orientation(path: str | os.PathLike) -> int:
+def read_orientation(path: str | os.PathLike | Upload) -> int:
     """Read a photo's EXIF orientation, 1 (as stored) to 8, without decoding its pixels."""
     with _opened(path) as image:
         return _orientation(image)
 
 
-def read_size(path: str | os.PathLike) -> tuple[int, int]:
+def read_size(path: str | os.PathLike | Upload) -> tuple[int, int]:
     """Read a photo's (width, height) as stored, before any EXIF rotation, without decoding."""
     with _opened(path) as image:
         return image.size
@@ -201,8 +202,9 @@ def most_pixels() -> int:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
-    path, limit = require_file(path, "check the path"), most_pixels()
+def _opened(path: str | os.PathLike | Upload) -> Iterator[Image.Image]:
+    path = path if isinstance(path, Upload) else require_file(path, "check the path")
+    limit = most_pixels()
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = limit  # Pillow's own lies below what phones photograph
     try:
@@ -225,17 +227,18 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _identified(path: Path) -> Image.Image:
+def _identified(path: Path | Upload) -> Image.Image:
     """Open a photo, whatever its ending says, as what it is."""
+    file = path.open("rb") if isinstance(path, Upload) else path
     try:
-        image = Image.open(path)
+        image = Image.open(file)
     except Exception:
         if _format_suffix(path) not in HEIC:
             raise
         import pillow_heif  # optional
 
         pillow_heif.register_heif_opener()
-        return Image.open(path, formats=["HEIF"])
+        return Image.open(file, formats=["HEIF"])
     if image.format == "TIFF" and path.suffix.lower() not in TIFF:
         image.close()
         raise InputError(
@@ -245,16 +248,16 @@ def _identified(path: Path) -> Image.Image:
     return image
 
 
-def _fault(path: Path) -> str:
+def _fault(path: Path | Upload) -> str:
     missing = _missing_reader(_format_suffix(path))
     if missing:
         return f"cannot be read: {missing}"
     return "is truncated or not a picture: copy or download it again, or remove it"
 
 
-def _format_suffix(path: Path) -> str:
+def _format_suffix(path: Path | Upload) -> str:
     """The ending that a photo should have: phones' HEIC is often called .jpg."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
+    with contextlib.suppress(OSError), path.open("rb") as file:
         brand = file.read(12)[4:]
         if _HEIC_BRANDS.match(brand):
             return HEIC[0]
@@ -263,13 +266,13 @@ def _format_suffix(path: Path) -> str:
     return path.suffix.lower()
 
 
-def _upright_rgb(image: Image.Image, depth: str) -> np.ndarray:
+def _upright_rgb(image: Image.Image, depth: str, name: str) -> np.ndarray:
     """Decode any mode to upright 8-bit RGB; Pillow's own conversion clips more than 8 bits.
 
     Strips are converted and turned one by one, so that a large photo stands in memory twice, as
     Pillow decodes it and as it is returned, and not once more a step.
     """
-    name, deep_colours = image.filename, _has_deep_colours(image)
+    deep_colours = _has_deep_colours(image)
     image.load()
     orientation, (width, height) = _orientation(image), image.size
     grey = to_8_bits(np.asarray(image), depth, name) if image.mode[0] in "IF" else None

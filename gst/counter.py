@@ -11,16 +11,13 @@ from crowd.count.counter import Counter, Method
 from crowd.count.photos import Annotate, Seen
 from crowd.data.network_input import photo_tensor
 from crowd.pictures.overlays import density_overlay
-from crowd.train.runs import ROOT
 from gst.evaluation import STRIDE, count_density, predict_density
 from gst.localize import density_heads
-from gst.models import MODELS, build_model
+from gst.models import BOXED, MODELS, build_model
 from gst.photos import Preprocessing
 
 __all__ = ["BOXED", "Counter", "annotator", "density_of", "load_counter"]
 
-BOXED = ROOT / "weights" / "light.pth"
-"""The trained counter that comes with the project (weights/README.md)."""
 GST = Method(build_model, MODELS, Preprocessing, "train_gs.py")
 load_counter = functools.partial(counter.load_counter, method=GST)
 

@@ -54,6 +54,14 @@ def add_counting(
     add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
 
 
+def about_counter(save_path: str) -> str:
+    """What the page beside a counter that others are given says of it; empty without a page."""
+    page = Path(save_path).with_suffix(".yml")
+    if not page.is_file():
+        return ""
+    return f"{page.stem}: {read_yaml(page, 'copy it again').get('about', '')}"
+
+
 def count(
     arguments: Namespace,
     load_counter: Callable[[str, torch.device, str | None], Counter],
@@ -84,10 +92,10 @@ def count(
     counter = load_counter(arguments.save_path, pick_device(arguments.device), arguments.model_name)
     counter = with_depth(counter, arguments.depth)
     how = counter.preprocessing
-    page = Path(arguments.save_path).with_suffix(".yml")
+    about = about_counter(arguments.save_path)
     output = Path(arguments.save_path).parent / arguments.split
-    if page.is_file():  # of a counter that others are given: nothing is put beside it
-        print(f"{page.stem}: {read_yaml(page, 'copy it again').get('about', '')}")
+    if about:  # a counter that others are given: nothing is put beside it
+        print(about)
         output = Path("counted") / (arguments.split if arguments.data_dir else "")
     output = Path(arguments.output or output)
     if arguments.image is not None:

@@ -77,24 +77,12 @@ def load_counter(
             needs a model name.
     """
     state = load_checkpoint(path)
+    name = named_model(state, path, model_name, method.models, method.command)
     if state.get("recipe") is None:
         weights = weights_of(state, path)
-        if model_name is None:
-            raise InputError(
-                f"{path} does not say which model it holds: add --model-name "
-                f"({', '.join(method.models)})"
-            )
-        model, name, options = method.build_model(model_name), model_name, {}
+        model, options = method.build_model(name), {}
         median, preprocessing = None, method.preprocessing()
     else:
-        recipe = state["recipe"]
-        name = str(recipe.get("model_name")) if isinstance(recipe, dict) else "unnamed"
-        if name not in method.models:
-            raise InputError(
-                f"{path} holds a model of another method ({name}): name one of {method.command}"
-            )
-        if model_name not in (None, name):
-            raise InputError(f"{path} holds {name}, not {model_name}: leave --model-name out")
         weights, options, constants, median = _parts(path, state)
         try:
             preprocessing = method.preprocessing(**constants)
@@ -113,6 +101,34 @@ def load_counter(
     load_weights(model, weights, path)
     trained = state.get("recipe") is not None
     return Counter(place(model, device).eval(), name, preprocessing, median, options, trained)
+
+
+def named_model(
+    state: dict,
+    path: str | os.PathLike,
+    model_name: str | None,
+    models: Collection[str],
+    source: str,
+) -> str:
+    """Name of the model in a checkpoint, which `model_name` gives where the file does not say it.
+
+    Raises `InputError` when neither does, when they differ, or when it is none of `models`, which
+    `source` trains.
+    """
+    recipe = state.get("recipe")
+    if recipe is None:
+        if model_name is None:
+            known = ", ".join(models)
+            raise InputError(
+                f"{path} does not say which model it holds: add --model-name ({known})"
+            )
+        return model_name
+    name = str(recipe.get("model_name")) if isinstance(recipe, dict) else "unnamed"
+    if name not in models:
+        raise InputError(f"{path} holds a model of another method ({name}): name one of {source}")
+    if model_name not in (None, name):
+        raise InputError(f"{path} holds {name}, not {model_name}: leave --model-name out")
+    return name
 
 
 def with_depth(counter: Counter, depth: str | None) -> Counter:

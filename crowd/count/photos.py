@@ -205,9 +205,14 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
 
 def write_table(path: Path, names: Sequence[str], rows: Sequence[tuple]) -> Path:
     """Write a CSV file whole or not at all; return its path."""
+    write_text(path, table_text(names, rows))
+    return path
+
+
+def table_text(names: Sequence[str], rows: Sequence[tuple]) -> str:
+    """Lay out a table as CSV."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(names)
     table.writerows(rows)
-    write_text(path, text.getvalue())
-    return path
+    return text.getvalue()

@@ -153,6 +153,11 @@ def read_region(path: str | os.PathLike) -> Region:
         content = json.loads(read_text(path, _SHAPE), parse_int=float)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is neither JSON nor a picture: {_SHAPE}") from error
+    return region_of(content, path)
+
+
+def region_of(content: object, path: Path) -> Region:
+    """Make a region of what a JSON file holds, or would hold; raise as `read_region` does."""
     content = {"polygons": [content]} if isinstance(content, list) else content
     if not isinstance(content, dict) or ("polygons" in content) == ("mask" in content):
         raise InputError(f"{path} holds no region: {_SHAPE}")

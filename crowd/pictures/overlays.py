@@ -32,11 +32,20 @@ def density_overlay(
     drawn = np.empty_like(image)
     for top in range(0, height, _ROWS):  # panoramas are large, and floats four times that
         rows = slice(top, top + _ROWS)
-        part = share[rows].clip(0, 1)
-        colours = cv2.applyColorMap((255 * part).astype(np.uint8), cv2.COLORMAP_INFERNO)
-        opacity = 0.8 * np.sqrt(part)[..., None]
-        drawn[rows] = (image[rows] * (1 - opacity) + colours[..., ::-1] * opacity).round()
+        colours = density_colours(share[rows])
+        opacity = colours[..., 3:] * (0.8 / 255)
+        drawn[rows] = (image[rows] * (1 - opacity) + colours[..., :3] * opacity).round()
     return _with_heads(drawn, heads, max(height, width) / 600)
+
+
+def density_colours(share: np.ndarray) -> np.ndarray:
+    """Colour a density map [h, w], as share of its peak in [0, 1]; the less, the more transparent.
+
+    Returns uint8 [h, w, 4], RGB and opacity.
+    """
+    share = share.clip(0, 1)
+    colours = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return np.dstack([colours[..., ::-1], (255 * np.sqrt(share)).round().astype(np.uint8)])
 
 
 def heads_overlay(image: np.ndarray, heads: np.ndarray) -> np.ndarray:

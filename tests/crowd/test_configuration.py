@@ -15,8 +15,8 @@ from crowd.io.errors import InputError
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for folder in (".", "GS2D", "crowd", "crowd/synthetic", "gst", "mgot", "bench", "experiments")
-    for path in (ROOT / folder).glob("*.py")
+    for folder in (".", "GS2D", "crowd", "crowd/*", "gst", "mgot", "bench", "experiments")
+    for path in ROOT.glob(f"{folder}/*.py")
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
 

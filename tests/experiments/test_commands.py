@@ -18,6 +18,7 @@ PARSERS = {
     "train_baseline_weight": "train_baseline_weight:build_parser",
     "experiments": "experiments.__main__:build_parser",
     "crowd.synthetic": "crowd.synthetic.__main__:build_parser",
+    "crowd.page": "crowd.page.__main__:build_parser",
 }
 
 

@@ -1,0 +1,74 @@
+"""Count photos on a local page: drop one in the browser, see the people, draw a region.
+
+    python -m crowd.page
+    python -m crowd.page --save-path runs/gst_sha_light/best.pth --data-dir data/sha_processed
+
+Without --save-path it counts with the trained counter in weights/. The page is served to this
+machine alone, needs no network, and keeps photos in memory.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+from crowd.count.command import about_counter, add_checkpoint
+from crowd.data.depth import HELP as DEPTH_HELP
+from crowd.data.depth import depth_option
+from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError, command
+
+# The methods stand above this package: its modules import neither, and this program, which serves
+# both, finds them by name when it runs. The first one's counter is in the box.
+METHODS = ("gst", "mgot")
+
+
+def known_models() -> dict[str, str]:
+    """Names of models, each with the method that it belongs to."""
+    return {
+        model: method
+        for method in METHODS
+        for model in importlib.import_module(f"{method}.models").MODELS
+    }
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command's arguments."""
+    parser = ArgumentParser(prog="python -m crowd.page", description=__doc__)
+    add_checkpoint(parser, known_models(), importlib.import_module(f"{METHODS[0]}.models").BOXED)
+    add = parser.add_argument
+    add("--data-dir", type=str, help="processed set: choose its photos, see their Gaussians")
+    add("--port", type=int, default=8008, help="of the page's address; 0: one that is free")
+    add("--depth", type=depth_option, help=f"{DEPTH_HELP} (default: as in the training)")
+    add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load the counter once, and serve the page."""
+    arguments = build_parser().read(argv)
+    try:
+        from crowd.page import server
+    except ImportError as error:
+        raise InputError('the page needs Flask: pip install "mgot-gst[page]"') from error
+    from crowd.count.counter import named_model, with_depth
+    from crowd.train.checkpoints import load_checkpoint
+    from crowd.train.devices import pick_device
+
+    path, models = arguments.save_path, known_models()
+    state = load_checkpoint(path)
+    name = named_model(state, path, arguments.model_name, models, " or ".join(METHODS))
+    method = importlib.import_module(f"{models[name]}.counter")
+    counter = method.load_counter(path, pick_device(arguments.device), arguments.model_name)
+    counter = with_depth(counter, arguments.depth)
+    desk = server.Desk(method.annotator(counter), counter.preprocessing)
+    layers = None
+    if importlib.util.find_spec(f"{models[name]}.layers"):  # only GST fits Gaussians
+        layers = importlib.import_module(f"{models[name]}.layers").processed_layers
+    app = server.build_app(desk, about_counter(path), arguments.data_dir, layers)
+    server.serve(app, arguments.port)
+
+
+if __name__ == "__main__":
+    main()

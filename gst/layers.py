@@ -1,0 +1,63 @@
+"""What can be drawn over a processed photo: its Gaussians, and whose each cell of the kernel is."""
+
+from __future__ import annotations
+
+import colorsys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from crowd.data.images import read_size
+from gst.evaluation import STRIDE
+from gst.kernel import transport_kernel
+from gst.photos import read_preprocessing
+from gst.processed import gaussians_path, read_heads
+
+_ROWS = 8  # of cells whose kernel is in memory at a time
+_TURN = 0.618  # between the hues of one head and the next, so that neighbours seldom look alike
+
+
+def processed_layers(photo: Path) -> dict | None:
+    """Gaussians and transport kernel of a training photo; None for one without Gaussians.
+
+    Returns:
+        gaussians: centre, standard deviations and angle of each, float32 [N, 5], pixels, radians.
+        kernel: colours of the cells, uint8 [H // 8, W // 8, 4], by the head that each belongs to
+            most; the more, the less transparent.
+
+    Raises:
+        InputError: as `gst.processed.read_heads` does.
+    """
+    if not gaussians_path(photo).is_file():
+        return None
+    points, scales, rotations, _ = read_heads(photo, read_preprocessing(photo.parent.parent))
+    owners, shares = kernel_owners(points, scales, rotations, read_size(photo))
+    hues = np.arange(max(len(points), 1)) * _TURN % 1
+    colours = np.array([colorsys.hsv_to_rgb(hue, 0.75, 1) for hue in hues])
+    kernel = np.concatenate([colours[owners], 0.75 * shares[..., None]], axis=2)
+    gaussians = np.concatenate([points, scales, rotations[:, None]], axis=1)
+    return {"gaussians": gaussians, "kernel": (255 * kernel).round().astype(np.uint8)}
+
+
+def kernel_owners(
+    points: np.ndarray, scales: np.ndarray, rotations: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The head that each cell of a photo of `size` (width, height) belongs to most.
+
+    Arguments as of `gst.transport_kernel`, which is computed for a few rows of cells at a time.
+
+    Returns:
+        Rows of the kernel, int [H // 8, W // 8], and their responsibility there, in [0, 1].
+    """
+    width, height = size[0], size[1] // STRIDE * STRIDE
+    owners = np.zeros((height // STRIDE, width // STRIDE), int)
+    shares = np.zeros(owners.shape)
+    for top in range(0, height if len(points) else 0, _ROWS * STRIDE):
+        rows = min(_ROWS * STRIDE, height - top)
+        kernel = transport_kernel(points - [0, top], scales, rotations, (rows, width))
+        best = torch.max(kernel[:-1], dim=0)
+        place = slice(top // STRIDE, (top + rows) // STRIDE)
+        owners[place] = best.indices.reshape(-1, width // STRIDE)
+        shares[place] = best.values.reshape(-1, width // STRIDE)
+    return owners, shares

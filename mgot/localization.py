@@ -25,7 +25,7 @@ import numpy as np
 from crowd.count.evaluation import errors_table, localization_table, without_nan
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import read_text, require_file, write_text
+from crowd.io.files import read_text, write_text
 from crowd.io.progress import progress
 from crowd.metrics import counting_errors, localization, pool_localization
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from crowd.data.images import read_size
+from GS2D.store import gaussians_path
+from gst.dataset import read_heads
 from gst.evaluation import STRIDE
 from gst.kernel import transport_kernel
 from gst.photos import read_preprocessing
-from gst.processed import gaussians_path, read_heads
 
 _ROWS = 8  # of cells whose kernel is in memory at a time
 _TURN = 0.618  # between the hues of one head and the next, so that neighbours seldom look alike
@@ -27,7 +28,7 @@ def processed_layers(photo: Path) -> dict | None:
             most; the more, the less transparent.
 
     Raises:
-        InputError: as `gst.processed.read_heads` does.
+        InputError: as `gst.dataset.read_heads` does.
     """
     if not gaussians_path(photo).is_file():
         return None

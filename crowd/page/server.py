@@ -34,8 +34,7 @@ from crowd.count.photos import (
 )
 from crowd.count.region import CELL, Region, region_of
 from crowd.data.images import read_orientation, read_size
-from crowd.data.layouts.convention import upright_size
-from crowd.data.layouts.seen import stored_points
+from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
 from crowd.data.processed import list_split, read_annotation
 from crowd.data.upload import Upload

@@ -6,8 +6,8 @@
 A photo's line is `id count` and then, for each head, `x y` (predicted) or `x y sigma_small
 sigma_large level` (annotated; the sigmas are the radii of the two scores, in pixels). A predicted
 head is right when it lies within the annotated head's radius, each head used once and as many as
-possible. Predictions may also be the points.csv of counted photos, whose names end in their ids, as
-IMG_12.jpg does.
+possible. Predictions may also be the points.csv of the counted photos of a folder, with the counts.csv
+beside it: their ids are 1, 2, … by name.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import csv
 import io
 import json
 import os
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from crowd.count.evaluation import errors_table, localization_table, without_nan
+from crowd.count.photos import COUNTS
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.io.files import read_text, write_text
@@ -71,12 +71,10 @@ def read_points_file(path: str | os.PathLike, columns: int) -> dict[int, np.ndar
     return photos
 
 
-def read_predictions(path: str | os.PathLike, photos: Collection[int]) -> dict[int, np.ndarray]:
-    """Read predicted points, of a text file of points or of a `points.csv`.
+def read_predictions(path: str | os.PathLike) -> dict[int, np.ndarray]:
+    """Read predicted points, of a text file of points or of a `points.csv` of counted photos.
 
-    Args:
-        path: of the file.
-        photos: ids of the annotated photos; a CSV file does not say which it found nobody in.
+    Those are numbered 1, 2, … as `counts.csv` beside it lists them, by name, which FIDT's are too.
 
     Returns:
         id -> float64 [M, 2].
@@ -87,18 +85,29 @@ def read_predictions(path: str | os.PathLike, photos: Collection[int]) -> dict[i
     path = Path(path)
     if path.suffix.lower() != ".csv":
         return read_points_file(path, PREDICTED)
-    found: dict[int, list] = {photo: [] for photo in photos}
+    found: dict[str, list] = {name: [] for (name,) in _columns(path.parent / COUNTS, "name")}
+    for name, x, y in _columns(path, "image", "x", "y"):
+        if name not in found:
+            raise InputError(
+                f"{path} has points of {name}, which {COUNTS} beside it lacks: copy both"
+            )
+        found[name].append((float(x), float(y)))
+    return {number: np.reshape(heads, (-1, 2)) for number, heads in enumerate(found.values(), 1)}
+
+
+def _columns(path: Path, *names: str) -> Iterator[list[str]]:
+    """Yield these columns of each row of a table; all but the first are numbers."""
     rows = csv.DictReader(io.StringIO(read_text(path, "name the points.csv of counted photos")))
     for row in rows:
+        values = [row.get(name) for name in names]
         try:
-            photo = int(re.search(r"\d+$", Path(row["image"]).stem)[0])
-            found.setdefault(photo, []).append((float(row["x"]), float(row["y"])))
-        except (KeyError, TypeError, ValueError) as error:
+            if None in values or not np.isfinite([float(value) for value in values[1:]]).all():
+                raise ValueError(values)
+        except ValueError as error:
             raise InputError(
-                f"{path}, line {rows.line_num} is not image, x, y with a name that ends in the "
-                "photo's number: correct it"
+                f"{path}, line {rows.line_num} is not {', '.join(names)}: copy it again"
             ) from error
-    return {photo: np.reshape(heads, (-1, 2)) for photo, heads in found.items()}
+        yield values
 
 
 def write_points_file(path: str | os.PathLike, points: Sequence[np.ndarray]) -> None:
@@ -125,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     annotated = read_points_file(arguments.ground_truth, ANNOTATED)
-    predicted = read_predictions(arguments.predictions, annotated)
+    predicted = read_predictions(arguments.predictions)
     if annotated.keys() != predicted.keys():
         alone = sorted(annotated.keys() ^ predicted.keys())
         raise InputError(

@@ -1,6 +1,7 @@
 """mgot.localization: files of points, their scores, the published figures, bad input."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,27 +47,28 @@ def test_scores_of_a_small_set(tmp_path, capsys):
         assert figure in printed
 
 
-def test_points_of_counted_photos_are_read_by_the_number_in_their_names(tmp_path, capsys):
-    annotated, _ = write(tmp_path)
-    table = "image,x,y,confidence\n" + "".join(
-        f"{name},{x},{y},0.9\n"
-        for name, x, y in [("p/IMG_7.jpg", 5.5, -3), ("IMG_1.jpg", 13, 10), ("IMG_1.jpg", 50, 57)]
-    )
+def test_points_of_counted_photos_are_numbered_by_name(tmp_path, capsys):
+    annotated = tmp_path / "gt.txt"
+    annotated.write_text("1 1 10 10 4 8 1\n2 0\n3 1 50 50 4 8 1\n")
+    table = "image,x,y,confidence\nIMG_1.jpg,13,10,0.9\nIMG_2.jpg,50,57,0.9\n"
     paths = annotated, tmp_path / "points.csv"
     paths[1].write_text(table)
+    (tmp_path / "counts.csv").write_text("name,count\nIMG_1.jpg,1.4\nIMG_10.jpg,0\nIMG_2.jpg,1\n")
     main([*options(paths), "--output", str(tmp_path / "out")])
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert metrics["localization"]["large radius"]["tp"] == 3
+    assert metrics["localization"]["small radius"]["tp"] == 1
+    assert metrics["localization"]["large radius"]["tp"] == 2
     assert metrics["mae"] == 0
     for row, words in (
-        ("IMG_1.jpg,x,2,1", "line 5"),
-        ("one.jpg,1,2,1", "line 5"),
-        ("IMG_9.jpg,1,2,1", "photo 9"),
+        ("IMG_1.jpg,x,2,1", "line 4"),
+        ("IMG_1.jpg,nan,2,1", "line 4"),
+        ("IMG_1.jpg", "line 4"),
+        ("IMG_9.jpg,1,2,1", r"points of IMG_9\.jpg"),
     ):
         paths[1].write_text(f"{table}{row}\n")
         with pytest.raises(SystemExit):
             main(options(paths))
-        assert words in capsys.readouterr().err
+        assert re.search(words, capsys.readouterr().err)
 
 
 def test_figures_that_do_not_exist_are_null(tmp_path):

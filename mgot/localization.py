@@ -6,7 +6,7 @@
 A photo's line is `id count` and then, for each head, `x y` (predicted) or `x y sigma_small
 sigma_large level` (annotated; the sigmas are the radii of the two scores, in pixels). A predicted
 head is right when it lies within the annotated head's radius, each head used once and as many as
-possible. Predictions may also be the points.csv of the counted photos of a folder, with the counts.csv
+possible. Predictions may also be the points.csv of the photos of a folder, with the counts.csv
 beside it: their ids are 1, 2, … by name.
 """
 

@@ -50,8 +50,6 @@ def main(argv: list[str] | None = None) -> None:
         place(synchronise_norms(model), device),
         describe(arguments, (name, options), preprocessing, known_by, {"also_data_dir"}),
         **optimisation(arguments),
-        optimizer=arguments.optimizer,
-        backbone_lr=arguments.backbone_lr,
     )
     if resume:
         training.resume(folder)

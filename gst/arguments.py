@@ -11,8 +11,12 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError
-from crowd.train.arguments import add_training, check_options
-from crowd.train.state import OPTIMIZERS
+from crowd.train.arguments import (
+    add_scale_range,
+    add_training,
+    check_options,
+    check_scale_range,
+)
 from gst.augment import SCALE_RANGE
 from gst.kernel import KernelOptions
 from gst.losses import COMPARED, DM_COUNT, TRANSPORT, WEIGHTS
@@ -67,9 +71,7 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
     """
     arguments = parser.read(argv)
     check_options(MODELS, arguments.model_name, arguments.model_options)
-    low, high = arguments.scale_range
-    if not 0 < low <= high <= 8:
-        raise InputError(f"--scale-range {low} {high} is none: name two factors such as 0.75 1.25")
+    check_scale_range(arguments)
     for loss, defaults in OPTIONS.items():
         for name, default in defaults.items():
             if loss != arguments.loss and arguments[name] != default:
@@ -102,12 +104,7 @@ def _add_loss(group) -> None:
     add("--ot-weight", type=NonNegativeFloat, default=WEIGHTS["ot"], help=weight)
     counts = "weight of block counts (16, 32, 64 px and the crop) beside the loss; 0: none"
     add("--block-counts", type=NonNegativeFloat, default=0.0, help=counts)
-    scale = "smallest and largest factor by which photos are scaled"
-    add("--scale-range", type=float, nargs=2, default=[*SCALE_RANGE], help=scale)
-    add("--optimizer", choices=tuple(OPTIMIZERS), default="adam")
-    add("--backbone-lr", type=PositiveFloat, default=1.0, help="the backbone's, times --lr")
-    clip = "largest norm of a step's gradient, to which longer ones are shortened; 0: none"
-    add("--clip-gradient", type=NonNegativeFloat, default=0.0, help=clip)
+    add_scale_range(group, SCALE_RANGE)
     add("--tile", type=PositiveInt, default=512, help="photos are counted in tiles of this side")
 
 

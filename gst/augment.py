@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from crowd.data.resize import place_window, scaled_size, scaled_window
+
 GREY_PROBABILITY = 0.12
 SCALE_RANGE = (0.75, 1.25)
 FLIP_PROBABILITY = 0.5
@@ -57,31 +59,19 @@ def flip(sample: Sample) -> Sample:
     return sample._replace(image=image, points=points, rotations=-sample.rotations)
 
 
-def scaled_size(width: int, height: int, factor: float) -> tuple[int, int]:
-    """Return (width, height) of a photo scaled by `factor`, rounded to whole pixels."""
-    return max(round(width * factor), 1), max(round(height * factor), 1)
-
-
 def scale_and_crop(sample: Sample, factor: float, left: int, top: int, size: int) -> Sample:
     """Scale a photo by `factor` (bilinear) and cut the size × size window at (left, top) out of it.
 
-    Only the window is resampled, with the same result as resampling the whole photo. What the
-    window reaches beyond the scaled photo, right or below, is filled with the mean colour. All
-    heads are kept, in the window's coordinates; the points follow the rounded sides exactly,
-    scales and boxes follow `factor`.
+    What the window reaches beyond the scaled photo, right or below, is filled with the mean
+    colour. All heads are kept, in the window's coordinates; the points follow the rounded sides
+    exactly, scales and boxes follow `factor`.
     """
     height, width = sample.image.shape[:2]
-    scaled_width, scaled_height = scaled_size(width, height, factor)
-    stretch = np.array([scaled_width / width, scaled_height / height])
-    right, bottom = min(left + size, scaled_width), min(top + size, scaled_height)
-    if factor == 1.0:
-        inside = sample.image[top:bottom, left:right]
-    else:
-        box = np.array([left, top, right, bottom]) / np.tile(stretch, 2)
-        inside = _resample(sample.image, box, (right - left, bottom - top))
+    stretch = np.array(scaled_size(width, height, factor)) / (width, height)
+    inside = scaled_window(sample.image, factor, left, top, size)
     window = np.empty((size, size, 3), np.uint8)
     window[:] = PADDING_COLOR
-    window[: bottom - top, : right - left] = inside
+    window[: inside.shape[0], : inside.shape[1]] = inside
     return Sample(
         image=window,
         points=(sample.points * stretch - (left, top)).astype(np.float32),
@@ -89,20 +79,6 @@ def scale_and_crop(sample: Sample, factor: float, left: int, top: int, size: int
         rotations=sample.rotations,
         sides=(sample.sides * factor).astype(np.float32),
     )
-
-
-def _resample(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Resample `box` (left, top, right, bottom; fractions of pixels) of `image` to `size`.
-
-    Pillow copies what it is given, so it is given the box and the two pixels around it that the
-    bilinear filter can reach.
-    """
-    left, top = np.maximum(np.floor(box[:2]).astype(int) - 2, 0)
-    right, bottom = np.ceil(box[2:]).astype(int) + 2
-    part = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
-    low = box[:2] - (left, top)
-    high = np.minimum(box[2:] - (left, top), part.size)
-    return part.resize(size, Image.Resampling.BILINEAR, box=(*low.tolist(), *high.tolist()))
 
 
 def box_shares(points: np.ndarray, sides: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -142,11 +118,7 @@ def augment(
     grey, position_x, position_y, mirror = rng.random(4)
     factor = rng.uniform(*scale_range)
     height, width = sample.image.shape[:2]
-    if factor * min(height, width) < crop_size:
-        factor = 1.0
-    scaled_width, scaled_height = scaled_size(width, height, factor)
-    left = int(position_x * (max(scaled_width - crop_size, 0) + 1))
-    top = int(position_y * (max(scaled_height - crop_size, 0) + 1))
+    factor, left, top = place_window(width, height, crop_size, factor, (position_x, position_y))
     crop = scale_and_crop(sample, factor, left, top, crop_size)
     shares = box_shares(crop.points, crop.sides, crop_size, crop_size)
     kept = shares >= SMALLEST_SHARE

@@ -13,14 +13,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from crowd.data.images import read_image, read_size
 from crowd.data.network_input import photo_tensor
-from crowd.data.processed import require_beside
+from crowd.data.processed import read_annotation, require_beside
+from crowd.data.resize import place_window, scaled_size, scaled_window
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from crowd.train.loading import Cache, crop_loader
+from mgot.fidt_map import REACH, fidt_map, head_pixels
 from mgot.patches import FIDT, read_labels
 from mgot.photos import Preprocessing
 
 FLIP_PROBABILITY = 0.5
+UNSCALED = (1.0, 1.0)
 
 
 class Batch(NamedTuple):
@@ -55,6 +58,8 @@ class FidtCrops(Dataset):
         preprocessing: mean and std of the input.
         weights: of selected patches, one a path, in the loss; None for whole photos.
         cache_gib: memory for photos and maps, GiB (of each worker process).
+        scale_range: smallest and largest factor by which photos are scaled; a scaled photo's map
+            is made anew from `NAME.npy`, so that its peaks stay 1 and a pixel wide.
 
     Raises:
         InputError: there are no photos, or a map is missing, damaged or of another size.
@@ -68,6 +73,7 @@ class FidtCrops(Dataset):
         preprocessing: Preprocessing,
         weights: np.ndarray | None = None,
         cache_gib: float = 2.0,
+        scale_range: tuple[float, float] = UNSCALED,
     ):
         if not len(paths):
             raise InputError("there is no photo to train on: select or label some first")
@@ -83,6 +89,7 @@ class FidtCrops(Dataset):
             marks = read_labels(path, read_size(path)[::-1], ("kpoint",))["kpoint"]
             heads[path] = int(np.count_nonzero(marks))
         self.counts = np.array([heads[path] for path in self.paths])
+        self.scale_range = scale_range
         self._cache = Cache(cache_gib)
 
     def __len__(self) -> int:
@@ -92,12 +99,16 @@ class FidtCrops(Dataset):
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         path = self.paths[index]
-        sample = self._cache.get(path, lambda: read_sample(path))
-        pixels, fidt_map, kpoint = augment(sample, self.crop_size, rng)
+        if self.scale_range == UNSCALED:
+            sample = self._cache.get(path, lambda: read_sample(path))
+            pixels, values, kpoint = augment(sample, self.crop_size, rng)
+        else:
+            photo = self._cache.get(path, lambda: read_annotated(path))
+            pixels, values, kpoint = augment_scaled(*photo, self.crop_size, rng, self.scale_range)
         height, width = kpoint.shape
         margin = (0, self.crop_size - width, 0, self.crop_size - height)
         image = functional.pad(photo_tensor(pixels, self.preprocessing), margin)
-        target = functional.pad(torch.from_numpy(fidt_map.copy())[None], margin)
+        target = functional.pad(torch.from_numpy(values.copy())[None], margin)
         # Centres (x, y) of the marked pixels, in reading order.
         heads = torch.from_numpy(np.argwhere(kpoint)[:, ::-1].astype(np.float32) + 0.5)
         return image, target, heads, float(self.weights[index]), path.name
@@ -118,6 +129,23 @@ def read_sample(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return image, labels["fidt_map"].astype(np.float32, copy=False), labels["kpoint"]
 
 
+def read_annotated(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a photo uint8 [H, W, 3] and its heads float32 [N, 2].
+
+    Raises `InputError` as `read_sample` and `crowd.data.processed.read_annotation` do, and when the
+    photo's map is not that of the heads, as one that a model predicted.
+    """
+    image, stored, _ = read_sample(path)
+    height, width = image.shape[:2]
+    heads = read_annotation(path, 2, (width, height))
+    if not np.allclose(stored, fidt_map(heads, height, width), atol=1e-3):
+        raise InputError(
+            f"{labels_path(path)} holds another map than that of the heads in {path.stem}.npy, "
+            "which alone can be scaled: leave --scale-range out"
+        )
+    return image, heads
+
+
 def labels_path(path: Path) -> Path:
     """Where the FIDT map and head pixels of a photo are stored."""
     return path.with_suffix(".h5")
@@ -134,6 +162,46 @@ def collate(items: list[tuple]) -> Batch:
 def crop_batches(crops: FidtCrops, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
     """Return the loader of training batches (`crowd.train.loading.crop_loader`)."""
     return crop_loader(crops, crops.seed, batch_size, workers, pin_memory, collate)
+
+
+def augment_scaled(
+    image: np.ndarray,
+    heads: np.ndarray,
+    crop_size: int,
+    rng: np.random.Generator,
+    scale_range: tuple[float, float],
+) -> list[np.ndarray]:
+    """Draw one training crop as `augment` does, of the photo scaled by `scale_range`.
+
+    Photo and labels are those that the scaled photo would be given by mgot.fidt. A photo whose
+    short side would not reach the crop is not scaled.
+
+    Args:
+        image: photo, uint8 [H, W, 3].
+        heads: [N, 2], x and y in its pixels.
+        crop_size: side of the window, pixels.
+        rng: source of every random number; always asked for the same four.
+        scale_range: smallest and largest factor.
+
+    Returns:
+        Pixels uint8 [h, w, 3], FIDT map float32 [h, w], head pixels uint8 [h, w].
+    """
+    position_x, position_y, mirror = rng.random(3)
+    height, width = image.shape[:2]
+    factor = rng.uniform(*scale_range)
+    place = place_window(width, height, crop_size, factor, (position_x, position_y))
+    factor, left, top = place
+    pixels = scaled_window(image, *place, crop_size)
+    scaled = np.array(scaled_size(width, height, factor))
+    # Centres of the heads' pixels in the scaled photo, the last one's for a head on its far edge.
+    points = np.floor(heads * (scaled / (width, height))).clip(0, scaled - 1) + 0.5
+    rows, columns = pixels.shape[:2]
+    kpoint = head_pixels(points - (left, top), rows, columns)
+    # The map has no peak in the first row and column of a photo (`fidt_map`).
+    points = points.clip(1.5) - (left - REACH, top - REACH)
+    values = fidt_map(points, rows + 2 * REACH, columns + 2 * REACH)
+    crop = [pixels, values[REACH:-REACH, REACH:-REACH], kpoint]
+    return [array[:, ::-1] for array in crop] if mirror < FLIP_PROBABILITY else crop
 
 
 def augment(

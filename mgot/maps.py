@@ -10,6 +10,7 @@ from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
 
 SMALLEST_VALUE = 0.01
+REACH = 32  # pixels, beyond which a head leaves no value as large as that
 RELATIVE_THRESHOLD = 100.0 / 255.0
 LOWEST_MAXIMUM = 0.1
 

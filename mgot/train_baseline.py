@@ -18,8 +18,13 @@ from jsonargparse import Namespace
 from crowd.data.processed import list_split
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.train.arguments import cache_of, check_options
-from mgot.dataset import FidtCrops
+from crowd.train.arguments import (
+    add_scale_range,
+    cache_of,
+    check_options,
+    check_scale_range,
+)
+from mgot.dataset import UNSCALED, FidtCrops
 from mgot.evaluation import CountedSet
 from mgot.models import MODELS
 from mgot.photos import paper_crop_size, read_preprocessing
@@ -43,8 +48,8 @@ def build_parser() -> ArgumentParser:
     add("--data_dir", type=str, help="set with train/: of mgot.fidt or mgot.pseudo_label")
     add("--val_dir", type=str, help="set whose val/ chooses the best epoch (default: --data_dir)")
     add("--pre", type=str, help="checkpoint to start from")
-    backbone = {"choices": ("none", "imagenet"), "default": "none"}
-    add("--pretrained", **backbone, help="backbone, without --pre")
+    backbone = "none, imagenet or a file of weights, without --pre"
+    add("--pretrained", type=str, default="none", help=backbone)
     add("--model_options", type=dict, default={}, help="options of the model's class, as JSON")
     add_training(
         parser,
@@ -53,6 +58,7 @@ def build_parser() -> ArgumentParser:
         lr="default: 1e-4, 1e-5 with --pre",
         crop_size="default: 512 for photos of up to 2048 px, else 256; 256 with --pre",
     )
+    add_scale_range(parser, UNSCALED)
     add_transfer(parser, domain=True)
     return parser
 
@@ -65,6 +71,7 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     arguments = build_parser().read(argv)
     if arguments.transfer and arguments.domain is None:
         raise InputError(f"transfer {arguments.transfer} has two sides: add --domain")
+    check_scale_range(arguments)
     fill(arguments, FILES[arguments.domain or "source"])
     if arguments.val_dir is None and (Path(arguments.data_dir) / "val").is_dir():
         arguments.val_dir = arguments.data_dir
@@ -92,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.seed,
         preprocessing,
         cache_gib=cache_of(arguments),
+        scale_range=tuple(arguments.scale_range),
     )
     validation = None
     if arguments.val_dir:

@@ -136,7 +136,12 @@ def train(
         functools.partial(_validate, validation, folder, arguments.visual) if validation else None,
         Run(folder, save_arguments(arguments), training.epoch),
         Epochs.of(arguments, arguments.print_freq),
-        Steps({"issim": weight}, summed=True, check="check the photo and its map"),
+        Steps(
+            {"issim": weight},
+            summed=True,
+            clip=arguments.clip_gradient,
+            check="check the photo and its map",
+        ),
         validation.split if validation else "val",
     )
     leave()

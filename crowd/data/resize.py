@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from PIL import Image
 
 INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 JPEG_LIMIT = 65500
@@ -43,3 +44,55 @@ def resize_photo(
     if size == (width, height):
         return image
     return cv2.resize(image, size, interpolation=INTERPOLATIONS[interpolation])
+
+
+def scaled_size(width: int, height: int, factor: float) -> tuple[int, int]:
+    """Return (width, height) of a photo scaled by `factor`, rounded to whole pixels."""
+    return max(round(width * factor), 1), max(round(height * factor), 1)
+
+
+def place_window(
+    width: int, height: int, size: int, factor: float, position: tuple[float, float]
+) -> tuple[float, int, int]:
+    """Place a size × size window in a photo scaled by `factor`: return factor, left, top.
+
+    `position` is (x, y) in [0, 1) of the places where it fits. The factor becomes 1 where the
+    scaled short side would not reach `size`; a photo that does not at all has the window at 0, 0.
+    """
+    if factor * min(width, height) < size:
+        factor = 1.0
+    scaled = scaled_size(width, height, factor)
+    left, top = (
+        int(share * (max(side - size, 0) + 1)) for share, side in zip(position, scaled, strict=True)
+    )
+    return factor, left, top
+
+
+def scaled_window(image: np.ndarray, factor: float, left: int, top: int, size: int) -> np.ndarray:
+    """Cut the size × size window at (left, top) out of a photo scaled by `factor` (bilinear).
+
+    Only the window is resampled, with the same result as resampling the whole photo. What lies
+    beyond the scaled photo is left out: uint8 [<= size, <= size, 3].
+    """
+    height, width = image.shape[:2]
+    scaled_width, scaled_height = scaled_size(width, height, factor)
+    right, bottom = min(left + size, scaled_width), min(top + size, scaled_height)
+    if factor == 1.0:
+        return image[top:bottom, left:right]
+    stretch = np.array([scaled_width / width, scaled_height / height])
+    box = np.array([left, top, right, bottom]) / np.tile(stretch, 2)
+    return np.asarray(_resample(image, box, (right - left, bottom - top)))
+
+
+def _resample(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """Resample `box` (left, top, right, bottom; fractions of pixels) of `image` to `size`.
+
+    Pillow copies what it is given, so it is given the box and the two pixels around it that the
+    bilinear filter can reach.
+    """
+    left, top = np.maximum(np.floor(box[:2]).astype(int) - 2, 0)
+    right, bottom = np.ceil(box[2:]).astype(int) + 2
+    part = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
+    low = box[:2] - (left, top)
+    high = np.minimum(box[2:] - (left, top), part.size)
+    return part.resize(size, Image.Resampling.BILINEAR, box=(*low.tolist(), *high.tolist()))

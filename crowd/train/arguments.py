@@ -14,7 +14,7 @@ from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError
 from crowd.train.devices import PRECISIONS, choose_precision
 from crowd.train.distributed import join
-from crowd.train.state import SCHEDULES, open_folder
+from crowd.train.state import OPTIMIZERS, SCHEDULES, open_folder
 
 HELP = {
     "save_dir": "run folder",
@@ -25,7 +25,9 @@ HELP = {
     "validate_every": "epochs; the last one always is",
 }
 # Values of `Training` that are arguments of one name.
-OPTIMISATION = ("lr", "weight_decay", "epochs", "lr_schedule", "ema")
+OPTIMISATION = (
+    *("lr", "weight_decay", "epochs", "lr_schedule", "ema", "optimizer", "backbone_lr"),
+)
 
 
 def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **said: str) -> None:
@@ -48,6 +50,10 @@ def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **s
     add("--epochs", type=PositiveInt, default=values["epochs"], help=said["epochs"])
     add("--lr", type=PositiveFloat, default=values["lr"], help=said["lr"])
     add("--lr-schedule", choices=SCHEDULES, default=SCHEDULES[0])
+    add("--optimizer", choices=tuple(OPTIMIZERS), default="adam")
+    add("--backbone-lr", type=PositiveFloat, default=1.0, help="the backbone's, times --lr")
+    clip = "largest norm of a step's gradient, to which longer ones are shortened; 0: none"
+    add("--clip-gradient", type=NonNegativeFloat, default=0.0, help=clip)
     add("--weight-decay", type=NonNegativeFloat, default=values["weight_decay"])
     add("--batch-size", type=PositiveInt, default=values["batch_size"])
     add("--crop-size", type=PositiveInt, default=values["crop_size"], help=said["crop_size"])
@@ -57,6 +63,19 @@ def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **s
     for name in ("validate_from", "validate_every"):
         option = f"--{name.replace('_', '-')}"
         add(option, type=PositiveInt, default=values[name], help=said[name])
+
+
+def add_scale_range(parser: ArgumentParser, default: tuple[float, float]) -> None:
+    """Add `--scale-range`, of trainings whose labels can be made for a scaled photo."""
+    scale = "smallest and largest factor by which photos are scaled"
+    parser.add_argument("--scale-range", type=float, nargs=2, default=[*default], help=scale)
+
+
+def check_scale_range(arguments: Namespace) -> None:
+    """Raise `InputError` unless `--scale-range` holds two factors."""
+    low, high = arguments.scale_range
+    if not 0 < low <= high <= 8:
+        raise InputError(f"--scale-range {low} {high} is none: name two factors such as 0.75 1.25")
 
 
 def begin(arguments: Namespace) -> tuple[Path, torch.device, bool]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from crowd.train.checkpoints import load_checkpoint
 
@@ -80,6 +81,47 @@ class EfficientNetLite0(nn.Module):
             if index in self.outputs:
                 features.append(x)
         return features
+
+
+class FeaturePyramid(nn.Module):
+    """EfficientNet-Lite0's features at several strides, summed at the finest (Lin et al., 2017).
+
+    The backbone keeps ImageNet's statistics of batch normalisation: a batch of a few crops would
+    give poor ones, and a whole photo is counted with those of the training.
+    """
+
+    backbone = "EfficientNet-Lite0"
+
+    def __init__(self, strides: Sequence[int], width: int):
+        """Build it with random weights: `strides` as in `EfficientNetLite0`, `width` channels."""
+        super().__init__()
+        self.features = EfficientNetLite0(strides)
+        self.lateral = nn.ModuleList(nn.Conv2d(CHANNELS[stride], width, 1) for stride in strides)
+        # Other networks take images normalised with ImageNet's mean and deviation; this one undoes
+        # that, so that all models are given the same.
+        scale, shift = (
+            torch.tensor(Preprocessing.std) / STD,
+            (torch.tensor(Preprocessing.mean) - MEAN) / STD,
+        )
+        self.register_buffer("scale", scale.view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.view(3, 1, 1), persistent=False)
+
+    def pyramid(self, images: Tensor) -> Tensor:
+        """Normalised RGB [B, 3, H, W] -> [B, width, h, w] at the finest stride.
+
+        Both sides are padded, right and below, to multiples of 32 pixels first.
+        """
+        padding = (0, -images.shape[3] % COARSEST, 0, -images.shape[2] % COARSEST)
+        images = functional.pad(images * self.scale + self.shift, padding)
+        total = None
+        for lateral, features in zip(
+            reversed(self.lateral), reversed(self.features(images)), strict=True
+        ):
+            finer = lateral(features)
+            if total is not None:
+                finer = finer + functional.interpolate(total, scale_factor=2.0, mode="bilinear")
+            total = finer
+        return total
 
 
 class _Separable(nn.Module):
@@ -186,3 +228,25 @@ def package_file() -> Path:
 def feature_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the features' weights of timm's `tf_efficientnet_lite0`, without its classifier."""
     return {name: value for name, value in weights.items() if not name.startswith(CLASSIFIER)}
+
+
+def backbone_weights(state: dict, weights: dict[str, Tensor], model_name: str) -> dict | None:
+    """Return the features' weights in a file that holds no whole `model_name`.
+
+    Args:
+        state: the file: of timm's `tf_efficientnet_lite0`, or of the training of a counter.
+        weights: in it.
+        model_name: that is to be given weights.
+
+    Returns:
+        The weights, of timm's network or another model's `features`; None where `weights` are
+        those of the whole model, as far as the file says.
+    """
+    weights = {str(name).removeprefix("module."): value for name, value in weights.items()}
+    if "conv_stem.weight" in weights:
+        return feature_weights(weights)
+    recipe = state.get("recipe")
+    if not isinstance(recipe, dict) or recipe.get("model_name") == model_name:
+        return None
+    whole = "features."
+    return {n.removeprefix(whole): value for n, value in weights.items() if n.startswith(whole)}

@@ -71,6 +71,8 @@ def parameter_groups(model: nn.Module, lr: float, backbone_lr: float) -> list[di
     """
     if backbone_lr == 1:
         return [{"params": list(model.parameters())}]
+    if not hasattr(model, "features"):
+        raise InputError("this model has no backbone of its own: leave --backbone-lr out")
     backbone = list(model.features.parameters())
     known = set(map(id, backbone))
     rest = [parameter for parameter in model.parameters() if id(parameter) not in known]

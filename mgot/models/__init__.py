@@ -11,6 +11,7 @@ from crowd.count.counter import weights_of
 from crowd.io.errors import InputError
 from crowd.train.checkpoints import load_checkpoint, load_weights
 from mgot.models.hrnet_small import SmallHRNet
+from mgot.models.light_fidt import LightFidt
 
 __all__ = ["MODELS", "build_model"]
 
@@ -24,6 +25,7 @@ def _hrnet_w48() -> nn.Module:
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "hrnet_w48": _hrnet_w48,
     "hrnet_small": SmallHRNet,
+    "light_fidt": LightFidt,
 }
 
 
@@ -33,11 +35,12 @@ def build_model(name: str, pretrained: str | os.PathLike = "none", **options) ->
     Photos are RGB in [0, 1] normalised by ImageNet's mean and standard deviation, of any size.
 
     Args:
-        name: `hrnet_w48`, the papers' counter (67 million weights), or `hrnet_small`, which trains
-            on two CPU cores.
-        pretrained: `none`; `imagenet` (hrnet_w48 only: timm's weights, downloaded once); or a
-            checkpoint: of a training of ours, or a file of weights, at its top (or under
-            `state_dict`, as in the authors' files).
+        name: `hrnet_w48`, the papers' counter (67 million weights); `light_fidt` (3.1 million)
+            starts from ImageNet's weights, `hrnet_small` from random ones, both on a CPU.
+        pretrained: `none`; `imagenet` (hrnet_w48: timm's weights, downloaded once; light_fidt:
+            those of a package in requirements.txt); or a checkpoint: of a training of ours, or a
+            file of weights, at its top (or under `state_dict`, as in the authors' files). Of
+            another counter with its backbone, such as GST's `light`, light_fidt takes that alone.
         **options: keyword arguments of the model's class.
 
     Raises:
@@ -45,10 +48,12 @@ def build_model(name: str, pretrained: str | os.PathLike = "none", **options) ->
     """
     if name not in MODELS:
         raise InputError(f"unknown model '{name}': choose one of {', '.join(MODELS)}")
-    if pretrained == "imagenet" and name != "hrnet_w48":
+    if pretrained == "imagenet" and name == "hrnet_small":
         raise InputError(f"{name} has no ImageNet weights: set pretrained to 'none' or a file")
     model = MODELS[name](**options)
-    if pretrained == "imagenet":
+    if pretrained != "none" and isinstance(model, LightFidt):
+        model.load_pretrained(pretrained)
+    elif pretrained == "imagenet":
         from mgot.models.hrnet import load_imagenet
 
         load_imagenet(model)

@@ -7,7 +7,16 @@ import torch
 from crowd.data.processed import list_split
 from crowd.io.errors import InputError
 from crowd.io.h5 import write_h5
-from mgot.dataset import FidtCrops, augment, collate, crop_batches, read_sample
+from mgot.dataset import (
+    FidtCrops,
+    augment,
+    augment_scaled,
+    collate,
+    crop_batches,
+    read_annotated,
+    read_sample,
+)
+from mgot.fidt_map import fidt_map, head_pixels
 from mgot.photos import Preprocessing
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
@@ -57,6 +66,56 @@ def test_windows_reach_every_border():
     whole = [np.zeros((5, 6, 3), np.uint8), np.arange(30).reshape(5, 6)]
     corners = {augment(whole, 4, np.random.default_rng(seed))[1].min() for seed in range(200)}
     assert corners == {0, 1, 2, 6, 7, 8}
+
+
+EDGES = [[0, 0], [0.4, 30], [96, 80], [95.9, 40], [50, 0.2], [17, 79.9]]
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.0, 1.37])
+def test_a_scaled_crop_is_a_piece_of_the_scaled_photo_and_its_map(factor):
+    """Resampled whole and labelled anew, the slow way; heads on the edges too."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (80, 96, 3), np.uint8)
+    heads = np.concatenate([EDGES, rng.uniform(0, (96, 80), (20, 2))]).astype(np.float32)
+    width, height = round(96 * factor), round(80 * factor)
+    resampled = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    points = heads * [width / 96, height / 80]
+    labels = fidt_map(points, height, width), head_pixels(points, height, width)
+    seen = set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        pixels, *found = augment_scaled(image, heads, 40, rng, (factor, factor))
+        x, y, mirror = np.random.default_rng(seed).random(3)
+        window = np.s_[int(y * (height - 39)) :, int(x * (width - 39)) :]
+        whole = [array[window][:40, :40] for array in (np.asarray(resampled), *labels)]
+        expected, *maps = [array[:, ::-1] if mirror < 0.5 else array for array in whole]
+        np.testing.assert_allclose(
+            pixels.astype(int), expected, atol=3
+        )  # Pillow rounds its weights
+        for array, values in zip(found, maps, strict=True):
+            np.testing.assert_array_equal(array, values)
+        seen.add((found[0][:, 0].max() == 1, found[0].max() == 1, mirror < 0.5))
+    assert len(seen) > 2
+
+
+def test_a_small_photo_is_not_scaled_below_the_crop():
+    image = np.zeros((30, 50, 3), np.uint8)
+    sizes = {
+        augment_scaled(image, np.zeros((0, 2)), 24, np.random.default_rng(seed), (0.5, 1.5))[
+            0
+        ].shape
+        for seed in range(30)
+    }
+    assert sizes == {(24, 24, 3)}
+
+
+def test_a_predicted_map_is_not_scaled(write_fidt_set):
+    root = write_fidt_set()
+    photos = list_split(root, "train")
+    assert len(read_annotated(photos[3])[1]) == 3
+    rewrite(root)  # of the photo with one head
+    with pytest.raises(InputError, match=r"photo1\.h5.*--scale-range"):
+        open_crops(root, scale_range=(0.5, 1.5))[0, 1]
 
 
 def test_what_a_crop_reaches_beyond_a_small_photo_is_mean_colour_without_heads(write_fidt_set):

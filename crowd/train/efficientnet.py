@@ -83,8 +83,8 @@ class EfficientNetLite0(nn.Module):
         return features
 
 
-class FeaturePyramid(nn.Module):
-    """EfficientNet-Lite0's features at several strides, summed at the finest (Lin et al., 2017).
+class Lite0Counter(nn.Module):
+    """Counter on EfficientNet-Lite0 (`features`), which takes photos as all counters do.
 
     The backbone keeps ImageNet's statistics of batch normalisation: a batch of a few crops would
     give poor ones, and a whole photo is counted with those of the training.
@@ -92,11 +92,10 @@ class FeaturePyramid(nn.Module):
 
     backbone = "EfficientNet-Lite0"
 
-    def __init__(self, strides: Sequence[int], width: int):
-        """Build it with random weights: `strides` as in `EfficientNetLite0`, `width` channels."""
+    def __init__(self, strides: Sequence[int]):
+        """Build the backbone with random weights; `strides` as in `EfficientNetLite0`."""
         super().__init__()
         self.features = EfficientNetLite0(strides)
-        self.lateral = nn.ModuleList(nn.Conv2d(CHANNELS[stride], width, 1) for stride in strides)
         # Other networks take images normalised with ImageNet's mean and deviation; this one undoes
         # that, so that all models are given the same.
         scale, shift = (
@@ -106,22 +105,13 @@ class FeaturePyramid(nn.Module):
         self.register_buffer("scale", scale.view(3, 1, 1), persistent=False)
         self.register_buffer("shift", shift.view(3, 1, 1), persistent=False)
 
-    def pyramid(self, images: Tensor) -> Tensor:
-        """Normalised RGB [B, 3, H, W] -> [B, width, h, w] at the finest stride.
+    def padded_features(self, images: Tensor) -> list[Tensor]:
+        """Return the features of normalised RGB [B, 3, H, W], finest first.
 
-        Both sides are padded, right and below, to multiples of 32 pixels first.
+        Both sides are padded first, right and below, to multiples of 32 pixels.
         """
         padding = (0, -images.shape[3] % COARSEST, 0, -images.shape[2] % COARSEST)
-        images = functional.pad(images * self.scale + self.shift, padding)
-        total = None
-        for lateral, features in zip(
-            reversed(self.lateral), reversed(self.features(images)), strict=True
-        ):
-            finer = lateral(features)
-            if total is not None:
-                finer = finer + functional.interpolate(total, scale_factor=2.0, mode="bilinear")
-            total = finer
-        return total
+        return self.features(functional.pad(images * self.scale + self.shift, padding))
 
 
 class _Separable(nn.Module):

@@ -35,7 +35,7 @@ def build_model(name: str, pretrained: str | os.PathLike = "none", **options) ->
     Photos are RGB in [0, 1] normalised by ImageNet's mean and standard deviation, of any size.
 
     Args:
-        name: `hrnet_w48`, the papers' counter (67 million weights); `light_fidt` (3.1 million)
+        name: `hrnet_w48`, the papers' counter (67 million weights); `light_fidt` (3.2 million)
             starts from ImageNet's weights, `hrnet_small` from random ones, both on a CPU.
         pretrained: `none`; `imagenet` (hrnet_w48: timm's weights, downloaded once; light_fidt:
             those of a package in requirements.txt); or a checkpoint: of a training of ours, or a

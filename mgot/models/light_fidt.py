@@ -1,8 +1,9 @@
-"""`light_fidt`: EfficientNet-Lite0 with a feature pyramid, 3.1 M parameters, ImageNet weights."""
+"""`light_fidt`: EfficientNet-Lite0 with a decoder to full size, 3.2 M parameters."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,24 +11,38 @@ from torch.nn import functional
 
 from crowd.count.counter import weights_of
 from crowd.train.checkpoints import load_checkpoint, load_weights
-from crowd.train.efficientnet import PACKAGE, FeaturePyramid, backbone_weights, imagenet_weights
+from crowd.train.efficientnet import (
+    CHANNELS,
+    PACKAGE,
+    Lite0Counter,
+    backbone_weights,
+    imagenet_weights,
+)
 
 STRIDES = (2, 4, 8, 16, 32)
 
 
-class LightFidt(FeaturePyramid):
-    """Features at strides 2 to 32, summed upwards, three convolutions, bilinear to full size."""
+class LightFidt(Lite0Counter):
+    """Features at strides 2 to 32, joined from coarse to fine, then bilinear to full size.
 
-    def __init__(self, width: int = 48):
-        """Build the network; `width` is the number of the pyramid's channels."""
-        super().__init__(STRIDES, width)
+    No layer of this decoder has a normalisation, for the reason why the backbone's statistics are
+    kept.
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 96, 96)):
+        """Build the network; `widths` are the decoder's channels at strides 2, 4, 8 and 16."""
+        super().__init__(STRIDES)
+        if len(widths) != len(STRIDES) - 1:
+            raise ValueError(f"widths {widths!r} cannot be: name four, such as [32, 64, 96, 96]")
+        coarse = [*widths[1:], CHANNELS[STRIDES[-1]]]
+        self.joins = nn.ModuleList(
+            Join(*channels, CHANNELS[stride])
+            for *channels, stride in zip(widths, coarse, STRIDES[:-1], strict=True)
+        )
         self.head = nn.Sequential(
+            nn.Conv2d(widths[0], widths[0], 3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, 1, 1),
+            nn.Conv2d(widths[0], 1, 1),
         )
         # A FIDT map is almost everywhere near 0: start there, not at noise that must be unlearned.
         nn.init.normal_(self.head[-1].weight, std=0.01)
@@ -37,9 +52,10 @@ class LightFidt(FeaturePyramid):
     def forward(self, images: Tensor) -> Tensor:
         """Predict the FIDT map of normalised RGB images: `[B, 3, H, W]` -> `[B, 1, H, W]`."""
         height, width = images.shape[-2:]
-        coarse = self.head(self.pyramid(images))
-        fidt_map = functional.interpolate(coarse, scale_factor=2.0, mode="bilinear")
-        return fidt_map[..., :height, :width]
+        *finer, joined = self.padded_features(images)
+        for join, features in zip(reversed(self.joins), reversed(finer), strict=True):
+            joined = join(joined, features)
+        return doubled(self.head(joined))[..., :height, :width]
 
     def load_pretrained(self, pretrained: str | os.PathLike) -> None:
         """Load ImageNet's backbone (`imagenet`) or a file: the whole model, or its backbone.
@@ -61,3 +77,24 @@ class LightFidt(FeaturePyramid):
             return
         load_weights(self.features, backbone, pretrained)
         print(f"{pretrained}: its backbone ({len(backbone)} tensors); the rest starts at random")
+
+
+class Join(nn.Module):
+    """Coarse features, and those of twice their resolution: 1x1 each, their sum, then 3x3."""
+
+    def __init__(self, width: int, coarse: int, fine: int):
+        """Build it: channels that come out, and those of the features that go in."""
+        super().__init__()
+        self.coarse = nn.Conv2d(coarse, width, 1, bias=False)
+        self.fine = nn.Conv2d(fine, width, 1)
+        self.mix = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """`[B, coarse, h, w]` and `[B, fine, 2 h, 2 w]` -> `[B, width, 2 h, 2 w]`."""
+        total = doubled(self.coarse(coarse)) + self.fine(fine)
+        return functional.relu(self.mix(functional.relu(total)))
+
+
+def doubled(features: Tensor) -> Tensor:
+    """Enlarge both sides of `[B, C, h, w]` twofold (bilinear)."""
+    return functional.interpolate(features, scale_factor=2.0, mode="bilinear")

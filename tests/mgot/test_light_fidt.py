@@ -40,17 +40,20 @@ def test_the_map_is_that_of_its_parts_put_together_by_hand(model):
     mean, std = (torch.tensor(getattr(Preprocessing, n))[:, None, None] for n in ("mean", "std"))
     seen = torch.zeros(2, 3, 64, 96)
     seen[..., :45, :70] = (images * std + mean - MEAN) / STD
+
+    def convolution(x, name):
+        kernel, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+        return functional.conv2d(x, kernel, bias, padding=kernel.shape[-1] // 2)
+
     with torch.no_grad():
-        total = 0
-        for index, features in reversed(list(enumerate(backbone(seen)))):
-            if index < 4:
-                total = functional.interpolate(total, features.shape[-2:], mode="bilinear")
-            kernel, bias = (weights[f"lateral.{index}.{name}"] for name in ("weight", "bias"))
-            total = total + functional.conv2d(features, kernel, bias)
-        for index in (1, 3, 5):
-            kernel, bias = (weights[f"head.{index}.{name}"] for name in ("weight", "bias"))
-            total = functional.conv2d(total.relu(), kernel, bias, padding=kernel.shape[-1] // 2)
-        expected = functional.interpolate(total, (64, 96), mode="bilinear")[..., :45, :70]
+        finer, joined = backbone(seen)[:-1], backbone(seen)[-1]
+        for index in (3, 2, 1, 0):
+            coarse = convolution(joined, f"joins.{index}.coarse")
+            coarse = functional.interpolate(coarse, finer[index].shape[-2:], mode="bilinear")
+            total = coarse + convolution(finer[index], f"joins.{index}.fine")
+            joined = convolution(total.relu(), f"joins.{index}.mix").relu()
+        values = convolution(convolution(joined, "head.0").relu(), "head.2")
+        expected = functional.interpolate(values, (64, 96), mode="bilinear")[..., :45, :70]
         torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-5)
         assert expected.std() > 1e-4
 

@@ -22,7 +22,7 @@ from crowd.train.state import LAST, Training, TrainingPhotos, describe, fingerpr
 from mgot.counter import load_counter
 from mgot.dataset import Batch, FidtCrops, crop_batches, labels_path
 from mgot.evaluation import TILE_HELP, CountedSet
-from mgot.losses import fidt_loss
+from mgot.losses import detail_error, fidt_loss
 from mgot.models import build_model
 from mgot.photos import Preprocessing
 from mgot.transfer import KEYS
@@ -55,6 +55,8 @@ def add_training(parser: ArgumentParser, values: dict, **said: str) -> None:
     common.add_training(parser, PAPER | values, **said)
     add = parser.add_argument_group("FIDT").add_argument
     add("--ssim-weight", type=NonNegativeFloat, default=0.0, help="of I-SSIM; 0 as released")
+    detail = "of the squared error of what a 7 x 7 mean leaves of the maps; 0 as released"
+    add("--detail-weight", type=NonNegativeFloat, default=0.0, help=detail)
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     every = "epochs from one printed line to the next"
     add("--print-freq", type=PositiveInt, default=1, help=every)
@@ -67,25 +69,25 @@ def batch_losses(
     device: torch.device,
     amp: bool = False,
     ssim_weight: float = 0.0,
+    detail_weight: float = 0.0,
 ) -> dict[str, Tensor]:
     """Run the model on a batch and return its losses by name, summed over the crops.
 
-    `mse` is always there, `issim`, before its weight, where `ssim_weight` is not 0; without it the
-    gathering of windows is saved. With `amp` the model runs in bfloat16, the losses are always
-    float32.
+    `mse` is always there, `issim` and `detail`, before their weights, where these are not 0;
+    without them the gathering of windows is saved. With `amp` the model runs in bfloat16, the
+    losses are always float32.
     """
     images = to_device(batch.images, device)
     with mixed_precision(amp, device):
         prediction = model(images)
     heads = batch.heads if ssim_weight else [torch.zeros(0, 2) for _ in batch.heads]
-    losses = fidt_loss(
-        prediction.float(),
-        batch.maps.to(device, non_blocking=True),
-        heads,
-        ssim_weight,
-        batch.weights.to(device, non_blocking=True),
-    )
-    return {name: losses[name] for name in (("mse", "issim") if ssim_weight else ("mse",))}
+    prediction = prediction.float()
+    maps, weights = (one.to(device, non_blocking=True) for one in (batch.maps, batch.weights))
+    losses = fidt_loss(prediction, maps, heads, ssim_weight, weights)
+    losses = {name: losses[name] for name in (("mse", "issim") if ssim_weight else ("mse",))}
+    if detail_weight:
+        losses["detail"] = (weights * detail_error(prediction, maps)).sum()
+    return losses
 
 
 def mean_absolute_error(errors: dict[str, float]) -> float:
@@ -127,8 +129,8 @@ def train(
     )
     if resume:
         training.resume(folder)
-    weight = arguments.ssim_weight
-    how = {"amp": arguments.precision == "bfloat16", "ssim_weight": weight}
+    weights = {name: arguments[name] for name in ("ssim_weight", "detail_weight")}
+    how = {"amp": arguments.precision == "bfloat16", **weights}
     errors = fit(
         training,
         batches,
@@ -137,7 +139,7 @@ def train(
         Run(folder, save_arguments(arguments), training.epoch),
         Epochs.of(arguments, arguments.print_freq),
         Steps(
-            {"issim": weight},
+            {"issim": weights["ssim_weight"], "detail": weights["detail_weight"]},
             summed=True,
             clip=arguments.clip_gradient,
             check="check the photo and its map",

@@ -13,7 +13,7 @@ from crowd.train.loop import Steps, train_one_epoch
 from mgot import test as mgot_test
 from mgot.dataset import Batch
 from mgot.evaluation import CountedSet, peak_centers, predict_map, tile_windows
-from mgot.losses import instance_ssim
+from mgot.losses import detail_error, instance_ssim
 from mgot.maps import fidt_map
 from mgot.models import build_model
 from mgot.pseudo_label import build_parser as label_parser
@@ -69,20 +69,24 @@ def tiny():
     return build_model("hrnet_small", widths=[16, 8], hidden=4)
 
 
-@pytest.mark.parametrize("ssim_weight", [0.0, 30.0])
-def test_losses_are_weighted_sums_and_the_epoch_steps_on_them(ssim_weight):
+@pytest.mark.parametrize("weights", [{}, {"ssim_weight": 30.0}, {"detail_weight": 15.0}])
+def test_losses_are_weighted_sums_and_the_epoch_steps_on_them(weights):
     batch, model = make_batch([3, 0, 7], weights=[2.0, 1.0, 0.5]), Blue()
-    losses_of = functools.partial(batch_losses, device=CPU, ssim_weight=ssim_weight)
+    losses_of = functools.partial(batch_losses, device=CPU, **weights)
     losses = losses_of(model, batch)
     squared = (model(batch.images) - batch.maps).square().sum(dim=(1, 2, 3))
     torch.testing.assert_close(losses["mse"], (batch.weights * squared).sum())
-    if ssim_weight:
+    if "ssim_weight" in weights:
         issim = instance_ssim(model(batch.images), batch.maps, batch.heads)
         torch.testing.assert_close(losses["issim"], (batch.weights * issim).sum())
-    total = losses["mse"] + ssim_weight * losses.get("issim", 0.0)
+    if "detail_weight" in weights:
+        details = detail_error(model(batch.images), batch.maps)
+        torch.testing.assert_close(losses["detail"], (batch.weights * details).sum())
+    factors = {"issim": weights.get("ssim_weight", 1), "detail": weights.get("detail_weight", 1)}
+    total = sum(factors.get(name, 1) * loss for name, loss in losses.items())
     before, gradient = model.scale.item(), torch.autograd.grad(total, model.scale)[0].item()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, fused=True)
-    steps = Steps({"issim": ssim_weight}, summed=True)
+    steps = Steps(factors, summed=True)
     figures = train_one_epoch(model, [batch], losses_of, optimizer, 0, steps=steps)
     assert model.scale.item() == pytest.approx(before - 1e-6 * gradient, rel=1e-6)
     means = {name: loss.item() / 3 for name, loss in losses.items()}

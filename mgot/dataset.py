@@ -18,7 +18,7 @@ from crowd.data.resize import place_window, scaled_size, scaled_window
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from crowd.train.loading import Cache, crop_loader
-from mgot.fidt_map import REACH, fidt_map, head_pixels
+from mgot.maps import REACH, fidt_map, head_pixels
 from mgot.patches import FIDT, read_labels
 from mgot.photos import Preprocessing
 

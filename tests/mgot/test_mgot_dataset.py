@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from mgot.fidt_map import fidt_map, head_pixels
+from PIL import Image
 
 from crowd.data.processed import list_split
 from crowd.io.errors import InputError
@@ -17,6 +17,7 @@ from mgot.dataset import (
     read_annotated,
     read_sample,
 )
+from mgot.maps import fidt_map, head_pixels
 from mgot.photos import Preprocessing
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))

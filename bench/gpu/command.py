@@ -92,7 +92,9 @@ class Session:
 
     def _run(self, stage: Stage) -> None:
         left = self.end - time.time()
-        limit = min(stage.seconds, left - FOR_TRAINING * self.seconds) if stage.seconds else left
+        limit = left - FOR_TRAINING * self.seconds if stage.seconds else left
+        if stage.seconds and not self.fields["rehearsal"]:  # which tells nothing of speed
+            limit = min(stage.seconds, limit)
         if limit < SHORTEST:
             self._keep(stage, {"status": LEFT})
             return

@@ -13,17 +13,7 @@ from collections.abc import Sequence
 
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.train.distributed import rank_and_size
 from GS2D.arguments import UNUSED_RELEASE_KEYS, fit_parser, photo_folder
-from GS2D.jobs import (
-    FitSettings,
-    begin,
-    compile_kernels,
-    fit_photos,
-    is_finished,
-    photos_to_fit,
-    write_loss_table,
-)
 
 
 def build_parser() -> ArgumentParser:
@@ -51,6 +41,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     check(arguments)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from crowd.train.distributed import rank_and_size
+    from GS2D.jobs import (
+        FitSettings,
+        begin,
+        compile_kernels,
+        fit_photos,
+        is_finished,
+        photos_to_fit,
+        write_loss_table,
+    )
+
     names = [field.name for field in dataclasses.fields(FitSettings)]
     settings = FitSettings(**{name: arguments[name] for name in names})
     folder = photo_folder(arguments.root_path)

@@ -7,17 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jsonargparse import Namespace
-from jsonargparse.typing import PositiveInt
-
-from crowd.io.config import ArgumentParser, documented
+from crowd.io.config import ArgumentParser, Namespace, PositiveInt, Seed, documented
 from crowd.io.errors import InputError, command
 from crowd.io.h5 import write_h5
 from mgot.cluster_files import write_index_lists
-from mgot.clustering import Seed, in_memory, kmeans
-from mgot.feature_files import open_features
-from mgot.pictures import draw_clusters, pca_projection
-from mgot.ssim import PATCH_SIDE
+from mgot.options import PATCH_SIDE
 from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
 
 FILES = {
@@ -52,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(arguments: Namespace) -> None:
     """Run the command for one domain."""
     fill(arguments, FILES)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from mgot.clustering import in_memory, kmeans
+    from mgot.feature_files import open_features
+    from mgot.pictures import draw_clusters, pca_projection
+
     with open_features(arguments.feature) as features:
         values = in_memory(features)
         try:

@@ -10,14 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import Namespace
 
-from crowd.io.config import ArgumentParser, documented
+from crowd.io.config import ArgumentParser, Namespace, Seed, documented
 from crowd.io.errors import InputError, command
 from crowd.io.files import write_text
-from mgot.clustering import Seed, count_distinct, elbow, in_memory
-from mgot.feature_files import open_features
-from mgot.pictures import draw_elbow
 from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
 
 FILES = {"feature_path": "{domain}.features", "elbow_map": "{domain}.elbow"}
@@ -52,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(arguments: Namespace) -> None:
     """Run the command for one domain."""
     fill(arguments, FILES)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from mgot.clustering import count_distinct, elbow, in_memory
+    from mgot.feature_files import open_features
+    from mgot.pictures import draw_elbow
+
     with open_features(arguments.feature_path) as features:
         values = in_memory(features)
         distinct = count_distinct(values)

@@ -10,20 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import Namespace
-from jsonargparse.typing import restricted_number_type
 
-from crowd.io.config import YES_NO, ArgumentParser, documented
+from crowd.io.config import YES_NO, ArgumentParser, Namespace, documented, restricted_number_type
 from crowd.io.errors import InputError, command
 from crowd.io.files import write_text
-from crowd.train.devices import pick_device
-from mgot import selection
 from mgot.cluster_files import read_clusters, write_selection
-from mgot.feature_files import open_features
+from mgot.options import ALIGNMENTS, MARGINALS, VARIANTS, AlignmentOptions
 from mgot.patches import locate_patches
-from mgot.pictures import draw_matches
-from mgot.selection import ALIGNMENTS, MARGINALS, RELEASED, AlignmentOptions
-from mgot.ssim import VARIANTS, SsimCost
 from mgot.transfer import DOCUMENTED, add_transfer, fill
 
 Share = restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
@@ -53,12 +46,12 @@ def build_parser() -> ArgumentParser:
         add(f"--index_cluster_{side[0]}", type=str, help=f"members of the {side} clusters, npy")
         add(f"--center_cluster_{side[0]}", type=str, help=f"centres of the {side} clusters, h5")
     reg = "--regularization_parameter"
-    add(f"{reg}1", type=Finite, default=RELEASED.cluster_reg, help="between clusters")
-    add(f"{reg}2", type=Finite, default=RELEASED.patch_reg, help="between patches")
+    add(f"{reg}1", type=Finite, default=AlignmentOptions.cluster_reg, help="between clusters")
+    add(f"{reg}2", type=Finite, default=AlignmentOptions.patch_reg, help="between patches")
     add("--selected_result", type=str, help="names of the selected source patches to write, npy")
     add("--corresponding_weight", type=str, help="their weights to write, npy")
-    add("--mass", type=Share, default=RELEASED.mass, help="share to move; 1 weighs all alike")
-    add("--ssim_variant", choices=VARIANTS, default=RELEASED.ssim.variant)
+    add("--mass", type=Share, default=AlignmentOptions.mass, help="share to move; 1: equal weights")
+    add("--ssim_variant", choices=VARIANTS, default=VARIANTS[0])
     add("--alignment", choices=ALIGNMENTS, default="mgot", help="the paper's, or an ablation")
     add("--cluster_marginals", choices=MARGINALS, default="uniform", help="mass of the clusters")
     add("--weights", action=YES_NO, default=True, help="or all of them 1")
@@ -86,6 +79,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     (argv,) = documented(argv, DOCUMENTED)
     arguments = read_arguments(argv)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from crowd.train.devices import pick_device
+    from mgot import selection
+    from mgot.feature_files import open_features
+    from mgot.pictures import draw_matches
+    from mgot.ssim import SsimCost
+
     selected = Path(arguments.selected_result)
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:
         folders = (target, arguments.target_patches), (source, arguments.source_patches)

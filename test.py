@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crowd.count import command as counting
 from crowd.count.evaluation import compare, errors_table, localization_table, write_results
-from crowd.count.photos import POINT_COLUMNS, POINTS, write_table
 from crowd.data.processed import median_count
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
-from crowd.train.loading import CountedPhotos, photo_loader
-from gst.counter import BOXED, Counter, annotator, load_counter
-from gst.evaluation import evaluate
-from gst.models import MODELS
+from gst.models import BOXED, MODELS
 from gst.photos import require_same
-from gst.placement import Placement
+
+if TYPE_CHECKING:
+    from gst.counter import Counter
 
 
 def build_parser() -> ArgumentParser:
@@ -36,6 +35,11 @@ def build_parser() -> ArgumentParser:
 
 def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None:
     """Print and write the errors on a split, beside those of guessing the training median."""
+    from crowd.count.photos import POINT_COLUMNS, POINTS, write_table
+    from crowd.train.loading import CountedPhotos, photo_loader
+    from gst.evaluation import evaluate
+    from gst.placement import Placement
+
     if counter.from_training:
         require_same(data_dir, counter.preprocessing)
     photos = CountedPhotos(data_dir, split, counter.preprocessing)
@@ -60,6 +64,9 @@ def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None
 def main(argv: list[str] | None = None) -> None:
     """Count a split, a photo, a folder or a video."""
     arguments = build_parser().read(argv)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from gst.counter import annotator, load_counter
+
     counting.count(
         arguments,
         load_counter,

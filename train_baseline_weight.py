@@ -9,18 +9,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeInt
-
-from crowd.io.config import YES_NO, ArgumentParser, documented
+from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, documented
 from crowd.io.errors import InputError, command
 from crowd.train.arguments import cache_of
+from mgot.arguments import add_training
 from mgot.cluster_files import read_selection
-from mgot.dataset import FidtCrops
-from mgot.evaluation import CountedSet
 from mgot.patches import locate_patches
 from mgot.photos import read_preprocessing
-from mgot.training import add_training, train
 from mgot.transfer import CONFIGS, DOCUMENTED, TRANSFERS, add_transfer, fill
 
 FILES = {
@@ -79,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Fine-tune, evaluate, keep the best."""
     (argv,) = documented(argv, DOCUMENTED)
     arguments = read_arguments(argv)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from mgot.dataset import FidtCrops
+    from mgot.evaluation import CountedSet
+    from mgot.training import train
+
     names, weights = read_selection(arguments.selected_result, arguments.corresponding_weight)
     # The counter is for photos of the target, which are seen as that set was made.
     preprocessing = read_preprocessing(arguments.val_dir)

@@ -5,24 +5,14 @@ python train_gs.py --model-name vgg --dataset qnrf --pretrained imagenet
 
 from __future__ import annotations
 
-from torch.utils.data import ConcatDataset
-
 from crowd.count.evaluation import errors_of
 from crowd.io.config import save_arguments
 from crowd.io.errors import command
 from crowd.train.arguments import begin, cache_of, optimisation
-from crowd.train.devices import place
-from crowd.train.distributed import all_gather, leave, synchronise_norms
-from crowd.train.loading import CountedPhotos, photo_loader
-from crowd.train.loop import Epochs, Steps, fit
 from crowd.train.runs import Run
-from crowd.train.state import Training, describe
 from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
-from gst.dataset import CrowdCrops, crop_batches
-from gst.engine import batch_losses
-from gst.evaluation import evaluate
-from gst.losses import TRANSPORT
 from gst.models import build_model
+from gst.options import TRANSPORT
 from gst.photos import read_common_preprocessing
 
 
@@ -30,8 +20,19 @@ from gst.photos import read_common_preprocessing
 def main(argv: list[str] | None = None) -> None:
     """Train, validate, keep the best."""
     arguments = read_arguments(build_parser(), argv)
-    folder, device, resume = begin(arguments)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from torch.utils.data import ConcatDataset
 
+    from crowd.train.devices import place
+    from crowd.train.distributed import all_gather, leave, synchronise_norms
+    from crowd.train.loading import CountedPhotos, photo_loader
+    from crowd.train.loop import Epochs, Steps, fit
+    from crowd.train.state import Training, describe
+    from gst.dataset import CrowdCrops, crop_batches
+    from gst.engine import batch_losses
+    from gst.evaluation import evaluate
+
+    folder, device, resume = begin(arguments)
     folders = [arguments.data_dir, *arguments.also_data_dir]
     preprocessing = read_common_preprocessing(folders, arguments.tile)
     val = ConcatDataset([CountedPhotos(one, "val", preprocessing) for one in folders])

@@ -1,22 +1,21 @@
-"""2D Gaussians: rasterise, fit to a photo, store.
+"""2D Gaussians: rasterise, fit to a photo, store."""
 
-`rasterize`, `fit_gaussians` and `Gaussians` are imported at first use, so that reading stored
-Gaussians does not cost the import of the compiler.
-"""
+from typing import TYPE_CHECKING
 
-import importlib
+from crowd.io.lazy import lazy_package
 
-_HOMES = {
-    "rasterize": "GS2D.rasterizer",
-    "fit_gaussians": "GS2D.fitting",
-    "Gaussians": "GS2D.fitting",
-    "Convergence": "GS2D.problem",
-}
+if TYPE_CHECKING:
+    from GS2D.fitting import Gaussians, fit_gaussians
+    from GS2D.rasterizer import rasterize
+    from GS2D.schedule import Convergence
 
 __all__ = ["Convergence", "Gaussians", "fit_gaussians", "rasterize"]
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module 'GS2D' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_package(
+    __name__,
+    {
+        "Convergence": "GS2D.schedule",
+        "Gaussians": "GS2D.fitting",
+        "fit_gaussians": "GS2D.fitting",
+        "rasterize": "GS2D.rasterizer",
+    },
+)

@@ -12,9 +12,7 @@ from crowd.io.arrays import plain
 from crowd.io.errors import InputError
 from GS2D import fused_fit, gsplat_backend
 from GS2D.problem import (
-    Convergence,
     Problem,
-    Schedule,
     Solution,
     activate,
     fitted_pixels,
@@ -22,6 +20,7 @@ from GS2D.problem import (
     neighbour_distances,
 )
 from GS2D.rasterizer import choose_backend
+from GS2D.schedule import Convergence, Schedule
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from GS2D.problem import (
     SMALLEST_DIVISOR,
     Flatness,
     Problem,
-    Schedule,
     Solution,
     activate,
     in_unit_range,
     shape_loss,
 )
 from GS2D.rasterizer import rasterize
+from GS2D.schedule import Schedule
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch's defaults
 

@@ -17,26 +17,26 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, install
 from crowd.io.progress import progress
 from GS2D.problem import (
     RATIO_LIMIT,
     SHAPE_WEIGHT,
     Flatness,
     Problem,
-    Schedule,
     Solution,
     activate,
     axis_ratios,
     in_unit_range,
 )
 from GS2D.rasterizer import covariances
+from GS2D.schedule import Schedule
 
 DEVICE = torch.device("cuda")
 TILE = 16
 REACH = 3.33  # sigmas: beyond, alpha is below 1/255 whatever the opacity
 VERSIONS = ((1, 5, 3), (1, 6))  # from, below: packed tile lists had no images up to 1.5.2
-WANTED = "pip install 'gsplat>=1.5.3,<1.6'"
+WANTED = install("gpu")
 
 MARGIN = 2.0  # pixels of scale that tile lists leave for growth
 FEWEST_STEPS = 8  # lists are made anew when they may hold for fewer

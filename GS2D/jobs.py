@@ -25,8 +25,8 @@ from crowd.io.progress import note, progress
 from crowd.io.workers import in_processes, start_worker
 from crowd.train.distributed import take_gpu
 from GS2D.fitting import Gaussians, fit_gaussians, fit_side_by_side
-from GS2D.problem import Convergence, Schedule
 from GS2D.rasterizer import choose_backend
+from GS2D.schedule import Convergence, Schedule
 from GS2D.store import (
     FOLDER,
     Report,

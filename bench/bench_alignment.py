@@ -29,7 +29,7 @@ from crowd.io.h5 import write_h5
 from crowd.train.runs import ROOT
 from mgot.cluster_files import write_index_lists
 from mgot.feature_files import write_features
-from mgot.ssim import PATCH_SIDE
+from mgot.options import PATCH_SIDE
 
 # Patches of each cluster of the authors' files, and the density (`bench.patches.HEADS`) of its
 # patches, so that the clusters are matched as theirs are.

@@ -28,7 +28,8 @@ from crowd.sinkhorn import Scaling
 from gst import build_model, losses
 from gst.heads import Heads
 from gst.loss import gaussian_transport_loss, gaussian_transport_loss_reference
-from gst.losses import COMPARED, gaussian_density
+from gst.losses import gaussian_density
+from gst.options import COMPARED
 
 CROP, STRIDE = 512, 8
 HEADS = (50, 300, 1000, 3000)

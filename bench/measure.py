@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from crowd.io.config import ArgumentParser
 from crowd.io.files import write_text
 from crowd.train.runs import ROOT, environment
@@ -86,6 +84,8 @@ def write_record(output: str | os.PathLike, **figures: object) -> None:
 
 def machine() -> dict:
     """`crowd.train.runs.environment`, the processor's name, torch's threads and the load."""
+    import torch
+
     described = environment() | {"processor": _processor(), "threads": torch.get_num_threads()}
     described["load"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     return described

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mgot.maps import fidt_map
-from mgot.ssim import PATCH_SIDE
+from mgot.options import PATCH_SIDE
 
 # Median number of heads in a patch of each kind; a kind becomes a cluster.
 HEADS = (2, 12, 40, 120)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
-from scipy.spatial import cKDTree
 
 
 def counting_errors(predicted, actual) -> dict[str, float]:
@@ -60,6 +57,8 @@ def localization(predicted_points, actual_points, radius) -> dict[str, float]:
         raise ValueError("a radius must be a number of at least 0")
     matched = 0
     if len(predicted) and len(actual):
+        from scipy.sparse.csgraph import maximum_bipartite_matching
+
         pairs = _candidate_pairs(predicted, actual, np.broadcast_to(radius, len(actual)))
         matched = int((maximum_bipartite_matching(pairs) >= 0).sum())
     return localization_scores(matched, len(predicted) - matched, len(actual) - matched)
@@ -87,12 +86,15 @@ def pool_localization(results: Iterable[dict[str, float]]) -> dict[str, float]:
     return localization_scores(*(sum(one[name] for one in results) for name in ("tp", "fp", "fn")))
 
 
-def _candidate_pairs(predicted: np.ndarray, actual: np.ndarray, radius: np.ndarray) -> csr_array:
-    """Pairs within reach, [N, M] with rows the annotated heads.
+def _candidate_pairs(predicted: np.ndarray, actual: np.ndarray, radius: np.ndarray):
+    """Pairs within reach, a sparse [N, M] with rows the annotated heads.
 
     The tree compares squares; a hair more reach there and the plain distance here keep "at most"
     exact. No distance exceeds the sum of all coordinates, which bounds an infinite radius.
     """
+    from scipy.sparse import csr_array
+    from scipy.spatial import cKDTree
+
     reach = min(radius.max(), np.abs(predicted).sum() + np.abs(actual).sum())
     reach = np.minimum(radius, reach) * (1 + 1e-9)
     near = cKDTree(predicted).query_ball_point(actual, reach)

@@ -15,14 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from jsonargparse import Namespace
-
-from crowd.io.config import ArgumentParser
+from crowd.io.config import ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
-from experiments import demo, figures, report, runner, show, tables
+from experiments import runner, show, tables
 from experiments.records import read_counts
-from gst.counter import BOXED, load_counter
+from gst.models import BOXED
 
 
 def build_parser() -> ArgumentParser:
@@ -37,11 +34,15 @@ def build_parser() -> ArgumentParser:
 
 def run_demo(arguments: Namespace) -> None:
     """Run all stages on synthetic photos below `--output` (default: demo)."""
+    from experiments import demo
+
     demo.run(arguments.output or "demo")
 
 
 def draw_pictures(arguments: Namespace) -> None:
     """Draw fit and kernel of photos of a processed set."""
+    from experiments import figures
+
     for photo in map(Path, _named(arguments)):
         for name, draw in (("gaussians", figures.draw_fit), ("kernel", figures.draw_kernel)):
             path = Path(arguments.output or ".") / f"{photo.stem}_{name}.jpg"
@@ -51,7 +52,9 @@ def draw_pictures(arguments: Namespace) -> None:
 
 def draw_overview(arguments: Namespace) -> None:
     """Draw GST in one row, with the counter in weights/, on photos of a processed set."""
-    counter = load_counter(BOXED, torch.device("cpu"))
+    from experiments import figures
+
+    counter = _boxed_counter()
     for photo in map(Path, _named(arguments)):
         path = Path(arguments.output or ".") / f"{photo.stem}_overview.jpg"
         figures.draw_overview(path, photo, counter)
@@ -60,6 +63,8 @@ def draw_overview(arguments: Namespace) -> None:
 
 def draw_contact_sheet(arguments: Namespace) -> None:
     """Draw photos of a processed set beside what their Gaussians render to, on one sheet."""
+    from experiments import figures
+
     path = Path(arguments.output or "contact_sheet.jpg")
     figures.draw_fit_sheet(path, [Path(name) for name in _named(arguments)])
     print(path)
@@ -69,8 +74,10 @@ def draw_extremes(arguments: Namespace) -> None:
     """Draw, of a test's photos, the ten counted worst and the ten counted best."""
     if len(_named(arguments)) != 2:
         raise InputError("name the folder of a test (predictions.csv), then that of its photos")
+    from experiments import figures
+
     test, photos = map(Path, arguments.names)
-    counter = load_counter(BOXED, torch.device("cpu"))
+    counter = _boxed_counter()
     path = Path(arguments.output or "extremes.jpg")
     figures.draw_extremes(path, read_counts(test / "predictions.csv"), photos, counter)
     print(path)
@@ -89,9 +96,19 @@ def show_tables(arguments: Namespace) -> None:
 
 def write_report(arguments: Namespace) -> None:
     """Write a page about runs to `--output` (default: report.html)."""
+    from experiments import report
+
     output = Path(arguments.output or "report.html")
     report.write_report([Path(name) for name in _named(arguments)], output)
     print(output)
+
+
+def _boxed_counter():
+    import torch
+
+    from gst.counter import load_counter
+
+    return load_counter(BOXED, torch.device("cpu"))
 
 
 def _named(arguments: Namespace) -> list[str]:

@@ -5,16 +5,22 @@ transport plan and loss, `TransportLoss` is both as a torch module for code of o
 `build_model` gives the networks that are trained with them.
 """
 
-from gst.kernel import transport_kernel
-from gst.loss import TransportLoss, transport_loss
+from typing import TYPE_CHECKING
+
+from crowd.io.lazy import lazy_package
+
+if TYPE_CHECKING:
+    from gst.kernel import transport_kernel
+    from gst.loss import TransportLoss, transport_loss
+    from gst.models import build_model
 
 __all__ = ["TransportLoss", "build_model", "transport_kernel", "transport_loss"]
-
-
-def __getattr__(name: str):
-    """Import the models, and with them torchvision and timm, only when one is built."""
-    if name == "build_model":
-        from gst.models import build_model
-
-        return build_model
-    raise AttributeError(f"module 'gst' has no attribute '{name}'")
+__getattr__, __dir__ = lazy_package(
+    __name__,
+    {
+        "TransportLoss": "gst.loss",
+        "build_model": "gst.models",
+        "transport_kernel": "gst.kernel",
+        "transport_loss": "gst.loss",
+    },
+)

@@ -6,10 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
-
-from crowd.io.config import YES_NO, ArgumentParser
+from crowd.io.config import (
+    YES_NO,
+    ArgumentParser,
+    Namespace,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+)
 from crowd.io.errors import InputError
 from crowd.train.arguments import (
     add_scale_range,
@@ -18,9 +22,8 @@ from crowd.train.arguments import (
     check_scale_range,
 )
 from gst.augment import SCALE_RANGE
-from gst.kernel import KernelOptions
-from gst.losses import COMPARED, DM_COUNT, TRANSPORT, WEIGHTS
 from gst.models import MODELS
+from gst.options import COMPARED, DM_COUNT, TRANSPORT, WEIGHTS, KernelOptions
 
 CONFIGS = Path(__file__).parent / "configs"
 DATASETS = tuple(sorted(path.stem for path in CONFIGS.glob("*.yml")))

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from crowd.train.devices import mixed_precision, to_device
 from crowd.train.distributed import unwrap_model
 from gst.dataset import Batch
-from gst.kernel import PAPER, KernelOptions
 from gst.loss import gaussian_transport_loss
-from gst.losses import COMPARED, TRANSPORT, block_count_loss
+from gst.losses import block_count_loss
 from gst.models.vgg_trans import attention_variance
+from gst.options import COMPARED, PAPER, TRANSPORT, KernelOptions
 
 
 def batch_losses(
@@ -30,7 +30,7 @@ def batch_losses(
         batch: of `gst.dataset.crop_batches`.
         device: where to compute.
         amp: run the model in bfloat16; the losses are always float32.
-        loss: GST's `transport`, or one of `gst.losses.COMPARED`, which say what their terms are.
+        loss: GST's `transport`, or one of `gst.options.COMPARED`, which say what their terms are.
         block_counts: whether that loss stands beside it; `attention_variance` does for models with
             attention.
         kernel: options of `transport`'s kernel.

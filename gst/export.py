@@ -15,15 +15,10 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from crowd.count.counter import weights_of
-from crowd.count.export import add_export, export
+from crowd.count.command import add_export
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.train.checkpoints import load_checkpoint, save_release
-from gst.counter import BOXED, load_counter
-from gst.models import MODELS
+from gst.models import BOXED, MODELS
 
 
 def build_parser() -> ArgumentParser:
@@ -35,6 +30,12 @@ def build_parser() -> ArgumentParser:
 
 def release(save_path: str, output: str) -> None:
     """Write the checkpoint that others are given, once it loads."""
+    import torch
+
+    from crowd.count.counter import weights_of
+    from crowd.train.checkpoints import load_checkpoint, save_release
+    from gst.counter import load_counter
+
     load_counter(save_path, torch.device("cpu"))
     state = load_checkpoint(save_path)
     if state.get("recipe") is None:
@@ -51,6 +52,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if Path(arguments.output).suffix == ".pth":
         release(arguments.save_path, arguments.output)
         return
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    import torch
+
+    from crowd.count.export import export
+    from gst.counter import load_counter
+
     counter = load_counter(arguments.save_path, torch.device("cpu"), arguments.model_name)
     export(counter, arguments, "density", any_size=not counter.model.has_attention)
 

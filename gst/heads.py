@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from scipy.spatial import cKDTree
-from torch import Tensor
 
 from crowd.io.arrays import as_tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 SINGLE_HEAD = 8.0  # pixels: the distance of a head without neighbours
 NEIGHBOURS = 3
@@ -40,6 +41,8 @@ def neighbour_distance(points: np.ndarray, single: float = SINGLE_HEAD) -> np.nd
     """
     if len(points) < 2:
         return np.full(len(points), single, np.float32)
+    from scipy.spatial import cKDTree
+
     # The nearest is the point itself, or one at the same place, which is as far.
     distance, _ = cKDTree(points).query(points, k=min(NEIGHBOURS + 1, len(points)))
     return distance[:, 1:].mean(1).astype(np.float32)
@@ -52,6 +55,8 @@ def round_scales(distances: np.ndarray) -> np.ndarray:
 
 def round_heads(points) -> Heads:
     """Round Gaussians of the neighbours' distance at points [n, 2], each a whole head."""
+    import torch  # workers that preprocess photos do without it
+
     points = as_tensor(points).detach().cpu().float().reshape(-1, 2)
     if not points.isfinite().all():
         raise ValueError("points must be finite")
@@ -90,6 +95,8 @@ def pad_heads(heads: Sequence[Heads] | Heads, device: torch.device) -> Heads:
     """
     if isinstance(heads, Heads):
         return heads
+    import torch
+
     rows = head_rows(heads)
     padding = np.array([FAR] * 5 + [0], np.result_type(*rows))
     padded = np.tile(padding, (len(rows), 1 + max(map(len, rows)), 1))

@@ -14,7 +14,6 @@ differentiable in all that it is made from.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from numbers import Integral
@@ -23,33 +22,10 @@ import torch
 from torch import Tensor
 
 from crowd.io.arrays import as_tensor
+from gst.options import KernelOptions
 
 BACKGROUND = -1
 """Owner of a Gaussian that belongs to no annotation."""
-
-
-@dataclasses.dataclass(frozen=True)
-class KernelOptions:
-    """Options of the transport kernel, with the paper's values.
-
-    Attributes:
-        background_ratio: weight of the background against the nearest Gaussian.
-        cut_off: Mahalanobis distance at which z and the background's z change places.
-        post_min: sets the smallest standard deviation, stride / post_min.
-        post_max: largest standard deviation, pixels.
-        scale_ratio: factor on all scales, before they are clamped to these two.
-        use_background: whether the background is the last row.
-    """
-
-    background_ratio: float = 0.015
-    cut_off: float = 3.0
-    post_min: float = 1.0
-    post_max: float = 20.0
-    scale_ratio: float = 1.0
-    use_background: bool = True
-
-
-PAPER = KernelOptions()
 
 
 def transport_kernel(

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from crowd.io.arrays import as_tensor
 from gst.heads import Heads, head_rows, pad_heads, round_heads
-from gst.kernel import PAPER, KernelOptions, as_gaussians, gaussian_kernel, transport_kernel
+from gst.kernel import as_gaussians, gaussian_kernel, transport_kernel
+from gst.options import PAPER, KernelOptions
 
 
 class TransportLoss(nn.Module):
@@ -27,7 +28,7 @@ class TransportLoss(nn.Module):
 
     Args:
         stride: side of a cell of the density map, pixels.
-        **options: of the kernel (`gst.kernel.KernelOptions`).
+        **options: of the kernel (`gst.options.KernelOptions`).
 
     Called with density maps `[B, 1, h, w]` and what stands in each image, in pixels of the image:
     points `[n, 2]`, which become round Gaussians of their neighbours' distance; or Gaussians, as

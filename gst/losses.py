@@ -2,7 +2,7 @@
 
 Each takes the crops' heads (`gst.heads.Heads`), one by one or, but for DM-Count, padded, and the
 predicted density `[B, 1, h, w]`; it returns named scalars, means over the batch, whose sum weighted
-by `WEIGHTS` is minimised. Their constants are those of the papers that they come from.
+by `gst.options.WEIGHTS` is minimised. Their constants are those of the papers that they come from.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ ITERATIONS = 100
 SMALLEST = 1e-12  # share of a cell, so that its logarithm exists
 # Side of a block in cells (16, 32 and 64 pixels), and what its error weighs.
 BLOCKS = {2: 0.25, 4: 0.5, 8: 1.0}
-TRANSPORT, DM_COUNT = "transport", "dm_count"
-# Of the terms that do not weigh 1; `attention_variance` is that of `vgg_trans`.
-WEIGHTS = {"ot": 0.1, "tv": 0.01, "attention_variance": 0.1}
 
 
 def centers(shape: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,13 +159,6 @@ def sinkhorn_cost(
         potential = (reg * ended.g).to(columns)
     linear = (columns * potential).sum()
     return value + linear - linear.detach()
-
-
-COMPARED = {
-    "gaussian": gaussian_losses,
-    "bayesian": bayesian_losses,
-    DM_COUNT: dm_count_losses,
-}
 
 
 def block_count_loss(heads: list, density: Tensor) -> Tensor:

@@ -1,8 +1,14 @@
 """MGOT: multi-granularity distribution alignment for cross-domain crowd counting."""
 
-from mgot.alignment import match_clusters, match_patches
-from mgot.maps import fidt_map, local_maxima
-from mgot.ssim import ssim_cost
+from typing import TYPE_CHECKING
+
+from crowd.io.lazy import lazy_package
+
+if TYPE_CHECKING:
+    from mgot.alignment import match_clusters, match_patches
+    from mgot.maps import fidt_map, local_maxima
+    from mgot.models import build_model
+    from mgot.ssim import ssim_cost
 
 __all__ = [
     "build_model",
@@ -12,12 +18,14 @@ __all__ = [
     "match_patches",
     "ssim_cost",
 ]
-
-
-def __getattr__(name: str):
-    """Import the models, and with them timm, only when one is built."""
-    if name == "build_model":
-        from mgot.models import build_model
-
-        return build_model
-    raise AttributeError(f"module 'mgot' has no attribute '{name}'")
+__getattr__, __dir__ = lazy_package(
+    __name__,
+    {
+        "build_model": "mgot.models",
+        "fidt_map": "mgot.maps",
+        "local_maxima": "mgot.maps",
+        "match_clusters": "mgot.alignment",
+        "match_patches": "mgot.alignment",
+        "ssim_cost": "mgot.ssim",
+    },
+)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from crowd.io.arrays import to_numpy
-from mgot.ssim import OFFICIAL, PATCH_SIDE, SsimCost
+from mgot.options import PATCH_SIDE
+from mgot.ssim import OFFICIAL, SsimCost
 from mgot.transport import Transport, entropic_partial, sinkhorn
 
 CLUSTER_ITERATIONS = 2000

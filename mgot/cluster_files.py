@@ -18,7 +18,7 @@ import numpy as np
 from crowd.io.errors import InputError
 from crowd.io.files import atomic_path, read_array, require_file, unreadable, write_array
 from crowd.io.h5 import read_h5
-from mgot.ssim import PATCH_SIDE
+from mgot.options import PATCH_SIDE
 
 REMEDY = "write it with k_means.py"
 _REMEDY = "name the cluster index file that k_means.py (or the released code) wrote"

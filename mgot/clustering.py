@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jsonargparse.typing import restricted_number_type
 
 from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
@@ -25,8 +24,6 @@ GRAM_SAMPLES = 8192
 BLOCK = 256
 # A pass over samples that are read from disk must lower the inertia by this share to be repeated.
 STREAM_TOLERANCE = 1e-7
-# What numpy's RandomState, which draws the starts as scikit-learn does, takes for a seed.
-Seed = restricted_number_type("Seed", int, [(">=", 0), ("<=", 2**32 - 1)])
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,9 @@ from crowd.io.progress import progress
 from crowd.train.loading import Cache, crop_loader
 from mgot.maps import REACH, fidt_map, head_pixels
 from mgot.patches import FIDT, read_labels
-from mgot.photos import Preprocessing
+from mgot.photos import UNSCALED, Preprocessing
 
 FLIP_PROBABILITY = 0.5
-UNSCALED = (1.0, 1.0)
 
 
 class Batch(NamedTuple):

@@ -23,7 +23,6 @@ from mgot.photos import Preprocessing, read_preprocessing
 # Context around a tile, and what tiles begin on: the coarsest grid of both networks.
 MARGIN = 128
 GRID = 32
-TILE_HELP = "side of tiles, px; 0: whole photos; tiles change the counts of hrnet_small"
 
 
 @torch.inference_mode()

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from crowd.count.export import add_export, export
+from crowd.count.command import add_export
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
-from mgot.counter import load_counter
 from mgot.models import MODELS
 
 
@@ -29,6 +26,12 @@ def build_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    import torch
+
+    from crowd.count.export import export
+    from mgot.counter import load_counter
+
     counter = load_counter(arguments.save_path, torch.device("cpu"), arguments.model_name)
     export(counter, arguments, "fidt_map")
 

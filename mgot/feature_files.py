@@ -35,7 +35,8 @@ from crowd.train.distributed import (
     rank_and_world_size,
     wait_for_all,
 )
-from mgot.ssim import LARGEST_VALUE, PATCH_SIDE, within_range
+from mgot.options import PATCH_SIDE
+from mgot.ssim import LARGEST_VALUE, within_range
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
 REMEDY = "write it with python -m mgot.features"

@@ -13,24 +13,23 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from jsonargparse.typing import PositiveInt
 from PIL import Image
 
 from crowd.data.images import list_images, open_image
 from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.data.stage import origin
-from crowd.io.config import YES_NO, ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser, PositiveInt
 from crowd.io.errors import InputError, command
 from crowd.io.files import content_hash, require_folder
 from crowd.io.progress import progress
-from crowd.train.distributed import join, leave
-from mgot.counter import load_counter
-from mgot.feature_files import write_features
-from mgot.ssim import PATCH_SIDE
+from mgot.options import PATCH_SIDE
 from mgot.transfer import add_transfer, fill
+
+if TYPE_CHECKING:
+    import torch
 
 RESIZED = 256
 # The transfer's files for arguments that are left out.
@@ -82,6 +81,10 @@ def extract_features(
     Raises:
         InputError: no patches, a damaged one, values that are not finite, a full disk.
     """
+    import torch
+
+    from mgot.feature_files import write_features
+
     paths = list_images(require_folder(patches, "run python -m mgot.patches first"))
     if not paths:
         raise InputError(f"{patches} holds no patches: run python -m mgot.patches first")
@@ -124,6 +127,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from crowd.train.distributed import join, leave
+    from mgot.counter import load_counter
+
     device = join(arguments.device)
     counter = load_counter(arguments.save_path, device, arguments.model_name)
     recipe = {"checkpoint": content_hash(arguments.save_path)}

@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from jsonargparse import Namespace
 
 from crowd.data.images import read_orientation, read_size, write_image
 from crowd.data.photo_jobs import JPEG_QUALITY, Job, Resized
 from crowd.data.prepare import add_arguments, process
 from crowd.data.resize import LONG
-from crowd.io.config import YES_NO, ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
 from crowd.io.files import atomic_path, write_array
 from crowd.io.h5 import write_h5

@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 
 from crowd.count.evaluation import errors_table, localization_table, without_nan
-from crowd.count.photos import COUNTS
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.io.files import read_text, write_text
@@ -85,6 +84,8 @@ def read_predictions(path: str | os.PathLike) -> dict[int, np.ndarray]:
     path = Path(path)
     if path.suffix.lower() != ".csv":
         return read_points_file(path, PREDICTED)
+    from crowd.count.photos import COUNTS  # which brings OpenCV
+
     found: dict[str, list] = {name: [] for (name,) in _columns(path.parent / COUNTS, "name")}
     for name, x, y in _columns(path, "image", "x", "y"):
         if name not in found:

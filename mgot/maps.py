@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from crowd.io.arrays import to_numpy
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, extra
 
 SMALLEST_VALUE = 0.01
 REACH = 32  # pixels, beyond which a head leaves no value as large as that
@@ -33,7 +31,8 @@ def fidt_map(points, height: int, width: int) -> np.ndarray:
     Raises:
         InputError: a coordinate is NaN or infinite.
     """
-    import cv2  # which other parts of the library do without
+    with extra("commands", "FIDT maps"):
+        import cv2
 
     columns, rows = np.maximum(_pixels_inside(points, height, width), 1)
     inside = (columns < width) & (rows < height)
@@ -100,6 +99,9 @@ def local_maxima(prediction, smooth: bool = False) -> np.ndarray:
     Raises:
         InputError: the prediction is not one map, or holds NaN.
     """
+    import torch
+    from torch.nn import functional
+
     values = torch.as_tensor(prediction).detach().float()
     if values.dim() < 2 or values.numel() != values.shape[-1] * values.shape[-2]:
         raise InputError(f"a predicted map must be [H, W], not {list(values.shape)}: pass one map")

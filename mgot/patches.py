@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import Namespace
 from PIL import Image
 
 from crowd.data.images import list_images, open_image, read_size, write_image
 from crowd.data.processed import list_split
 from crowd.data.stage import is_made, origin, record_path, write_record
-from crowd.io.config import YES_NO, ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
 from crowd.io.files import require_folder
 from crowd.io.h5 import read_h5, write_h5

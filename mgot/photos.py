@@ -27,6 +27,8 @@ class Sizes(NamedTuple):
 AS_STORED = Sizes(1, JPEG_LIMIT, 1)
 SIZES = {"sht": AS_STORED, "qnrf": Sizes(512, 2048, 1024)}
 OTHER_SIZES = Sizes(512, 2048, 512)
+UNSCALED = (1.0, 1.0)
+TILE_HELP = "side of tiles, px; 0: whole photos; tiles change the counts of hrnet_small"
 # Data sets whose predicted maps are smoothed before peaks are sought (released code).
 SMOOTHED = ("qnrf",)
 FIELDS = {

@@ -11,17 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 
+from crowd.io.errors import extra
 from crowd.io.progress import progress
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.small_files import write_figure
 from mgot.clustering import means, read_blocks
 from mgot.feature_files import Features
 from mgot.features import read_patch
+from mgot.options import PATCH_SIDE
 from mgot.selection import Alignment
-from mgot.ssim import PATCH_SIDE
+
+with extra("commands", "drawing"):
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
 
 _WIDTH, _DPI, _TEXT = 10.0, 120, 12
 _MAP_COLOURS = "inferno"

@@ -15,24 +15,23 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-
-from jsonargparse.typing import NonNegativeInt
+from typing import TYPE_CHECKING
 
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import SETTINGS, list_split
 from crowd.data.stage import is_made, origin, record_path, write_record
-from crowd.io.config import ArgumentParser
+from crowd.io.config import ArgumentParser, NonNegativeInt
 from crowd.io.errors import InputError, command
 from crowd.io.files import atomic_path, content_hash, write_array
 from crowd.io.h5 import write_h5
 from crowd.io.progress import progress
-from crowd.train.devices import pick_device
-from mgot.counter import Counter, load_counter
-from mgot.evaluation import TILE_HELP, peak_centers, predict_map
 from mgot.maps import head_pixels
 from mgot.patches import require_only
-from mgot.photos import Preprocessing, read_preprocessing
+from mgot.photos import TILE_HELP, Preprocessing, read_preprocessing
 from mgot.transfer import add_transfer, fill
+
+if TYPE_CHECKING:
+    from mgot.counter import Counter
 
 FILES = {"save_path": "source.checkpoint", "data_dir": "target.fidt", "output": "pseudo_labels"}
 
@@ -56,6 +55,8 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     points, maps, copy = (folder / f"{photo.stem}{end}" for end in (".npy", ".h5", photo.suffix))
     if is_made(record, made_from, (points, maps, copy)):
         return None
+    from mgot.evaluation import peak_centers, predict_map
+
     stored = Preprocessing()
     tensor = photo_tensor(read_photo(photo, stored), stored)
     fidt_map = predict_map(counter.model, tensor, settings["tile"])
@@ -97,6 +98,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from crowd.train.devices import pick_device
+    from mgot.counter import load_counter
+
     counter = load_counter(arguments.save_path, pick_device(arguments.device), arguments.model_name)
     photos = list_split(arguments.data_dir, arguments.split)
     settings = {

@@ -19,33 +19,10 @@ from mgot.alignment import (
 )
 from mgot.cluster_files import Clusters
 from mgot.feature_files import Features
-from mgot.ssim import OFFICIAL, SsimCost
+from mgot.options import AlignmentOptions
 from mgot.transport import Transport
 
-ALIGNMENTS = ("mgot", "daot", "no-clusters")
-MARGINALS = ("uniform", "sizes")
 ROUNDING = 1e-6
-
-
-@dataclass(frozen=True)
-class AlignmentOptions:
-    """How features are aligned; the defaults are the release's.
-
-    Attributes:
-        ssim: the cost.
-        cluster_reg: weight of the entropy between clusters.
-        patch_reg: weight of the entropy between patches.
-        mass: share of the patches' mass to move, in (0, 1].
-        marginals: mass of the clusters, "uniform" or their "sizes".
-    """
-
-    ssim: SsimCost = OFFICIAL
-    cluster_reg: float = 1e-3
-    patch_reg: float = 1e-3
-    mass: float = 1.0
-    marginals: str = MARGINALS[0]
-
-
 RELEASED = AlignmentOptions()
 
 

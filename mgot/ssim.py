@@ -21,9 +21,8 @@ from torch.nn import functional
 from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
+from mgot.options import PATCH_SIDE, VARIANTS
 
-VARIANTS = ("official", "global")
-PATCH_SIDE = 224
 LARGEST_VALUE = 100.0
 WINDOW_AREA = 256.0 * 256.0
 # (0.01 L)² and (0.03 L)² of SSIM, with L = 1 the height of a FIDT peak.

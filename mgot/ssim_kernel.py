@@ -29,7 +29,8 @@ from __future__ import annotations
 import numpy as np
 
 from crowd.io.compiled import njit
-from mgot.ssim import C1, C2, PATCH_SIDE, WINDOW_AREA
+from mgot.options import PATCH_SIDE
+from mgot.ssim import C1, C2, WINDOW_AREA
 
 POSITIONS = 225
 TILE_ROWS = 16

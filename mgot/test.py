@@ -11,18 +11,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-
-from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeInt, PositiveFloat
+from typing import TYPE_CHECKING
 
 from crowd.count import command as counting
 from crowd.count.evaluation import compare, errors_table, localization_table, write_results
-from crowd.io.config import YES_NO, ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, PositiveFloat
 from crowd.io.errors import command
-from mgot.counter import Counter, annotator, load_counter
-from mgot.evaluation import TILE_HELP, CountedSet
 from mgot.localization import write_points_file
 from mgot.models import MODELS
+from mgot.photos import TILE_HELP
+
+if TYPE_CHECKING:
+    from mgot.counter import Counter
 
 
 def build_parser() -> ArgumentParser:
@@ -39,6 +39,8 @@ def build_parser() -> ArgumentParser:
 
 def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
     """Print and write the errors on a split, beside those of guessing the training median."""
+    from mgot.evaluation import CountedSet
+
     where = (arguments.data_dir, arguments.split, arguments.workers, arguments.tile)
     counted = CountedSet(*where)
     found = counted.find(counter.model)
@@ -58,6 +60,9 @@ def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Count a split, a photo, a folder or a video."""
     arguments = build_parser().read(argv)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from mgot.counter import annotator, load_counter
+
     counting.count(
         arguments,
         load_counter,

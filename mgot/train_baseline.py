@@ -13,10 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import Namespace
-
 from crowd.data.processed import list_split
-from crowd.io.config import ArgumentParser
+from crowd.io.config import ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
 from crowd.train.arguments import (
     add_scale_range,
@@ -24,11 +22,9 @@ from crowd.train.arguments import (
     check_options,
     check_scale_range,
 )
-from mgot.dataset import UNSCALED, FidtCrops
-from mgot.evaluation import CountedSet
+from mgot.arguments import add_training
 from mgot.models import MODELS
-from mgot.photos import paper_crop_size, read_preprocessing
-from mgot.training import add_training, train
+from mgot.photos import UNSCALED, paper_crop_size, read_preprocessing
 from mgot.transfer import add_transfer, fill
 
 DEFAULT_MODEL = "hrnet_w48"
@@ -92,6 +88,11 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, validate, keep the best."""
     arguments = read_arguments(argv)
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from mgot.dataset import FidtCrops
+    from mgot.evaluation import CountedSet
+    from mgot.training import train
+
     preprocessing = read_preprocessing(arguments.data_dir)
     crops = FidtCrops(
         list_split(arguments.data_dir, "train"),

@@ -1,4 +1,4 @@
-"""The trainings of MGOT: their arguments, what they start from, their losses, their epochs."""
+"""The trainings of MGOT: what they start from, their losses, their epochs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from crowd.count.evaluation import errors_table
-from crowd.io.config import YES_NO, ArgumentParser, save_arguments
+from crowd.io.config import Namespace, save_arguments
 from crowd.train import arguments as common
 from crowd.train.devices import mixed_precision, place, to_device
 from crowd.train.distributed import is_main_process, leave, synchronise_norms
@@ -21,19 +19,12 @@ from crowd.train.runs import Run
 from crowd.train.state import LAST, Training, TrainingPhotos, describe, fingerprint
 from mgot.counter import load_counter
 from mgot.dataset import Batch, FidtCrops, crop_batches, labels_path
-from mgot.evaluation import TILE_HELP, CountedSet
+from mgot.evaluation import CountedSet
 from mgot.losses import detail_error, fidt_loss
 from mgot.models import build_model
 from mgot.photos import Preprocessing
 from mgot.transfer import KEYS
 
-PAPER = {
-    "seed": 1,
-    "batch_size": 16,
-    "weight_decay": 5e-4,
-    "validate_from": 1,
-    "validate_every": 10,
-}
 # Further arguments that may change between a training and its continuation; of the model, the
 # recipe itself tells what may not.
 RESUME_MAY_CHANGE = KEYS | {
@@ -48,19 +39,6 @@ RESUME_MAY_CHANGE = KEYS | {
     "val_dir",
     "visual",
 }
-
-
-def add_training(parser: ArgumentParser, values: dict, **said: str) -> None:
-    """Add what both trainings have (`crowd.train.arguments.add_training`), to `PAPER` `values`."""
-    common.add_training(parser, PAPER | values, **said)
-    add = parser.add_argument_group("FIDT").add_argument
-    add("--ssim-weight", type=NonNegativeFloat, default=0.0, help="of I-SSIM; 0 as released")
-    detail = "of the squared error of what a 7 x 7 mean leaves of the maps; 0 as released"
-    add("--detail-weight", type=NonNegativeFloat, default=0.0, help=detail)
-    add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
-    every = "epochs from one printed line to the next"
-    add("--print-freq", type=PositiveInt, default=1, help=every)
-    add("--visual", action=YES_NO, default=False, help="draw peaks of the best epoch")
 
 
 def batch_losses(

@@ -18,9 +18,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jsonargparse import Namespace
-
-from crowd.io.config import ArgumentParser
+from crowd.io.config import ArgumentParser, Namespace
 from crowd.io.errors import InputError
 from mgot.models import MODELS
 

@@ -14,8 +14,8 @@ import torch
 
 from gst import TransportLoss
 from gst.heads import Heads, round_heads
-from gst.kernel import KernelOptions
 from gst.loss import gaussian_transport_loss_reference
+from gst.options import KernelOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("GS2D", "crowd", "gst", "mgot")

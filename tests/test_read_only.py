@@ -80,15 +80,3 @@ def test_a_cache_that_is_cut_short_is_not_the_end(tmp_path):
         done = run(code, tmp_path, NUMBA_CACHE_DIR=str(cache))
         assert (done.stdout, done.returncode) == ("10.0\n", 0), done.stderr
         file.unlink()
-
-
-def test_the_fit_prints_its_help_where_nothing_can_be_cached(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "2dgs_counting_1gs_gsplat.py", "--help"],
-        env={**os.environ, **NO_FOLDER},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "--root-path" in done.stdout

@@ -21,11 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from jsonargparse.typing import NonNegativeFloat, PositiveFloat
-
 from bench.gpu.stages import FAILED, LEFT, PASSED, RUNNING, record_path
-from crowd.io.config import ArgumentParser
+from crowd.io.config import ArgumentParser, NonNegativeFloat, PositiveFloat
 from crowd.io.errors import InputError, command
 from crowd.io.files import require_folder, write_text
 from crowd.train.runs import ROOT
@@ -162,6 +159,8 @@ class Session:
 def _environment() -> dict[str, str]:
     """What a build of gsplat needs to know: where nvcc is, for which card, with how many jobs."""
     known = {"MAX_JOBS": str(os.cpu_count() or 1), "PYTHONUNBUFFERED": "1"}
+    import torch
+
     if torch.cuda.is_available():
         known["TORCH_CUDA_ARCH_LIST"] = ".".join(map(str, torch.cuda.get_device_capability(0)))
         if Path("/usr/local/cuda").is_dir():
@@ -180,6 +179,8 @@ def table(records: dict[str, dict]) -> str:
 
 def require_gpu() -> None:
     """Raise `InputError` where there is none."""
+    import torch
+
     if not torch.cuda.is_available():
         raise InputError("torch sees no GPU here: run this where it does, or add --rehearse")
 

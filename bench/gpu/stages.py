@@ -9,10 +9,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from crowd.io.files import write_text
+
+if TYPE_CHECKING:
+    import torch
 
 RUNNING, PASSED, FAILED, LEFT = "running", "passed", "failed", "left"
 
@@ -47,6 +49,8 @@ class Context:
     @property
     def device(self) -> torch.device:
         """Where to compute."""
+        import torch
+
         return torch.device("cpu" if self.rehearsal else "cuda")
 
     def pick(self, real, rehearsed):
@@ -70,6 +74,8 @@ class Context:
             for _ in range(runs):
                 program()
             if self.device.type == "cuda":
+                import torch
+
                 torch.cuda.synchronize()
         return (time.perf_counter() - started) / repeats
 

@@ -1,23 +1,22 @@
-"""The commands that test a counter on a set, or count the people in photos or a video."""
+"""The commands of trained counters: test one on a set, count people in photos, export it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from jsonargparse import Namespace
-
-from crowd.count.counter import Counter, with_depth
-from crowd.count.photos import Annotate, count_folder, count_photo
-from crowd.count.region import read_region
-from crowd.count.video import count_video
 from crowd.data.depth import HELP as DEPTH_HELP
 from crowd.data.depth import depth_option
-from crowd.io.config import YES_NO, ArgumentParser
+from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml
-from crowd.train.devices import pick_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from crowd.count.counter import Counter
+    from crowd.count.photos import Annotate
 
 SOURCES = ("data_dir", "image", "folder", "video")
 
@@ -54,6 +53,13 @@ def add_counting(
     add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
 
 
+def add_export(parser: ArgumentParser, models: Collection[str], boxed: Path | None = None) -> None:
+    """Add the arguments of a command that exports."""
+    add_checkpoint(parser, models, boxed)
+    parser.add_argument("--output", type=str, required=True, help="file to write")
+    parser.add_argument("--size", type=str, default="512x512", help="WIDTHxHEIGHT to trace, px")
+
+
 def about_counter(save_path: str) -> str:
     """What the page beside a counter that others are given says of it; empty without a page."""
     page = Path(save_path).with_suffix(".yml")
@@ -88,6 +94,12 @@ def count(
             "--region is of a photo, a folder's photos or a video: a --data-dir is counted whole, "
             "for its errors"
         )
+    from crowd.count.counter import with_depth
+    from crowd.count.photos import count_folder, count_photo
+    from crowd.count.region import read_region
+    from crowd.count.video import count_video
+    from crowd.train.devices import pick_device
+
     region = read_region(arguments.region) if arguments.region is not None else None
     counter = load_counter(arguments.save_path, pick_device(arguments.device), arguments.model_name)
     counter = with_depth(counter, arguments.depth)

@@ -7,14 +7,16 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
-from torch import Tensor, nn
 
 from crowd.io.files import atomic_path, write_text
 from crowd.io.progress import progress
 from crowd.metrics import counting_errors
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Result = TypeVar("Result")
 

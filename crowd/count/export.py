@@ -8,30 +8,24 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Collection
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
-from jsonargparse import Namespace
 
-from crowd.count.command import add_checkpoint
 from crowd.count.counter import Counter
-from crowd.io.config import ArgumentParser
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, extra
 from crowd.io.files import atomic_path
+
+if TYPE_CHECKING:
+    from crowd.io.config import Namespace
+
+with extra("export", "ONNX files"):
+    import onnx
+    import onnxruntime
 
 INPUT = "photo"
 TOLERANCE = 1e-4
-
-
-def add_export(parser: ArgumentParser, models: Collection[str], boxed: Path | None = None) -> None:
-    """Add the arguments of a command that exports."""
-    add_checkpoint(parser, models, boxed)
-    parser.add_argument("--output", type=str, required=True, help="file to write")
-    parser.add_argument("--size", type=str, default="512x512", help="WIDTHxHEIGHT to trace, px")
 
 
 def export(counter: Counter, arguments: Namespace, output: str, any_size: bool = True) -> None:

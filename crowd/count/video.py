@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from crowd.count.photos import (
@@ -22,9 +21,12 @@ from crowd.count.photos import (
 from crowd.count.region import Region
 from crowd.data.network_input import Preprocessing
 from crowd.data.resize import resize_photo
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, extra
 from crowd.io.files import atomic_path, require_file
 from crowd.io.progress import progress
+
+with extra("commands", "videos"):
+    import cv2
 
 _FRAMES_A_SECOND = 25.0  # where a video does not say
 

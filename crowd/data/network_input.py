@@ -6,10 +6,9 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
-import torch
 
 from crowd.data.depth import AUTO, depth_option
 from crowd.data.images import read_image
@@ -17,6 +16,9 @@ from crowd.data.processed import SETTINGS
 from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, SHORT, resize_photo
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +100,8 @@ def read_photo(path: str | os.PathLike, preprocessing: Preprocessing) -> np.ndar
 
 def photo_tensor(image: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
     """Turn a photo or crop, uint8 [H, W, 3], into the network's input, float32 [3, H, W]."""
+    import torch  # commands read how photos are prepared without it
+
     values = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
     mean, std = (
         255 * torch.tensor(values)[:, None, None]

@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jsonargparse import Namespace
-
 from crowd.annotations import LAYOUTS, find_photos
 from crowd.data.depth import AUTO, depth_option
 from crowd.data.depth import HELP as DEPTH_HELP
@@ -20,7 +18,7 @@ from crowd.data.processed import SETTINGS
 from crowd.data.resize import INTERPOLATIONS
 from crowd.data.splits import complete_splits
 from crowd.data.stage import forget
-from crowd.io.config import YES_NO, ArgumentParser, save_arguments
+from crowd.io.config import YES_NO, ArgumentParser, Namespace, save_arguments
 from crowd.io.errors import InputError
 from crowd.io.files import write_text
 from crowd.io.workers import map_photos
@@ -42,7 +40,7 @@ def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) ->
     add("--output-dataset-path", "--data-dir", type=str, required=required, help="folder to write")
     add("--layout", default=layout, choices=tuple(LAYOUTS), help=layout_help())
     add_convention(parser)
-    add("--interpolation", default="bilinear", choices=tuple(INTERPOLATIONS))
+    add("--interpolation", default="bilinear", choices=INTERPOLATIONS)
     add("--depth", type=depth_option, default=AUTO, help=DEPTH_HELP)
     add("--train-list", type=str, help="text file with the names of the training photos")
     add("--val-list", type=str, help="text file with the names of the validation photos")

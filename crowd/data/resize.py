@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from PIL import Image
 
-INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+from crowd.io.errors import extra
+
+INTERPOLATIONS = ("bilinear", "bicubic")
 JPEG_LIMIT = 65500
 SHORT, LONG = "short", "long"
 
@@ -43,7 +44,10 @@ def resize_photo(
     size = target_size(width, height, min_size, max_size, bounded)
     if size == (width, height):
         return image
-    return cv2.resize(image, size, interpolation=INTERPOLATIONS[interpolation])
+    with extra("commands", "resizing photos"):
+        import cv2
+    flags = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+    return cv2.resize(image, size, interpolation=flags[interpolation])
 
 
 def scaled_size(width: int, height: int, factor: float) -> tuple[int, int]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def plain(array, dtype=None) -> np.ndarray:
@@ -18,11 +22,13 @@ def plain(array, dtype=None) -> np.ndarray:
 
 def as_tensor(array) -> torch.Tensor:
     """Return a tensor as it is, anything else, numpy or nested lists, as a tensor on the CPU."""
+    import torch
+
     return array if isinstance(array, torch.Tensor) else torch.from_numpy(plain(array))
 
 
 def to_numpy(array) -> np.ndarray:
     """Return a numpy view (or copy) of a numpy, torch or h5 array, or of nested lists."""
-    if isinstance(array, torch.Tensor):
+    if hasattr(array, "detach"):  # a tensor, said without importing torch
         return array.detach().cpu().numpy()
     return np.asarray(array)

@@ -10,11 +10,38 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import jsonargparse
-import yaml
-
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, ending, extra
 from crowd.io.files import read_yaml
+
+# No command has begun yet that could say it.
+with ending(), extra("commands", "every command"):
+    import jsonargparse
+    import yaml
+    from jsonargparse import Namespace
+    from jsonargparse.typing import (
+        NonNegativeFloat,
+        NonNegativeInt,
+        PositiveFloat,
+        PositiveInt,
+        restricted_number_type,
+    )
+
+__all__ = [
+    "YES_NO",
+    "ArgumentParser",
+    "Namespace",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveInt",
+    "Seed",
+    "documented",
+    "restricted_number_type",
+    "save_arguments",
+]
+
+# What numpy's RandomState takes, which draws the starts of k-means as scikit-learn does.
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<=", 2**32 - 1)])
 
 
 def documented(argv: Sequence[str] | None, *commands: str) -> list[list[str]]:
@@ -65,7 +92,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         """Raise `InputError` in place of usage lines, so that every command fails the same way."""
         raise InputError(self._explain(" ".join(message.split())))
 
-    def read(self, argv: Sequence[str] | None = None) -> jsonargparse.Namespace:
+    def read(self, argv: Sequence[str] | None = None) -> Namespace:
         """Parse `argv` (default: the command line) over the YAML files."""
         argv = self._spell(sys.argv[1:] if argv is None else argv)
         given = _given(argv, self)
@@ -160,7 +187,7 @@ def _given(argv: Sequence[str] | None, parser: ArgumentParser) -> dict:
     return vars(look.parse_known_args(argv)[0])
 
 
-def save_arguments(arguments: jsonargparse.Namespace) -> str:
+def save_arguments(arguments: Namespace) -> str:
     """Return the resolved arguments as YAML, the text that `--config` reads back."""
     values = {key: value for key, value in vars(arguments).items() if key != "config"}
     return yaml.safe_dump(values, sort_keys=False)

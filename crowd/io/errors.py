@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 LONGEST = 2000
 
@@ -37,6 +38,31 @@ class Refused(InputError):
     """
 
 
+class MissingExtra(InputError, ImportError):
+    """A package is not installed that some commands and functions need, and others do not."""
+
+
+@contextlib.contextmanager
+def extra(name: str, purpose: str) -> Iterator[None]:
+    """Optional dependency: import in the block what an extra of pyproject.toml brings.
+
+        with extra("commands", "resizing photos"):
+            import cv2
+
+    Raises `MissingExtra`, which names package, purpose and extra, when it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise MissingExtra(f"{package} is needed for {purpose}: {install(name)}") from error
+
+
+def install(extra: str) -> str:
+    """Say how an extra is installed, beside the packages or from a checkout."""
+    return f'pip install "mgot-gst[{extra}]" (in a checkout: ".[{extra}]")'
+
+
 def raise_or_note(message: str, faults: list[str] | None) -> None:
     """Raise `InputError`, or append the message to `faults` where a list is given."""
     if faults is None:
@@ -53,23 +79,30 @@ def command(main: Callable) -> Callable:
 
     @functools.wraps(main)
     def run(*args, **kwargs):
-        try:
+        with ending():
             result = main(*args, **kwargs)
             sys.stdout.flush()
             return result
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
-        except KeyboardInterrupt:
-            again = "interrupted; give the command again (trainings: with --resume)"
-            print(again, file=sys.stderr)
-            raise SystemExit(130) from None
-        except BrokenPipeError:
-            if not _nobody_reads():
-                raise
-            raise SystemExit(141) from None
 
     return run
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
+    """End the program as `command` says if the block fails."""
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        again = "interrupted; give the command again (trainings: with --resume)"
+        print(again, file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        raise SystemExit(141) from None
 
 
 def _nobody_reads() -> bool:

@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from crowd.io.errors import InputError, Refused
+from crowd.io.errors import InputError, Refused, extra
 
 # No map, list or centre of ours comes near it; a damaged header may ask for any amount.
 LARGEST_ARRAY = 2**31
@@ -209,19 +208,21 @@ def read_text(path: Path, remedy: str) -> str:
         raise unreadable(path, error, f"is not readable as UTF-8 text: {remedy}") from error
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Safe loading without anchors, of which a few lines can stand for any amount of memory."""
+@functools.cache
+def _yaml():
+    """Return PyYAML, and safe loading without anchors, which make a few lines any amount."""
+    with extra("commands", "reading YAML"):
+        import yaml
 
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(
-                None,
-                None,
-                f"'*{event.anchor}' refers to another value: write it out",
-                event.start_mark,
-            )
-        return super().compose_node(parent, index)
+    class PlainLoader(yaml.SafeLoader):
+        def compose_node(self, parent, index):
+            if self.check_event(yaml.AliasEvent):
+                event = self.peek_event()
+                message = f"'*{event.anchor}' refers to another value: write it out"
+                raise yaml.composer.ComposerError(None, None, message, event.start_mark)
+            return super().compose_node(parent, index)
+
+    return yaml, PlainLoader
 
 
 def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
@@ -230,8 +231,9 @@ def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
     Only plain values are made, whatever tags the file holds. Raises `InputError` otherwise.
     """
     path = require_file(path, remedy)
+    yaml, loader = _yaml()
     try:
-        values = yaml.load(path.read_text(encoding="utf-8-sig"), _PlainLoader)
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), loader)
     # Dates, tags and deep nesting raise more than YAMLError.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]

@@ -12,9 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import TypeVar
 
-import cv2
-
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, extra
 from crowd.io.progress import progress
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -59,6 +57,8 @@ def in_processes(
 
 def _start_photo_worker() -> None:
     start_worker()
+    with extra("commands", "work on photos"):
+        import cv2
     cv2.setNumThreads(1)
 
 

@@ -16,7 +16,7 @@ from crowd.count.command import about_counter, add_checkpoint
 from crowd.data.depth import HELP as DEPTH_HELP
 from crowd.data.depth import depth_option
 from crowd.io.config import ArgumentParser
-from crowd.io.errors import InputError, command
+from crowd.io.errors import command
 
 # The methods stand above this package: its modules import neither, and this program, which serves
 # both, finds them by name when it runs. The first one's counter is in the box.
@@ -48,11 +48,9 @@ def build_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the counter once, and serve the page."""
     arguments = build_parser().read(argv)
-    try:
-        from crowd.page import server
-    except ImportError as error:
-        raise InputError('the page needs Flask: pip install "mgot-gst[page]"') from error
+    # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.count.counter import named_model, with_depth
+    from crowd.page import server
     from crowd.train.checkpoints import load_checkpoint
     from crowd.train.devices import pick_device
 

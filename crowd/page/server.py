@@ -17,10 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from flask import Flask, jsonify, request
 from PIL import Image
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
-from werkzeug.serving import make_server
 
 from crowd.count.photos import (
     COUNT_COLUMNS,
@@ -38,8 +35,13 @@ from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
 from crowd.data.processed import list_split, read_annotation
 from crowd.data.upload import Upload
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, extra
 from crowd.pictures.overlays import density_colours
+
+with extra("page", "the page"):
+    from flask import Flask, jsonify, request
+    from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+    from werkzeug.serving import make_server
 
 HOST = "127.0.0.1"
 LIMIT = 64  # MB of a photo that is sent

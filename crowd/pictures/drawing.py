@@ -1,8 +1,7 @@
 """Pictures of what the methods do: Gaussians, responsibilities, densities, curves, sheets.
 
-Every function takes plain arrays and writes one JPEG or PNG of at most 300 kB, drawn to be read at
-the width of a README, in the colour-blind-safe colours of Okabe and Ito. Points are (x, y) in
-pixels of the photo, pixel centres at +0.5.
+Every function takes plain arrays and writes one JPEG or PNG of at most 300 kB, at a README's width,
+in the colour-blind-safe colours of Okabe and Ito. Points are (x, y), pixel centres at +0.5.
 """
 
 from __future__ import annotations
@@ -11,14 +10,15 @@ import os
 import textwrap
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.collections import EllipseCollection
-from matplotlib.figure import Figure
 
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, extra
 from crowd.pictures.small_files import write_figure
+
+with extra("commands", "drawing"):
+    import cv2
+    from matplotlib import collections, colormaps
+    from matplotlib.figure import Figure
 
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 _WIDTH, _DPI, _TEXT = 10.0, 120, 12
@@ -58,7 +58,7 @@ def draw_gaussians(
         fill = {} if colors is None or sigmas == 2 else {"facecolors": np.clip(colors, 0, 1)}
         for line, edge in ((width + 1.2, "#00000080"), (width, PALETTE[3])):
             axes[1].add_collection(
-                EllipseCollection(
+                collections.EllipseCollection(
                     *(2 * sigmas * scales).T,
                     np.degrees(np.reshape(rotations, -1)),
                     units="xy",

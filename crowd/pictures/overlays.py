@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+
+from crowd.io.errors import extra
+
+with extra("commands", "drawing into photos"):
+    import cv2
 
 _YELLOW = (240, 228, 66)
 _ROWS = 256

@@ -14,7 +14,6 @@ from crowd.io.errors import InputError
 from crowd.io.files import read_yaml, write_text
 from crowd.io.progress import progress
 from crowd.synthetic.domains import find_domain
-from crowd.synthetic.scene import render_scene
 
 RECORD = "synthetic.json"
 _SMALLEST_SIDE = 64
@@ -54,6 +53,8 @@ def make_dataset(
         InputError: layout or domain unknown, a number out of range, the folder not writable, or
             holding other data.
     """
+    from crowd.synthetic.scene import render_scene  # which brings OpenCV
+
     find_domain(domain)
     if layout not in _PHOTOS:
         raise InputError(f"unknown layout '{layout}': choose one of {', '.join(LAYOUTS)}")

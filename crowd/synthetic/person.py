@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from crowd.io.errors import extra
 from crowd.synthetic.domains import HEAD_HEIGHT, Camera, Colour, Domain
+
+with extra("commands", "drawing scenes"):
+    import cv2
 
 FEW_HEADS_SHARE = 0.08
 _REFERENCE_AREA = 512 * 680

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from crowd.io.errors import extra
 from crowd.synthetic.domains import (
     HEAD_DIAMETER,
     HEAD_HEIGHT,
@@ -24,6 +24,9 @@ from crowd.synthetic.person import (
     draw_number,
     place_people,
 )
+
+with extra("commands", "drawing scenes"):
+    import cv2
 
 SPLITS = ("train", "test")
 VISIBLE_SHARE = 0.3

@@ -5,16 +5,26 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-
-from crowd.io.config import YES_NO, ArgumentParser
+from crowd.io.config import (
+    YES_NO,
+    ArgumentParser,
+    Namespace,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from crowd.io.errors import InputError
-from crowd.train.devices import PRECISIONS, choose_precision
-from crowd.train.distributed import join
-from crowd.train.state import OPTIMIZERS, SCHEDULES, open_folder
+from crowd.io.lazy import LazyNames
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("auto", "native", "float32", "bfloat16")
+SCHEDULES = ("constant", "cosine")
+OPTIMIZERS = LazyNames({"adam": "torch.optim:Adam", "adamw": "torch.optim:AdamW"})
 
 HELP = {
     "save_dir": "run folder",
@@ -25,9 +35,7 @@ HELP = {
     "validate_every": "epochs; the last one always is",
 }
 # Values of `Training` that are arguments of one name.
-OPTIMISATION = (
-    *("lr", "weight_decay", "epochs", "lr_schedule", "ema", "optimizer", "backbone_lr"),
-)
+OPTIMISATION = ("lr", "weight_decay", "epochs", "lr_schedule", "ema", "optimizer", "backbone_lr")
 
 
 def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **said: str) -> None:
@@ -90,6 +98,12 @@ def begin(arguments: Namespace) -> tuple[Path, torch.device, bool]:
         InputError: the folder holds a training and `--resume` is not set, or there is no such
             device.
     """
+    import torch
+
+    from crowd.train.devices import choose_precision
+    from crowd.train.distributed import join
+    from crowd.train.state import open_folder
+
     folder, device = Path(arguments.save_dir), join(arguments.device)
     arguments.precision = choose_precision(device, arguments.precision)
     resume = open_folder(folder, arguments.resume)
@@ -114,6 +128,8 @@ def check_options(models: Mapping[str, Callable], name: str, options: dict) -> N
         if option not in known:
             raise InputError(f"{name} has no option '{option}'; known: {known}")
     if options:
+        import torch
+
         try:
             with torch.device("meta"):  # builds nothing that takes memory
                 models[name](**options)

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from crowd.io.errors import InputError
 
-PRECISIONS = ("auto", "native", "float32", "bfloat16")
-
 
 def pick_device(name: str) -> torch.device:
     """Return the device of `--device`: a GPU's number, `cpu`, or `auto` (first GPU, else CPU).

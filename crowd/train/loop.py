@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from jsonargparse import Namespace
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from crowd.io.config import Namespace
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from crowd.train.distributed import (

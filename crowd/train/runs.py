@@ -9,12 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-import yaml
-
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, extra
 from crowd.io.files import write_text
-from crowd.train.distributed import is_main_process
 
 STARTS = "starts.jsonl"
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +29,10 @@ class Run:
     """
 
     def __init__(self, folder: str | os.PathLike, config: str, first_epoch: int = 0):
-        from torch.utils.tensorboard import SummaryWriter
+        with extra("commands", "logging a training"):
+            import yaml
+            from torch.utils.tensorboard import SummaryWriter
+        from crowd.train.distributed import is_main_process
 
         self.folder, self.writes = Path(folder), is_main_process()
         if not self.writes:
@@ -101,6 +100,8 @@ def read_log(path: str | os.PathLike) -> list[dict]:
 
 def environment() -> dict:
     """What a figure depends on beside the configuration: commit, versions, machine, command."""
+    import torch  # a log is read without it
+
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "uncommitted_changes": bool(

@@ -9,17 +9,17 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from jsonargparse import Namespace
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crowd.data.depth import AUTO
 from crowd.data.network_input import Preprocessing
+from crowd.io.config import Namespace
 from crowd.io.errors import InputError
 from crowd.io.files import content_hash
 from crowd.io.progress import progress
+from crowd.train.arguments import OPTIMIZERS
 from crowd.train.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from crowd.train.distributed import is_main_process
 
@@ -40,8 +40,6 @@ RESUME_MAY_CHANGE = {
     "validate_from",
     "workers",
 }
-SCHEDULES = ("constant", "cosine")
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 def learning_rate_factor(schedule: str, epoch: int, epochs: int) -> float:

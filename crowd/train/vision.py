@@ -12,11 +12,15 @@ from pathlib import Path
 
 import torch
 
+from crowd.io.errors import extra
+
 
 def _declare_missing_operators() -> None:
     if torch.version.cuda or torch.version.hip:
         return
     spec = importlib.util.find_spec("torchvision")
+    if spec is None:
+        return
     compiled = Path(spec.origin).parent / "_C.so"
     try:
         torch.ops.load_library(str(compiled))
@@ -31,6 +35,7 @@ def _declare_missing_operators() -> None:
 
 _declare_missing_operators()
 
-import torchvision  # noqa: E402 - the operators must be declared first
+with extra("commands", "the networks of torchvision and timm"):
+    import torchvision
 
 __all__ = ["torchvision"]

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from crowd.annotations import find_photos
@@ -19,7 +18,7 @@ from crowd.data.layouts.places import annotations_without_photo, left_out, not_r
 from crowd.data.layouts.points import DEFAULT, PointConvention, Seen
 from crowd.data.layouts.registry import UPRIGHT
 from crowd.data.layouts.survey import Survey, survey
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, extra
 from crowd.io.workers import map_photos
 
 SIDE = 16
@@ -205,6 +204,8 @@ def _difference_hash(image: np.ndarray) -> np.ndarray:
 
     Resizing and compression leave it nearly as it is, since both leave the averages of cells.
     """
+    with extra("commands", "checking photos"):
+        import cv2
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).astype(np.float32)
     cells = cv2.resize(grey, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA)
     return np.packbits(cells[:, 1:] > cells[:, :-1]).view(np.uint64)

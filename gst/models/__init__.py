@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import TYPE_CHECKING
 
 from crowd.io.errors import InputError
+from crowd.io.lazy import LazyNames
 from crowd.train.runs import ROOT
-from gst.models.light import Light
-from gst.models.pretrained import load_pretrained
-from gst.models.vgg import VGG, VGGSmall
-from gst.models.vgg_trans import VGGTrans, attention_variance
 
-__all__ = ["BOXED", "MODELS", "attention_variance", "build_model"]
+if TYPE_CHECKING:
+    from torch import nn
 
-MODELS = {"vgg": VGG, "vgg_trans": VGGTrans, "vgg_small": VGGSmall, "light": Light}
+__all__ = ["BOXED", "MODELS", "build_model"]
+
+MODELS = LazyNames(
+    {
+        "vgg": "gst.models.vgg:VGG",
+        "vgg_trans": "gst.models.vgg_trans:VGGTrans",
+        "vgg_small": "gst.models.vgg:VGGSmall",
+        "light": "gst.models.light:Light",
+    }
+)
 BOXED = ROOT / "weights" / "light.pth"
 """The trained counter that comes with the project (weights/README.md)."""
 
@@ -35,6 +42,8 @@ def build_model(name: str, pretrained: str = "none", **options) -> nn.Module:
     """
     if name not in MODELS:
         raise InputError(f"unknown model '{name}': choose one of {', '.join(MODELS)}")
+    from gst.models.pretrained import load_pretrained
+
     model = MODELS[name](**options)
     load_pretrained(model, pretrained)
     return model

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import torch
 from torch import Tensor, nn
 
@@ -110,6 +109,8 @@ def read_hed(path: str | os.PathLike) -> dict[str, Tensor]:
     sees BGR minus the mean in 0 … 255, so the first kernel is turned around and scaled to take RGB
     as `crowd.data.network_input` normalises it. Raises `InputError` for any other h5 file.
     """
+    import h5py
+
     try:
         with h5py.File(path, "r", locking=False) as file:
             convolutions = [

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from crowd.count.counter import weights_of
 from crowd.io.errors import InputError
-from crowd.train.checkpoints import load_checkpoint, load_weights
-from mgot.models.hrnet_small import SmallHRNet
-from mgot.models.light_fidt import LightFidt
+from crowd.io.lazy import LazyNames
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["MODELS", "build_model"]
 
-
-def _hrnet_w48() -> nn.Module:
-    from mgot.models.hrnet import HRNet  # brings timm and torchvision, which nothing else needs
-
-    return HRNet()
-
-
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "hrnet_w48": _hrnet_w48,
-    "hrnet_small": SmallHRNet,
-    "light_fidt": LightFidt,
-}
+MODELS = LazyNames(
+    {
+        "hrnet_w48": "mgot.models.hrnet:HRNet",
+        "hrnet_small": "mgot.models.hrnet_small:SmallHRNet",
+        "light_fidt": "mgot.models.light_fidt:LightFidt",
+    }
+)
 
 
 def build_model(name: str, pretrained: str | os.PathLike = "none", **options) -> nn.Module:
@@ -51,12 +44,15 @@ def build_model(name: str, pretrained: str | os.PathLike = "none", **options) ->
     if pretrained == "imagenet" and name == "hrnet_small":
         raise InputError(f"{name} has no ImageNet weights: set pretrained to 'none' or a file")
     model = MODELS[name](**options)
-    if pretrained != "none" and isinstance(model, LightFidt):
+    if pretrained != "none" and name == "light_fidt":
         model.load_pretrained(pretrained)
     elif pretrained == "imagenet":
         from mgot.models.hrnet import load_imagenet
 
         load_imagenet(model)
     elif pretrained != "none":
+        from crowd.count.counter import weights_of
+        from crowd.train.checkpoints import load_checkpoint, load_weights
+
         load_weights(model, weights_of(load_checkpoint(pretrained), pretrained), pretrained)
     return model

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from crowd.train.vision import torchvision  # noqa: F401 - timm below imports it, which needs its guard
-
-# isort: split
-import timm
 import torch
 from torch import nn
 
-from crowd.io.errors import InputError
+from crowd.io.errors import InputError, extra
 from crowd.train.checkpoints import load_weights
+from crowd.train.vision import torchvision  # noqa: F401 - timm imports it, which needs its guard
 from mgot.models.layers import fidt_head, join_branches, pad_to_multiple
+
+with extra("commands", "HRNet-W48"):
+    import timm
 
 ARCHITECTURE = "hrnet_w48"
 BATCH_NORM_MOMENTUM = 0.01  # FIDT's; timm's is 0.1

@@ -9,13 +9,13 @@ from GS2D import Convergence, Gaussians, fit_gaussians, fused_fit, rasterize
 from GS2D.problem import (
     Flatness,
     Problem,
-    Schedule,
     activate,
     fitted_pixels,
     initial_parameters,
     neighbour_distances,
     shape_loss,
 )
+from GS2D.schedule import Schedule
 
 
 def heads(columns, rows, seed, gap, jitter=2.0):

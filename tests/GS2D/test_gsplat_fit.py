@@ -10,7 +10,7 @@ import torch
 
 from bench.gpu import stand_ins
 from GS2D import Convergence, fitting, fused_fit, gsplat_backend, rasterize
-from GS2D.problem import Schedule
+from GS2D.schedule import Schedule
 from tests.GS2D.test_fit import agree
 
 CPU = torch.device("cpu")
@@ -69,7 +69,7 @@ def test_versions_without_images_in_their_tile_lists_are_refused(why_unusable):
     for version in ("1.5.3", "1.5.3+pt24cu124", "1.5.10"):
         assert why_unusable(version, compiled) is None
     for version in ("1.4.0", "1.5", "1.5.2", "1.6.0"):
-        assert "pip install 'gsplat>=1.5.3,<1.6'" in why_unusable(version, compiled)
+        assert "mgot-gst[gpu]" in why_unusable(version, compiled)
 
 
 def test_a_read_only_home_of_gsplat_s_kernels_names_its_variable(why_unusable):

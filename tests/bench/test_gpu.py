@@ -23,8 +23,8 @@ from gst.counter import load_counter
 from gst.dataset import Batch
 from gst.engine import batch_losses
 from gst.heads import Heads
-from gst.losses import TRANSPORT
 from gst.models import build_model
+from gst.options import TRANSPORT
 from tests.test_synchronisation import Answers
 
 CPU = torch.device("cpu")

@@ -4,6 +4,9 @@ Options are given with dashes or underscores, and yes/no options in three ways, 
 """
 
 import importlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonargparse
@@ -19,6 +22,29 @@ COMMANDS = sorted(
     for path in ROOT.glob(f"{folder}/*.py")
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
+
+
+# What takes longer to import than an answer should take.
+HEAVY = ("cv2", "matplotlib", "numba", "onnxruntime", "scipy", "sklearn", "timm", "torch")
+# Every command answers in a process forked from one that has imported nothing of ours.
+ANSWERING = f"""
+import contextlib, importlib, io, json, os, sys
+import jsonargparse, numpy
+sys.path.insert(0, {str(ROOT)!r})
+for name in sys.argv[1:]:
+    if os.fork() == 0:
+        said, codes = io.StringIO(), []
+        for option in ("--no-such-option", "--help"):
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                try:
+                    importlib.import_module(name).main([option])
+                except SystemExit as exit:
+                    codes.append(exit.code)
+        heavy = [one for one in {HEAVY} if one in sys.modules]
+        print(json.dumps([name, codes, heavy, said.getvalue()]), flush=True)
+        os._exit(0)
+    os.wait()
+"""
 
 
 @pytest.fixture
@@ -112,6 +138,20 @@ def test_a_list_is_asked_for_by_name(parser, tmp_path, value):
     assert parser.read(
         ["--config", write(tmp_path / "mine.yml", "scale_range: [0.5, 2]\nalso_data_dir: [a, b]\n")]
     ).also_data_dir == ["a", "b"]
+
+
+def test_help_and_a_wrong_option_are_answered_without_torch():
+    # Benchmarks are run by `python -m bench`, which stands for them.
+    names = [name for name in COMMANDS if not name.startswith("bench.bench_")]
+    done = subprocess.run(
+        [sys.executable, "-c", ANSWERING, *names], capture_output=True, text=True, check=True
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [name for name, *_ in answers] == names
+    for name, codes, heavy, said in answers:
+        assert (name, codes, heavy) == (name, [2, 0], []), said
+        assert "unknown argument '--no-such-option'" in said
+        assert "usage:" in said
 
 
 @pytest.fixture

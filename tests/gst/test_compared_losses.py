@@ -8,9 +8,7 @@ import torch
 from crowd.sinkhorn import scale
 from gst.heads import Heads
 from gst.losses import (
-    COMPARED,
     SIGMA,
-    WEIGHTS,
     bayesian_posterior,
     block_count_loss,
     gaussian_density,
@@ -18,6 +16,7 @@ from gst.losses import (
     sinkhorn_cost,
     squared_distances,
 )
+from gst.options import COMPARED, WEIGHTS
 
 SHAPE = (6, 8)  # cells of 8 pixels
 

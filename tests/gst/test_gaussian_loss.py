@@ -6,13 +6,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gst.heads import FAR, Heads, pad_heads
-from gst.kernel import KernelOptions
 from gst.loss import (
     gaussian_transport_loss,
     gaussian_transport_loss_reference,
     padded_transport_loss,
 )
 from gst.losses import bayesian_losses, block_count_loss, gaussian_losses
+from gst.options import KernelOptions
 
 CPU = torch.device("cpu")
 FAST = [gaussian_transport_loss, padded_transport_loss]

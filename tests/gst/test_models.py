@@ -11,9 +11,9 @@ from crowd.io.errors import InputError
 from crowd.train import efficientnet
 from crowd.train.checkpoints import save_checkpoint
 from gst import build_model
-from gst.models import MODELS, attention_variance, pretrained
+from gst.models import MODELS, pretrained
 from gst.models.vgg import STAGES
-from gst.models.vgg_trans import GraphEncoder, degree_levels
+from gst.models.vgg_trans import GraphEncoder, attention_variance, degree_levels
 
 RELEASED = ["vgg", "vgg_trans"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from crowd.data.layouts.annotation import NONE, Annotation
 from crowd.data.layouts.places import annotation_path
 from crowd.data.layouts.registry import FRACTION, PERCENT, PIXELS, STORED, UPRIGHT, layout_of
 from crowd.data.layouts.tables import name_in, parse, read_table
-from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError
+
+if TYPE_CHECKING:
+    from crowd.io.config import ArgumentParser
 
 XY, ROW_COLUMN = "xy", "row-col"
 ALL = "all"

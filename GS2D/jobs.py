@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from crowd.data.images import list_images, open_image, read_orientation, read_size
+from crowd.data.folders import list_images
+from crowd.data.images import open_image, read_orientation, read_size
 from crowd.data.processed import read_annotation
 from crowd.data.stage import origin, read_record, record_path, write_record
 from crowd.io.errors import InputError, Refused

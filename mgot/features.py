@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from crowd.data.images import list_images, open_image
+from crowd.data.folders import list_images
+from crowd.data.images import open_image
 from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.data.stage import origin
 from crowd.io.config import YES_NO, ArgumentParser, PositiveInt

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crowd.data.images import list_images, open_image, read_size, write_image
+from crowd.data.folders import list_images
+from crowd.data.images import open_image, read_size, write_image
 from crowd.data.processed import list_split
 from crowd.data.stage import is_made, origin, record_path, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace

@@ -45,7 +45,8 @@ def not_needed():
     return [
         module
         for module, names in importlib.metadata.packages_distributions().items()
-        if not needed & {name.lower().replace("_", "-") for name in names}
+        if module not in PACKAGES  # an install of the checkout says that it brings these
+        and not needed & {name.lower().replace("_", "-") for name in names}
     ]
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from crowd.count.region import Region, count_inside
-from crowd.data.images import list_folder, read_orientation, read_size, say_left_out, turned
+from crowd.data.folders import list_folder, say_left_out
+from crowd.data.images import read_orientation, read_size, turned
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
 from crowd.io.errors import InputError

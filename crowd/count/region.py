@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.data.images import IMAGE_SUFFIXES, read_mask
+from crowd.data.folders import IMAGE_SUFFIXES
+from crowd.data.images import read_mask
 from crowd.io.errors import InputError
 from crowd.io.files import read_text, require_file
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.data.images import list_images
+from crowd.data.folders import list_images
 from crowd.io.errors import InputError
 from crowd.io.files import read_array, require_folder
 

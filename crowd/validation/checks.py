@@ -13,7 +13,8 @@ import numpy as np
 
 from crowd.annotations import find_photos
 from crowd.data.depth import AUTO, Unclear
-from crowd.data.images import read_stored, why_not_read
+from crowd.data.folders import why_not_read
+from crowd.data.images import read_stored
 from crowd.data.layouts.places import annotations_without_photo, left_out, not_read
 from crowd.data.layouts.points import DEFAULT, PointConvention, Seen
 from crowd.data.layouts.registry import UPRIGHT

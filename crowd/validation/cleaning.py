@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.data.images import list_images, read_image, write_image
+from crowd.data.folders import list_images
+from crowd.data.images import read_image, write_image
 from crowd.data.layouts import csv_files
 from crowd.data.layouts.annotation import REPLACE
 from crowd.data.layouts.points import DEFAULT

@@ -7,13 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd.data.images import (
-    open_image,
-    read_image,
-    read_orientation,
-    read_stored,
-    write_image,
-)
+from crowd.data.images import open_image, read_image, read_orientation, read_stored, write_image
 from crowd.io.errors import InputError
 from tests.crowd.sets import as_stored
 

@@ -10,8 +10,9 @@ from PIL import Image, features
 
 from crowd.annotations import find_photos
 from crowd.count.photos import count_folder
-from crowd.data import images
-from crowd.data.images import list_images, open_image, read_image, write_image
+from crowd.data import folders, images
+from crowd.data.folders import list_images
+from crowd.data.images import open_image, read_image, write_image
 from crowd.data.network_input import Preprocessing
 from crowd.data.processed import list_split
 from crowd.io.errors import InputError
@@ -176,7 +177,7 @@ def test_heic_names_its_plugin_whatever_it_is_called(tmp_path, name):
 
 
 def test_avif_of_a_pillow_without_it_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(images.features, "check", lambda what: False)
+    monkeypatch.setattr(folders.features, "check", lambda what: False)
     (tmp_path / "a.avif").write_bytes(b"\0\0\0\x18ftypavif")
     assert list_images(tmp_path) == []
     with pytest.raises(InputError, match="pip install --upgrade pillow"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.data.images import IMAGE_SUFFIXES
+from crowd.data.folders import IMAGE_SUFFIXES
 from crowd.data.layouts.annotation import Annotation, Format, Head, annotation_of, as_points
 from crowd.io.errors import InputError
 

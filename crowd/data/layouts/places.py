@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from crowd.data.images import list_folder, list_images, say_left_out
+from crowd.data.folders import list_folder, list_images, say_left_out
 from crowd.data.layouts.registry import LAYOUTS, layout_of
 from crowd.data.layouts.tables import check_table, find_table, hint, is_named, looks_like
 from crowd.data.splits import read_list

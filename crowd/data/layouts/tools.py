@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
-from crowd.data.images import IMAGE_SUFFIXES
+from crowd.data.folders import IMAGE_SUFFIXES
 from crowd.data.layouts.annotation import Annotation, Format, Head, annotation_of, box_centre
 from crowd.data.layouts.csv_files import header
 from crowd.io.errors import InputError

@@ -1,0 +1,102 @@
+"""Folders of photos: which files are read as photos, and what is left out, by their endings."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import features
+
+from crowd.io.files import require_folder
+from crowd.io.progress import note
+
+JPEG, TIFF = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".tif", ".tiff")
+HEIC, AVIF = (".heic", ".heif", ".hif"), (".avif",)
+IMAGE_SUFFIXES = (*JPEG, ".png", ".bmp", *TIFF, ".webp", ".gif", *AVIF, *HEIC)
+# Of files beside photos that are annotations, features, settings or lists.
+COMPANIONS = (".npy", ".h5", ".mat", ".txt", ".json", ".csv", ".xml", ".yml", ".yaml", ".md")
+_CONVERT = "or convert it to JPEG"
+
+
+class Listing(NamedTuple):
+    """What lies in a folder, sorted by name; nothing whose name begins with a point."""
+
+    photos: list[Path]  # that can be read
+    files: list[Path]  # all others
+    folders: list[Path]  # in which photos lie, at any depth
+
+    def left_out(self) -> list[Path]:
+        """What is no photo and none of `COMPANIONS`."""
+        files = [path for path in self.files if path.suffix.lower() not in COMPANIONS]
+        return [*files, *self.folders]
+
+
+def list_folder(folder: str | os.PathLike) -> Listing:
+    """Return the photos directly inside `folder`, and what else lies there."""
+    folder = require_folder(folder, "check the path")
+    with os.scandir(folder) as entries:
+        found = sorted((entry.name, entry.is_dir()) for entry in entries)
+    listing = Listing([], [], [])
+    for name, is_folder in found:
+        path = folder / name
+        if name.startswith("."):
+            continue
+        if is_folder:
+            listing.folders.extend([path] * _holds_photos(path))
+        else:
+            (listing.files if missing_reader(path.suffix) else listing.photos).append(path)
+    return listing
+
+
+def list_images(folder: str | os.PathLike) -> list[Path]:
+    """Return the photos directly inside `folder`, sorted by name.
+
+    What is left out is counted and named in a note, but for annotations and the like beside photos.
+    """
+    listing = list_folder(folder)
+    say_left_out(folder, listing.left_out())
+    return listing.photos
+
+
+def say_left_out(folder: str | os.PathLike, others: Sequence[Path], more: str = "") -> None:
+    """Count and name, in a note that ends in `more`, what in `folder` is not read as a photo."""
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path in others:
+        kind = "folder with photos" if path.is_dir() else path.suffix.lower() or "without ending"
+        groups[kind].append(path)
+    parts = []
+    for kind, paths in groups.items():
+        first = paths[0].name + (", …" if len(paths) > 1 else "")
+        parts.append(f"{len(paths)} {kind} ({first})")
+    needs = {why_not_read(path) for path in others if path.suffix.lower() in IMAGE_SUFFIXES}
+    if parts:
+        ends = "".join(f"; {end}" for end in [*sorted(needs), more] if end)
+        note(f"{len(others)} left out of {folder}: {', '.join(parts)}{ends}")
+
+
+def why_not_read(path: Path) -> str:
+    """Why `path` is not among the photos of a folder, and what to do."""
+    return "a folder with photos" if path.is_dir() else missing_reader(path.suffix)
+
+
+def _holds_photos(folder: Path) -> bool:
+    return any(
+        name.lower().endswith(IMAGE_SUFFIXES) for _, _, names in os.walk(folder) for name in names
+    )
+
+
+def missing_reader(suffix: str) -> str:
+    """Why files of this ending are not read, and what to do; empty for those that are."""
+    suffix = suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        named = f"ending in '{suffix}'" if suffix else "without an ending"
+        return f"pictures {named} are not read: convert them to JPEG"
+    if suffix in HEIC and importlib.util.find_spec("pillow_heif") is None:
+        return f"HEIC needs a plugin: pip install pillow-heif, {_CONVERT}"
+    if suffix in AVIF and not features.check("avif"):
+        return f"this Pillow reads no AVIF: pip install --upgrade pillow, {_CONVERT}"
+    return ""

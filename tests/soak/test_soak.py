@@ -95,6 +95,14 @@ def test_parts_of_the_killed_go_and_those_of_the_living_stay(tmp_path, monkeypat
     )
 
 
+def is_running(process):
+    try:
+        os.kill(process, 0)  # asks whether there is such a process
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_workers_end_with_their_killed_main_process(tmp_path):
     code = (
         "import os, sys, time\n"
@@ -115,7 +123,7 @@ def test_workers_end_with_their_killed_main_process(tmp_path):
     main.send_signal(signal.SIGKILL)
     main.wait()
     until = time.monotonic() + 20
-    while files._is_running(worker):
+    while is_running(worker):
         assert time.monotonic() < until
         time.sleep(0.05)
 

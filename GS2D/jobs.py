@@ -18,6 +18,7 @@ from PIL import Image
 
 from crowd.data.folders import list_images
 from crowd.data.images import open_image, read_orientation, read_size
+from crowd.data.layouts.points import upright_size
 from crowd.data.processed import read_annotation
 from crowd.data.stage import origin, read_record, record_path, write_record
 from crowd.io.errors import InputError, Refused
@@ -91,8 +92,7 @@ def read_points(photo: Path) -> np.ndarray:
 
 def photo_size(photo: Path) -> tuple[int, int]:
     """Width and height of the upright photo, without decoding its pixels."""
-    size = read_size(photo)
-    return size if read_orientation(photo) < 5 else size[::-1]
+    return upright_size(read_size(photo), read_orientation(photo))
 
 
 def is_finished(photo: Path, settings: FitSettings) -> bool:

@@ -7,6 +7,7 @@ transfer, which holds trainings and the pictures that its stages drew.
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import tempfile
 from collections.abc import Callable
@@ -149,22 +150,21 @@ def overlays(training: Training, result: Result) -> list[tuple[PhotoCount, str]]
 
     Raises `InputError` when the photos, or the checkpoint, are not there.
     """
-    paths, worst = find_photos(training, result), result.counts[:OVERLAYS]
+    paths = find_photos(training, result)
     if training.gst:
         counter = load_counter(training.folder / "best.pth", torch.device("cpu"))
-        draws = [
-            lambda to, one=one: figures.draw_count(to, paths[one.name], counter) for one in worst
-        ]
+
+        def draw(one: PhotoCount, to: Path) -> None:
+            figures.draw_count(to, paths[one.name], counter)
     else:
         found = read_points_file(result.folder / "predicted_points.txt", PREDICTED)
         heads = {name: found[number] for number, name in enumerate(paths, start=1)}
 
-        def mark(to: Path, one: PhotoCount) -> None:
-            path = paths[one.name]
-            draw_peaks(to, read_image(path), heads[one.name], read_annotation(path)[:, :2])
+        def draw(one: PhotoCount, to: Path) -> None:
+            photo = paths[one.name]
+            draw_peaks(to, read_image(photo), heads[one.name], read_annotation(photo)[:, :2])
 
-        draws = [lambda to, one=one: mark(to, one) for one in worst]
-    return [(one, _drawn(draw)) for one, draw in zip(worst, draws, strict=True)]
+    return [(one, _drawn(functools.partial(draw, one))) for one in result.counts[:OVERLAYS]]
 
 
 def gaussians(training: Training) -> list[str]:

@@ -7,6 +7,7 @@ be moved. The authors' files, which hold whole paths, are read too.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import math
 import os
@@ -28,7 +29,7 @@ from crowd.io.files import (
     write_array,
 )
 from crowd.io.h5 import h5_to_read, require_own
-from crowd.io.progress import progress
+from crowd.io.progress import note, progress
 from crowd.train.distributed import (
     all_reduce_sum,
     is_main_process,
@@ -160,8 +161,8 @@ def write_features(
         The number of patches computed by all processes; 0 when the file was there already.
 
     Raises:
-        InputError: the folder is not writable, the disk is full, or a model put out values far
-            outside a FIDT map's range.
+        InputError: the folder is not writable, the disk is full, another process writes the same
+            file, or a model put out values far outside a FIDT map's range.
     """
     path = Path(path)
     if _is_whole(path, names, recipe):
@@ -170,19 +171,43 @@ def write_features(
     folder = path.with_name(f"{path.name}.parts") / key.hexdigest()[:16]
     (rank, size), computed = rank_and_world_size(), 0
     parts = {first: folder / f"{first}.npy" for first in range(0, len(names), block)}
-    for first, part in progress(list(parts.items())[rank::size], "features", "block"):
-        if not part.is_file():
-            listed = names[first : first + block]
-            values = np.asarray(compute(first, first + len(listed)), "<f4").reshape(-1, *SHAPE)
-            _check(values, listed, "the model puts out")
-            write_array(part, values)
-            computed += len(listed)
-    computed = int(all_reduce_sum(torch.tensor(computed)))  # waits for all
-    if is_main_process():
-        _join(path, names, recipe, parts)
-        shutil.rmtree(folder.parent)
+    with _alone(path, folder.parent) if is_main_process() else contextlib.nullcontext():
+        for first, part in progress(list(parts.items())[rank::size], "features", "block"):
+            if not part.is_file():
+                listed = names[first : first + block]
+                values = np.asarray(compute(first, first + len(listed)), "<f4").reshape(-1, *SHAPE)
+                _check(values, listed, "the model puts out")
+                write_array(part, values)
+                computed += len(listed)
+        computed = int(all_reduce_sum(torch.tensor(computed)))  # waits for all
+        if is_main_process():
+            _join(path, names, recipe, parts)
+            shutil.rmtree(folder.parent)
     wait_for_all()
     return computed
+
+
+@contextlib.contextmanager
+def _alone(path: Path, folder: Path) -> Iterator[None]:
+    """Lock the folder of the blocks; raise `InputError` where another process has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(
+            f"cannot write in {path.parent} ({error.strerror}): choose a folder you may write to"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise InputError(f"{path} is being written by another process: wait for it") from error
+    except OSError:
+        note(f"the disk of {path} grants no locks: let no second command write it meanwhile")
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def _is_whole(path: Path, names: Sequence[str], recipe: str) -> bool:

@@ -134,6 +134,7 @@ def test_a_disk_without_locks_is_read_and_written(tmp_path, without_locks):
     code = f"import sys; sys.path.insert(0, '.'); sys.argv.append({str(tmp_path)!r})\n{LOCKLESS}"
     done = without_locks(code, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
+    assert "grants no locks: let no second command write it" in done.stderr
 
 
 @pytest.mark.parametrize("before", [0, 3])

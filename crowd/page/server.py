@@ -161,13 +161,7 @@ def build_app(
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=LIMIT * 10**6, TRUSTED_HOSTS=[HOST, "localhost"])
     app.json.sort_keys = False
-    splits = {
-        split: {path.name: path for path in list_split(data_dir, split)}
-        for split in ("train", "val", "test")
-        if data_dir is not None and (Path(data_dir) / split).is_dir()
-    }
-    if data_dir is not None and not splits:
-        raise InputError(f"{data_dir} has no train, val or test: name a processed set")
+    splits = {} if data_dir is None else processed_photos(data_dir)
 
     @app.get("/")
     def page():
@@ -209,6 +203,18 @@ def build_app(
         return jsonify(error=why), error.code
 
     return app
+
+
+def processed_photos(data_dir: str) -> dict[str, dict[str, Path]]:
+    """Photos of a processed set by split and name; raise `InputError` where it has no split."""
+    splits = {
+        split: {path.name: path for path in list_split(data_dir, split)}
+        for split in ("train", "val", "test")
+        if (Path(data_dir) / split).is_dir()
+    }
+    if not splits:
+        raise InputError(f"{data_dir} has no train, val or test: name a processed set")
+    return splits
 
 
 def _drawn(photo: Path, layers: Layers | None) -> dict:

@@ -126,6 +126,18 @@ def test_a_killed_process_is_continued_by_the_next(tmp_path, root):
     assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
 
 
+def test_a_file_that_another_command_writes_is_left_alone(tmp_path):
+    output = tmp_path / "f.h5"
+
+    def compute(first, last):
+        with pytest.raises(InputError, match="another process"):
+            write_features(output, names(2), "other", constant_maps)
+        return constant_maps(first, last)
+
+    assert write_features(output, names(2), "r", compute) == 2
+    assert write_features(output, names(2), "other", constant_maps) == 2
+
+
 @pytest.mark.parametrize("damage", ["recipe", "names", "block"])
 def test_remains_that_do_not_fit_are_not_continued(tmp_path, damage):
     """Two of five patches, whose values are off by 100, are there when a call is interrupted."""

@@ -70,15 +70,16 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     """`jsonargparse.ArgumentParser` whose errors name the file, the key and the nearest known key.
 
     An option is given with dashes or with underscores, whichever way it is declared.
-    `--config FILE` is always there. With `preset`, a function from the arguments that `--config`
-    and the command line give to a YAML file (or None), that file is read first, `--config` second,
-    the command line last.
+    `--config FILE` is always there, as often as there are files: what a later one sets wins, and
+    the command line wins over all. With `preset`, a function from the arguments that these give to
+    a YAML file (or None), that file is read before them.
     """
 
     def __init__(self, *args, preset: Callable[[dict], Path | None] | None = None, **kwargs):
         super().__init__(*args, formatter_class=_Help, allow_abbrev=False, **kwargs)
         self.preset = preset
-        self.add_argument("--config", type=str, help="YAML file that sets the defaults below")
+        about = "YAML file that sets the defaults below; repeated: the later one wins"
+        self.add_argument("--config", action="append", default=[], metavar="FILE", help=about)
 
     def add_argument(self, *names, **settings):
         """Declare an argument; its options become known, and shown, with dashes."""
@@ -96,11 +97,12 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         """Parse `argv` (default: the command line) over the YAML files."""
         argv = self._spell(sys.argv[1:] if argv is None else argv)
         given = _given(argv, self)
-        config = Path(given["config"]) if given.get("config") else None
+        configs = [Path(file) for file in given.get("config", []) if file]
         values = {action.dest: action.default for action in self._actions}
-        values |= (self._read_file(config) if config else {}) | given
-        preset = self.preset(values) if self.preset else None
-        files = [file for file in (preset, config) if file]
+        for config in configs:
+            values |= self._read_file(config)
+        preset = self.preset(values | given) if self.preset else None
+        files = [preset, *configs] if preset else configs
         # jsonargparse takes no file without a key.
         self.default_config_files = [str(file) for file in files if self._read_file(file)]
         arguments = self.parse_args(argv).clone(with_meta=False)
@@ -182,6 +184,8 @@ def _given(argv: Sequence[str] | None, parser: ArgumentParser) -> dict:
     for action in parser._actions:
         if action.option_strings and action.dest != "help":
             takes = {"action": "store_true"} if action.nargs == 0 else {"nargs": "?"}
+            if action.dest == "config":
+                takes["action"] = "append"
             names = action.option_strings
             look.add_argument(*names, dest=action.dest, default=argparse.SUPPRESS, **takes)
     return vars(look.parse_known_args(argv)[0])

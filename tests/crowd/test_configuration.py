@@ -75,6 +75,11 @@ def test_defaults_preset_config_command_line(parser, tmp_path):
         (["--dataset=qnrf", "--config", config], ("qnrf", 512, 2e-3, "preset", True)),
         (["--dataset", "qnrf", "--config", config, "--lr", "3", "--origin-dir", "a"],
          ("qnrf", 512, 3.0, "a", True)),
+        # Of two files the later one wins, key by key.
+        (["--config", chosen, "--config", write(tmp_path / "later.yml", "lr: 9\n")],
+         ("qnrf", 512, 9.0, "preset", False)),
+        (["--config", str(tmp_path / "later.yml"), "--config", chosen],
+         ("qnrf", 512, 2e-3, "preset", False)),
         # A config names the preset unless the command line does.
         (["--config", chosen], ("qnrf", 512, 2e-3, "preset", False)),
         (["--config", chosen, "--dataset", "none"], ("none", 256, 2e-3, "data", False)),
@@ -90,7 +95,7 @@ def test_resolved_arguments_read_back_and_empty_yaml_changes_nothing(parser, tmp
     read = parser.read(["--lr", "0.00001", "--crop-size", "7", "--visual"])
     for text, expected in ((save_arguments(read), read), ("# nothing\n", parser.read([]))):
         again = parser.read(["--config", write(tmp_path / "saved.yml", text)])
-        assert vars(again) | {"config": None} == vars(expected)
+        assert vars(again) | {"config": []} == vars(expected)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ python -m experiments run TABLE[/ROW] …     run rows of tables and record them
 python -m experiments show [TABLE[/ROW] …]  their errors, mean ± std; all tables
 python -m experiments picture data/…/train/11.jpg …    what was fitted to a photo
 python -m experiments overview data/…/train/11.jpg     heads, Gaussians, kernel, density in one row
+python -m experiments overview mgot/configs/A2B.yml    a transfer's clusters, matches, weights
 python -m experiments contact-sheet data/…/train/*.jpg --output sheet.jpg    many photos' fits
 python -m experiments extremes results/…/test data/…/test    counted worst, and best
 python -m experiments report RUN … [--output report.html]    one page about runs, opens offline
@@ -20,6 +21,7 @@ from crowd.io.errors import InputError, command
 from experiments import runner, show, tables
 from experiments.records import read_counts
 from gst.models import BOXED
+from mgot.transfer import add_transfer, files_of
 
 
 def build_parser() -> ArgumentParser:
@@ -51,13 +53,18 @@ def draw_pictures(arguments: Namespace) -> None:
 
 
 def draw_overview(arguments: Namespace) -> None:
-    """Draw GST in one row, with the counter in weights/, on photos of a processed set."""
-    from experiments import figures
+    """Draw GST in one row, on photos of a processed set, or MGOT, of transfers that were run."""
+    from experiments import figures, mgot_overview
 
-    counter = _boxed_counter()
-    for photo in map(Path, _named(arguments)):
-        path = Path(arguments.output or ".") / f"{photo.stem}_overview.jpg"
-        figures.draw_overview(path, photo, counter)
+    for name in map(Path, _named(arguments)):
+        path = Path(arguments.output or ".") / f"{name.stem}_overview.jpg"
+        if name.suffix == ".yml":
+            parser = ArgumentParser()
+            add_transfer(parser)
+            transfer = parser.read(["--config", str(name)])
+            mgot_overview.draw_overview(path, files_of(transfer), transfer.target_size)
+        else:
+            figures.draw_overview(path, name, _boxed_counter())
         print(path)
 
 

@@ -1,0 +1,118 @@
+"""MGOT in one row: patches of a target photo by cluster, matched clusters, matched patches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from crowd.data.images import open_image
+from crowd.data.processed import list_split
+from crowd.pictures.drawing import PALETTE
+from crowd.pictures.small_files import write_figure
+from mgot.cluster_files import read_clusters
+from mgot.feature_files import open_features
+from mgot.features import read_patch
+from mgot.options import PATCH_SIDE
+from mgot.patches import Job, locate_patches, parse_size
+from mgot.selection import Alignment, align
+
+SIZE, DPI, TEXT = (13.0, 3.3), 120, 11
+EXAMPLES = 4  # matched patches
+
+
+def draw_overview(path: Path, files: dict[str, str], target_size: str) -> None:
+    """Draw what MGOT 1 to 3 make of a transfer, from their files.
+
+    The photo is the one whose patches fall into most clusters. The alignment is computed anew, as
+    k_means_ot_weight.py does without options, for the pairs.
+
+    Args:
+        path: picture to write.
+        files: of the transfer, as `mgot.transfer.files_of` names them.
+        target_size: WIDTHxHEIGHT to which target photos were resized before they were cut.
+
+    Raises:
+        InputError: a stage has not run.
+    """
+    in_target, in_source = (files[f"{name}.features"] for name in ("target", "source"))
+    with open_features(in_target) as target, open_features(in_source) as source:
+        sides = {"target": target, "source": source}
+        clusters = [
+            read_clusters(files[f"{name}.centers"], files[f"{name}.clusters"], len(features))
+            for name, features in sides.items()
+        ]
+        alignment = align("mgot", target, source, tuple(clusters))
+        patches = [
+            locate_patches(features.names, files[f"{name}.patches"])
+            for name, features in sides.items()
+        ]
+    figure = Figure(SIZE, dpi=DPI, layout="constrained")
+    widths = [2.7, len(clusters[0].members), EXAMPLES]
+    left, middle, right = figure.subfigures(1, 3, width_ratios=widths, wspace=0.02)
+    cluster_of = {
+        patches[0][index]: number
+        for number, members in enumerate(clusters[0].members)
+        for index in members
+    }
+    photos = list_split(files["target.fidt"], "train")
+    _most_clusters(left, photos, cluster_of, parse_size(target_size))
+    _matched_clusters(middle, clusters, alignment)
+    _matched_patches(right, patches, alignment)
+    write_figure(path, figure)
+
+
+def _most_clusters(panel, photos: list[Path], cluster_of: dict[Path, int], size) -> None:
+    panel.suptitle("target photo: its patches, by cluster", fontsize=TEXT)
+    folder = next(iter(cluster_of)).parent
+    cut = [Job(photo, folder, size=size).patches() for photo in photos]
+    kinds = [len({cluster_of.get(patch) for patch in patches}) for patches in cut]
+    best = int(np.argmax(kinds))
+    image = open_image(photos[best])
+    axis = panel.subplots()
+    axis.imshow(np.asarray(image.resize(size) if size else image))
+    axis.set_axis_off()
+    for patch, (rows, columns) in cut[best].items():
+        colour = PALETTE[cluster_of[patch] % len(PALETTE)]
+        corner, side = (columns.start + 8, rows.start + 8), columns.stop - columns.start - 16
+        axis.add_patch(Rectangle(corner, side, side, fill=False, lw=4, ec=colour))
+
+
+def _matched_clusters(panel, clusters: list, alignment: Alignment) -> None:
+    panel.suptitle("clusters of predicted maps, matched", fontsize=TEXT)
+    axes = panel.subplots(2, len(alignment.groups), squeeze=False)
+    centers = [side.centers.reshape(-1, PATCH_SIDE, PATCH_SIDE) for side in clusters]
+    top = max(float(side.max()) for side in centers)
+    for group, pair in zip(alignment.groups, axes.T, strict=True):
+        number, partner = group["target_cluster"], group["source_cluster"]
+        maps = centers[0][number], centers[1][partner]
+        for axis, center, side in zip(pair, maps, ("target", "source"), strict=True):
+            axis.imshow(center, cmap="inferno", norm=PowerNorm(0.5, 0, top))
+            axis.set_title(f"{group[f'{side}_patches']} patches", fontsize=TEXT - 2)
+            _frame(axis, number)
+    axes[0, 0].set_ylabel("target", fontsize=TEXT)
+    axes[1, 0].set_ylabel("source", fontsize=TEXT)
+
+
+def _matched_patches(panel, patches: list, alignment: Alignment) -> None:
+    panel.suptitle("patches of matched clusters, matched", fontsize=TEXT)
+    axes = panel.subplots(2, EXAMPLES, squeeze=False)
+    # Of each cluster in turn the pair in the middle, by cost.
+    for number, pair in zip(np.resize(np.unique(alignment.group), EXAMPLES), axes.T, strict=True):
+        members = np.flatnonzero(alignment.group == number)
+        pick = members[np.argsort(alignment.cost[members], kind="stable")][len(members) // 2]
+        pair[0].imshow(read_patch(patches[0][alignment.target[pick]]))
+        pair[1].imshow(read_patch(patches[1][alignment.source[pick]]))
+        pair[0].set_title(f"cost {alignment.cost[pick]:.3f}", fontsize=TEXT - 2)
+        pair[1].set_title(f"weight {alignment.weight[pick]:.2f}", fontsize=TEXT - 2)
+        for axis in pair:
+            _frame(axis, number)
+
+
+def _frame(axis, number: int) -> None:
+    axis.set(xticks=[], yticks=[])
+    for side in axis.spines.values():
+        side.set(color=PALETTE[number % len(PALETTE)], linewidth=3)

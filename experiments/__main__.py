@@ -8,6 +8,7 @@ python -m experiments overview data/…/train/11.jpg     heads, Gaussians, kerne
 python -m experiments overview mgot/configs/A2B.yml    a transfer's clusters, matches, weights
 python -m experiments contact-sheet data/…/train/*.jpg --output sheet.jpg    many photos' fits
 python -m experiments extremes results/…/test data/…/test    counted worst, and best
+python -m experiments densities data/…/test/IMG_1.jpg RUN …    of several trainings
 python -m experiments report RUN … [--output report.html]    one page about runs, opens offline
 """
 
@@ -90,6 +91,23 @@ def draw_extremes(arguments: Namespace) -> None:
     print(path)
 
 
+def draw_densities(arguments: Namespace) -> None:
+    """Draw the densities that several trainings give a photo of a processed set."""
+    if len(_named(arguments)) < 2:
+        raise InputError("name a photo of a processed set, then folders of train_gs.py")
+    import torch
+
+    from experiments import figures
+    from gst.counter import load_counter
+
+    photo, *runs = map(Path, arguments.names)
+    path = Path(arguments.output or f"{photo.stem}_densities.jpg")
+    cpu = torch.device("cpu")
+    counters = {run.name: load_counter(run / "best.pth", cpu) for run in runs}
+    figures.draw_densities(path, photo, counters)
+    print(path)
+
+
 def run_rows(arguments: Namespace) -> None:
     """Run rows of tables, or all rows of a table, and record them."""
     for row in [row for name in _named(arguments) for row in tables.read_rows(name)]:
@@ -127,6 +145,7 @@ def _named(arguments: Namespace) -> list[str]:
 ACTIONS = {
     "contact-sheet": draw_contact_sheet,
     "demo": run_demo,
+    "densities": draw_densities,
     "extremes": draw_extremes,
     "overview": draw_overview,
     "picture": draw_pictures,

@@ -91,6 +91,25 @@ def draw_extremes(path: Path, counts: list[PhotoCount], folder: Path, counter: C
     pictures.contact_sheet(path, sheet, captions, columns=SHEET_COLUMNS)
 
 
+def draw_densities(path: Path, photo: Path, counters: dict[str, Counter]) -> None:
+    """Draw a photo's annotated heads, and beside them the densities of several counters.
+
+    Args:
+        path: picture to write.
+        photo: of a processed set.
+        counters: caption -> counter.
+    """
+    heads = read_annotation(photo)
+    panels = {
+        f"{len(heads)} annotated heads": heads_overlay(faded(read_image(photo)), heads[:, :2])
+    }
+    for caption, counter in counters.items():
+        image = read_photo(photo, counter.preprocessing)
+        count, density = density_of(counter, image, photo.name)
+        panels[f"{caption}: {count:.1f}"] = density_overlay(faded(image), density)
+    pictures.contact_sheet(path, list(panels.values()), list(panels), columns=len(panels))
+
+
 def _middle(image: np.ndarray) -> np.ndarray:
     """The largest part of the sheet's aspect around the middle of an image."""
     height, width = image.shape[:2]

@@ -9,6 +9,7 @@ from crowd.pictures import drawing as pictures
 from experiments import figures
 from experiments.__main__ import main
 from GS2D.store import gaussians_path, write_gaussians
+from gst.models import BOXED
 
 
 @pytest.fixture
@@ -52,6 +53,24 @@ def test_extremes_are_the_worst_then_the_best(photos, tmp_path, monkeypatch):
     ((_, images, captions),) = drawn
     assert captions == ["c: 40 of 50", "b: 3 of 3"]
     assert {image.shape[1] for image in images} == {figures.SHEET_WIDTH}
+
+
+def test_densities_of_trainings_stand_beside_the_heads(photos, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "contact_sheet", lambda *sheet, columns: drawn.append(sheet))
+    monkeypatch.setattr(figures, "density_of", lambda *_: (2.0, np.diag([2.0, 0.0])))
+    np.save(photos[0].with_suffix(".npy"), [[100, 45]])
+    run = tmp_path / "gst"
+    run.mkdir()
+    (run / "best.pth").symlink_to(BOXED)
+    monkeypatch.chdir(tmp_path)
+    main(["densities", str(photos[0]), str(run)])
+    ((_, images, captions),) = drawn
+    assert captions == ["1 annotated heads", "gst: 2.0"]
+    # A black photo, but for the head, and but for the cell that holds two people.
+    assert all(np.ptp(image) > 0 for image in images)
+    with pytest.raises(SystemExit):
+        main(["densities", str(photos[0])])
 
 
 def test_command_writes_the_sheet(photos, tmp_path, capsys):

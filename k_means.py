@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from crowd.io.config import ArgumentParser, Namespace, PositiveInt, Seed, documented
 from crowd.io.errors import InputError, command
 from crowd.io.h5 import write_h5
-from mgot.cluster_files import write_index_lists
-from mgot.options import PATCH_SIDE
+from mgot.feature_files import write_index_lists
+from mgot.maps import PATCH_SIDE
 from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
 
 FILES = {

@@ -5,6 +5,7 @@ python k_means_ot_weight.py --config mgot/configs/A2B.yml
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +15,8 @@ import numpy as np
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, documented, restricted_number_type
 from crowd.io.errors import InputError, command
 from crowd.io.files import write_text
-from mgot.cluster_files import read_clusters, write_selection
-from mgot.options import ALIGNMENTS, MARGINALS, VARIANTS, AlignmentOptions
-from mgot.patches import locate_patches
+from mgot.feature_files import read_clusters
+from mgot.patches import locate_patches, write_selection
 from mgot.transfer import DOCUMENTED, add_transfer, fill
 
 Share = restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
@@ -46,14 +46,15 @@ def build_parser() -> ArgumentParser:
         add(f"--index_cluster_{side[0]}", type=str, help=f"members of the {side} clusters, npy")
         add(f"--center_cluster_{side[0]}", type=str, help=f"centres of the {side} clusters, h5")
     reg = "--regularization_parameter"
-    add(f"{reg}1", type=Finite, default=AlignmentOptions.cluster_reg, help="between clusters")
-    add(f"{reg}2", type=Finite, default=AlignmentOptions.patch_reg, help="between patches")
+    add(f"{reg}1", type=Finite, default=1e-3, help="between clusters")
+    add(f"{reg}2", type=Finite, default=1e-3, help="between patches")
     add("--selected_result", type=str, help="names of the selected source patches to write, npy")
     add("--corresponding_weight", type=str, help="their weights to write, npy")
-    add("--mass", type=Share, default=AlignmentOptions.mass, help="share to move; 1: equal weights")
-    add("--ssim_variant", choices=VARIANTS, default=VARIANTS[0])
-    add("--alignment", choices=ALIGNMENTS, default="mgot", help="the paper's, or an ablation")
-    add("--cluster_marginals", choices=MARGINALS, default="uniform", help="mass of the clusters")
+    add("--mass", type=Share, default=1.0, help="share to move; 1: equal weights")
+    add("--ssim_variant", choices=("official", "global"), default="official")
+    how = ("mgot", "daot", "no-clusters")
+    add("--alignment", choices=how, default="mgot", help="the paper's, or an ablation")
+    add("--cluster_marginals", choices=("uniform", "sizes"), default="uniform", help="their mass")
     add("--weights", action=YES_NO, default=True, help="or all of them 1")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto; of the SSIM")
     for side in ("target", "source"):
@@ -81,38 +82,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = read_arguments(argv)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.train.devices import pick_device
-    from mgot import selection
+    from mgot.alignment import align, describe, summarise
     from mgot.feature_files import open_features
     from mgot.pictures import draw_matches
-    from mgot.ssim import SsimCost
+    from mgot.ssim import ssim_cost
 
     selected = Path(arguments.selected_result)
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:
         folders = (target, arguments.target_patches), (source, arguments.source_patches)
         photos = [locate_patches(side.names, at) if at else None for side, at in folders]
-        clusters = None
+        clusters, files = None, [arguments[name] for name in CLUSTER_FILES]
         if arguments.alignment == "mgot":
-            files = [arguments[name] for name in CLUSTER_FILES]
-            clusters = (
-                read_clusters(*files[:2], len(target)),
-                read_clusters(*files[2:], len(source)),
-            )
-        options = AlignmentOptions(
-            SsimCost(arguments.ssim_variant, pick_device(arguments.device)),
-            arguments.regularization_parameter1,
-            arguments.regularization_parameter2,
-            arguments.mass,
-            arguments.cluster_marginals,
+            pairs = ((files[:2], target), (files[2:], source))
+            clusters = tuple(read_clusters(*paths, len(side)) for paths, side in pairs)
+        alignment = align(
+            *(arguments.alignment, target, source, clusters),
+            ssim=functools.partial(
+                ssim_cost, variant=arguments.ssim_variant, device=pick_device(arguments.device)
+            ),
+            regs=(arguments.regularization_parameter1, arguments.regularization_parameter2),
+            mass=arguments.mass,
+            marginals=arguments.cluster_marginals,
         )
-        alignment = selection.align(arguments.alignment, target, source, clusters, options)
         weights = alignment.weight if arguments.weights else np.ones(len(alignment.source))
         names = [source.names[index] for index in alignment.source]
         write_selection(selected, arguments.corresponding_weight, names, weights)
         picture = selected.with_suffix(".jpg")
         draw_matches(picture, alignment, weights, (target, source), photos)
-    summary = {"arguments": vars(arguments), **selection.summarise(alignment, weights)}
+    summary = {"arguments": vars(arguments), **summarise(alignment, weights, len(source))}
     write_text(selected.with_suffix(".json"), json.dumps(summary, indent=2) + "\n")
-    print(selection.describe(summary))
+    why_all_1 = ", as always at --mass 1" if arguments.mass == 1 else ""
+    print(describe(summary, why_all_1 if arguments.weights else " (--no-weights)"))
     print(f"{selected}, {arguments.corresponding_weight}, {picture}")
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, documented
 from crowd.io.errors import InputError, command
 from crowd.train.arguments import cache_of
-from mgot.arguments import add_training
-from mgot.cluster_files import read_selection
-from mgot.patches import locate_patches
-from mgot.photos import read_preprocessing
+from mgot.fidt import read_preprocessing
+from mgot.patches import locate_patches, read_selection
+from mgot.train_baseline import add_training
 from mgot.transfer import CONFIGS, DOCUMENTED, TRANSFERS, add_transfer, fill
 
 FILES = {

@@ -22,16 +22,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.measure import bench_parser, write_record
-from bench.patches import random_map
+from bench.measure import bench_parser, random_map, write_record
 from crowd.io.errors import InputError, command
 from crowd.io.h5 import write_h5
 from crowd.train.runs import ROOT
-from mgot.cluster_files import write_index_lists
-from mgot.feature_files import write_features
-from mgot.options import PATCH_SIDE
+from mgot.feature_files import write_index_lists
+from mgot.features import write_features
+from mgot.maps import PATCH_SIDE
 
-# Patches of each cluster of the authors' files, and the density (`bench.patches.HEADS`) of its
+# Patches of each cluster of the authors' files, and the density (`bench.measure.HEADS`) of its
 # patches, so that the clusters are matched as theirs are.
 TARGET = {"sizes": (219, 714, 3582, 285), "kinds": (0, 2, 1, 3)}
 SOURCE = {"sizes": (277, 877, 577, 231), "kinds": (3, 1, 2, 0)}

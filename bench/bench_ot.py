@@ -21,8 +21,7 @@ import numpy as np
 import ot
 import torch
 
-from bench.measure import bench_parser, ratio, time_in_turn, write_record
-from bench.patches import random_maps
+from bench.measure import bench_parser, random_maps, ratio, time_in_turn, write_record
 from crowd.io.errors import command
 from mgot.ssim import ssim_cost
 from mgot.transport import entropic_partial

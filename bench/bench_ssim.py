@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d
 
-from bench.measure import bench_parser, ratio, time_in_turn, write_record
-from bench.patches import random_maps
+from bench.measure import bench_parser, random_maps, ratio, time_in_turn, write_record
 from crowd.io.errors import command
-from mgot.options import VARIANTS
-from mgot.ssim import C1, C2, ssim_cost
+from mgot.ssim import C1, C2, VARIANTS, ssim_cost
 
 REFERENCE_PAIRS = 8
 TARGET, SOURCE = 512, 768

@@ -1,4 +1,4 @@
-"""What all benchmarks share: their arguments, timing, and the record with the machine."""
+"""What all benchmarks share: arguments, timing, random patches, the record with the machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from crowd.io.config import ArgumentParser
 from crowd.io.files import write_text
 from crowd.train.runs import ROOT, environment
+from mgot.maps import PATCH_SIDE, fidt_map
 
 DATA = "data"
 ALL = os.cpu_count() or 1
 RESULTS = ROOT / "bench" / "results"
+# Median number of heads in a patch of each kind; a kind becomes a cluster.
+HEADS = (2, 12, 40, 120)
+SPREAD = 0.4
 
 
 @dataclass(frozen=True)
@@ -96,3 +102,15 @@ def _processor() -> str:
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     names = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
     return names[0] if names else platform.processor()
+
+
+def random_map(kind: int, random: np.random.Generator) -> np.ndarray:
+    """The FIDT map of a patch of some kind, float32 `[224, 224]`."""
+    heads = max(int(random.lognormal(np.log(HEADS[kind]), SPREAD)), 1)
+    return fidt_map(random.uniform(0, PATCH_SIDE, (heads, 2)), PATCH_SIDE, PATCH_SIDE)
+
+
+def random_maps(kinds, seed: int) -> np.ndarray:
+    """Maps of the given kinds, float32 `[n, 224, 224]`."""
+    random = np.random.default_rng(seed)
+    return np.stack([random_map(kind, random) for kind in kinds])

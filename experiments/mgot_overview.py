@@ -13,12 +13,11 @@ from crowd.data.images import open_image
 from crowd.data.processed import list_split
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.small_files import write_figure
-from mgot.cluster_files import read_clusters
-from mgot.feature_files import open_features
+from mgot.alignment import Alignment, align
+from mgot.feature_files import open_features, read_clusters
 from mgot.features import read_patch
-from mgot.options import PATCH_SIDE
-from mgot.patches import Job, locate_patches, parse_size
-from mgot.selection import Alignment, align
+from mgot.maps import PATCH_SIDE
+from mgot.patches import locate_patches, parse_size, patches_of
 
 SIZE, DPI, TEXT = (13.0, 3.3), 120, 11
 EXAMPLES = 4  # matched patches
@@ -68,7 +67,7 @@ def draw_overview(path: Path, files: dict[str, str], target_size: str) -> None:
 def _most_clusters(panel, photos: list[Path], cluster_of: dict[Path, int], size) -> None:
     panel.suptitle("target photo: its patches, by cluster", fontsize=TEXT)
     folder = next(iter(cluster_of)).parent
-    cut = [Job(photo, folder, size=size).patches() for photo in photos]
+    cut = [patches_of(photo, folder, size) for photo in photos]
     kinds = [len({cluster_of.get(patch) for patch in patches}) for patches in cut]
     best = int(np.argmax(kinds))
     image = open_image(photos[best])

@@ -1,15 +1,24 @@
-"""Matching target to source by optimal transport: clusters, patches, and DAOT's patches."""
+"""Alignment of target to source by optimal transport: clusters, patches, and their weights.
+
+The paper's alignment matches clusters, then the patches of matched clusters. The others are what it
+is compared with: the same without clusters, and DAOT (arXiv 2308.05311), which has dustbins.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crowd.io.arrays import to_numpy
-from mgot.options import PATCH_SIDE
-from mgot.ssim import OFFICIAL, SsimCost
+from crowd.io.errors import InputError
+from mgot.maps import PATCH_SIDE
+from mgot.ssim import ssim_cost
 from mgot.transport import Transport, entropic_partial, sinkhorn
+
+if TYPE_CHECKING:
+    from mgot.feature_files import Clusters, Features
 
 CLUSTER_ITERATIONS = 2000
 PATCH_ITERATIONS = 1000
@@ -37,7 +46,7 @@ class Matching:
 
 
 def match_clusters(
-    target_centers, source_centers, reg: float = 1e-3, ssim: SsimCost = OFFICIAL
+    target_centers, source_centers, reg: float = 1e-3, ssim: Callable = ssim_cost
 ) -> np.ndarray:
     """Match cluster centres (coarse granularity) by balanced transport under the SSIM cost.
 
@@ -45,33 +54,27 @@ def match_clusters(
         target_centers: `[k, 224, 224]` (or `[k, 50176]`).
         source_centers: `[l, 224, 224]`.
         reg: weight of the entropy.
-        ssim: the cost.
+        ssim: the cost, `ssim_cost` or a partial of it.
 
-    Returns:
-        int64 `[k]`: the source cluster that receives most of each target cluster.
-
-    Raises:
-        InputError: an empty side, or centres that are not finite.
+    Returns int64 `[k]`, the source cluster that receives most of each target cluster. Raises
+    `InputError` for an empty side, or centres that are not finite.
     """
     return match_clusters_by_cost(ssim(target_centers, source_centers), reg).index
 
 
-def match_clusters_by_cost(
-    cost, reg: float = 1e-3, target_sizes=None, source_sizes=None
-) -> Matching:
+def match_clusters_by_cost(cost, reg: float = 1e-3, sizes=(None, None)) -> Matching:
     """As `match_clusters`, from a cost `[k, l]`; all weights are 1.
 
-    Masses are uniform, as in the released code, or by the patches of the clusters, `target_sizes`
-    `[k]` and `source_sizes` `[l]`.
+    Masses are uniform, as in the released code, or by the patches of the target's and the source's
+    clusters, `sizes` `[k]` and `[l]`.
     """
-    sizes = (target_sizes, source_sizes)
-    masses = [None if given is None else to_numpy(given) / np.sum(given) for given in sizes]
+    masses = (None if given is None else np.divide(given, np.sum(given)) for given in sizes)
     transport = sinkhorn(cost, *masses, reg, max_iterations=CLUSTER_ITERATIONS)
     return Matching(_partners(transport.plan), np.ones(len(transport.plan)), transport)
 
 
 def match_patches(
-    target, source, reg: float = 1e-3, mass: float | None = None, ssim: SsimCost = OFFICIAL
+    target, source, reg: float = 1e-3, mass: float | None = None, ssim: Callable = ssim_cost
 ) -> tuple[np.ndarray, np.ndarray]:
     """Match the patches of two matched clusters (fine granularity) by partial transport.
 
@@ -82,7 +85,7 @@ def match_patches(
         mass: share of the mass to move, in (0, 1]. None moves all of it, as the released code
             does: then every column sum is the fixed marginal and every weight is 1. Below 1, rows
             that move less than 1 % of their mass choose no patch: index −1 and weight 0.
-        ssim: the cost.
+        ssim: the cost, `ssim_cost` or a partial of it.
 
     Returns:
         int64 `[n]`, the source patch chosen by each target patch, and float64 `[n]`, its weight.
@@ -115,7 +118,7 @@ def match_patches_by_cost(cost, reg: float = 1e-3, mass: float | None = None) ->
 
 
 def daot_costs(
-    target, source, ssim: SsimCost = OFFICIAL
+    target, source, ssim: Callable = ssim_cost
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """The costs that `match_daot_by_cost` takes: `[n, m]`, both dustbins `[n]`, `[m]`, the corner.
 
@@ -135,10 +138,7 @@ def match_daot_by_cost(
     From a cost `[n, m]` and the costs of the dustbins `[n]`, `[m]` and corner. Rows (then columns)
     whose every entry costs more than their dustbin have all entries set to the dustbin's cost, so
     that throwing them away is never dearer than a match. (The released code sets them to 0, which
-    makes the worst patches the cheapest.) Masses are uniform over rows and columns including the
-    dustbins. All weights are 1.
-
-    Raises `InputError` for values that are not finite.
+    makes the worst patches the cheapest.) Masses are uniform, dustbins included; weights are 1.
     """
     rows, columns = np.array(target_dustbin)[:, None], np.array(source_dustbin)
     far_rows = cost.min(axis=1, keepdims=True) > rows
@@ -153,3 +153,147 @@ def match_daot_by_cost(
 def _partners(plan: np.ndarray) -> np.ndarray:
     """The column of each row's largest mass; where only rounding tells columns apart, the first."""
     return (plan >= plan.max(axis=1, keepdims=True) * (1 - ROUNDING)).argmax(axis=1)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What an alignment selects, of target clusters (or all target patches) one after the other.
+
+    Attributes:
+        source: int64 `[p]`, the selected source patches; one may repeat across clusters.
+        target: int64 `[p]`, for each the first target patch of the cluster that chose it.
+        weight: float64 `[p]`, their weights.
+        cost: float64 `[p]`, 1 − mean SSIM of `target` and `source`.
+        group: int64 `[p]`, which cluster each is of.
+        groups: figures of each cluster's matching, ready for JSON.
+        clusters: how far the transport between clusters came; empty without clusters.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    cost: np.ndarray
+    group: np.ndarray
+    groups: list[dict]
+    clusters: dict
+
+
+def align(
+    how: str,
+    target: Features,
+    source: Features,
+    clusters: tuple[Clusters, Clusters] | None = None,
+    *,
+    ssim: Callable = ssim_cost,
+    regs: tuple[float, float] = (1e-3, 1e-3),
+    mass: float = 1.0,
+    marginals: str = "uniform",
+) -> Alignment:
+    """Select source patches and weigh them; the defaults are the release's.
+
+    Args:
+        how: `mgot`, the paper's method: clusters by their centres, then the patches of matched
+            clusters; `no-clusters`: all patches at once; `daot`: these with dustbins, weights 1.
+        target: features of the target patches.
+        source: features of the source patches.
+        clusters: for `mgot`, partitions of the two.
+        ssim: the cost, `ssim_cost` or a partial of it.
+        regs: weights of the entropy, between clusters and between patches.
+        mass: share of the patches' mass to move, in (0, 1].
+        marginals: mass of the clusters, "uniform" or their "sizes".
+
+    Raises:
+        InputError: features that are not finite, or a mass so small that nothing is matched.
+    """
+    pairs, between = [(np.arange(len(target)), np.arange(len(source)), {})], {}
+    if how == "mgot":
+        pairs, between = _match_clusters(*clusters, ssim, regs[0], marginals)
+    parts, groups = [], []
+    for number, (rows, columns, names) in enumerate(pairs):
+        sides = target.rows(rows), source.rows(columns)
+        if how == "daot":
+            cost, *dustbins = daot_costs(*sides, ssim)
+            matching = match_daot_by_cost(cost, *dustbins, regs[1])
+        else:
+            cost = ssim(*sides)
+            matching = match_patches_by_cost(cost, regs[1], mass)
+        chose = np.flatnonzero(matching.index >= 0)
+        chosen = matching.index[chose]
+        costs = cost[chose, chosen].astype(np.float64)
+        # A source patch is listed once a cluster, where it is chosen first.
+        first = np.sort(np.unique(chosen, return_index=True)[1])
+        listed = columns[chosen[first]], rows[chose[first]], matching.weight[chose[first]]
+        parts.append((*listed, costs[first], np.full(len(first), number)))
+        figures = {
+            "target_patches": len(rows),
+            "source_patches": len(columns),
+            "selected": len(first),
+            "unmatched": len(rows) - len(chose),
+            "mean_cost": float(costs.mean()) if len(chose) else None,
+        }
+        groups.append(names | figures | matching.transport.convergence())
+    arrays = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    if not len(arrays[0]):
+        raise InputError("no target patch moved 1 % of its mass: choose a larger --mass")
+    return Alignment(*arrays, groups, between)
+
+
+def _match_clusters(target: Clusters, source: Clusters, ssim: Callable, reg: float, marginals: str):
+    """Members and names of each target cluster and its partner; how the transport converged."""
+    cost = ssim(target.centers, source.centers)
+    sizes = [list(map(len, side.members)) for side in (target, source)]
+    matching = match_clusters_by_cost(cost, reg, *[sizes] * (marginals == "sizes"))
+    pairs = []
+    for number, partner in enumerate(matching.index.tolist()):
+        names = {"target_cluster": number, "source_cluster": partner}
+        names["cluster_cost"] = float(cost[number, partner])
+        pairs.append((target.members[number], source.members[partner], names))
+    return pairs, matching.transport.convergence()
+
+
+def summarise(alignment: Alignment, weights: np.ndarray, available: int) -> dict:
+    """Return what is known of an alignment, ready for JSON.
+
+    Args:
+        alignment: what was selected.
+        weights: as written to the file, float64 `[p]`.
+        available: number of source patches there are.
+    """
+    spread = {name: float(getattr(weights, name)()) for name in ("min", "mean", "max", "std")}
+    spread |= {"median": float(np.median(weights)), "above_1": int((weights > 1 + 1e-6).sum())}
+    summary = {
+        "selected": len(alignment.source),
+        "used": len(np.unique(alignment.source)),
+        "available": available,
+        "weights": spread,
+        "groups": alignment.groups,
+    }
+    return summary | ({"clusters": alignment.clusters} if alignment.clusters else {})
+
+
+def describe(summary: dict, why_all_1: str) -> str:
+    """Return the lines that a reader needs: matches, residuals, patches used, spread of weights.
+
+    Args:
+        summary: as `summarise` returns it.
+        why_all_1: what is said where all weights are 1.
+    """
+    groups = summary["groups"]
+    names = [name for name in groups[0] if name not in ("iterations", "converged")]
+    lines = ["  ".join(name.replace("_", " ") for name in names)]
+    for group in groups:
+        cells = ("–" if group[name] is None else f"{group[name]:.5g}" for name in names)
+        lines.append("  ".join(f"{c:>{len(name)}}" for c, name in zip(cells, names, strict=True)))
+    parts = {"clusters": summary["clusters"]} if "clusters" in summary else {}
+    parts |= {f"row {number}": group for number, group in enumerate(groups, start=1)}
+    lines += [
+        f"{name}: not converged after {part['iterations']} iterations, residual "
+        f"{part['residual']:.2g} of the mass"
+        for name, part in parts.items()
+        if not part["converged"]
+    ]
+    used = "{used} of {available} source patches used, in {selected} entries"
+    spread = "weights {min:.4f} to {max:.4f}, mean {mean:.4f}, standard deviation {std:.4f}, "
+    spread += "{above_1} above 1"
+    told = spread if summary["weights"]["above_1"] else f"all weights are 1{why_all_1}"
+    return "\n".join([*lines, used.format(**summary), told.format(**summary["weights"])])

@@ -28,12 +28,8 @@ STREAM_TOLERANCE = 1e-7
 
 @dataclass(frozen=True)
 class Clustering:
-    """A partition of the samples.
-
-    Attributes:
-        labels: int64 `[n]`, the cluster of every sample.
-        centers: float32 `[k, d]`, the mean of every cluster's members.
-        inertia: sum of squared Euclidean distances to the own centre.
+    """A partition of the samples: the cluster of each, int64 `[n]`, the means of the clusters'
+    members, float32 `[k, d]`, and the sum of squared Euclidean distances to the own centre.
     """
 
     labels: np.ndarray
@@ -134,7 +130,7 @@ class _Samples:
             if self.gram is None:
                 distances = self._assign(means(self.features, labels, new), labels)[1]
             else:
-                distances = _distances(self.gram, labels, _sums(self.gram, labels, new))
+                distances = _distances(self.gram, labels, np.eye(new)[:, labels] @ self.gram)
                 distances = distances[labels, np.arange(self.count)]
             _fill_empty(labels, distances, new + 1, labels)
         return labels
@@ -215,7 +211,7 @@ def _nearest_seed(gram: np.ndarray, first: int, draws: np.ndarray) -> np.ndarray
 
 def _lloyd(gram: np.ndarray, labels: np.ndarray, k: int) -> tuple[np.ndarray, float]:
     """Iterate from `labels`, int64 `[n]`, until none changes; return them and the inertia."""
-    sums, samples = _sums(gram, labels, k), np.arange(len(gram))
+    sums, samples = np.eye(k)[:, labels] @ gram, np.arange(len(gram))
     # What a sample must gain to move, else it would be rounding that moves it.
     least, lowest = 1e-13 * np.diag(gram).max(initial=0), np.inf
     while True:
@@ -236,13 +232,11 @@ def _lloyd(gram: np.ndarray, labels: np.ndarray, k: int) -> tuple[np.ndarray, fl
         labels = proposed
 
 
-def _sums(gram: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Inner products of every sample with the sum of every cluster, `[k, n]`."""
-    return np.eye(k)[:, labels] @ gram
-
-
 def _distances(gram: np.ndarray, labels: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Squared distance of every sample to every centre `[k, n]`, infinite of an empty cluster."""
+    """Squared distance of every sample to every centre `[k, n]`, infinite of an empty cluster.
+
+    `sums` `[k, n]` are the inner products of every sample with the sum of every cluster.
+    """
     k, n = sums.shape
     counts = np.bincount(labels, minlength=k)[:, None]
     spread = np.bincount(labels, sums[labels, np.arange(n)], k)[:, None]

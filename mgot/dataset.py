@@ -18,22 +18,17 @@ from crowd.data.resize import place_window, scaled_size, scaled_window
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from crowd.train.loading import Cache, crop_loader
+from mgot.fidt import Preprocessing
 from mgot.maps import REACH, fidt_map, head_pixels
 from mgot.patches import FIDT, read_labels
-from mgot.photos import UNSCALED, Preprocessing
 
 FLIP_PROBABILITY = 0.5
+UNSCALED = (1.0, 1.0)
 
 
 class Batch(NamedTuple):
-    """Crops with their labels, weights, and the name of the photo of each.
-
-    Attributes:
-        images: normalised, [B, 3, S, S].
-        maps: FIDT maps, [B, 1, S, S].
-        heads: centres (x, y) of head pixels, [n, 2] each.
-        weights: [B].
-        names: of the photos.
+    """Crops, normalised [B, 3, S, S], with their FIDT maps [B, 1, S, S], the centres (x, y) of
+    their head pixels [n, 2] each, weights [B], and the names of their photos.
     """
 
     images: torch.Tensor
@@ -79,9 +74,8 @@ class FidtCrops(Dataset):
         self.paths = list(paths)
         require_beside(self.paths, labels_path, "FIDT map", FIDT)
         self.of_patches = weights is not None
-        self.weights = np.ones(len(paths), np.float32)
-        if weights is not None:
-            self.weights[:] = weights
+        weights = np.ones(len(paths)) if weights is None else weights
+        self.weights = np.asarray(weights, np.float32)
         self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
         heads = {}
         for path in progress(dict.fromkeys(self.paths), "reading heads", unit="photo"):
@@ -152,14 +146,12 @@ def labels_path(path: Path) -> Path:
 
 def collate(items: list[tuple]) -> Batch:
     """Join crops to a batch."""
-    images, maps, heads, weights, names = zip(*items, strict=True)
-    return Batch(
-        torch.stack(images), torch.stack(maps), list(heads), torch.tensor(weights), list(names)
-    )
+    images, maps, heads, weights, names = map(list, zip(*items, strict=True))
+    return Batch(torch.stack(images), torch.stack(maps), heads, torch.tensor(weights), names)
 
 
 def crop_batches(crops: FidtCrops, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
-    """Return the loader of training batches (`crowd.train.loading.crop_loader`)."""
+    """The loader of training batches (`crowd.train.loading.crop_loader`)."""
     return crop_loader(crops, crops.seed, batch_size, workers, pin_memory, collate)
 
 
@@ -172,18 +164,9 @@ def augment_scaled(
 ) -> list[np.ndarray]:
     """Draw one training crop as `augment` does, of the photo scaled by `scale_range`.
 
-    Photo and labels are those that the scaled photo would be given by mgot.fidt. A photo whose
-    short side would not reach the crop is not scaled.
-
-    Args:
-        image: photo, uint8 [H, W, 3].
-        heads: [N, 2], x and y in its pixels.
-        crop_size: side of the window, pixels.
-        rng: source of every random number; always asked for the same four.
-        scale_range: smallest and largest factor.
-
-    Returns:
-        Pixels uint8 [h, w, 3], FIDT map float32 [h, w], head pixels uint8 [h, w].
+    Takes the photo, uint8 [H, W, 3], and its heads [N, 2], x and y in pixels; returns pixels uint8
+    [h, w, 3], FIDT map float32 and head pixels uint8 [h, w], as mgot.fidt would make them of the
+    scaled photo. A photo whose short side would not reach the crop is not scaled.
     """
     position_x, position_y, mirror = rng.random(3)
     height, width = image.shape[:2]
@@ -208,10 +191,8 @@ def augment(
 ) -> list[np.ndarray]:
     """Draw one training crop: a random window, flipped with probability 0.5 (released code).
 
-    Args:
-        arrays: a photo and its labels, `[H, W, …]` in the same pixels.
-        crop_size: side of the window, pixels; a smaller photo comes back whole.
-        rng: source of every random number; always asked for the same three.
+    Takes a photo and its labels, `[H, W, …]` in the same pixels; a photo smaller than the window of
+    `crop_size` pixels comes back whole.
     """
     position_x, position_y, mirror = rng.random(3)
     height, width = arrays[0].shape[:2]

@@ -1,7 +1,8 @@
-"""Finding the heads of whole photos: predicted FIDT map, peaks, counts and places."""
+"""A trained counter, and the heads it finds in whole photos: FIDT map, peaks, counts, places."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Sequence
@@ -11,15 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crowd.count.evaluation import PhotoCount, errors_of, for_each_photo
+from crowd.count import counter
+from crowd.count.counter import Counter, Method
+from crowd.count.evaluation import PhotoCount, for_each_photo
+from crowd.count.photos import Annotate, Seen
 from crowd.data.images import read_image
+from crowd.data.network_input import photo_tensor
 from crowd.io.errors import InputError
 from crowd.metrics import localization, pool_localization
+from crowd.pictures.overlays import heads_overlay
 from crowd.train.distributed import all_gather
 from crowd.train.loading import CountedPhotos, photo_loader
+from mgot.fidt import Preprocessing, read_preprocessing
 from mgot.maps import local_maxima
-from mgot.photos import Preprocessing, read_preprocessing
+from mgot.models import MODELS, build_model
 
+MGOT = Method(build_model, MODELS, Preprocessing, "mgot.train_baseline")
+# Of mgot.train_baseline or train_baseline_weight.py, or released weights.
+load_counter = functools.partial(counter.load_counter, method=MGOT)
 # Context around a tile, and what tiles begin on: the coarsest grid of both networks.
 MARGIN = 128
 GRID = 32
@@ -39,11 +49,7 @@ def predict_map(model: nn.Module, image: Tensor, tile: int = 0) -> Tensor:
         image: normalised photo [3, H, W] on any device.
         tile: largest side of a tile, pixels, a multiple of 32 above 256; 0 for the whole photo.
 
-    Returns:
-        Predicted map on the CPU, float32 [H, W].
-
-    Raises:
-        InputError: `tile` is no such number.
+    Returns the map on the CPU, float32 [H, W]. Raises `InputError` where `tile` is no such number.
     """
     device = next(model.parameters()).device
     height, width = image.shape[1:]
@@ -93,17 +99,24 @@ def peak_centers(fidt_map: Tensor, name: str, smooth: bool = False) -> np.ndarra
     return local_maxima(fidt_map, smooth).astype(np.float32) + 0.5
 
 
+def annotator(counter: Counter, tile: int = 0) -> Annotate:
+    """Return what finds the heads of a photo and marks them in it; raises as `peak_centers`."""
+
+    def look(image: np.ndarray, name: str) -> Seen:
+        fidt_map = predict_map(counter.model, photo_tensor(image, counter.preprocessing), tile)
+        heads = peak_centers(fidt_map, name, counter.preprocessing.smooth)
+        columns, rows = heads.astype(int).T
+        confidence = fidt_map.numpy()[rows, columns].clip(0, 1)
+        return Seen(len(heads), heads_overlay(image, heads), heads, confidence)
+
+    return look
+
+
 class CountedSet:
-    """The photos of a set's split as they are stored, to be counted whole.
+    """The photos of a split of a set that mgot.fidt wrote, as they are stored, to be counted whole.
 
-    Args:
-        data_dir: set that mgot.fidt wrote.
-        split: val or test.
-        workers: processes that read photos.
-        tile: as for `predict_map`.
-
-    Raises:
-        InputError: the split is missing, empty or damaged, or `tile` is no such number.
+    `workers` processes read them; `tile` is as for `predict_map`. Raises `InputError` where the
+    split is missing, empty or damaged, or `tile` is no such number.
     """
 
     def __init__(self, data_dir: str | os.PathLike, split: str, workers: int = 0, tile: int = 0):
@@ -129,10 +142,6 @@ class CountedSet:
         """Pair the heads found in each photo with its annotation."""
         rows = zip(self.photos.paths, self.photos.points, found, strict=True)
         return [PhotoCount(path.name, len(points), len(heads)) for path, points, heads in rows]
-
-    def errors(self, found: Sequence[np.ndarray]) -> dict[str, float]:
-        """MAE, RMSE and NAE of the counts."""
-        return errors_of(self.counts(found))
 
     def localization(self, found: Sequence[np.ndarray], radius: float) -> dict[str, float]:
         """Precision, recall and F1 over all photos, heads matched within `radius` pixels."""

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     from crowd.count.export import export
-    from mgot.counter import load_counter
+    from mgot.evaluation import load_counter
 
     counter = load_counter(arguments.save_path, torch.device("cpu"), arguments.model_name)
     export(counter, arguments, "fidt_map")

@@ -1,46 +1,34 @@
-"""Feature files: the predicted map of every patch, `features [n, 1, 1, 224, 224]`, and `paths`.
+"""Files of features and of their clusters, as the commands and the released code write them.
 
-`paths` are the patches' file names in ascending order, relative to their folder, so that data may
-be moved. The authors' files, which hold whole paths, are read too.
+Features are `features [n, 1, 1, 224, 224]` and `paths` (h5), clusters their centres
+`cluster_center [k, 50176]` (h5) and members (npy). The released files of members are pickled object
+arrays, which `numpy.load` reads only by trusting them with running any code. Here such a file is
+read by an unpickler that knows nothing but lists, integers and the shells of numpy's objects.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
+import itertools
 import math
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+import pickle
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
-import torch
 
 from crowd.io.errors import InputError
-from crowd.io.files import (
-    LARGEST_ARRAY,
-    atomic_path,
-    is_refusal,
-    read_array,
-    unreadable,
-    write_array,
-)
-from crowd.io.h5 import h5_to_read, require_own
-from crowd.io.progress import note, progress
-from crowd.train.distributed import (
-    all_reduce_sum,
-    is_main_process,
-    rank_and_world_size,
-    wait_for_all,
-)
-from mgot.options import PATCH_SIDE
-from mgot.ssim import LARGEST_VALUE, within_range
+from crowd.io.files import LARGEST_ARRAY, atomic_path, require_file, unreadable
+from crowd.io.h5 import h5_to_read, read_h5, require_own
+from mgot.maps import LARGEST_VALUE, PATCH_SIDE, within_range
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
 REMEDY = "write it with python -m mgot.features"
+CENTERS = "write it with k_means.py"
+MEMBERS = "name the cluster index file that k_means.py (or the released code) wrote"
 
 
 class Features:
@@ -60,8 +48,7 @@ class Features:
         return len(self.indices)
 
     def __getitem__(self, place: slice) -> np.ndarray:
-        indices = self.indices[place]
-        return self.read(indices).reshape(len(indices), *SHAPE)
+        return self.read(self.indices[place]).reshape(-1, *SHAPE)
 
     def rows(self, indices: Sequence[int]) -> Features:
         """View some patches of the file without reading them."""
@@ -77,11 +64,12 @@ class Features:
         with _reading(self.path):
             for row, index in zip(values, indices, strict=True):
                 row[:] = self.values[index].reshape(-1)
-        _check(values, [self.names[index] for index in indices], f"{self.path} holds")
+        check_maps(values, [self.names[index] for index in indices], f"{self.path} holds")
         return values
 
 
-def _check(values: np.ndarray, names: Sequence[str], where: str) -> None:
+def check_maps(values: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Raise `InputError` naming the first map that is not finite or far outside the range."""
     within = within_range(values.reshape(-1, PATCH_SIDE**2))
     if not within.all():
         raise InputError(
@@ -104,15 +92,12 @@ def open_features(path: str | os.PathLike) -> Iterator[Features]:
                 if name not in file:
                     raise InputError(f"{path} has no dataset '{name}': {REMEDY}")
                 require_own(file, name, REMEDY)
-            values, names = file["features"], _names(file)
-        if math.prod(values.shape[1:]) != PATCH_SIDE**2 or values.dtype.kind != "f":
+            values, names = file["features"], names_in(file)
+        fits = math.prod(values.shape[1:]) == PATCH_SIDE**2 and values.dtype.kind == "f"
+        if not fits or not names or len(names) != len(values):
             raise InputError(
-                f"{path}: features are {values.dtype} {list(values.shape)}, not float32 "
-                f"[n, 1, 1, {PATCH_SIDE}, {PATCH_SIDE}]: {REMEDY}"
-            )
-        if not names or len(names) != len(values):
-            raise InputError(
-                f"{path} holds {len(values)} features and {len(names)} paths: {REMEDY}"
+                f"{path} holds features {values.dtype} {list(values.shape)} of {len(names)} paths, "
+                f"not float32 [n, 1, 1, {PATCH_SIDE}, {PATCH_SIDE}] of n: {REMEDY}"
             )
         yield Features(Path(path), names, values, range(len(names)))
 
@@ -128,120 +113,133 @@ def _reading(path: str | os.PathLike) -> Iterator[None]:
         raise unreadable(path, error, f"is damaged or no h5 file: {REMEDY}") from error
 
 
-def _names(file: h5py.File) -> list[str]:
+def names_in(file: h5py.File) -> list[str]:
     """Names of the patches; none where `paths` holds something else than strings."""
     paths = file["paths"]
-    if paths.nbytes > LARGEST_ARRAY:
-        return []
-    return [os.fsdecode(name) for name in np.ravel(paths[()]) if isinstance(name, bytes)]
+    values = () if paths.nbytes > LARGEST_ARRAY else np.ravel(paths[()])
+    return [os.fsdecode(name) for name in values if isinstance(name, bytes)]
 
 
-def write_features(
-    path: str | os.PathLike,
-    names: Sequence[str],
-    recipe: str,
-    compute: Callable[[int, int], np.ndarray],
-    block: int = 16,
-) -> int:
-    """Compute and write features block by block; memory holds one block.
+class Clusters(NamedTuple):
+    """A partition of a feature file.
 
-    Each block is a file in the folder `path` + ".parts" until all are there, so that any process
-    killed at any moment leaves those from which the next one continues, and those that torchrun
-    started write side by side.
+    Attributes:
+        centers: float32 `[k, 50176]`.
+        members: k arrays, int64 `[n_i]`, of indices into the features.
+    """
 
-    Args:
-        path: file to write.
-        names: of the patches.
-        recipe: what the values depend on beside the names; blocks and files of another recipe are
-            not continued.
-        compute: from `first, last` to the values of these patches, 224 × 224 each.
-        block: patches at a time.
+    centers: np.ndarray
+    members: list[np.ndarray]
 
-    Returns:
-        The number of patches computed by all processes; 0 when the file was there already.
+
+def read_clusters(
+    centers_file: str | os.PathLike, index_file: str | os.PathLike, count: int
+) -> Clusters:
+    """Read the clusters of `count` features, written by k_means.py or the released code.
 
     Raises:
-        InputError: the folder is not writable, the disk is full, another process writes the same
-            file, or a model put out values far outside a FIDT map's range.
+        InputError: a file is missing, damaged or of other content; the two disagree on the number
+            of clusters; a cluster is empty; or they do not divide `count` features among them.
     """
-    path = Path(path)
-    if _is_whole(path, names, recipe):
-        return 0
-    key = hashlib.sha256("\n".join([recipe, str(block), *names]).encode(errors="replace"))
-    folder = path.with_name(f"{path.name}.parts") / key.hexdigest()[:16]
-    (rank, size), computed = rank_and_world_size(), 0
-    parts = {first: folder / f"{first}.npy" for first in range(0, len(names), block)}
-    with _alone(path, folder.parent) if is_main_process() else contextlib.nullcontext():
-        for first, part in progress(list(parts.items())[rank::size], "features", "block"):
-            if not part.is_file():
-                listed = names[first : first + block]
-                values = np.asarray(compute(first, first + len(listed)), "<f4").reshape(-1, *SHAPE)
-                _check(values, listed, "the model puts out")
-                write_array(part, values)
-                computed += len(listed)
-        computed = int(all_reduce_sum(torch.tensor(computed)))  # waits for all
-        if is_main_process():
-            _join(path, names, recipe, parts)
-            shutil.rmtree(folder.parent)
-    wait_for_all()
-    return computed
-
-
-@contextlib.contextmanager
-def _alone(path: Path, folder: Path) -> Iterator[None]:
-    """Lock the folder of the blocks; raise `InputError` where another process has it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
+    centers = read_h5(centers_file, "cluster_center", CENTERS)
+    shape = list(centers.shape)
+    if math.prod(shape[1:]) != PATCH_SIDE**2 or not np.isfinite(centers).all():
         raise InputError(
-            f"cannot write in {path.parent} ({error.strerror}): choose a folder you may write to"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise InputError(f"{path} is being written by another process: wait for it") from error
-    except OSError:
-        note(f"the disk of {path} grants no locks: let no second command write it meanwhile")
-    try:
-        yield
-    finally:
-        os.close(handle)
+            f"{centers_file}: {shape} centres are not [k, {PATCH_SIDE**2}] finite numbers: "
+            f"{CENTERS}"
+        )
+    members = read_index_lists(index_file)
+    if len(members) != len(centers):
+        raise InputError(
+            f"{centers_file} holds {len(centers)} clusters and {index_file} {len(members)}: name "
+            "two files of one run"
+        )
+    if not np.array_equal(np.sort(np.concatenate([[], *members])), np.arange(count)):
+        raise InputError(
+            f"{index_file} does not divide {count} features, 0 to {count - 1}, among its clusters: "
+            "name the clusters of these features"
+        )
+    if not all(map(len, members)):
+        raise InputError(f"{index_file} has an empty cluster: cluster anew, into fewer clusters")
+    return Clusters(centers.reshape(len(centers), -1).astype(np.float32), members)
 
 
-def _is_whole(path: Path, names: Sequence[str], recipe: str) -> bool:
-    """Whether the file is there and of these patches and this recipe.
+def write_index_lists(path: str | os.PathLike, lists) -> None:
+    """Write k lists of indices as the released code does, for `np.load(..., allow_pickle=True)`."""
+    array = np.empty(len(lists), dtype=object)
+    array[:] = [[int(index) for index in indices] for indices in lists]
+    # Protocol 3 names its globals in plain lines, so that the name numpy 1 knows can stand there.
+    content = pickle.dumps(array, protocol=3).replace(b"numpy._core.", b"numpy.core.")
+    header = {"descr": "|O", "fortran_order": False, "shape": array.shape}
+    with atomic_path(path) as part, open(part, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(content)
 
-    Raises `Refused` for one that the system refuses to read, which is not to be computed again.
+
+def read_index_lists(path: str | os.PathLike) -> list[np.ndarray]:
+    """Read k lists of indices without running anything the file may contain.
+
+    Args:
+        path: an `.npy` object array of k lists, as `write_index_lists` or the released code wrote.
+
+    Returns:
+        k arrays, int64 `[n_i]`.
+
+    Raises:
+        InputError: no such file; damaged; content other than lists of integers.
     """
+    path = require_file(path, MEMBERS)
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            fits = file.attrs.get("recipe") == recipe and _names(file) == list(names)
-            return fits and file["features"].shape == (len(names), *SHAPE)
-    except Exception as error:  # h5py's answer to a damaged structure may be any
-        if is_refusal(error):
-            raise unreadable(path, error, "") from error
-        return False
+        with open(path, "rb") as file:
+            if np.lib.format.read_magic(file) == (1, 0):
+                np.lib.format.read_array_header_1_0(file)
+            else:
+                np.lib.format.read_array_header_2_0(file)
+            content = _IndexUnpickler(file).load()
+        _, shape, _, _, entries = content.state
+        if len(shape) == 2:  # equally long lists
+            entries = [entries[at : at + shape[1]] for at in range(0, len(entries), shape[1])]
+        return [np.array(_integers(entry), dtype=np.int64) for entry in entries]
+    except InputError as error:
+        raise InputError(f"{path} {error}: {MEMBERS}") from None
+    except Exception as error:  # a damaged pickle may raise anything
+        damage = f"is damaged or holds no lists of integers: {MEMBERS}"
+        raise unreadable(path, error, damage) from error
 
 
-def _join(path: Path, names: Sequence[str], recipe: str, parts: dict[int, Path]) -> None:
-    with atomic_path(path) as whole, open(whole, "r+b") as room:
-        # Before h5py opens it: where the disk is full, closing an h5 file crashes Python.
-        _reserve(room, 4 * PATCH_SIDE**2 * len(names) + 2**20)
-        with h5py.File(whole, "w", locking=False) as file:
-            file.attrs["recipe"] = recipe
-            file["paths"] = np.array([os.fsencode(name) for name in names])
-            shape = (len(names), *SHAPE)
-            values = file.create_dataset("features", shape, "<f4", fill_time="never")
-            values[-1] = 0.0  # lays the file out, whose room nobody else shall take meanwhile
-            file.flush()
-            _reserve(room, os.path.getsize(whole))
-            for first, part in parts.items():
-                block = read_array(part, "remove it and run the command again")
-                values[first : first + len(block)] = block
+class _Shell:
+    """Stands for whatever of numpy a file names, and keeps what it was made from."""
+
+    def __init__(self, *made_from):
+        self.made_from = made_from
+
+    def __setstate__(self, state):
+        self.state = state
 
 
-def _reserve(file, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):  # macOS has none
-        os.posix_fallocate(file.fileno(), 0, size)
+class _IndexUnpickler(pickle.Unpickler):
+    """Makes shells of the numpy objects in such a file, and nothing else."""
+
+    def find_class(self, module: str, name: str):
+        known = ("_reconstruct", "ndarray", "dtype", "scalar")
+        if module.split(".")[0] != "numpy" or name not in known:
+            raise InputError(f"asks to load {module}.{name}, which no index file needs")
+        return _Shell
+
+
+def _integers(entry) -> list[int]:
+    if not isinstance(entry, list):
+        return _numpy_integers(entry)
+    numbers = ([one] if type(one) is int else _numpy_integers(one) for one in entry)
+    return list(itertools.chain.from_iterable(numbers))
+
+
+def _numpy_integers(shell) -> list[int]:
+    """The values of an array of integers, or of one integer."""
+    if not isinstance(shell, _Shell):
+        raise InputError("holds something else than lists of integers")
+    dtype, content = shell.state[2::2] if hasattr(shell, "state") else shell.made_from
+    name, order = dtype.made_from[0], dtype.state[1]
+    if name not in ("i1", "i2", "i4", "i8", "u1", "u2", "u4"):
+        raise InputError(f"holds values of type {name}, not integers")
+    return np.frombuffer(content, order.replace("|", "<") + name).tolist()

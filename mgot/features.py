@@ -1,20 +1,27 @@
-"""Predict the map of every patch: the features that MGOT clusters and matches.
+"""Features: the predicted map of every patch, which MGOT clusters and matches.
 
     python -m mgot.features --config mgot/configs/A2B.yml --domain source
 
 Source patches are seen by the source model, target patches by the model retrained on pseudo labels.
-Features keep the order of the patches' names. Run again, the command goes on where it stopped.
-Several GPUs: start it with torchrun, one process a GPU.
+The file holds `features [n, 1, 1, 224, 224]` and `paths`, the patches' file names in ascending
+order, relative to their folder, so that data may be moved; the authors' files, which hold whole
+paths, are read too. Run again, the command goes on where it stopped. Several GPUs: start it with
+torchrun, one process a GPU.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 from PIL import Image
 
@@ -24,9 +31,18 @@ from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.data.stage import origin
 from crowd.io.config import YES_NO, ArgumentParser, PositiveInt
 from crowd.io.errors import InputError, command
-from crowd.io.files import content_hash, require_folder
-from crowd.io.progress import progress
-from mgot.options import PATCH_SIDE
+from crowd.io.files import (
+    atomic_path,
+    content_hash,
+    is_refusal,
+    read_array,
+    require_folder,
+    unreadable,
+    write_array,
+)
+from crowd.io.progress import note, progress
+from mgot.feature_files import SHAPE, check_maps, names_in
+from mgot.maps import PATCH_SIDE
 from mgot.transfer import add_transfer, fill
 
 if TYPE_CHECKING:
@@ -39,6 +55,111 @@ FILES = {
     "save_path": "{domain}.checkpoint",
     "output": "{domain}.features",
 }
+
+
+def write_features(
+    path: str | os.PathLike,
+    names: Sequence[str],
+    recipe: str,
+    compute: Callable[[int, int], np.ndarray],
+    block: int = 16,
+) -> int:
+    """Compute and write features block by block; memory holds one block.
+
+    Each block is a file in the folder `path` + ".parts" until all are there: a killed process
+    leaves those from which the next one continues, and those of torchrun write side by side.
+
+    Args:
+        path: file to write.
+        names: of the patches.
+        recipe: what the values depend on beside the names; blocks and files of another recipe are
+            not continued.
+        compute: from `first, last` to the values of these patches, 224 × 224 each.
+        block: patches at a time.
+
+    Returns:
+        The number of patches computed by all processes; 0 when the file was there already.
+
+    Raises:
+        InputError: the folder is not writable, the disk is full, another process writes the same
+            file, or a model put out values far outside a FIDT map's range.
+    """
+    import torch
+
+    from crowd.train import distributed
+
+    path = Path(path)
+    if _is_whole(path, names, recipe):
+        return 0
+    key = hashlib.sha256("\n".join([recipe, str(block), *names]).encode(errors="replace"))
+    folder = path.with_name(f"{path.name}.parts") / key.hexdigest()[:16]
+    (rank, size), computed = distributed.rank_and_world_size(), 0
+    parts = {first: folder / f"{first}.npy" for first in range(0, len(names), block)}
+    alone = _alone(path, folder.parent) if rank == 0 else contextlib.nullcontext()
+    with alone:
+        for first, part in progress(list(parts.items())[rank::size], "features", "block"):
+            if not part.is_file():
+                listed = names[first : first + block]
+                values = np.asarray(compute(first, first + len(listed)), "<f4").reshape(-1, *SHAPE)
+                check_maps(values, listed, "the model puts out")
+                write_array(part, values)
+                computed += len(listed)
+        computed = int(distributed.all_reduce_sum(torch.tensor(computed)))  # waits for all
+        if rank == 0:
+            _join(path, names, recipe, parts)
+            shutil.rmtree(folder.parent)
+    distributed.wait_for_all()
+    return computed
+
+
+@contextlib.contextmanager
+def _alone(path: Path, folder: Path) -> Iterator[None]:
+    """Lock the folder of the blocks; raise `InputError` where another process has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {error}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise InputError(f"{path} is being written by another process: wait for it") from error
+    except OSError:
+        note(f"the disk of {path} grants no locks: let no second command write it meanwhile")
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_whole(path: Path, names: Sequence[str], recipe: str) -> bool:
+    """Whether the file is there and of these patches and this recipe."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            fits = file.attrs.get("recipe") == recipe and names_in(file) == list(names)
+            return fits and file["features"].shape == (len(names), *SHAPE)
+    except Exception as error:  # h5py's answer to a damaged structure may be any
+        if is_refusal(error):  # it is not to be computed again
+            raise unreadable(path, error, "") from error
+        return False
+
+
+def _join(path: Path, names: Sequence[str], recipe: str, parts: dict[int, Path]) -> None:
+    with atomic_path(path) as whole, h5py.File(whole, "w", locking=False) as file:
+        file.attrs["recipe"] = recipe
+        file["paths"] = np.array([os.fsencode(name) for name in names])
+        shape = (len(names), *SHAPE)
+        values = file.create_dataset("features", shape, "<f4", fill_time="never")
+        values[-1] = 0.0  # lays the file out
+        file.flush()
+        if hasattr(os, "posix_fallocate"):  # macOS has none
+            # Where the disk is full, closing a file that is not written yet crashes Python.
+            with open(whole, "r+b") as room:
+                os.posix_fallocate(room.fileno(), 0, os.path.getsize(whole))
+        for first, part in parts.items():
+            block = read_array(part, "remove it and run the command again")
+            values[first : first + len(block)] = block
 
 
 def read_patch(path: str | os.PathLike) -> np.ndarray:
@@ -69,22 +190,17 @@ def extract_features(
     Args:
         model: from `[B, 3, 224, 224]` to `[B, 1, 224, 224]`, in evaluation mode.
         patches: folder of pictures.
-        output: h5 file, see `mgot.feature_files`.
+        output: h5 file to write.
         recipe: identifies the model; a file of another recipe is begun again.
         preprocessing: holds the mean and standard deviation that the model was trained with.
         device: where the model is.
         batch_size: patches at a time.
         bgr: swap red and blue, and normalise them by each other's constants, as the release does.
 
-    Returns:
-        The number of patches, and how many of them were computed now.
-
-    Raises:
-        InputError: no patches, a damaged one, values that are not finite, a full disk.
+    Returns the number of patches, and how many of them were computed now. Raises `InputError` for
+    no patches, a damaged one, values that are not finite, a full disk.
     """
     import torch
-
-    from mgot.feature_files import write_features
 
     paths = list_images(require_folder(patches, "run python -m mgot.patches first"))
     if not paths:
@@ -130,14 +246,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     fill(arguments, FILES)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.train.distributed import join, leave
-    from mgot.counter import load_counter
+    from mgot.evaluation import load_counter
 
     device = join(arguments.device)
     counter = load_counter(arguments.save_path, device, arguments.model_name)
     recipe = {"checkpoint": content_hash(arguments.save_path)}
-    places, how = (arguments.patches, arguments.output), (arguments.batch_size, arguments.bgr)
     total, computed = extract_features(
-        counter.model, *places, recipe, counter.preprocessing, device, *how
+        *(counter.model, arguments.patches, arguments.output, recipe, counter.preprocessing),
+        *(device, arguments.batch_size, arguments.bgr),
     )
     print(f"{arguments.output}: {total} patches, {computed} of them computed now")
     leave()

@@ -13,23 +13,24 @@ where it stopped.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from crowd.data import network_input as photos
 from crowd.data.images import read_orientation, read_size, write_image
 from crowd.data.photo_jobs import JPEG_QUALITY, Job, Resized
 from crowd.data.prepare import add_arguments, process
-from crowd.data.resize import LONG
+from crowd.data.resize import JPEG_LIMIT, LONG
 from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
 from crowd.io.files import atomic_path, write_array
 from crowd.io.h5 import write_h5
 from mgot.maps import fidt_map, head_pixels
-from mgot.photos import OTHER_SIZES, SIZES, SMOOTHED
 from mgot.transfer import KEYS, add_transfer, fill
 
 FILES = {
@@ -37,6 +38,52 @@ FILES = {
     "output_dataset_path": "{domain}.fidt",
     "layout": "{domain}.layout",
 }
+
+
+class Sizes(NamedTuple):
+    """Bounds of a data set's photos, pixels (see `crowd.data.resize.target_size`): the shortest
+    short side of training photos, the longest long side, the shortest of photos counted whole.
+    """
+
+    min_size: int
+    max_size: int
+    test_min_size: int
+
+
+AS_STORED = Sizes(1, JPEG_LIMIT, 1)
+SIZES = {"sht": AS_STORED, "qnrf": Sizes(512, 2048, 1024)}
+OTHER_SIZES = Sizes(512, 2048, 512)
+# Data sets whose predicted maps are smoothed before peaks are sought (released code).
+SMOOTHED = ("qnrf",)
+FIELDS = {name: name for name in ("max_size", "interpolation", "depth", "smooth")}
+FIELDS |= {"min_size": "test_min_size"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing(photos.Preprocessing):
+    """What happens to a photo before it is counted, and to its map; travels with the weights.
+
+    By default photos stay as they are stored, which is right for those of a set that mgot.fidt
+    wrote: they have their size already, whichever set the counter was trained on.
+
+    Attributes:
+        smooth: whether the predicted map is smoothed before peaks are sought.
+    """
+
+    bounded: ClassVar[str] = LONG
+
+    min_size: int = AS_STORED.test_min_size
+    max_size: int = AS_STORED.max_size
+    smooth: bool = False
+
+
+def read_preprocessing(data_dir: str | os.PathLike) -> Preprocessing:
+    """Return how mgot.fidt made the val and test photos of a set.
+
+    Raises `InputError` when the set's `preprocess.yml` is damaged; without one photos stay as
+    they are.
+    """
+    return photos.read_preprocessing(data_dir, Preprocessing, FIELDS, "python -m mgot.fidt")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

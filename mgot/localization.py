@@ -16,7 +16,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +33,10 @@ RADII = {"small radius": 2, "large radius": 3}
 
 
 def read_points_file(path: str | os.PathLike, columns: int) -> dict[int, np.ndarray]:
-    """Read the points of every photo.
+    """Read the points of every photo of a text file: id -> float64 [N, columns].
 
-    Args:
-        path: text file.
-        columns: numbers a head, `PREDICTED` or `ANNOTATED`.
-
-    Returns:
-        id -> float64 [N, columns].
-
-    Raises:
-        InputError: naming file and line, when that line is not as described, or repeats an id.
+    `columns` are the numbers a head, `PREDICTED` or `ANNOTATED`. Raises `InputError` naming file
+    and line, when that line is not as described, or repeats an id.
     """
     lines = read_text(Path(path), "name a text file of points, a line a photo").splitlines()
     photos: dict[int, np.ndarray] = {}
@@ -74,41 +67,30 @@ def read_predictions(path: str | os.PathLike) -> dict[int, np.ndarray]:
     """Read predicted points, of a text file of points or of a `points.csv` of counted photos.
 
     Those are numbered 1, 2, … as `counts.csv` beside it lists them, by name, which FIDT's are too.
-
-    Returns:
-        id -> float64 [M, 2].
-
-    Raises:
-        InputError: naming file and line, as `read_points_file` does.
+    Returns id -> float64 [M, 2]; raises `InputError` as `read_points_file` does.
     """
     path = Path(path)
     if path.suffix.lower() != ".csv":
         return read_points_file(path, PREDICTED)
     from crowd.count.photos import COUNTS  # which brings OpenCV
 
-    found: dict[str, list] = {name: [] for (name,) in _columns(path.parent / COUNTS, "name")}
-    for name, x, y in _columns(path, "image", "x", "y"):
-        if name not in found:
-            raise InputError(
-                f"{path} has points of {name}, which {COUNTS} beside it lacks: copy both"
-            )
-        found[name].append((float(x), float(y)))
-    return {number: np.reshape(heads, (-1, 2)) for number, heads in enumerate(found.values(), 1)}
-
-
-def _columns(path: Path, *names: str) -> Iterator[list[str]]:
-    """Yield these columns of each row of a table; all but the first are numbers."""
-    rows = csv.DictReader(io.StringIO(read_text(path, "name the points.csv of counted photos")))
-    for row in rows:
-        values = [row.get(name) for name in names]
+    counts, points = (
+        csv.DictReader(io.StringIO(read_text(one, "name the points.csv of counted photos")))
+        for one in (path.parent / COUNTS, path)
+    )
+    found: dict[str | None, list] = {row.get("name"): [] for row in counts}
+    for row in points:
         try:
-            if None in values or not np.isfinite([float(value) for value in values[1:]]).all():
-                raise ValueError(values)
-        except ValueError as error:
+            found[row["image"]].append((float(row["x"]), float(row["y"])))
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{path}, line {rows.line_num} is not {', '.join(names)}: copy it again"
+                f"{path}, line {points.line_num} is not image, x, y of a photo in {COUNTS} beside "
+                "it: copy both again"
             ) from error
-        yield values
+    photos = {number: np.reshape(heads, (-1, 2)) for number, heads in enumerate(found.values(), 1)}
+    if not all(np.isfinite(heads).all() for heads in photos.values()):
+        raise InputError(f"{path} holds numbers that are not finite: copy it again")
+    return photos
 
 
 def write_points_file(path: str | os.PathLike, points: Sequence[np.ndarray]) -> None:

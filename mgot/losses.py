@@ -20,26 +20,27 @@ def fidt_loss(
     prediction: torch.Tensor,
     target: torch.Tensor,
     heads: Sequence[torch.Tensor],
-    ssim_weight: float,
+    ssim_weight: float = 0.0,
+    detail_weight: float = 0.0,
     weights: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Loss of FIDT regression: sum over the batch of w_b (MSE_b + ssim_weight * I-SSIM_b).
+    """Losses of FIDT regression by name, each the sum over the batch of w_b times a sample's loss.
 
-    With `ssim_weight` 0 this is the released loss of FIDTM (`MSELoss(reduction="sum")`) and, with
-    weights, of MGOT; otherwise the papers' L_MSE + L_I-SSIM, with weights MGOT's Eq. 12. MSE_b sums
-    squared errors over a sample's pixels, I-SSIM_b is a mean over its heads, so that the two differ
-    by orders of magnitude.
+    `mse` alone is the released loss of FIDTM (`MSELoss(reduction="sum")`) and, with weights, of
+    MGOT; mse + ssim_weight · issim the papers' L_MSE + L_I-SSIM, with weights MGOT's Eq. 12. A
+    sample's MSE is a sum over its pixels, its I-SSIM a mean over its heads: the two differ by
+    orders of magnitude.
 
     Args:
         prediction: `[B, 1, H, W]`.
         target: FIDT maps `[B, 1, H, W]`.
         heads: for each sample the heads `[n, 2]` as x, y in pixels of the map.
-        ssim_weight: factor of I-SSIM.
+        ssim_weight: factor that `issim` will have; at 0 it is left out.
+        detail_weight: that of `detail` (see `detail_error`), likewise.
         weights: `[B]`, MGOT's weight of each sample; one each when absent.
 
     Returns:
-        `mse` and `issim`, both weighted by sample and summed, and
-        `total` = mse + ssim_weight * issim, to be minimised.
+        `mse`, `issim` and `detail`, before these factors.
 
     Raises:
         ValueError: prediction and target differ in shape.
@@ -47,13 +48,14 @@ def fidt_loss(
     if prediction.shape != target.shape:
         shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
         raise ValueError(f"prediction and target must have one shape, not {shapes}")
-    if weights is None:
-        weights = prediction.new_ones(len(prediction))
     squared = F.mse_loss(prediction, target, reduction="none").flatten(1).sum(1)
-    mse = (weights * squared).sum()
-    with torch.set_grad_enabled(torch.is_grad_enabled() and ssim_weight != 0):
-        issim = (weights * instance_ssim(prediction, target, heads)).sum()
-    return {"mse": mse, "issim": issim, "total": mse + ssim_weight * issim}
+    losses = {"mse": squared}
+    if ssim_weight:
+        losses["issim"] = instance_ssim(prediction, target, heads)
+    if detail_weight:
+        losses["detail"] = detail_error(prediction, target)
+    weights = torch.ones_like(squared) if weights is None else weights
+    return {name: (weights * loss).sum() for name, loss in losses.items()}
 
 
 def detail_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -102,8 +104,9 @@ def instance_ssim(
     rows, columns = row[:, None] + offsets, column[:, None] + offsets  # of the padded map
     index = (sample[:, None] * (height + SIDE) + rows)[:, :, None] * (width + SIDE)
     index = (index + columns[:, None]).flatten(1)
-    inside = _inside(rows, height)[:, :, None] & _inside(columns, width)[:, None]
-    inside = inside.flatten(1).to(prediction.dtype)
+    down, across = (rows - MARGIN, height), (columns - MARGIN, width)
+    down, across = ((place >= 0) & (place < length) for place, length in (down, across))
+    inside = (down[:, :, None] & across[:, None]).flatten(1).to(prediction.dtype)
     size = inside.sum(1)
 
     p, t = (F.pad(x, (MARGIN, MARGIN) * 2).flatten()[index] for x in (prediction, target))
@@ -113,11 +116,6 @@ def instance_ssim(
     ssim = _ssim(mean_p, mean_t, variances, (p * t).sum(1) / size)
     total = prediction.new_zeros(len(prediction)).index_add(0, sample, 1 - ssim)
     return total / count.clamp(min=1)
-
-
-def _inside(positions: torch.Tensor, length: int) -> torch.Tensor:
-    """Whether positions in the padded map lie in the map."""
-    return (positions >= MARGIN) & (positions < MARGIN + length)
 
 
 def instance_ssim_reference(

@@ -7,6 +7,8 @@ import numpy as np
 from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError, extra
 
+PATCH_SIDE = 224  # of the maps that are clustered and matched
+LARGEST_VALUE = 100.0  # of a predicted map; of a FIDT map it is 1
 SMALLEST_VALUE = 0.01
 REACH = 32  # pixels, beyond which a head leaves no value as large as that
 RELATIVE_THRESHOLD = 100.0 / 255.0
@@ -119,3 +121,10 @@ def local_maxima(prediction, smooth: bool = False) -> np.ndarray:
     peaks = (values == highest) & (values >= RELATIVE_THRESHOLD * maximum)
     rows, columns = torch.nonzero(peaks[0, 0], as_tuple=True)
     return torch.stack([columns, rows], dim=1).cpu().numpy()
+
+
+def within_range(values: np.ndarray) -> np.ndarray:
+    """Whether all values of each map are numbers within ±`LARGEST_VALUE`, `[n, d]` -> `[n]`."""
+    largest = np.maximum(values.max(axis=1, initial=0), -values.min(axis=1, initial=0))
+    # Written so that NaN, for which every comparison is false, is refused too.
+    return largest <= LARGEST_VALUE

@@ -10,7 +10,6 @@ of the photo's `fidt_map` and `kpoint`. Run again, the command goes on where it 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from crowd.data.processed import list_split
 from crowd.data.stage import is_made, origin, record_path, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
-from crowd.io.files import require_folder
+from crowd.io.files import read_array, require_folder, write_array
 from crowd.io.h5 import read_h5, write_h5
 from crowd.io.progress import progress
 from mgot.transfer import add_transfer, fill
@@ -33,55 +32,45 @@ SIDE = 256
 FIDT = "run python -m mgot.fidt again (for patches: python -m mgot.patches)"
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One photo to cut.
+def patches_of(
+    photo: Path, output: Path, size: tuple[int, int] | None = None
+) -> dict[Path, tuple[slice, slice]]:
+    """The patches of a photo, in reading order: path in `output` -> rows and columns of the photo.
 
-    Attributes:
-        photo: its path; with `labelled`, `NAME.h5` stands beside it.
-        output: folder of the patches.
-        labelled: whether the pieces of the FIDT map are written too.
-        size: (width, height) to which the photo is resized first; None: as it is.
+    `size` is (width, height) to which the photo is resized first; None: as it is.
     """
-
-    photo: Path
-    output: Path
-    labelled: bool = True
-    size: tuple[int, int] | None = None
-
-    def patches(self) -> dict[Path, tuple[slice, slice]]:
-        """The patches of this photo, in reading order: path -> rows and columns of the photo."""
-        width, height = self.size or read_size(self.photo)
-        return {
-            self.output / f"{self.photo.stem}_{row:02d}_{column:02d}.jpg": (
-                slice(row * SIDE, (row + 1) * SIDE),
-                slice(column * SIDE, (column + 1) * SIDE),
-            )
-            for row in range(height // SIDE)
-            for column in range(width // SIDE)
-        }
+    width, height = size or read_size(photo)
+    return {
+        output / f"{photo.stem}_{row:02d}_{column:02d}.jpg": (
+            slice(row * SIDE, (row + 1) * SIDE),
+            slice(column * SIDE, (column + 1) * SIDE),
+        )
+        for row in range(height // SIDE)
+        for column in range(width // SIDE)
+    }
 
 
-def cut_photo(job: Job) -> int:
+def cut_photo(
+    photo: Path, output: Path, labelled: bool = True, size: tuple[int, int] | None = None
+) -> int:
     """Write the patches of one photo, unless all are there, made from the same files and settings.
 
-    Returns the number of its patches.
-
-    Raises:
-        InputError: the photo or its map is missing, damaged or of another size.
+    With `labelled` the pieces of its FIDT map, `NAME.h5` beside it, are written too; `size` is as
+    for `patches_of`. Returns the number of its patches. Raises `InputError` when the photo or its
+    map is missing, damaged or of another size.
     """
-    patches, record = job.patches(), record_path(job.output / job.photo.name)
-    suffixes = (".jpg", ".h5") if job.labelled else (".jpg",)
-    sources = [job.photo, job.photo.with_suffix(".h5")][: len(suffixes)]
-    made_from = origin({"labelled": job.labelled, "size": job.size}, sources)
+    patches, record = patches_of(photo, output, size), record_path(output / photo.name)
+    suffixes = (".jpg", ".h5") if labelled else (".jpg",)
+    sources = [photo, photo.with_suffix(".h5")][: len(suffixes)]
+    made_from = origin({"labelled": labelled, "size": size}, sources)
     outputs = [path.with_suffix(suffix) for path in patches for suffix in suffixes]
     if not patches or is_made(record, made_from, outputs):
         return len(patches)
-    photo = open_image(job.photo)
-    if job.size:
-        photo = photo.resize(job.size, Image.Resampling.BILINEAR)
-    pixels = np.asarray(photo)
-    labels = read_labels(job.photo, pixels.shape[:2]) if job.labelled else {}
+    image = open_image(photo)
+    if size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    labels = read_labels(photo, pixels.shape[:2]) if labelled else {}
     for path, place in patches.items():
         if labels:
             pieces = {name: values[place] for name, values in labels.items()}
@@ -125,12 +114,8 @@ def require_only(folder: Path, names: Sequence[str], present: Sequence[Path]) ->
 def locate_patches(names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
     """Return where the patches of a feature file or a selection lie, wherever it was made.
 
-    Args:
-        names: file names; of whole paths, as in the authors' files, the last part counts.
-        folder: of the patches.
-
-    Raises:
-        InputError: the folder, or some of them, are missing.
+    Of whole paths, as in the authors' files, the last part counts. Raises `InputError` where the
+    folder, or some of them, are missing.
     """
     folder = require_folder(folder, "run python -m mgot.patches, or name the folder it wrote")
     present = {path.name for path in list_images(folder)}
@@ -142,6 +127,34 @@ def locate_patches(names: Sequence[str], folder: str | os.PathLike) -> list[Path
             "that the features were made from"
         )
     return paths
+
+
+def write_selection(paths_file: str | os.PathLike, weights_file: str | os.PathLike, paths, weights):
+    """Write the selected source patches (strings) and as many weights (float64), unpickled."""
+    write_array(paths_file, np.asarray(paths, dtype=str))
+    write_array(weights_file, np.asarray(weights, dtype=np.float64))
+
+
+def read_selection(
+    paths_file: str | os.PathLike, weights_file: str | os.PathLike
+) -> tuple[list[str], np.ndarray]:
+    """Read what `write_selection` (or the released code) wrote: patch paths, weights float64 `[n]`.
+
+    Raises `InputError` for missing or damaged files, other content, different lengths, weights that
+    are negative or not finite.
+    """
+    remedy = "name the two files of one run of k_means_ot_weight.py"
+    paths, weights = read_array(paths_file, remedy), read_array(weights_file, remedy)
+    if paths.ndim != 1 or paths.dtype.kind != "U":
+        raise InputError(f"{paths_file} is no list of patch paths: {remedy}")
+    if weights.dtype.kind not in "fiu" or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise InputError(f"{weights_file} holds weights that are negative or not finite: {remedy}")
+    if paths.shape != weights.shape:
+        raise InputError(
+            f"{paths_file} lists {paths.size} patches and {weights_file} {weights.size} weights: "
+            f"{remedy}"
+        )
+    return paths.tolist(), weights.astype(np.float64)
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -188,13 +201,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = read_arguments(argv)
     output, size = Path(arguments.output), parse_size(arguments.resize)
     photos = list_split(arguments.data_dir, arguments.split)
-    jobs = [Job(photo, output, not arguments.unlabelled, size) for photo in photos]
-    names = [path.name for job in jobs for path in job.patches()]
+    names = [path.name for photo in photos for path in patches_of(photo, output, size)]
     if not names:
         where = photos[0].parent
         raise InputError(f"no photo in {where} reaches {SIDE} × {SIDE}: enlarge them by --resize")
     require_only(output, names, list_images(output) if output.is_dir() else [])
-    counts = [cut_photo(job) for job in progress(jobs, "patches", "photo")]
+    how = output, not arguments.unlabelled, size
+    counts = [cut_photo(photo, *how) for photo in progress(photos, "patches", "photo")]
     small = counts.count(0)
     print(f"{sum(counts)} patches of {len(photos) - small} photos in {output}")
     if small:

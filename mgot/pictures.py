@@ -16,42 +16,43 @@ from crowd.io.errors import extra
 from crowd.io.progress import progress
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.small_files import write_figure
+from mgot.alignment import Alignment
 from mgot.clustering import means, read_blocks
 from mgot.feature_files import Features
 from mgot.features import read_patch
-from mgot.options import PATCH_SIDE
-from mgot.selection import Alignment
+from mgot.maps import PATCH_SIDE
 
 with extra("commands", "drawing"):
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-_WIDTH, _DPI, _TEXT = 10.0, 120, 12
-_MAP_COLOURS = "inferno"
+WIDTH, TEXT = 10.0, 12
 EXAMPLES = 8
 POWER_ITERATIONS = 4
 
 
-def draw_elbow(path: str | os.PathLike, ks: Sequence[int], inertias: Sequence[float], elbow: int):
-    """Draw the inertia over the number of clusters.
+def figure_of(width: float, height: float) -> Figure:
+    """An empty figure of so many inches."""
+    return Figure((width, height), dpi=120, layout="constrained")
 
-    Args:
-        path: picture to write.
-        ks: numbers of clusters.
-        inertias: sum of squared distances to the own centre for each k.
-        elbow: the k to mark.
-    """
-    figure = Figure((7, 4.2), dpi=_DPI, layout="constrained")
+
+def show_map(axis, values: np.ndarray, top: float = 1.0) -> None:
+    """Show a FIDT map [H, W], or a photo, without ticks; its low values are lifted."""
+    axis.imshow(values, cmap="inferno", norm=PowerNorm(0.5, 0, top))
+    axis.set(xticks=[], yticks=[])
+
+
+def draw_elbow(path: str | os.PathLike, ks: Sequence[int], inertias: Sequence[float], elbow: int):
+    """Draw the inertia (sum of squared distances to the own centre) for each k; mark the elbow."""
+    figure = figure_of(7, 4.2)
     axis = figure.subplots()
     axis.plot(ks, inertias, "o-", color=PALETTE[4], lw=1.8)
     axis.axvline(elbow, color=PALETTE[5], lw=1, ls=":")
     axis.plot(elbow, inertias[list(ks).index(elbow)], "o", ms=12, mfc="none", mec=PALETTE[5], mew=2)
-    axis.set_title(f"elbow at k = {elbow}", fontsize=_TEXT + 1)
-    axis.set_xlabel("clusters k", fontsize=_TEXT)
-    axis.set_ylabel("inertia", fontsize=_TEXT)
-    axis.set_xticks(list(ks))
-    axis.set_ylim(bottom=0)
-    axis.tick_params(labelsize=_TEXT - 1)
+    axis.set_title(f"elbow at k = {elbow}", fontsize=TEXT + 1)
+    axis.set_xlabel("clusters k", fontsize=TEXT)
+    axis.set_ylabel("inertia", fontsize=TEXT)
+    axis.set(xticks=list(ks), ylim=(0, None))
     axis.grid(alpha=0.3)
     write_figure(path, figure)
 
@@ -89,37 +90,27 @@ def draw_clusters(
     labels: np.ndarray,
     maps: np.ndarray,
 ) -> None:
-    """Draw samples and centres in one projection, and above them what each centre looks like.
+    """Draw samples [n, 2] and centres [k, 2] in one projection, and above them the centres' maps.
 
-    Args:
-        path: picture to write.
-        samples: projected samples [n, 2].
-        centers: projected centres [k, 2], by the same projection.
-        labels: cluster of every sample [n].
-        maps: centres as maps [k, H, W].
+    `labels` [n] are the samples' clusters, `maps` [k, H, W] what each centre looks like.
     """
-    k = len(centers)
-    columns = max(k, 4)
-    figure = Figure((_WIDTH, _WIDTH / columns + 6.3), dpi=_DPI, layout="constrained")
-    grid = figure.add_gridspec(2, columns, height_ratios=[_WIDTH / columns, 6])
+    columns = max(len(centers), 4)
+    figure = figure_of(WIDTH, WIDTH / columns + 6.3)
+    grid = figure.add_gridspec(2, columns, height_ratios=[WIDTH / columns, 6])
     axis = figure.add_subplot(grid[1, :])
-    top = max(float(np.max(maps)), 1e-6)
-    for number in range(k):
+    for number, center in enumerate(centers):
         colour, members = PALETTE[number % len(PALETTE)], samples[labels == number]
         panel = figure.add_subplot(grid[0, number])
-        panel.imshow(maps[number], cmap=_MAP_COLOURS, norm=PowerNorm(0.5, 0, top))
-        panel.set(xticks=[], yticks=[])
-        panel.set_title(f"{number}: {len(members)} patches", fontsize=_TEXT - 1)
+        show_map(panel, maps[number], max(float(np.max(maps)), 1e-6))
+        panel.set_title(f"{number}: {len(members)} patches", fontsize=TEXT - 1)
         for side in panel.spines.values():
             side.set(color=colour, linewidth=4)
         axis.scatter(*members.T, s=22, color=colour, alpha=0.6, linewidths=0)
-    for number, center in enumerate(centers):
-        colour = PALETTE[number % len(PALETTE)]
-        axis.plot(*center, "o", ms=17, mfc=colour, mec="black", mew=1.5)
-        axis.text(*center, str(number), ha="center", va="center", fontsize=_TEXT - 1, weight="bold")
-    axis.set_xlabel("first principal axis of the samples", fontsize=_TEXT)
-    axis.set_ylabel("second", fontsize=_TEXT)
-    axis.tick_params(labelsize=_TEXT - 1)
+        axis.plot(*center, "o", ms=17, mfc=colour, mec="black", mew=1.5, zorder=3)
+        text = {"ha": "center", "va": "center", "weight": "bold", "zorder": 4}
+        axis.text(*center, str(number), fontsize=TEXT - 1, **text)
+    axis.set_xlabel("first principal axis of the samples", fontsize=TEXT)
+    axis.set_ylabel("second", fontsize=TEXT)
     axis.set_aspect("equal", adjustable="datalim")
     write_figure(path, figure)
 
@@ -133,14 +124,9 @@ def draw_matches(
 ) -> None:
     """Draw a few matched pairs of patches, a pair a column, with their maps, weight and cost.
 
-    They are evenly spread over the clusters and, within each, from near to far.
-
-    Args:
-        path: picture to write.
-        alignment: what was selected.
-        weights: as written to the file, float64 `[p]`.
-        features: of target and source.
-        photos: the patches of both; None: their predicted maps alone.
+    They are evenly spread over the clusters and, within each, from near to far. `weights` are those
+    written to the file, float64 `[p]`; features and photos, those of target and source, where
+    photos may be None: then their predicted maps are drawn alone.
     """
     order = np.lexsort([alignment.cost, alignment.group])
     spread = np.linspace(0, len(order) - 1, min(EXAMPLES, len(order)))
@@ -151,49 +137,29 @@ def draw_matches(
         if pictures:
             rows[f"{name} patch"] = [read_patch(pictures[index]) for index in indices]
         rows[f"{name} map"] = side.read(indices).reshape(-1, PATCH_SIDE, PATCH_SIDE)
-    side = _WIDTH / max(len(picks), 4)
-    size = (side * len(picks) + 0.4, side * len(rows) + 0.6)
-    figure = Figure(size, dpi=_DPI, layout="constrained")
+    side = WIDTH / max(len(picks), 4)
+    figure = figure_of(side * len(picks) + 0.4, side * len(rows) + 0.6)
     axes = figure.subplots(len(rows), len(picks), squeeze=False)
     for line, (title, images) in zip(axes, rows.items(), strict=True):
-        line[0].set_ylabel(title, fontsize=_TEXT - 1)
+        line[0].set_ylabel(title, fontsize=TEXT - 1)
         for axis, image in zip(line, images, strict=True):
-            axis.imshow(image, cmap=_MAP_COLOURS, norm=PowerNorm(0.5, 0, 1))
-            axis.set(xticks=[], yticks=[])
+            show_map(axis, image)
     for axis, pick in zip(axes[0], picks, strict=True):
         title = f"weight {weights[pick]:.2f}\ncost {alignment.cost[pick]:.3f}"
-        axis.set_title(title, fontsize=_TEXT - 2)
+        axis.set_title(title, fontsize=TEXT - 2)
     write_figure(path, figure)
 
 
-def draw_peaks(
-    path: str | os.PathLike,
-    image: np.ndarray,
-    peaks: np.ndarray,
-    actual: np.ndarray | None = None,
-) -> None:
-    """Mark the predicted heads on a photo, and the annotated ones where they are known.
-
-    Args:
-        path: picture to write.
-        image: photo, uint8 [H, W, 3].
-        peaks: predicted heads (x, y) [M, 2], pixels.
-        actual: annotated heads (x, y) [N, 2], pixels.
-    """
+def draw_peaks(path: str | os.PathLike, image: np.ndarray, peaks: np.ndarray, actual: np.ndarray):
+    """Mark predicted [M, 2] and annotated heads [N, 2], x and y in pixels, on a photo [H, W, 3]."""
     height, width = image.shape[:2]
-    figure = Figure((_WIDTH, _WIDTH * height / width + 0.5), dpi=_DPI, layout="constrained")
+    figure = figure_of(WIDTH, WIDTH * height / width + 0.5)
     axis = figure.subplots()
     axis.imshow(image, extent=(0, width, height, 0))
     axis.set_axis_off()
-    title = f"predicted {len(peaks)}"
-    if actual is not None:
-        title += f" (dots)   ·   annotated {len(actual)} (circles)"
-        _mark(axis, actual, ms=9, mfc="none", mec=PALETTE[1], mew=1.5)
-    _mark(axis, peaks, ms=4, mfc=PALETTE[0], mec="black", mew=0.6)
+    axis.plot(*actual.T, "o", ms=9, mfc="none", mec=PALETTE[1], mew=1.5)
+    axis.plot(*peaks.T, "o", ms=4, mfc=PALETTE[0], mec="black", mew=0.6)
     axis.set(xlim=(0, width), ylim=(height, 0))
-    axis.set_title(title, fontsize=_TEXT + 2)
+    title = f"predicted {len(peaks)} (dots)   ·   annotated {len(actual)} (circles)"
+    axis.set_title(title, fontsize=TEXT + 2)
     write_figure(path, figure)
-
-
-def _mark(axis, points: np.ndarray, **style) -> None:
-    axis.plot(*np.reshape(points, (-1, 2)).T, "o", **style)

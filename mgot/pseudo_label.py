@@ -4,14 +4,13 @@
     python -m mgot.pseudo_label --save_path runs/mgot_sha/best.pth --data_dir data/shb_fidt \
         --output pseudo
 
-Writes a set as mgot.fidt does: `NAME.jpg` (the same file), `NAME.npy` the peaks, `NAME.h5` with the
+Writes a set as mgot.fidt does: `NAME.jpg` (a copy), `NAME.npy` the peaks, `NAME.h5` with the
 predicted map as it is and its peaks as `kpoint`. Annotations of the photos are never read. Run
 again, it goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,31 +24,24 @@ from crowd.io.errors import InputError, command
 from crowd.io.files import atomic_path, content_hash, write_array
 from crowd.io.h5 import write_h5
 from crowd.io.progress import progress
+from mgot.fidt import Preprocessing, read_preprocessing
 from mgot.maps import head_pixels
 from mgot.patches import require_only
-from mgot.photos import TILE_HELP, Preprocessing, read_preprocessing
-from mgot.transfer import add_transfer, fill
+from mgot.transfer import TILE_HELP, add_transfer, fill
 
 if TYPE_CHECKING:
-    from mgot.counter import Counter
+    from mgot.evaluation import Counter
 
 FILES = {"save_path": "source.checkpoint", "data_dir": "target.fidt", "output": "pseudo_labels"}
 
 
 def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> int | None:
-    """Predict the map of a photo, write it with its peaks, and return the number of heads.
+    """Predict the map of a photo, write it with its peaks to `folder`; return the number of heads.
 
-    None where all that is written is there, made by the same settings from the same photo.
-
-    Args:
-        counter: that predicts.
-        photo: is read as it is stored: the labels are for this very file.
-        folder: to write to.
-        settings: `smooth` and `tile`, as for `mgot.local_maxima` and `predict_map`, and what else
-            decides the labels.
-
-    Raises:
-        InputError: the photo cannot be read or the map is not finite.
+    None where all that is written is there, made by the same settings from the same photo, which is
+    read as it is stored: the labels are for this very file. `settings` are `smooth` and `tile`, as
+    for `mgot.local_maxima` and `predict_map`, and what else decides the labels. Raises `InputError`
+    where the photo cannot be read or the map is not finite.
     """
     made_from, record = origin(settings, [photo]), record_path(folder / photo.name)
     points, maps, copy = (folder / f"{photo.stem}{end}" for end in (".npy", ".h5", photo.suffix))
@@ -61,12 +53,7 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     tensor = photo_tensor(read_photo(photo, stored), stored)
     fidt_map = predict_map(counter.model, tensor, settings["tile"])
     heads = peak_centers(fidt_map, str(photo), settings["smooth"])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        copy.unlink(missing_ok=True)
-        os.link(photo.resolve(), copy)
-    except OSError:  # another disk, or one without hard links
-        copy_file(photo, copy)
+    copy_file(photo, copy)
     write_h5(maps, fidt_map=fidt_map.numpy(), kpoint=head_pixels(heads, *fidt_map.shape))
     write_array(points, heads)
     write_record(record, made_from)
@@ -100,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     fill(arguments, FILES)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.train.devices import pick_device
-    from mgot.counter import load_counter
+    from mgot.evaluation import load_counter
 
     counter = load_counter(arguments.save_path, pick_device(arguments.device), arguments.model_name)
     photos = list_split(arguments.data_dir, arguments.split)

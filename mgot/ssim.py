@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,69 +20,22 @@ from torch.nn import functional
 from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
-from mgot.options import PATCH_SIDE, VARIANTS
+from mgot.maps import LARGEST_VALUE, PATCH_SIDE, within_range
 
-LARGEST_VALUE = 100.0
+VARIANTS = ("official", "global")
 WINDOW_AREA = 256.0 * 256.0
 # (0.01 L)² and (0.03 L)² of SSIM, with L = 1 the height of a FIDT peak.
 C1, C2 = 1e-4, 9e-4
-# Patches of a block: 280 MB of window statistics.
+# Patches of a block: 280 MB of window statistics of the official variant.
 BLOCK = 512
 # So many columns of a block are centred at a time, 1.6 MB in float64.
 COLUMNS = 392
 # Target patches whose window statistics stay, tile by tile, in a core's second-level cache.
 TARGET_GROUP = 8
-# Pairs at once of the official cost on a GPU, about 1.5 MB each.
-PAIRS = 512
-
-
-@dataclass(frozen=True)
-class SsimCost:
-    """How the cost is computed, as `ssim_cost` takes it; called with both sides it does so.
-
-    Attributes:
-        variant: "official" or "global".
-        device: where to compute, "cpu" or a GPU such as "cuda:0"; None: where the target is.
-
-    Raises:
-        InputError: an unknown variant.
-    """
-
-    variant: str = VARIANTS[0]
-    device: str | torch.device | None = None
-
-    def __post_init__(self):
-        if self.variant not in VARIANTS:
-            known = " or ".join(VARIANTS)
-            raise InputError(f"unknown SSIM variant '{self.variant}': choose {known}")
-
-    def __call__(self, target, source) -> np.ndarray:
-        """Cost of every pair, float32 `[n, m]` (see `ssim_cost`)."""
-        for side, name in ((target, "target"), (source, "source")):
-            shape = np.shape(side)
-            if not shape or int(np.prod(shape[1:])) != PATCH_SIDE**2:
-                raise InputError(
-                    f"{name} has shape {list(shape)}, not [n, {PATCH_SIDE}, {PATCH_SIDE}]: pass "
-                    "patch distributions as the model puts them out"
-                )
-        given = getattr(target, "device", "cpu") if self.device is None else self.device
-        device = torch.device(given)
-        if self.variant == "global":
-            flat = functools.partial(torch.flatten, start_dim=1)
-            return _by_blocks(target, source, device, flat, _global_distances)
-        if device.type == "cpu":
-            return _compiled_cost(target, source)
-        return _by_blocks(target, source, device, _windows, _official_distances)
-
-
-OFFICIAL = SsimCost()
 
 
 def ssim_cost(
-    target,
-    source,
-    variant: str = SsimCost.variant,
-    device: str | torch.device | None = SsimCost.device,
+    target, source, variant: str = VARIANTS[0], device: str | torch.device | None = None
 ) -> np.ndarray:
     """Cost 1 − mean SSIM between every target and every source patch, exactly.
 
@@ -91,8 +43,9 @@ def ssim_cost(
         target: `[n, 224, 224]` (any shape with 50 176 values a patch), numpy, torch or an h5
             dataset, which is read in blocks.
         source: `[m, 224, 224]`, likewise.
-        variant: see `SsimCost`.
-        device: likewise.
+        variant: "official" or "global".
+        device: where the global variant is computed, "cpu" or a GPU such as "cuda:0"; None: where
+            the target is. The official one is compiled for the CPU.
 
     Returns:
         float32 `[n, m]`, numpy; on a CPU by `torch.get_num_threads()` threads.
@@ -100,10 +53,22 @@ def ssim_cost(
     Raises:
         InputError: a wrong shape or variant, or values that are not finite.
     """
-    return SsimCost(variant, device)(target, source)
+    if variant not in VARIANTS:
+        raise InputError(f"unknown SSIM variant '{variant}': choose {' or '.join(VARIANTS)}")
+    for side, name in ((target, "target"), (source, "source")):
+        shape = np.shape(side)
+        if not shape or int(np.prod(shape[1:])) != PATCH_SIDE**2:
+            raise InputError(
+                f"{name} has shape {list(shape)}, not [n, {PATCH_SIDE}, {PATCH_SIDE}]: pass patch "
+                "distributions as the model puts them out"
+            )
+    if variant == "official":
+        return _official_cost(target, source)
+    device = getattr(target, "device", "cpu") if device is None else device
+    return _global_cost(target, source, torch.device(device))
 
 
-def ssim_cost_reference(target, source, variant: str = SsimCost.variant) -> np.ndarray:
+def ssim_cost_reference(target, source, variant: str = VARIANTS[0]) -> np.ndarray:
     """The slow twin of `ssim_cost`: the formula as written, pair by pair, in float64.
 
     The official variant is the released pooling of a `[224, 224, 1]` tensor.
@@ -143,20 +108,13 @@ def read_patches(patches, first: int, last: int, name: str) -> Tensor:
     return torch.from_numpy(block)
 
 
-def within_range(values: np.ndarray) -> np.ndarray:
-    """Whether all values of each patch are numbers within ±`LARGEST_VALUE`, `[n, d]` -> `[n]`."""
-    largest = np.maximum(values.max(axis=1, initial=0), -values.min(axis=1, initial=0))
-    # Written so that NaN, for which every comparison is false, is refused too.
-    return largest <= LARGEST_VALUE
-
-
 def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
     """Cut 0 … count − 1 into ranges (first, last + 1) of at most `size`."""
     return ((first, min(first + size, count)) for first in range(0, count, size))
 
 
-def _compiled_cost(target, source) -> np.ndarray:
-    """The official cost on a CPU (`mgot.ssim_kernel`)."""
+def _official_cost(target, source) -> np.ndarray:
+    """The official cost, by the kernel of `mgot.ssim_kernel`."""
     # Imported here: numba takes a second, and the command lines that only count need none of it.
     from mgot.ssim_kernel import POSITIONS, distance_sums
 
@@ -187,15 +145,15 @@ def _statistics(patches, first: int, last: int, name: str) -> np.ndarray:
     return out
 
 
-def _by_blocks(target, source, device, prepare: Callable, distances: Callable) -> np.ndarray:
-    """Cost by matrix products, on any device: `distances` of two prepared blocks at a time."""
+def _global_cost(target, source, device: torch.device) -> np.ndarray:
+    """The global cost by matrix products, a block of either side at a time."""
     cost = np.zeros((len(target), len(source)), np.float32)
     with progress(total=cost.size, what="SSIM", unit="pair") as bar:
         for first, last in _blocks(len(source), BLOCK):
-            y = prepare(read_patches(source, first, last, "source").to(device))
+            y = read_patches(source, first, last, "source").to(device).flatten(1)
             for top, bottom in _blocks(len(target), BLOCK):
-                x = prepare(read_patches(target, top, bottom, "target").to(device))
-                cost[top:bottom, first:last] = distances(x, y).cpu().numpy()
+                x = read_patches(target, top, bottom, "target").to(device).flatten(1)
+                cost[top:bottom, first:last] = _global_distances(x, y).cpu().numpy()
                 bar.update((bottom - top) * (last - first))
     return cost
 
@@ -232,46 +190,3 @@ def _centred(flat: Tensor, means: Tensor) -> Iterator[Tensor]:
     buffer = means.new_empty(len(flat), COLUMNS)
     for part in flat.split(COLUMNS, 1):
         yield torch.sub(part, means, out=buffer)
-
-
-def _windows(patches: Tensor) -> tuple[Tensor, ...]:
-    """Patches / 256, and `[b, 224, 193]` each: means / √C1, variances + C2 / 2 of their windows."""
-    window = _layout(patches.device)[0].double()
-    exact = patches.double()
-    means = exact @ window / WINDOW_AREA
-    variances = exact.square() @ window / WINDOW_AREA - means.square()
-    return patches / WINDOW_AREA**0.5, (means / C1**0.5).float(), (variances + C2 / 2).float()
-
-
-def _official_distances(x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
-    """Mean of 1 − SSIM over all rows and positions, float64 `[n, m]`, `PAIRS` pairs at a time.
-
-    The formula is that of `mgot.ssim_kernel`, the variances without its scale. The sums of squared
-    differences of all windows are one product with a matrix of zeros and ones.
-    """
-    window, weight = _layout(x[0].device)
-    (y_values, y_means, y_variances), parts = y, []
-    for part in zip(*(array.split(max(PAIRS // len(y[0]), 1)) for array in x), strict=True):
-        values, means, variances = (array[:, None] for array in part)
-        sums = (values - y_values).square_() @ window
-        luminance = (means * y_means).mul_(2).add_(1)
-        apart = (means - y_means).square_()
-        variances = variances + y_variances
-        numerator = sums.sub_(apart, alpha=C1).mul_(luminance).addcmul_(apart, variances)
-        distance = numerator.div_(luminance.add_(apart).mul_(variances))
-        parts.append((distance @ weight).double().sum(-1) / (PATCH_SIDE * weight.sum()))
-    return torch.cat(parts)
-
-
-@functools.cache
-def _layout(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Which column `[224, 193]` belongs to which window, and how often each window occurs `[193]`.
-
-    Windows 0 … 96 begin at column 0 and end at column 127 … 223, the last counted 33 times;
-    windows 97 … 192 end at column 223 and begin at 1 … 96.
-    """
-    columns = torch.arange(PATCH_SIDE)[:, None]
-    window = torch.cat([columns <= torch.arange(127, 224), columns >= torch.arange(1, 97)], 1)
-    weight = torch.ones(window.shape[1])
-    weight[96] = 33.0
-    return window.float().to(device), weight.to(device)

@@ -29,7 +29,7 @@ from __future__ import annotations
 import numpy as np
 
 from crowd.io.compiled import njit
-from mgot.options import PATCH_SIDE
+from mgot.maps import PATCH_SIDE
 from mgot.ssim import C1, C2, WINDOW_AREA
 
 POSITIONS = 225

@@ -19,10 +19,10 @@ from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, P
 from crowd.io.errors import command
 from mgot.localization import write_points_file
 from mgot.models import MODELS
-from mgot.photos import TILE_HELP
+from mgot.transfer import TILE_HELP
 
 if TYPE_CHECKING:
-    from mgot.counter import Counter
+    from mgot.evaluation import Counter
 
 
 def build_parser() -> ArgumentParser:
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Count a split, a photo, a folder or a video."""
     arguments = build_parser().read(argv)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
-    from mgot.counter import annotator, load_counter
+    from mgot.evaluation import annotator, load_counter
 
     counting.count(
         arguments,

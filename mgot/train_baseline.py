@@ -14,19 +14,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crowd.data.processed import list_split
-from crowd.io.config import ArgumentParser, Namespace
-from crowd.io.errors import InputError, command
-from crowd.train.arguments import (
-    add_scale_range,
-    cache_of,
-    check_options,
-    check_scale_range,
+from crowd.io.config import (
+    YES_NO,
+    ArgumentParser,
+    Namespace,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
 )
-from mgot.arguments import add_training
+from crowd.io.errors import InputError, command
+from crowd.train import arguments as common
+from mgot.fidt import AS_STORED, read_preprocessing
 from mgot.models import MODELS
-from mgot.photos import UNSCALED, paper_crop_size, read_preprocessing
-from mgot.transfer import add_transfer, fill
+from mgot.transfer import TILE_HELP, add_transfer, fill
 
+PAPER = {
+    "seed": 1,
+    "batch_size": 16,
+    "weight_decay": 5e-4,
+    "validate_from": 1,
+    "validate_every": 10,
+}
 DEFAULT_MODEL = "hrnet_w48"
 # FIDT's training from scratch; MGOT's retraining of a model that has been trained.
 FROM_SCRATCH = {"epochs": 3000, "lr": 1e-4}
@@ -35,6 +43,19 @@ FILES = {
     "source": {"data_dir": "source.fidt", "save_dir": "source.run"},
     "target": {"data_dir": "pseudo_labels", "save_dir": "target.run", "pre": "source.checkpoint"},
 }
+
+
+def add_training(parser: ArgumentParser, values: dict, **said: str) -> None:
+    """Add what both trainings have (`crowd.train.arguments.add_training`), to `PAPER` `values`."""
+    common.add_training(parser, PAPER | values, **said)
+    add = parser.add_argument_group("FIDT").add_argument
+    add("--ssim-weight", type=NonNegativeFloat, default=0.0, help="of I-SSIM; 0 as released")
+    detail = "of the squared error of what a 7 x 7 mean leaves of the maps; 0 as released"
+    add("--detail-weight", type=NonNegativeFloat, default=0.0, help=detail)
+    add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
+    every = "epochs from one printed line to the next"
+    add("--print-freq", type=PositiveInt, default=1, help=every)
+    add("--visual", action=YES_NO, default=False, help="draw peaks of the best epoch")
 
 
 def build_parser() -> ArgumentParser:
@@ -54,7 +75,7 @@ def build_parser() -> ArgumentParser:
         lr="default: 1e-4, 1e-5 with --pre",
         crop_size="default: 512 for photos of up to 2048 px, else 256; 256 with --pre",
     )
-    add_scale_range(parser, UNSCALED)
+    common.add_scale_range(parser, (1.0, 1.0))
     add_transfer(parser, domain=True)
     return parser
 
@@ -67,7 +88,7 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     arguments = build_parser().read(argv)
     if arguments.transfer and arguments.domain is None:
         raise InputError(f"transfer {arguments.transfer} has two sides: add --domain")
-    check_scale_range(arguments)
+    common.check_scale_range(arguments)
     fill(arguments, FILES[arguments.domain or "source"])
     if arguments.val_dir is None and (Path(arguments.data_dir) / "val").is_dir():
         arguments.val_dir = arguments.data_dir
@@ -75,12 +96,13 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
         if arguments[name] is None:
             arguments[name] = value
     if arguments.crop_size is None:
-        arguments.crop_size = paper_crop_size(arguments.data_dir)
+        as_stored = read_preprocessing(arguments.data_dir).max_size == AS_STORED.max_size
+        arguments.crop_size = 256 if as_stored else 512
     if arguments.pre and (arguments.model_options or arguments.pretrained != "none"):
         raise InputError(f"{arguments.pre} knows its own model: leave its options out")
     if not arguments.pre:
         arguments.model_name = arguments.model_name or DEFAULT_MODEL
-        check_options(MODELS, arguments.model_name, arguments.model_options)
+        common.check_options(MODELS, arguments.model_name, arguments.model_options)
     return arguments
 
 
@@ -99,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.crop_size,
         arguments.seed,
         preprocessing,
-        cache_gib=cache_of(arguments),
+        cache_gib=common.cache_of(arguments),
         scale_range=tuple(arguments.scale_range),
     )
     validation = None

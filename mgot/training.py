@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import operator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crowd.count.evaluation import errors_table
+from crowd.count.evaluation import errors_of, errors_table
 from crowd.io.config import Namespace, save_arguments
 from crowd.train import arguments as common
 from crowd.train.devices import mixed_precision, place, to_device
@@ -17,60 +18,31 @@ from crowd.train.distributed import is_main_process, leave, synchronise_norms
 from crowd.train.loop import Epochs, Steps, fit
 from crowd.train.runs import Run
 from crowd.train.state import LAST, Training, TrainingPhotos, describe, fingerprint
-from mgot.counter import load_counter
 from mgot.dataset import Batch, FidtCrops, crop_batches, labels_path
-from mgot.evaluation import CountedSet
-from mgot.losses import detail_error, fidt_loss
+from mgot.evaluation import CountedSet, load_counter
+from mgot.fidt import Preprocessing
+from mgot.losses import fidt_loss
 from mgot.models import build_model
-from mgot.photos import Preprocessing
 from mgot.transfer import KEYS
 
 # Further arguments that may change between a training and its continuation; of the model, the
 # recipe itself tells what may not.
-RESUME_MAY_CHANGE = KEYS | {
-    "corresponding_weight",
-    "model_options",
-    "patches",
-    "pre",
-    "preload_data",
-    "print_freq",
-    "selected_result",
-    "tile",
-    "val_dir",
-    "visual",
-}
+RESUME_MAY_CHANGE = KEYS | {"corresponding_weight", "selected_result", "patches", "preload_data"}
+RESUME_MAY_CHANGE |= {"model_options", "pre", "print_freq", "tile", "val_dir", "visual"}
 
 
 def batch_losses(
-    model: nn.Module,
-    batch: Batch,
-    device: torch.device,
-    amp: bool = False,
-    ssim_weight: float = 0.0,
-    detail_weight: float = 0.0,
+    model: nn.Module, batch: Batch, device: torch.device, amp: bool = False, **weights: float
 ) -> dict[str, Tensor]:
-    """Run the model on a batch and return its losses by name, summed over the crops.
+    """Run the model on a batch and return its losses by name, of `fidt_loss` with these `weights`.
 
-    `mse` is always there, `issim` and `detail`, before their weights, where these are not 0;
-    without them the gathering of windows is saved. With `amp` the model runs in bfloat16, the
-    losses are always float32.
+    With `amp` the model runs in bfloat16, the losses are always float32.
     """
     images = to_device(batch.images, device)
     with mixed_precision(amp, device):
         prediction = model(images)
-    heads = batch.heads if ssim_weight else [torch.zeros(0, 2) for _ in batch.heads]
-    prediction = prediction.float()
-    maps, weights = (one.to(device, non_blocking=True) for one in (batch.maps, batch.weights))
-    losses = fidt_loss(prediction, maps, heads, ssim_weight, weights)
-    losses = {name: losses[name] for name in (("mse", "issim") if ssim_weight else ("mse",))}
-    if detail_weight:
-        losses["detail"] = (weights * detail_error(prediction, maps)).sum()
-    return losses
-
-
-def mean_absolute_error(errors: dict[str, float]) -> float:
-    """Score of a validation, MAE (released code)."""
-    return errors["mae"]
+    maps, samples = (one.to(device, non_blocking=True) for one in (batch.maps, batch.weights))
+    return fidt_loss(prediction.float(), maps, batch.heads, weights=samples, **weights)
 
 
 def train(
@@ -89,9 +61,8 @@ def train(
         validation: photos to validate on; without them the last epoch is the best.
         first_epoch: number of a new training's first epoch.
 
-    Raises:
-        InputError: the folder holds a training and `--resume` is not set, there is no such
-            device, or `--pre` does not hold a counter of this kind.
+    Raises `InputError` where the folder holds a training and `--resume` is not set, there is no
+    such device, or `--pre` does not hold a counter of this kind.
     """
     folder, device, resume = common.begin(arguments)
     model, recipe = _start(arguments, preprocessing, crops, device, resume)
@@ -102,7 +73,7 @@ def train(
         model,
         recipe,
         **common.optimisation(arguments),
-        score=mean_absolute_error,
+        score=operator.itemgetter("mae"),  # as released
         first_epoch=first_epoch,
     )
     if resume:
@@ -128,20 +99,11 @@ def train(
     _report(errors, training.best, validation)
 
 
-def _start(
-    arguments: Namespace,
-    preprocessing: Preprocessing,
-    crops: FidtCrops,
-    device: torch.device,
-    resume: bool,
-):
-    """Return the model, trained before or not, on the device, and the recipe of the training.
-
-    A training that is continued needs none of the files that it began with: `last.pth` says which
-    model it is.
-    """
+def _start(arguments: Namespace, preprocessing: Preprocessing, crops: FidtCrops, device, resume):
+    """Return the model, trained before or not, on the device, and the recipe of the training."""
     name, options, median = arguments.model_name, arguments.get("model_options"), None
     if arguments.pre:
+        # A training that is continued needs none of the files that it began with.
         begun = Path(arguments.save_dir) / LAST if resume else arguments.pre
         counter = load_counter(begun, device, name)
         model, name, options = counter.model, counter.name, counter.options
@@ -162,7 +124,7 @@ def _validate(
     validation: CountedSet, folder: Path, visual: bool, training: Training
 ) -> dict[str, float]:
     found = validation.find(training.evaluated)
-    errors = validation.errors(found)
+    errors = errors_of(validation.counts(found))
     if training.keep_best(folder, errors) and visual and is_main_process():
         validation.draw(found, folder / "visual")
     return errors

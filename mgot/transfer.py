@@ -37,30 +37,21 @@ OF_PATCHES = {
     "clusters": "clusters.npy",
     "projection": "clusters.png",
 }
+TILE_HELP = "side of tiles, px; 0: whole photos; tiles change the counts of hrnet_small"
 # What the papers' page means by a command without arguments.
 DOCUMENTED = "--config mgot/configs/A2B.yml"
 DOCUMENTED_DOMAINS = [f"{DOCUMENTED} --domain {domain}" for domain in DOMAINS]
 
 
 # The keys of `mgot/configs/*.yml`, and the side that a stage is about.
-KEYS = {
-    "transfer",
-    "source",
-    "target",
-    "data_root",
-    "runs_root",
-    "target_size",
-    "model_name",
-    "domain",
-}
+KEYS = {"transfer", "source", "target", "domain"}
+KEYS |= {"data_root", "runs_root", "target_size", "model_name"}
 
 
 def add_transfer(parser: ArgumentParser, domain: bool = False) -> None:
     """Add the keys of `mgot/configs/*.yml` to a stage's arguments; no stage needs all of them.
 
-    Args:
-        parser: of the stage.
-        domain: whether the stage runs once a domain, and so needs `--domain`.
+    With `domain` the stage runs once a domain, and so needs `--domain`.
     """
     add = parser.add_argument_group("transfer").add_argument
     add("--transfer", type=str, help="name of the transfer, such as A2B")
@@ -106,15 +97,11 @@ def files_of(arguments: Namespace) -> dict[str, str]:
 
 
 def fill(arguments: Namespace, files: dict[str, str]) -> None:
-    """Set the arguments that were left out to the transfer's files.
+    """Set the arguments that were left out to the transfer's files, in place.
 
-    Args:
-        arguments: of a parser with `add_transfer`; changed in place.
-        files: for each argument the name in `files_of` that it stands for, such as
-            "target.features"; "{domain}" is replaced by `--domain`.
-
-    Raises:
-        InputError: an argument was left out and no transfer, or no domain, is named.
+    `files` has for each argument the name in `files_of` that it stands for, such as
+    "target.features"; "{domain}" is replaced by `--domain`. Raises `InputError` where an argument
+    was left out and no transfer, or no domain, is named.
     """
     known = {} if arguments.transfer is None else files_of(arguments)
     for name, file in files.items():

@@ -33,6 +33,10 @@ class Transport:
     iterations: int
     converged: bool
 
+    def convergence(self) -> dict:
+        """How it ended, ready for JSON."""
+        return {name: value for name, value in vars(self).items() if name != "plan"}
+
 
 def sinkhorn(
     cost, a=None, b=None, reg: float = 1e-3, max_iterations: int = 2000, tolerance: float = 1e-9

@@ -21,8 +21,8 @@ from crowd.io.h5 import read_h5, write_h5
 from crowd.train.checkpoints import load_checkpoint
 from GS2D.jobs import FitSettings, is_finished
 from GS2D.store import gaussians_path, read_gaussians, read_report, write_gaussians
-from mgot.cluster_files import read_clusters, read_index_lists, write_index_lists
-from mgot.feature_files import open_features, write_features
+from mgot.feature_files import open_features, read_clusters, read_index_lists, write_index_lists
+from mgot.features import write_features
 from mgot.patches import read_labels
 
 ROOT = Path(__file__).parent.parent
@@ -150,7 +150,7 @@ def test_begun_features_survive_a_disk_without_locks(tmp_path, without_locks, be
     with pytest.raises(KeyboardInterrupt):
         write_features(tmp_path / "f.h5", names, "r", stop, block=1)
     done = without_locks(
-        "import numpy as np\nfrom mgot.feature_files import write_features\n"
+        "import numpy as np\nfrom mgot.features import write_features\n"
         f"print(write_features({str(tmp_path / 'f.h5')!r}, {names}, 'r',"
         "lambda first, last: np.ones((last - first, 224, 224), 'f4'), block=1))"
     )

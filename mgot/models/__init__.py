@@ -16,7 +16,7 @@ __all__ = ["MODELS", "build_model"]
 MODELS = LazyNames(
     {
         "hrnet_w48": "mgot.models.hrnet:HRNet",
-        "hrnet_small": "mgot.models.hrnet_small:SmallHRNet",
+        "hrnet_small": "mgot.models.hrnet:SmallHRNet",
         "light_fidt": "mgot.models.light_fidt:LightFidt",
     }
 )

@@ -19,7 +19,7 @@ from crowd.validate import main as validate
 from gst.photos import Preprocessing, read_preprocessing, require_same
 from mgot import fidt
 from mgot.features import read_patch
-from mgot.photos import read_preprocessing as read_fidt_preprocessing
+from mgot.fidt import read_preprocessing as read_fidt_preprocessing
 from tests.crowd.sets import options, refused, write_table
 from tests.crowd.test_counting import look
 

@@ -16,8 +16,8 @@ from gst.engine import batch_losses as gst_losses
 from gst.photos import read_preprocessing
 from mgot.dataset import FidtCrops
 from mgot.dataset import crop_batches as mgot_batches
+from mgot.fidt import Preprocessing
 from mgot.models import build_model
-from mgot.photos import Preprocessing
 from mgot.training import batch_losses as mgot_losses
 
 

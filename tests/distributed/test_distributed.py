@@ -16,8 +16,8 @@ from crowd.train import distributed
 from crowd.train.checkpoints import load_checkpoint
 from crowd.train.runs import read_log
 from mgot import features
-from mgot.cluster_files import write_selection
 from mgot.feature_files import open_features
+from mgot.patches import write_selection
 from tests.distributed import steps
 
 GST = (

@@ -28,11 +28,11 @@ from gst import counter as gst_counter
 from gst.arguments import build_parser
 from gst.models import build_model
 from gst.photos import Preprocessing, read_preprocessing
-from mgot.cluster_files import read_clusters, read_index_lists, read_selection, write_index_lists
-from mgot.feature_files import open_features, write_features
+from mgot.feature_files import open_features, read_clusters, read_index_lists, write_index_lists
+from mgot.features import write_features
 from mgot.localization import ANNOTATED, PREDICTED, read_points_file
 from mgot.maps import fidt_map, head_pixels
-from mgot.patches import read_labels
+from mgot.patches import read_labels, read_selection
 from tests.crowd.sets import write_tool
 
 POINTS = np.random.default_rng(0).uniform(2, 40, (12, 2))

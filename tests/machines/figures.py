@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.patches import random_maps
+from bench.measure import random_maps
 from GS2D import fit_gaussians
 from gst import build_model, transport_kernel, transport_loss
 from gst.heads import Heads
@@ -22,8 +22,7 @@ from mgot.clustering import kmeans
 from mgot.losses import fidt_loss
 from mgot.maps import fidt_map
 from mgot.models import build_model as build_fidt_model
-from mgot.options import VARIANTS
-from mgot.ssim import ssim_cost
+from mgot.ssim import VARIANTS, ssim_cost
 
 SIDE = 32  # cells of a crop of 256 px
 ITERATIONS = 300
@@ -114,9 +113,9 @@ def training_steps() -> dict[str, np.ndarray]:
     model = build_fidt_model("hrnet_small")
     prediction, points = model(photos), [one.points for one in heads]
     wanted = np.stack([fidt_map(one, 128, 128) for one in points])[:, None]
-    loss = fidt_loss(prediction, torch.from_numpy(wanted), points, ssim_weight=1.0)["total"]
+    losses = fidt_loss(prediction, torch.from_numpy(wanted), points, ssim_weight=1.0)
     found["maps: FIDT"] = prediction.detach().numpy()
-    return found | with_gradient("step, FIDT", loss, *model.parameters())
+    return found | with_gradient("step, FIDT", sum(losses.values()), *model.parameters())
 
 
 def fits() -> dict[str, np.ndarray]:

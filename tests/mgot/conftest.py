@@ -13,9 +13,9 @@ from crowd.io.files import write_array, write_text
 from crowd.io.h5 import write_h5
 from crowd.train.checkpoints import save_checkpoint
 from mgot import pictures
+from mgot.fidt import Preprocessing
 from mgot.maps import fidt_map, head_pixels
 from mgot.models import build_model
-from mgot.photos import Preprocessing
 
 TINY = {"widths": [16, 8], "hidden": 4}
 

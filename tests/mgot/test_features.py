@@ -15,9 +15,9 @@ from PIL import Image
 
 from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.io.errors import InputError
-from mgot.counter import load_counter
-from mgot.feature_files import open_features, write_features
-from mgot.features import extract_features, main, read_patch
+from mgot.evaluation import load_counter
+from mgot.feature_files import open_features
+from mgot.features import extract_features, main, read_patch, write_features
 
 SIDE = 224
 
@@ -100,7 +100,7 @@ def test_a_copy_of_the_folder_computes_nothing_anew(patches, tmp_path, copied):
 KILLED = """
     import os, signal, sys
     import numpy as np
-    from mgot.feature_files import write_features
+    from mgot.features import write_features
     def compute(first, last):
         if first >= 6:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -160,18 +160,6 @@ def test_remains_that_do_not_fit_are_not_continued(tmp_path, damage):
     assert content(output)[0] == listed
     assert (content(output)[1] == np.arange(5)[:, None]).all()
     assert list(tmp_path.iterdir()) == [output]
-
-
-def test_rows_are_read_where_they_are_asked_for(tmp_path):
-    write_features(tmp_path / "f.h5", names(6), "r", constant_maps)
-    with open_features(tmp_path / "f.h5") as features:
-        rows = features.rows([4, 0, 5, 2])
-        assert len(rows) == 4
-        assert rows.shape == (4, 1, 1, SIDE, SIDE)
-        assert rows[1:3].reshape(2, -1)[:, 7].tolist() == [0, 5]
-        assert rows[:0].shape == (0, 1, 1, SIDE, SIDE)
-        assert features.read([1, 2, 3])[:, 9].tolist() == [1, 2, 3]
-        assert features.read([3, 1])[:, 9].tolist() == [3, 1]
 
 
 def test_reads_what_the_released_code_writes(tmp_path):

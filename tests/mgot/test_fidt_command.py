@@ -8,9 +8,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from mgot.fidt import main, read_arguments
+from mgot.fidt import main, read_arguments, read_preprocessing
 from mgot.maps import fidt_map
-from mgot.photos import paper_crop_size, read_preprocessing
+from mgot.train_baseline import read_arguments as read_training
 
 HEADS = {"a": [], "b": [[7.3, 9.9]], "c": [[3, 3], [30, 20]], "d": [[1, 1], [39, 29], [20.5, 15.5]]}
 
@@ -135,7 +135,8 @@ def test_sizes_of_each_data_set(tmp_path, layout, expected, crop):
     assert (changed.min_size, changed.test_min_size, changed.smooth) == (64, 64, True)
     assert not read_arguments([*paths, "--no-smooth"]).smooth
     (tmp_path / "preprocess.yml").write_text(yaml.safe_dump({**vars(arguments)}))
-    assert paper_crop_size(tmp_path) == crop
+    training = ["--data_dir", str(tmp_path), "--save_dir", "run"]
+    assert read_training(training).crop_size == crop
     assert read_preprocessing(tmp_path).smooth == expected[3]
 
 

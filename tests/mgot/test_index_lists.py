@@ -6,13 +6,8 @@ import pytest
 
 from crowd.io.errors import InputError
 from crowd.io.h5 import write_h5
-from mgot.cluster_files import (
-    read_clusters,
-    read_index_lists,
-    read_selection,
-    write_index_lists,
-    write_selection,
-)
+from mgot.feature_files import read_clusters, read_index_lists, write_index_lists
+from mgot.patches import read_selection, write_selection
 
 LISTS = [[3, 1, 4], [0], [], [2, 5, 700]]
 
@@ -45,10 +40,7 @@ def test_writes_what_the_released_code_reads(tmp_path):
     assert as_lists(read_index_lists(tmp_path / "index.npy")) == LISTS
     # numpy 1, which the released code runs on, knows no numpy._core.
     assert b"_core" not in (tmp_path / "index.npy").read_bytes()
-
-
-def test_keeps_equally_long_lists_apart(tmp_path):
-    write_index_lists(tmp_path / "index.npy", [[0, 1], [2, 3]])
+    write_index_lists(tmp_path / "index.npy", [[0, 1], [2, 3]])  # as long as each other
     assert np.load(tmp_path / "index.npy", allow_pickle=True).shape == (2,)
     assert as_lists(read_index_lists(tmp_path / "index.npy")) == [[0, 1], [2, 3]]
 

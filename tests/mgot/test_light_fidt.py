@@ -8,7 +8,6 @@ from torch.nn import functional
 
 import gst
 from crowd.data.network_input import Preprocessing
-from crowd.io.errors import InputError
 from crowd.train import efficientnet
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.efficientnet import MEAN, STD, EfficientNetLite0
@@ -90,25 +89,6 @@ def test_a_whole_counter_is_loaded_whole(model, tmp_path):
         save_checkpoint(tmp_path / name, model=model.state_dict(), **recipe)
         loaded = build_model("light_fidt", tmp_path / name)
         torch.testing.assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)
-
-
-def test_timms_classifier_gives_its_features(model, tmp_path):
-    whole = {**model.features.state_dict(), "classifier.weight": torch.zeros(2, 2)}
-    save_checkpoint(tmp_path / "timm.pth", **whole)
-    loaded = build_model("light_fidt", tmp_path / "timm.pth")
-    torch.testing.assert_close(loaded.features.state_dict(), model.features.state_dict())
-
-
-def test_weights_that_do_not_fit_are_named(tmp_path):
-    other_checkpoint(tmp_path / "light.pth")
-    state = load_checkpoint(tmp_path / "light.pth")
-    del state["average"]["module.features.conv_stem.weight"]
-    save_checkpoint(tmp_path / "part.pth", **state)
-    with pytest.raises(InputError, match=r"part\.pth does not fit.*missing: conv_stem.weight"):
-        build_model("light_fidt", tmp_path / "part.pth")
-    save_checkpoint(tmp_path / "vgg.pth", recipe={"model_name": "vgg"}, model={})
-    with pytest.raises(InputError, match=r"vgg\.pth does not fit.*missing"):
-        build_model("light_fidt", tmp_path / "vgg.pth")
 
 
 def train(root, folder, options, model="light_fidt"):

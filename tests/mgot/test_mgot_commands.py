@@ -18,8 +18,8 @@ from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.runs import read_log
 from mgot import fidt, pseudo_label, train_baseline, training
 from mgot import test as mgot_test
-from mgot.cluster_files import write_selection
 from mgot.models import build_model
+from mgot.patches import write_selection
 from mgot.transfer import CONFIGS
 
 weight = importlib.import_module("train_baseline_weight")

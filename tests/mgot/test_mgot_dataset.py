@@ -17,8 +17,8 @@ from mgot.dataset import (
     read_annotated,
     read_sample,
 )
+from mgot.fidt import Preprocessing
 from mgot.maps import fidt_map, head_pixels
-from mgot.photos import Preprocessing
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
 
@@ -171,15 +171,10 @@ def rewrite(root, **datasets):
     [
         (lambda root: (root / "train/photo1.h5").unlink(), ("photo1", "FIDT map", "mgot.fidt")),
         (lambda root: (root / "train/photo1.h5").write_bytes(b"?"), ("photo1.h5", "damaged")),
-        (lambda root: rewrite(root, kpoint=None), ("photo1.h5", "kpoint", "mgot.fidt")),
         (lambda root: rewrite(root, fidt_map=None), ("photo1.h5", "fidt_map", "mgot.fidt")),
         (
             lambda root: rewrite(root, kpoint=np.zeros((64, 48), np.uint8)),
             ("photo1.h5", "[64, 48]", "[48, 64]"),
-        ),
-        (
-            lambda root: rewrite(root, fidt_map=np.zeros((8, 8), np.float32)),
-            ("photo1.h5", "[8, 8]"),
         ),
         (
             lambda root: rewrite(root, fidt_map=np.full((48, 64), np.nan, np.float32)),
@@ -195,8 +190,3 @@ def test_files_that_do_not_fit_are_named(write_fidt_set, damage, words):
     with pytest.raises(InputError) as error:
         read_all(root)
     assert all(word in str(error.value) for word in words), str(error.value)
-
-
-def test_nothing_to_train_on_is_said():
-    with pytest.raises(InputError, match="no photo to train on"):
-        FidtCrops([], 24, 1, PLAIN)

@@ -9,7 +9,7 @@ from PIL import Image
 from crowd.data.images import read_image, write_image
 from crowd.io.h5 import read_h5, write_h5
 from mgot.maps import fidt_map, head_pixels
-from mgot.patches import SIDE, Job, cut_photo, locate_patches, main
+from mgot.patches import SIDE, cut_photo, locate_patches, main, patches_of
 
 
 def write_photo(folder, name, width, height, seed=0, labelled=True):
@@ -36,7 +36,7 @@ def listing(folder):
 
 def test_patches_are_whole_disjoint_and_in_reading_order(tmp_path):
     photo = write_photo(tmp_path, "IMG_2", 700, 530)
-    assert cut_photo(Job(photo, tmp_path / "out")) == 4
+    assert cut_photo(photo, tmp_path / "out") == 4
     pictures = sorted((tmp_path / "out").glob("*.jpg"))
     assert [path.stem for path in pictures] == [
         "IMG_2_00_00", "IMG_2_00_01", "IMG_2_01_00", "IMG_2_01_01"
@@ -55,7 +55,7 @@ def test_patches_are_whole_disjoint_and_in_reading_order(tmp_path):
 
 def test_names_sort_in_reading_order_beyond_ten(tmp_path):
     photo = write_photo(tmp_path, "wide", 11 * SIDE, SIDE, labelled=False)
-    names = [path.name for path in Job(photo, tmp_path).patches()]
+    names = [path.name for path in patches_of(photo, tmp_path)]
     assert len(names) == 11
     assert names == sorted(names)
 

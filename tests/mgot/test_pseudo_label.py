@@ -9,10 +9,9 @@ import torch
 
 from crowd.data.images import read_image
 from crowd.data.network_input import photo_tensor
-from mgot.counter import load_counter
-from mgot.evaluation import predict_map
+from mgot.evaluation import load_counter, predict_map
+from mgot.fidt import Preprocessing, read_preprocessing
 from mgot.maps import local_maxima
-from mgot.photos import Preprocessing, read_preprocessing
 from mgot.pseudo_label import main
 
 
@@ -102,20 +101,6 @@ def test_a_copy_of_the_folders_computes_nothing_anew(
     os.utime(moved, ns=(10**18 * 3,) * 2)
     places = "--data_dir", data, "--output", out, "--save_path", moved
     assert "0 photos labelled with 0 heads, 4 were up to date" in run(*places)
-
-
-def test_linked_photos_keep_their_mode_and_survive_the_original(
-    write_fidt_set, write_counter, tmp_path, run
-):
-    root = write_fidt_set()
-    write_counter()
-    photo = root / "train/photo0.png"
-    photo.chmod(0o444)
-    run()
-    assert photo.stat().st_mode & 0o777 == 0o444
-    content = photo.read_bytes()
-    photo.unlink()
-    assert (tmp_path / "out/train/photo0.png").read_bytes() == content
 
 
 def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, run, failure):

@@ -17,7 +17,7 @@ from crowd.io.files import write_array, write_text
 from crowd.io.h5 import write_h5
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.runs import Run
-from mgot.feature_files import write_features
+from mgot.features import write_features
 from tests.soak import soak
 
 

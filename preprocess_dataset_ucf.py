@@ -15,8 +15,7 @@ from pathlib import Path
 from crowd.data.prepare import add_arguments, process
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from gst.photos import SMALLEST
-from gst.preprocess import GaussianJob
+from gst.photos import SMALLEST, GaussianJob
 
 
 def build_parser() -> ArgumentParser:

@@ -37,8 +37,8 @@ def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None
     """Print and write the errors on a split, beside those of guessing the training median."""
     from crowd.count.photos import POINT_COLUMNS, POINTS, write_table
     from crowd.train.loading import CountedPhotos, photo_loader
-    from gst.evaluation import evaluate
-    from gst.placement import Placement
+    from gst.counter import evaluate
+    from gst.localize import Placement
 
     if counter.from_training:
         require_same(data_dir, counter.preprocessing)

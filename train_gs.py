@@ -28,9 +28,9 @@ def main(argv: list[str] | None = None) -> None:
     from crowd.train.loading import CountedPhotos, photo_loader
     from crowd.train.loop import Epochs, Steps, fit
     from crowd.train.state import Training, describe
+    from gst.counter import evaluate
     from gst.dataset import CrowdCrops, crop_batches
-    from gst.engine import batch_losses
-    from gst.evaluation import evaluate
+    from gst.losses import batch_losses
 
     folder, device, resume = begin(arguments)
     folders = [arguments.data_dir, *arguments.also_data_dir]

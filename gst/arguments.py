@@ -21,9 +21,8 @@ from crowd.train.arguments import (
     check_options,
     check_scale_range,
 )
-from gst.augment import SCALE_RANGE
 from gst.models import MODELS
-from gst.options import COMPARED, DM_COUNT, TRANSPORT, WEIGHTS, KernelOptions
+from gst.options import COMPARED, DM_COUNT, SCALE_RANGE, TRANSPORT, WEIGHTS, KernelOptions
 
 CONFIGS = Path(__file__).parent / "configs"
 DATASETS = tuple(sorted(path.stem for path in CONFIGS.glob("*.yml")))
@@ -90,7 +89,7 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
 
 
 def loss_options(arguments: Namespace) -> dict:
-    """Return the loss and its options, as `gst.engine.batch_losses` takes them."""
+    """Return the loss and its options, as `gst.losses.batch_losses` takes them."""
     kernel = KernelOptions(**{name: arguments[name] for name in OPTIONS[TRANSPORT]})
     return {"loss": arguments.loss, "block_counts": arguments.block_counts > 0, "kernel": kernel}
 

@@ -1,22 +1,28 @@
-"""A trained counter of GST from its checkpoint alone, and the density that it sees in a photo."""
+"""Counting with a trained counter of GST: from its checkpoint alone, whole photos in tiles."""
 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from crowd.count import counter
 from crowd.count.counter import Counter, Method
+from crowd.count.evaluation import PhotoCount, for_each_photo
 from crowd.count.photos import Annotate, Seen
 from crowd.data.network_input import photo_tensor
+from crowd.io.errors import InputError
 from crowd.pictures.overlays import density_overlay
-from gst.evaluation import STRIDE, count_density, predict_density
 from gst.localize import density_heads
 from gst.models import BOXED, MODELS, build_model
+from gst.options import STRIDE
 from gst.photos import Preprocessing
 
-__all__ = ["BOXED", "Counter", "annotator", "density_of", "load_counter"]
+__all__ = ["BOXED", "Counter", "annotator", "density_of", "evaluate", "load_counter"]
 
 GST = Method(build_model, MODELS, Preprocessing, "train_gs.py")
 load_counter = functools.partial(counter.load_counter, method=GST)
@@ -29,7 +35,7 @@ def density_of(counter: Counter, image: np.ndarray, name: str) -> tuple[float, n
     """
     tensor = photo_tensor(image, counter.preprocessing)
     density = predict_density(counter.model, tensor, counter.preprocessing.tile)
-    return count_density(density, name), density.numpy()
+    return _count(density, name), density.numpy()
 
 
 def annotator(counter: Counter) -> Annotate:
@@ -42,3 +48,89 @@ def annotator(counter: Counter) -> Annotate:
         return Seen(count, picture, heads, confidence, density)
 
     return look
+
+
+def evaluate(
+    model: nn.Module,
+    photos: Iterable[tuple[Tensor, int, str]],
+    tile: int = 512,
+    what: str = "test",
+    see: Callable[[str, Tensor], None] | None = None,
+) -> list[PhotoCount]:
+    """Count every photo; the model is put into evaluation mode and back.
+
+    Args:
+        model: as for `predict_density`.
+        photos: (normalised photo [3, H, W], actual count, name), as
+            `crowd.train.loading.photo_loader` gives them.
+        tile: as for `predict_density`.
+        what: name of the progress bar.
+        see: called with each photo's name and density map.
+
+    Raises:
+        InputError: a count is not finite, naming the photo.
+    """
+
+    def count(image: Tensor, actual: int, name: str) -> PhotoCount:
+        density = predict_density(model, image, tile)
+        counted = PhotoCount(name, int(actual), _count(density, name))
+        if see is not None:
+            see(name, density)
+        return counted
+
+    return for_each_photo(model, photos, count, what)
+
+
+@torch.inference_mode()
+def predict_density(model: nn.Module, image: Tensor, tile: int = 512) -> Tensor:
+    """Predict the density map of a photo tile by tile; its sum is the count.
+
+    Tiles are neither padded nor overlapped (released code). Where a tile does not begin on a
+    multiple of 8 pixels, its cells are shared out among those of the photo's grid that they lie
+    on; the sum stays the same.
+
+    Args:
+        model: in evaluation mode, [B, 3, h, w] -> [B, 1, h // 8, w // 8].
+        image: normalised photo [3, H, W] on any device.
+        tile: side above which a photo is cut, pixels.
+
+    Returns:
+        Density map on the CPU, float32 [ceil(H / 8), ceil(W / 8)].
+    """
+    device = next(model.parameters()).device
+    image = image.to(device)[None]
+    if device.type == "cuda":
+        image = image.contiguous(memory_format=torch.channels_last)
+    height, width = image.shape[2:]
+    density = torch.zeros(math.ceil(height / STRIDE), math.ceil(width / STRIDE))
+    for top, bottom in tile_edges(height, tile):
+        for left, right in tile_edges(width, tile):
+            cells = model(image[:, :, top:bottom, left:right])[0, 0].float().cpu()
+            rows = _sharing(top, cells.shape[0], density.shape[0])
+            columns = _sharing(left, cells.shape[1], density.shape[1])
+            density += rows @ cells @ columns.T
+    return density
+
+
+def tile_edges(side: int, tile: int = 512) -> list[tuple[int, int]]:
+    """Cut a side into ceil(side / tile) intervals of side // that number; the last takes the rest.
+
+    Returns (start, end) of each; together they cover 0 … side once (released code).
+    """
+    number = max(math.ceil(side / tile), 1)
+    starts = [index * (side // number) for index in range(number)]
+    return list(zip(starts, [*starts[1:], side], strict=True))
+
+
+def _sharing(start: int, cells: int, length: int) -> Tensor:
+    """Share of each of `cells` cells from pixel `start` on in each grid cell, [length, cells]."""
+    apart = torch.arange(length)[:, None] - torch.arange(cells) - start / STRIDE
+    return (1 - apart.abs()).clamp(min=0)
+
+
+def _count(density: Tensor, name: str) -> float:
+    """Sum a density map; raise `InputError` naming the photo when the count is not finite."""
+    count = density.sum(dtype=torch.float64).item()
+    if not math.isfinite(count):
+        raise InputError(f"the model counts {count} people in {name}: its weights are lost")
+    return count

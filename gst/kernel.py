@@ -15,11 +15,11 @@ differentiable in all that it is made from.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from numbers import Integral
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from crowd.io.arrays import as_tensor
 from gst.options import KernelOptions
@@ -70,6 +70,7 @@ def transport_kernel(
 
     Raises:
         ValueError: the arrays do not fit each other or hold a NaN or infinite value.
+        IndexError: an owner is `BACKGROUND` in a kernel without background.
     """
     points, scales, rotations = as_gaussians(points, scales, rotations)
     options = KernelOptions(
@@ -78,7 +79,14 @@ def transport_kernel(
     responsibilities = gaussian_kernel(points, scales, rotations, crop_size, stride, options)
     if owners is None:
         return responsibilities
-    return annotation_correspondence(responsibilities, owners, len(points))
+    owners = as_tensor(owners).to(points.device, torch.long)
+    if len(owners) != len(points):
+        raise ValueError(f"{len(points)} Gaussians need as many owners, not {len(owners)}")
+    annotations = int(owners.max()) + 1 if len(owners) else 0
+    rows = owners.where(owners != BACKGROUND, annotations)
+    rows = functional.pad(rows, (0, use_background), value=annotations)
+    kernel = responsibilities.new_zeros(annotations + use_background, responsibilities.shape[1])
+    return kernel.index_add(0, rows, responsibilities)
 
 
 def gaussian_kernel(
@@ -89,14 +97,26 @@ def gaussian_kernel(
     stride: int,
     options: KernelOptions,
 ) -> Tensor:
-    """Step 1 of one crop, or of a batch of them: P(g | x), [..., N (+ 1), cells].
+    """Step 1 of one crop, or of a batch: P(g | x), [..., N (+ 1), cells].
 
+    By Bayes' rule with equal priors. Log-likelihoods: z_n − ½ log|Σ_n| for Gaussian n and, with n*
+    the Gaussian of largest z, (−cut_off²/2 − z_n*) − log(|Σ_n*| / background_ratio) for the
+    background (released code).
     Arguments as for `transport_kernel`, float32 [..., N, 2], [..., N, 2], [..., N] on one device.
     """
     scales = (scales * options.scale_ratio).clamp(stride / options.post_min, options.post_max)
     xs, ys = cell_centers(crop_size, stride, points.device)
     exponents = gaussian_exponents(points, scales, rotations, xs, ys)
-    return gaussian_responsibilities(exponents, scales, options)
+    log_determinants = 2 * scales.log().sum(-1)
+    log_likelihoods = exponents - 0.5 * log_determinants[..., None]
+    if options.use_background and scales.shape[-2]:
+        largest, nearest = exponents.max(-2)
+        background = math.log(options.background_ratio) - log_determinants.gather(-1, nearest)
+        background = background - largest - options.cut_off**2 / 2
+        log_likelihoods = torch.cat([log_likelihoods, background[..., None, :]], -2)
+    elif options.use_background:
+        log_likelihoods = exponents.new_zeros(1, exponents.shape[1])
+    return log_likelihoods.softmax(-2)
 
 
 def cell_centers(
@@ -136,57 +156,6 @@ def gaussian_exponents(
     return torch.addcmul(squares, tilted[..., None], dx[..., None, :], value=-1).flatten(-2)
 
 
-def gaussian_responsibilities(exponents: Tensor, scales: Tensor, options: KernelOptions) -> Tensor:
-    """P(g | x) by Bayes' rule with equal priors, [..., N (+ 1), cells].
-
-    log-likelihoods: z_n − ½ log|Σ_n| for Gaussian n and, with n* the Gaussian of largest z,
-    (−cut_off²/2 − z_n*) − log(|Σ_n*| / background_ratio) for the background (released code).
-
-    Args:
-        exponents: z, [..., N, cells].
-        scales: standard deviations in use, [..., N, 2], pixels.
-        options: background_ratio, cut_off and use_background are read.
-    """
-    log_determinants = 2 * scales.log().sum(-1)
-    log_likelihoods = exponents - 0.5 * log_determinants[..., None]
-    if options.use_background and scales.shape[-2]:
-        largest, nearest = exponents.max(-2)
-        background = math.log(options.background_ratio) - log_determinants.gather(-1, nearest)
-        background = background - largest - options.cut_off**2 / 2
-        log_likelihoods = torch.cat([log_likelihoods, background[..., None, :]], -2)
-    elif options.use_background:
-        log_likelihoods = exponents.new_zeros(1, exponents.shape[1])
-    return log_likelihoods.softmax(-2)
-
-
-def annotation_correspondence(responsibilities: Tensor, owners, gaussians: int) -> Tensor:
-    """Step 2: K(n | x) = Σ_g P(n | g) P(g | x), each Gaussian wholly owned by one annotation.
-
-    Args:
-        responsibilities: P(g | x), [gaussians (+ 1), cells].
-        owners: annotation of each Gaussian, [gaussians], or `BACKGROUND`.
-        gaussians: number of Gaussians, by which a background row is told from theirs.
-
-    Returns:
-        K, [annotations (+ 1), cells]; annotations = largest owner + 1.
-
-    Raises:
-        ValueError: `owners` has another length, or owns to a background that is not there.
-    """
-    owners = as_tensor(owners).to(responsibilities.device, torch.long)
-    has_background = len(responsibilities) > gaussians
-    if len(owners) != gaussians:
-        raise ValueError(f"{gaussians} Gaussians need as many owners, not {len(owners)}")
-    annotations = int(owners.max()) + 1 if gaussians else 0
-    if gaussians and int(owners.min()) < (BACKGROUND if has_background else 0):
-        raise ValueError("owners are 0, 1, …, or BACKGROUND in a kernel with background")
-    rows = owners.where(owners != BACKGROUND, annotations)
-    if has_background:
-        rows = torch.cat([rows, rows.new_tensor([annotations])])
-    kernel = responsibilities.new_zeros(annotations + has_background, responsibilities.shape[1])
-    return kernel.index_add(0, rows, responsibilities)
-
-
 def as_gaussians(points, scales, rotations) -> tuple[Tensor, Tensor, Tensor]:
     """Float32 tensors [N, 2], [N, 2], [N] on one device; `ValueError` when they do not fit."""
     points = as_tensor(points).float()
@@ -212,50 +181,29 @@ def transport_kernel_reference(
     owners=None,
     **options: float,
 ) -> Tensor:
-    """Readable twin of `transport_kernel`, cell by cell as the formulas read, in float64."""
+    """Readable twin of `transport_kernel`, as the formulas read, in float64."""
     options = KernelOptions(**options)
     points, scales, rotations = (
         array.double() for array in as_gaussians(points, scales, rotations)
     )
     scales = torch.clamp(options.scale_ratio * scales, stride / options.post_min, options.post_max)
-    covariances = [covariance(s, theta) for s, theta in zip(scales, rotations, strict=True)]
-    owners = list(range(len(points))) if owners is None else [int(owner) for owner in owners]
-    if options.use_background:
-        owners.append(BACKGROUND)
-    rows = max(owners, default=-1) + 1 + options.use_background
-
+    cosine, sine = rotations.cos(), rotations.sin()
+    turn = torch.stack([cosine, -sine, sine, cosine], -1).reshape(-1, 2, 2)
+    covariance = turn @ torch.diag_embed(scales**2) @ turn.mT
     xs, ys = cell_centers(crop_size, stride)
-    columns = []
-    for y in ys.tolist():
-        for x in xs.tolist():
-            z = []
-            for point, sigma in zip(points, covariances, strict=True):
-                d = torch.tensor([x, y], dtype=torch.float64) - point
-                z.append(-0.5 * d @ torch.linalg.inv(sigma) @ d)
-            logits = [zn - 0.5 * torch.logdet(s) for zn, s in zip(z, covariances, strict=True)]
-            if options.use_background:
-                logits.append(background_logit(z, covariances, options))
-            column = [torch.zeros((), dtype=torch.float64)] * rows
-            if logits:
-                for owner, share in zip(owners, torch.stack(logits).softmax(0), strict=True):
-                    column[owner] = column[owner] + share
-            columns.append(torch.stack(column) if rows else torch.zeros(0))
-    return torch.stack(columns, 1)
-
-
-def covariance(scales: Tensor, theta: Tensor) -> Tensor:
-    """Σ = R diag(s²) Rᵀ with R = [[cos θ, −sin θ], [sin θ, cos θ]], [2, 2]."""
-    cosine, sine = torch.cos(theta), torch.sin(theta)
-    rotation = torch.stack([torch.stack([cosine, -sine]), torch.stack([sine, cosine])])
-    return rotation @ torch.diag(scales**2) @ rotation.T
-
-
-def background_logit(
-    z: Sequence[Tensor], covariances: Sequence[Tensor], options: KernelOptions
-) -> Tensor:
-    """(−cut_off²/2 − z_n*) − log(|Σ_n*| / background_ratio) with n* = argmax z; 0 without any z."""
-    if not z:
-        return torch.zeros((), dtype=torch.float64)
-    nearest = max(range(len(z)), key=lambda n: z[n].item())
-    area = torch.logdet(covariances[nearest])
-    return (-(options.cut_off**2) / 2 - z[nearest]) - (area - math.log(options.background_ratio))
+    d = torch.cartesian_prod(ys, xs).flip(1) - points[:, None]
+    z = -0.5 * torch.einsum("nxi,nij,nxj->nx", d, torch.linalg.inv(covariance), d)
+    log_determinant = torch.logdet(covariance)
+    logits = z - 0.5 * log_determinant[:, None]
+    if options.use_background and len(points):
+        largest, nearest = z.max(0)
+        area = log_determinant[nearest] - math.log(options.background_ratio)
+        logits = torch.cat([logits, (-(options.cut_off**2) / 2 - largest - area)[None]])
+    elif options.use_background:
+        logits = z.new_zeros(1, z.shape[1])
+    shares = logits.softmax(0)
+    if owners is None:
+        return shares
+    owners = torch.tensor([*owners, *[BACKGROUND] * options.use_background])
+    annotations = [*range(max(owners) + 1), *[BACKGROUND] * options.use_background]
+    return (torch.tensor(annotations)[:, None] == owners).double() @ shares

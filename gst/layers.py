@@ -11,8 +11,8 @@ import torch
 from crowd.data.images import read_size
 from GS2D.store import gaussians_path
 from gst.dataset import read_heads
-from gst.evaluation import STRIDE
 from gst.kernel import transport_kernel
+from gst.options import STRIDE
 from gst.photos import read_preprocessing
 
 _ROWS = 8  # of cells whose kernel is in memory at a time

@@ -1,15 +1,31 @@
-"""Heads from a density map: places that hold the mass of a person, taken one by one."""
+"""Heads from a density map, one by one; and where predicted density and heads lie."""
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from crowd.count.photos import point_rows
+from crowd.data.images import read_size
+from crowd.data.resize import target_size
+from crowd.metrics import localization, pool_localization
+from crowd.train.loading import CountedPhotos
+from gst.heads import neighbour_distance
+from gst.options import STRIDE
 
 # Chosen on validation photos of ShanghaiTech A, as is the confidence from which a head counts.
 NEIGHBOUR = 0.3  # weight of a neighbouring cell beside the cell itself
 REACH = 3  # cells from which a person's mass is taken
 LEAST = 0.2
+RADII = (8.0, 24.0)  # pixels of the photos as the network sees them
+MATCH = 8.0  # pixels of the photos as stored
+# A head's own sigma in its distance to its neighbours: the geometry-adaptive Gaussian's of MCNN
+# (Zhang et al., CVPR 2016).
+OWN = 0.3
 
 
 def density_heads(
@@ -78,3 +94,69 @@ def _take_person(square: np.ndarray, y: float, x: float) -> None:
     left = np.empty_like(cells)
     left[nearest] = cells
     square[:] = left.reshape(square.shape)
+
+
+class Placement:
+    """How much of a split's density lies near its heads, and how many heads are found.
+
+    Give it every photo's map.
+    """
+
+    def __init__(self, photos: CountedPhotos):
+        self._heads = {path.name: _heads(photos, index) for index, path in enumerate(photos.paths)}
+        self._near, self._all = np.zeros(len(RADII)), 0.0
+        self._matches: dict[str, list[dict[str, float]]] = {f"{MATCH:g} px": [], "own sigma": []}
+        self.points: list[tuple] = []
+        """Rows of the heads found: photo, x, y, confidence, in pixels of the photo as stored."""
+
+    def add(self, name: str, density: Tensor) -> None:
+        """Add the density map [h, w] of the photo of that name."""
+        actual, enlarged = self._heads[name]
+        self._near += density_near(density.numpy(), actual * enlarged, RADII)
+        self._all += density.double().sum().item()
+        heads, confidence = density_heads(density.numpy(), STRIDE)
+        heads = heads / enlarged
+        own = OWN * neighbour_distance(actual, MATCH / OWN)
+        for matches, radius in zip(self._matches.values(), (MATCH, own), strict=True):
+            matches.append(localization(heads, actual, radius))
+        self.points += point_rows(name, heads, confidence)
+
+    def localization(self) -> dict[str, dict[str, float]]:
+        """Precision, recall and F1 over all photos.
+
+        Heads match within `MATCH` pixels of the photo as stored, or within the annotated head's
+        own sigma, `OWN` times the mean distance to its three nearest; a head on its own has
+        `MATCH`.
+        """
+        return {name: pool_localization(matches) for name, matches in self._matches.items()}
+
+    def shares(self) -> dict[str, float]:
+        """Share of all density within each radius of a head; NaN where there is no density."""
+        shares = self._near / (self._all or np.nan)
+        return {f"{radius:g} px": float(one) for radius, one in zip(RADII, shares, strict=True)}
+
+
+def density_near(density: np.ndarray, points: np.ndarray, radii: Sequence[float]) -> np.ndarray:
+    """Sum the density of the cells whose centre lies within each radius of a head.
+
+    Args:
+        density: map of a photo, [h, w], cells of `STRIDE` pixels.
+        points: heads x, y, [N, 2], pixels of the photo.
+        radii: pixels.
+
+    Returns:
+        Sums, float64 [len(radii)].
+    """
+    if not len(points):
+        return np.zeros(len(radii))
+    rows, columns = np.indices(density.shape)
+    centers = (np.stack([columns, rows], axis=-1) + 0.5) * STRIDE
+    distances, _ = cKDTree(points).query(centers.reshape(-1, 2))
+    return np.array([density.flat[distances <= radius].sum(dtype=np.float64) for radius in radii])
+
+
+def _heads(photos: CountedPhotos, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Heads of a photo as stored, [N, 2], and by what the network sees it enlarged, [2]."""
+    stored, rule = read_size(photos.paths[index]), photos.preprocessing
+    seen = target_size(*stored, rule.min_size, rule.max_size)
+    return photos.points[index][:, :2], np.divide(seen, stored)

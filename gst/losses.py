@@ -1,22 +1,27 @@
-"""The losses that GST is compared with, on the same crops, targets and networks; block counts.
+"""The losses of a batch by name: GST's, those that it is compared with, and block counts.
 
-Each takes the crops' heads (`gst.heads.Heads`), one by one or, but for DM-Count, padded, and the
-predicted density `[B, 1, h, w]`; it returns named scalars, means over the batch, whose sum weighted
-by `gst.options.WEIGHTS` is minimised. Their constants are those of the papers that they come from.
+Those compared are computed on the same crops, targets and networks, with the constants of the
+papers that they come from. Each takes the crops' heads (`gst.heads.Heads`), one by one or, but for
+DM-Count, padded, and the predicted density `[B, 1, h, w]`; it returns named scalars, means over the
+batch, whose sum weighted by `gst.options.WEIGHTS` is minimised.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crowd.sinkhorn import scale
+from crowd.train.devices import mixed_precision, to_device
+from crowd.train.distributed import unwrap_model
+from gst.dataset import Batch
 from gst.heads import pad_heads
 from gst.kernel import cell_centers
-from gst.loss import batch_transport_loss
+from gst.loss import batch_transport_loss, gaussian_transport_loss
+from gst.models.vgg import attention_variance
+from gst.options import COMPARED, PAPER, STRIDE, TRANSPORT, KernelOptions
 
-STRIDE = 8  # pixels a cell
 SIGMA = 8.0  # pixels, of the Gaussians of both `gaussian` and `bayesian`
 BAYESIAN_BACKGROUND = 1.0  # of the crop's short side
 REGULARISATION = 10.0  # of DM-Count's transport, squared pixels
@@ -26,17 +31,55 @@ SMALLEST = 1e-12  # share of a cell, so that its logarithm exists
 BLOCKS = {2: 0.25, 4: 0.5, 8: 1.0}
 
 
-def centers(shape: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres of the columns `[w]` and rows `[h]` of a map of h × w cells, pixels."""
-    xs, ys = cell_centers((shape[0] * STRIDE, shape[1] * STRIDE), STRIDE, like.device)
-    return xs.to(like), ys.to(like)
+def batch_losses(
+    model: nn.Module,
+    batch: Batch,
+    device: torch.device,
+    amp: bool = False,
+    loss: str = TRANSPORT,
+    block_counts: bool = False,
+    kernel: KernelOptions = PAPER,
+) -> dict[str, Tensor]:
+    """Run the model on a batch and return its losses by name, scalars without their weights.
+
+    Args:
+        model: [B, 3, S, S] -> density [B, 1, S/8, S/8], on `device`.
+        batch: of `gst.dataset.crop_batches`.
+        device: where to compute.
+        amp: run the model in bfloat16; the losses are always float32.
+        loss: GST's `transport`, or one of `gst.options.COMPARED`, which say what their terms are.
+        block_counts: whether that loss stands beside it; `attention_variance` does for models with
+            attention.
+        kernel: options of `transport`'s kernel.
+    """
+    images = to_device(batch.images, device)
+    with mixed_precision(amp, device):
+        if unwrap_model(model).has_attention:
+            density, attention = model(images, with_attention=True)
+        else:
+            density, attention = model(images), []
+    density = density.float()
+    if loss == TRANSPORT:
+        losses = {"transport": gaussian_transport_loss(batch.heads, density, kernel)}
+    else:
+        losses = COMPARED[loss](batch.heads, density)
+    if block_counts:
+        losses["block_counts"] = block_count_loss(batch.heads, density)
+    if attention:
+        losses["attention_variance"] = attention_variance(attention)
+    return losses
+
+
+def offsets(points: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Squares of the distances of heads `[..., 2]` to a map's columns `[..., w]` and rows."""
+    xs, ys = cell_centers((shape[0] * STRIDE, shape[1] * STRIDE), STRIDE, points.device)
+    return (points[..., :1] - xs.to(points)).square(), (points[..., 1:] - ys.to(points)).square()
 
 
 def squared_distances(points: Tensor, shape: tuple[int, int]) -> Tensor:
     """Squared distance of heads `[..., 2]` and centres of cells, `[..., h · w]`, pixels squared."""
-    xs, ys = centers(shape, points)
-    across = (points[..., :1] - xs).square()[..., None, :]
-    return (across + (points[..., 1:] - ys).square()[..., None]).flatten(-2)
+    across, down = offsets(points, shape)
+    return (across[..., None, :] + down[..., None]).flatten(-2)
 
 
 def nearest_cells(points: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -57,10 +100,8 @@ def gaussian_density(points: Tensor, targets: Tensor, shape: tuple[int, int]) ->
     Returns:
         `[..., h, w]` with sum Σ targets; zeros without heads.
     """
-    xs, ys = centers(shape, points)
     # A head outside the crop may lie so far off that all of its row underflows: softmax does not.
-    columns = torch.softmax(-((points[..., :1] - xs) ** 2) / (2 * SIGMA**2), dim=-1)
-    rows = torch.softmax(-((points[..., 1:] - ys) ** 2) / (2 * SIGMA**2), dim=-1)
+    columns, rows = ((d / (-2 * SIGMA**2)).softmax(-1) for d in offsets(points, shape))
     return (rows * targets[..., None]).mT @ columns
 
 

@@ -6,6 +6,10 @@ import dataclasses
 
 from crowd.io.lazy import LazyNames
 
+STRIDE = 8
+"""Pixels of a cell of every counter's density map."""
+SCALE_RANGE = (0.75, 1.25)
+"""Of the augmentation (released code)."""
 TRANSPORT, DM_COUNT = "transport", "dm_count"
 COMPARED = LazyNames(
     {

@@ -1,4 +1,9 @@
-"""GST's way from a photo to the network's input: its short side clamped, counted in tiles."""
+"""GST's photos: the processed set, and the way to the network's input.
+
+The short side is clamped. `train/NAME.npy` is float32 [N, 3] = x, y, extent of the head: the mean
+distance to the three nearest heads, or on JHU-Crowd++ the height of its annotated box. `val/` and
+`test/` hold [N, 2]. All in pixels of `NAME.jpg`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from crowd.data import network_input as photos
+from crowd.data.photo_jobs import Job, Resized
 from crowd.data.processed import SETTINGS
 from crowd.io.errors import InputError
+from gst.heads import SINGLE_HEAD, neighbour_distance
 
 SMALLEST = 16  # pixels: the stride of VGG-19, below which nothing is left
 FIELDS = {name: name for name in ("min_size", "max_size", "interpolation", "depth")}
@@ -84,3 +93,21 @@ def require_same(data_dir: str | os.PathLike, preprocessing: Preprocessing) -> N
 def _options(preprocessing: Preprocessing) -> str:
     """The options of preprocess_dataset_ucf.py that make photos for this preprocessing."""
     return " ".join(f"--{name.replace('_', '-')} {getattr(preprocessing, name)}" for name in FIELDS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GaussianJob(Job):
+    """One photo to process; where `extents` are wanted, its heads get the third column."""
+
+    extents: bool
+
+    def heads(self, resized: Resized) -> np.ndarray:
+        """Return the heads, float32 [N, 3] with their extents (see above) and [N, 2] without."""
+        if not self.extents:
+            return resized.points
+        if self.layout == "jhu":
+            box_heights = self.seen.boxes(self.convention)[resized.inside, 1]
+            extents = box_heights * resized.ratio
+        else:
+            extents = neighbour_distance(resized.points, SINGLE_HEAD * resized.ratio)
+        return np.column_stack([resized.points, extents]).astype(np.float32)

@@ -8,7 +8,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import gst.engine
+import gst.losses
 import mgot.training
 from crowd.train.loop import Steps, train_one_epoch
 from gst.dataset import Batch as GstBatch
@@ -73,11 +73,11 @@ def small_mgot():
 
 # DM-Count is not among them: its solver decides step by step how to go on.
 CASES = {
-    "vgg_small": (gst.engine, gst_batch, small_gst, {}),
-    "vgg_trans": (gst.engine, gst_batch, lambda: build_gst("vgg_trans"), {}),
-    "gaussian": (gst.engine, gst_batch, small_gst, {"loss": "gaussian"}),
-    "block counts": (gst.engine, gst_batch, small_gst, {"block_counts": True}),
-    "bayesian": (gst.engine, gst_batch, small_gst, {"loss": "bayesian"}),
+    "vgg_small": (gst.losses, gst_batch, small_gst, {}),
+    "vgg_trans": (gst.losses, gst_batch, lambda: build_gst("vgg_trans"), {}),
+    "gaussian": (gst.losses, gst_batch, small_gst, {"loss": "gaussian"}),
+    "block counts": (gst.losses, gst_batch, small_gst, {"block_counts": True}),
+    "bayesian": (gst.losses, gst_batch, small_gst, {"loss": "bayesian"}),
     "fidt": (mgot.training, mgot_batch, small_mgot, {}),
     "issim": (mgot.training, mgot_batch, small_mgot, {"ssim_weight": 10.0}),
 }
@@ -86,7 +86,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_asks_the_device_for_nothing(case, monkeypatch):
     """As on a GPU: by whole kernels, which a CPU has faster code for."""
-    monkeypatch.setattr(gst.engine, "gaussian_transport_loss", padded_transport_loss)
+    monkeypatch.setattr(gst.losses, "gaussian_transport_loss", padded_transport_loss)
     engine, batch, build, options = CASES[case]
     model = build()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)

@@ -2,7 +2,7 @@
 
 The photos lie in the device's memory as uint8. A batch is one gather of the windows that its crops
 see, two batched matrix products that resample them, and a few operations that change their colours;
-its heads are one padded array. What is drawn is what `gst.augment.augment` draws, and colours
+its heads are one padded array. What is drawn is what `gst.dataset.augment` draws, and colours
 beside it; the random numbers come from (seed, epoch) alone, as `--resume` wants it.
 """
 
@@ -19,11 +19,10 @@ from torch import Tensor
 
 from crowd.data.network_input import Preprocessing
 from crowd.train.loading import EpochBatches
-from gst.augment import BOX_SIDES, FLIP_PROBABILITY, GREY_PROBABILITY, SMALLEST_SHARE
-from gst.dataset import Batch
+from gst.dataset import BOX_SIDES, FLIP_PROBABILITY, GREY_PROBABILITY, SMALLEST_SHARE, Batch
 from gst.heads import FAR, Heads
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as for `gst.augment.to_grey`
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as for `gst.dataset.to_grey`
 ROUND_UP = 64  # heads: batches of few different shapes
 
 

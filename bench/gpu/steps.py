@@ -20,7 +20,7 @@ from bench.gpu.stages import Context
 from crowd.train.devices import mixed_precision, place
 from crowd.train.loop import train_one_epoch
 from gst.dataset import Batch
-from gst.engine import batch_losses
+from gst.losses import batch_losses
 
 COUNTED = {
     "operators": ("aten::",),

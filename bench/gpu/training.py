@@ -30,8 +30,8 @@ from crowd.train.loop import Epochs, Steps, fit, train_one_epoch
 from crowd.train.runs import Run, read_log
 from crowd.train.state import BEST, LAST, Recipe, Training
 from gst import build_model
-from gst.engine import batch_losses
-from gst.evaluation import evaluate
+from gst.counter import evaluate
+from gst.losses import batch_losses
 from gst.photos import read_preprocessing
 
 MOST_PASSES = 1300  # over the photos, as small published counters are trained
@@ -47,7 +47,7 @@ class Plan:
 
     Attributes:
         network: of `gst.build_model`.
-        loss: of `gst.engine.batch_losses`.
+        loss: of `gst.losses.batch_losses`.
         weights: names of the file to start from, in a data folder.
         batch_size: crops a step.
         settings: of `crowd.train.state.Training`.

@@ -16,9 +16,9 @@ __all__ = ["BOXED", "MODELS", "build_model"]
 MODELS = LazyNames(
     {
         "vgg": "gst.models.vgg:VGG",
-        "vgg_trans": "gst.models.vgg_trans:VGGTrans",
-        "vgg_small": "gst.models.vgg:VGGSmall",
-        "light": "gst.models.light:Light",
+        "vgg_trans": "gst.models.vgg:VGGTrans",
+        "vgg_small": "gst.models.small:VGGSmall",
+        "light": "gst.models.small:Light",
     }
 )
 BOXED = ROOT / "weights" / "light.pth"

@@ -1,6 +1,15 @@
-"""`vgg`, VGG-19 without its fifth pooling, ×2 bilinear, three convolutions; and `vgg_small`."""
+"""The paper's counters on VGG-19 (released code): `vgg`, and `vgg_trans` with graph attention.
+
+VGG-19 without its fifth pooling, in `vgg_trans` two layers of graph attention, bilinear to stride
+8, three convolutions. Two graphs steer the attention (Gramformer, AAAI 2024; GST release), and each
+image of a batch has its own. The *neighbour graph* joins a token to those with the most similar
+features; how often a token is chosen picks its embedding. The *edge weights*
+G_h[i, j] = |p_h(i) − p_h(j)| of learned potentials p silence attention between like cells.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +17,10 @@ from torch.nn import functional
 
 STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """Channels and 3×3 convolutions of VGG-19's five stages, a pooling between each two."""
-PIXELS = 64
-"""Pixels of a cell. `vgg_small` and `light` say heads per pixel times this, so that outputs of
-order one, which random weights give, mean a plausible crowd."""
+NEIGHBOUR_SHARE = 0.3
+"""Share of all tokens that a token marks as its neighbours."""
+DEGREE_LEVELS = 18
+"""Number of degree embeddings."""
 
 
 class VGG(nn.Module):
@@ -79,51 +89,150 @@ def regression_head() -> nn.Sequential:
     )
 
 
-class VGGSmall(nn.Module):
-    """A counter of 0.34 M parameters that trains from scratch on two CPU cores.
+class GraphEncoder(nn.Module):
+    """Layers of graph attention on a feature map [B, C, h, w]; L = h · w tokens."""
 
-    3×3 convolutions with batch normalisation, stride 8, a cell sees 109 × 109 pixels.
-
-    The first convolution has stride 2, since layers at full resolution take most of a step's time.
-    Batch normalisation uses running statistics in evaluation, which hold for any size of photo;
-    group normalisation would see other statistics in a whole photo than in a crop. Without any
-    normalisation, and with abs in place of softplus at the end, it learns more slowly.
-    """
-
-    backbone = None
-    has_attention = False
-
-    def __init__(self, width: float = 1.0):
-        """Build the network; `width` multiplies all channel counts (time grows with its square)."""
+    def __init__(self, channels: int, heads: int, hidden: int, layers: int):
         super().__init__()
-        stem, middle, deep, last = (max(1, round(width * c)) for c in (24, 48, 96, 128))
-        self.features = nn.Sequential(
-            *convolution(3, stem, stride=2),
-            *convolution(stem, stem),
-            nn.MaxPool2d(2),
-            *convolution(stem, middle),
-            *convolution(middle, middle),
-            nn.MaxPool2d(2),
-            *convolution(middle, deep),
-            *convolution(deep, last, dilation=2),
-            *convolution(last, last, dilation=2),
+        self.layers = nn.ModuleList(
+            GraphEncoderLayer(channels, heads, hidden) for _ in range(layers)
         )
-        self.reg_layer = nn.Conv2d(last, 1, 1)
-        nn.init.normal_(self.reg_layer.weight, std=last**-0.5)
-        nn.init.constant_(self.reg_layer.bias, -1.0)
-        # Saves a quarter of a step's time on a CPU.
-        self.to(memory_format=torch.channels_last)
+        self.near_embeddings = nn.Embedding(DEGREE_LEVELS, channels)
+        self.pe_layer = nn.Sequential(
+            nn.Conv2d(channels, channels // 2, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels // 2, heads, 3, padding=1),
+            nn.Sigmoid(),
+        )
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalised RGB [B, 3, H, W], sides >= 16 -> density [B, 1, H // 8, W // 8], >= 0."""
-        height, width = density_size(images)
-        # A side that is no multiple of 8 would round up at the strided convolution.
-        features = self.features(images[..., : height * 8, : width * 8])
-        return functional.softplus(self.reg_layer(features)) / PIXELS
+    def forward(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return features [B, C, h, w] and, per layer, the attention [B, heads, L, L]."""
+        potentials = self.pe_layer(features).flatten(2)
+        edges = (potentials[..., :, None] - potentials[..., None, :]).abs()
+        tokens = features.flatten(2).transpose(1, 2)
+        attentions = []
+        for layer in self.layers:
+            embedding = self.near_embeddings(degree_levels(tokens))
+            tokens, attention = layer(tokens, embedding, edges)
+            attentions.append(attention)
+        return tokens.transpose(1, 2).reshape(features.shape), attentions
 
 
-def convolution(channels: int, width: int, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
-    """3×3 convolution (He initialisation), batch normalisation, ReLU."""
-    layer = nn.Conv2d(channels, width, 3, stride, padding=dilation, dilation=dilation, bias=False)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    return [layer, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+class GraphEncoderLayer(nn.Module):
+    """Graph attention and a two-layer perceptron, each added and normalised after."""
+
+    def __init__(self, channels: int, heads: int, hidden: int, dropout: float = 0.1):
+        super().__init__()
+        self.self_attn = GraphAttention(channels, heads, dropout)
+        self.linear1 = nn.Linear(channels, hidden)
+        self.linear2 = nn.Linear(hidden, channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, embedding: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens, embedding [B, L, C], edges [B, heads, L, L] -> tokens, attention like edges."""
+        attended, attention = self.self_attn(tokens + embedding, tokens, edges)
+        tokens = self.norm1(tokens + self.dropout(attended))
+        hidden = self.dropout(self.linear1(tokens).relu())
+        return self.norm2(tokens + self.dropout(self.linear2(hidden))), attention
+
+
+class GraphAttention(nn.Module):
+    """LayerNorm(fc((A ⊙ G) v) + q) with A = softmax(q kᵀ / √d), heads of d channels each."""
+
+    def __init__(self, channels: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.w_qs = nn.Linear(channels, channels, bias=False)
+        self.w_ks = nn.Linear(channels, channels, bias=False)
+        self.w_vs = nn.Linear(channels, channels, bias=False)
+        self.fc = nn.Linear(channels, channels, bias=False)
+        self.layer_norm = nn.LayerNorm(channels, eps=1e-6)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, queries: Tensor, values: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend; queries serve as keys too.
+
+        Args:
+            queries: [B, L, C].
+            values: [B, L, C].
+            edges: weights G, [B, heads, L, L].
+
+        Returns:
+            tokens [B, L, C], and A [B, heads, L, L] before G (in training after its dropout).
+        """
+        query, key = self._split(self.w_qs(queries)), self._split(self.w_ks(queries))
+        scale = query.shape[-1] ** -0.5
+        attention = self.dropout((query * scale @ key.transpose(-2, -1)).softmax(-1))
+        mixed = (attention * edges) @ self._split(self.w_vs(values))
+        mixed = self.dropout(self.fc(mixed.transpose(1, 2).flatten(2)))
+        return self.layer_norm(mixed + queries), attention
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        """[B, L, C] -> [B, heads, L, C / heads]."""
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+@torch.no_grad()
+def degree_levels(tokens: Tensor) -> Tensor:
+    """Which degree embedding each token takes, int64 [B, L], from features [B, L, C].
+
+    Every token marks its int(0.3 · L) nearest others by Euclidean distance; the level is
+    int(degree / largest degree of the image · 17). With too few tokens to mark any, it is 0.
+    """
+    count = tokens.shape[1]
+    # Through inner products, which cancel between tokens that are alike.
+    distances = torch.cdist(tokens.double(), tokens.double())
+    index = torch.arange(count, device=tokens.device)
+    # Not in place, which an export to ONNX would lose.
+    distances = distances.masked_fill(index[:, None] == index, torch.inf)
+    neighbours = distances.topk(int(NEIGHBOUR_SHARE * count), largest=False).indices.flatten(1)
+    degree = torch.zeros(tokens.shape[:2], device=tokens.device)
+    degree.scatter_add_(1, neighbours, torch.ones_like(neighbours, dtype=degree.dtype))
+    largest = degree.amax(1, keepdim=True).clamp(min=1)
+    return (degree / largest * (DEGREE_LEVELS - 1)).long()
+
+
+class VGGTrans(nn.Module):
+    """The paper's counter with graph attention (released code; names as in its checkpoints)."""
+
+    backbone = "VGG-19"
+    has_attention = True
+
+    def __init__(self):
+        super().__init__()
+        self.features = vgg19_features()
+        self.encoder = GraphEncoder(channels=512, heads=8, hidden=2048, layers=2)
+        self.reg_layer_0 = regression_head()
+
+    def forward(
+        self, images: Tensor, with_attention: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Count, and say on request where each token looked.
+
+        Args:
+            images: normalised RGB, [B, 3, H, W], sides >= 16 pixels.
+            with_attention: return the attention as well.
+
+        Returns:
+            density [B, 1, H // 8, W // 8], >= 0; with `with_attention` a pair (density, one
+            [B, 8, L, L] per layer) with L = (H // 16) · (W // 16), before the graph's weights.
+        """
+        size = density_size(images)
+        encoded, attentions = self.encoder(self.features(images))
+        density = self.reg_layer_0(enlarge(encoded, size)).abs()
+        return (density, attentions) if with_attention else density
+
+
+def attention_variance(attentions: Sequence[Tensor]) -> Tensor:
+    """Σ over layers of the sum of the unbiased variance of A [B, heads, L, L] over its last axis.
+
+    The extra loss of `vgg_trans` (released code, weight 0.1), which keeps a token from looking at
+    few others; mean over the batch, as `transport_loss`. A single token varies by 0.
+    """
+    total = sum(a.float().var(-1, correction=min(1, a.shape[-1] - 1)).sum() for a in attentions)
+    return total / len(attentions[0])

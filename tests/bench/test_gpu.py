@@ -18,11 +18,10 @@ from bench.gpu.stages import Context
 from crowd.data.network_input import Preprocessing
 from crowd.train.devices import place
 from crowd.train.loop import Steps, train_one_epoch
-from gst.augment import Sample, augment
 from gst.counter import load_counter
-from gst.dataset import Batch
-from gst.engine import batch_losses
+from gst.dataset import Batch, Sample, augment
 from gst.heads import Heads
+from gst.losses import batch_losses
 from gst.models import build_model
 from gst.options import TRANSPORT
 from tests.test_synchronisation import Answers

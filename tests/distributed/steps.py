@@ -12,7 +12,7 @@ from crowd.train.distributed import is_main_process, join, leave, parallel
 from crowd.train.loop import Steps, train_one_epoch
 from gst.dataset import CrowdCrops
 from gst.dataset import crop_batches as gst_batches
-from gst.engine import batch_losses as gst_losses
+from gst.losses import batch_losses as gst_losses
 from gst.photos import read_preprocessing
 from mgot.dataset import FidtCrops
 from mgot.dataset import crop_batches as mgot_batches

@@ -85,7 +85,7 @@ def gst_run(tmp_path):
 
     from crowd.train.loading import CountedPhotos, photo_loader
     from crowd.train.state import Recipe, Training
-    from gst.evaluation import evaluate
+    from gst.counter import evaluate
 
     data, run = tmp_path / "set", tmp_path / "gst_set_vgg_small"
     write_set(data, "train", (1, 2, 9))

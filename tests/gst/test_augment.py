@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gst.augment import (
+from gst.dataset import (
     PADDING_COLOR,
     SMALLEST_SHARE,
     Sample,

@@ -10,10 +10,9 @@ from crowd.io.errors import InputError
 from crowd.train.loading import seed_epoch
 from crowd.train.loop import Steps, train_one_epoch
 from crowd.train.state import Recipe, Training
-from gst.counter import load_counter
+from gst.counter import evaluate, load_counter, predict_density, tile_edges
 from gst.dataset import CrowdCrops, collate
-from gst.engine import batch_losses
-from gst.evaluation import evaluate, predict_density, tile_edges
+from gst.losses import batch_losses
 from gst.models import build_model
 from gst.photos import Preprocessing, read_preprocessing
 

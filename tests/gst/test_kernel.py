@@ -162,7 +162,6 @@ def test_owners_join_several_gaussians_and_the_background():
         ({"scales": np.array([[1, 2], [np.nan, 1], [1, 1]])}, "finite"),
         ({"crop_size": 4}, "no cell"),
         ({"owners": [0, 1]}, "3 Gaussians"),
-        ({"owners": [0, BACKGROUND, 1], "use_background": False}, "BACKGROUND"),
     ],
 )
 def test_misfits_are_refused(change, message):

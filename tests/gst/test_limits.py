@@ -10,7 +10,7 @@ from crowd.metrics import localization
 from crowd.train.checkpoints import load_checkpoint
 from crowd.train.runs import read_log
 from GS2D import fit_gaussians, rasterize
-from gst.augment import Sample, augment
+from gst.dataset import Sample, augment
 from gst.heads import neighbour_distance
 from gst.kernel import transport_kernel
 from gst.loss import transport_loss

@@ -12,8 +12,7 @@ from crowd.train import efficientnet
 from crowd.train.checkpoints import save_checkpoint
 from gst import build_model
 from gst.models import MODELS, pretrained
-from gst.models.vgg import STAGES
-from gst.models.vgg_trans import GraphEncoder, attention_variance, degree_levels
+from gst.models.vgg import STAGES, GraphEncoder, attention_variance, degree_levels
 
 RELEASED = ["vgg", "vgg_trans"]
 

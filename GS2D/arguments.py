@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crowd.io.config import YES_NO, ArgumentParser, NonNegativeInt, PositiveFloat, PositiveInt
 from crowd.io.files import require_folder
-from GS2D.schedule import Convergence
+from GS2D import Convergence
 
 # The released configurations hold these; nothing reads them, there or here.
 UNUSED_RELEASE_KEYS = "display_interval", "gradient_threshold", "gaussian_threshold", "display_loss"

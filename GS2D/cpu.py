@@ -65,19 +65,11 @@ def cut_into_tiles(planes: np.ndarray) -> np.ndarray:
 def l1_gradients(means, scales, rotations, colors, opacities, target, size, weight):
     """Fused forward, loss and backward of L = weight * sum |render - target|, float32 arrays.
 
-    Args:
-        means: [N, 2]; this and the next four are as in `GS2D.rasterize`.
-        scales: [N, 2].
-        rotations: [N].
-        colors: [N, 3].
-        opacities: [N].
-        target: `cut_into_tiles` of the three colour planes, float32 in [0, 1] or uint8 in 0..255.
-        size: Height and width of the image.
-        weight: float32.
+    The Gaussians are as in `GS2D.rasterize`; `target` is `cut_into_tiles` of the three colour
+    planes, float32 in [0, 1] or uint8 in 0..255, of an image of `size` (height, width).
 
-    Returns:
-        L minus that of a black render, and the gradient float64 [N, 9] = dL/d(mean x, mean y,
-        scale 0, scale 1, rotation, opacity, colour).
+    Returns L minus that of a black render, and the gradient float64 [N, 9] = dL/d(mean x, mean y,
+    scale 0, scale 1, rotation, opacity, colour).
     """
     unit = np.float32(1.0 / 255.0 if target.dtype == np.uint8 else 1.0)
     form, tiles = _lay_out(means, scales, rotations, opacities, *size)

@@ -7,20 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 
 from crowd.io.arrays import plain
 from crowd.io.errors import InputError
-from GS2D import fused_fit, gsplat_backend
-from GS2D.problem import (
-    Problem,
-    Solution,
-    activate,
-    fitted_pixels,
-    initial_parameters,
-    neighbour_distances,
-)
-from GS2D.rasterizer import choose_backend
-from GS2D.schedule import Convergence, Schedule
+from GS2D import Convergence, fused_fit, gsplat_backend
+from GS2D.fused_fit import Problem, Schedule, Solution, activate, in_unit_range
+from GS2D.rasterizer import choose_backend, rasterize
+
+NEIGHBOURS = 3
+LONE_HEAD = 8.0  # pixels: the distance of a head without neighbours
+SMALLEST_START = 2.0
+COLOR_MARGIN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -131,6 +129,52 @@ def _pose(image: np.ndarray, points: np.ndarray, seed: int, background_mask: boo
         fitted = fitted_pixels(points, distances, *fitted.shape)
     # |render + image mask - image| = |render - target|: a copied pixel costs what leaks into it.
     return Problem(raw, points, image * fitted[..., None], max(int(fitted.sum()), 1))
+
+
+def neighbour_distances(points: np.ndarray) -> np.ndarray:
+    """Root mean square distance [N] to the 3 nearest other heads, or to those there are."""
+    if len(points) == 1:
+        return np.full(1, LONE_HEAD)
+    nearest = min(NEIGHBOURS, len(points) - 1)
+    distances = cKDTree(points).query(points, k=nearest + 1)[0][:, 1:]
+    return np.sqrt(np.mean(distances**2, axis=1))
+
+
+def initial_parameters(
+    image: np.ndarray, points: np.ndarray, distances: np.ndarray, seed: int
+) -> np.ndarray:
+    """Start of the raw parameters [N, 6].
+
+    Scales at max(log distance, 2), rotations uniform in (0, pi), colours those of the pixel under
+    the centre: row y, column x (the released code reads the photo transposed).
+    """
+    height, width = image.shape[:2]
+    column = np.clip(np.floor(points[:, 0]).astype(int), 0, width - 1)
+    row = np.clip(np.floor(points[:, 1]).astype(int), 0, height - 1)
+    colors = np.clip(in_unit_range(image[row, column]), COLOR_MARGIN, 1.0 - COLOR_MARGIN)
+    turn = np.random.default_rng(seed).uniform(1e-6, 1.0 - 1e-6, (len(points), 1))
+    # log of a distance below 1 px is negative, of 0 minus infinity: the maximum ends both.
+    scale = np.log(np.maximum(distances, np.exp(SMALLEST_START)))[:, None]
+    parts = [scale, scale, _logit(turn), _logit(colors)]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _logit(probability: np.ndarray) -> np.ndarray:
+    return np.log(probability) - np.log1p(-probability)
+
+
+def fitted_pixels(points: np.ndarray, distances: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pixels bool [H, W] that the background mask's Gaussians reach; the others are copied.
+
+    They are isotropic, of scale clamp(distance / 6, 2, 0.015 max(W, H)), and reach as far as
+    alpha >= 1/255.
+    """
+    # As torch.clamp does, the upper bound wins where a small image puts it below the lower one.
+    scale = np.minimum(np.maximum(distances / 6.0, 2.0), 0.015 * max(width, height))
+    scales = np.repeat(scale[:, None], 2, axis=1)
+    white = np.ones((len(points), 3))
+    alpha = rasterize(points, scales, np.zeros(len(points)), white, width, height, backend="cpu")[1]
+    return alpha > 0.0
 
 
 def _check(image: np.ndarray, points: np.ndarray) -> None:

@@ -19,18 +19,18 @@ import torch
 
 from crowd.io.errors import InputError, install
 from crowd.io.progress import progress
-from GS2D.problem import (
+from GS2D.fused_fit import (
     RATIO_LIMIT,
     SHAPE_WEIGHT,
     Flatness,
     Problem,
+    Schedule,
     Solution,
     activate,
     axis_ratios,
     in_unit_range,
 )
 from GS2D.rasterizer import covariances
-from GS2D.schedule import Schedule
 
 DEVICE = torch.device("cuda")
 TILE = 16
@@ -97,18 +97,12 @@ def render(means, scales, rotations, colors, opacities, width: int, height: int)
 def tile_lists(means, reach, owner, photos: int, width: int, height: int):
     """Which Gaussians each tile of each photo composites, in their order.
 
-    The host waits for this one: how long the lists are decides what is allocated.
+    The host waits for this one: how long the lists are decides what is allocated. Of the Gaussians
+    of all photos: means [N, 2], each in pixels of its own photo; reach [N, 2], half width and half
+    height in pixels of the box that a Gaussian stays in; owner int64 [N], its photo, ascending.
+    All photos have one size; smaller ones are at the upper left.
 
-    Args:
-        means: [N, 2] of the Gaussians of all photos, each in pixels of its own photo.
-        reach: [N, 2] half width and half height in pixels of the box that a Gaussian stays in.
-        owner: int64 [N] photo of each Gaussian, ascending.
-        photos: Number of photos.
-        width: Of all photos; smaller ones are at the upper left.
-        height: Of all photos.
-
-    Returns:
-        First entry of every tile, int32 [photos, tiles down, tiles across], and the entries.
+    Returns the first entry of every tile, int32 [photos, tiles down, across], and the entries.
     """
     from gsplat.cuda._wrapper import isect_offset_encode, isect_tiles
 
@@ -211,7 +205,7 @@ class _Batch:
         return ((image - self._target).abs() * self._weight).sum(dim=(1, 2, 3))
 
     def shape_losses(self, raw: torch.Tensor) -> torch.Tensor:
-        """`GS2D.problem.shape_loss` of each photo, [photos]."""
+        """`GS2D.fused_fit.shape_loss` of each photo, [photos]."""
         worst = raw.new_full((self.photos,), -math.inf)
         worst = worst.scatter_reduce(0, self.owner, axis_ratios(raw), "amax")
         return torch.relu(worst - RATIO_LIMIT)

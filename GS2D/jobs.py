@@ -6,8 +6,6 @@ import csv
 import dataclasses
 import functools
 import io
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +24,9 @@ from crowd.io.files import write_text
 from crowd.io.progress import note, progress
 from crowd.io.workers import in_processes, start_worker
 from crowd.train.distributed import take_gpu
-from GS2D.fitting import Gaussians, fit_gaussians, fit_side_by_side
+from GS2D import Convergence
+from GS2D.fitting import Gaussians, Schedule, fit_gaussians, fit_side_by_side
 from GS2D.rasterizer import choose_backend
-from GS2D.schedule import Convergence, Schedule
 from GS2D.store import (
     FOLDER,
     Report,
@@ -85,14 +83,14 @@ def photos_to_fit(folder: Path) -> list[Path]:
     return photos
 
 
-def read_points(photo: Path) -> np.ndarray:
-    """Points float32 [N, 2] of `NAME.npy` beside the photo, [N, 2] or [N, 3], inside the photo."""
-    return read_annotation(photo, size=photo_size(photo))[:, :2]
-
-
 def photo_size(photo: Path) -> tuple[int, int]:
     """Width and height of the upright photo, without decoding its pixels."""
     return upright_size(read_size(photo), read_orientation(photo))
+
+
+def read_points(photo: Path) -> np.ndarray:
+    """Points float32 [N, 2] of `NAME.npy` beside the photo, all inside the photo."""
+    return read_annotation(photo, size=photo_size(photo))[:, :2]
 
 
 def is_finished(photo: Path, settings: FitSettings) -> bool:
@@ -204,15 +202,9 @@ def compile_kernels(backend: str) -> None:
     """
     if torch.cuda.is_available() and choose_backend(backend, on_cuda=True) == "gsplat":
         take_gpu()
-    what = "compiling the kernels, which is done once and takes up to a minute"
-    timer = threading.Timer(2.0, note, [what])
-    timer.daemon = True
-    timer.start()
-    try:
-        black, point = np.zeros((8, 8, 3), np.uint8), np.full((1, 2), 4.0)
-        fit_gaussians(black, point, 1, backend=backend, quiet=True)
-    finally:
-        timer.cancel()
+    black, point = np.zeros((8, 8, 3), np.uint8), np.full((1, 2), 4.0)
+    note("starting; the first time the kernels are compiled, which takes up to a minute")
+    fit_gaussians(black, point, 1, backend=backend, quiet=True)
 
 
 def fit_photos(photos: Sequence[Path], settings: FitSettings, workers: int) -> list[Report]:
@@ -233,12 +225,10 @@ def fit_photos(photos: Sequence[Path], settings: FitSettings, workers: int) -> l
             torch.set_num_threads(workers)
     fit = functools.partial(fit_together, settings=settings, quiet=len(groups) > 1)
     done = in_processes(fit, groups, processes, _start) if processes > 1 else map(fit, groups)
-    started, reports = time.monotonic(), []
+    reports = []
     with progress(total=len(photos), what="fitting", unit="photo") as bar:
         for group in done:
             reports += group
-            rate = 60.0 * len(reports) / (time.monotonic() - started)
-            bar.set_postfix_str(f"{rate:.1f} photos/min", refresh=False)
             bar.update(len(group))
     return reports
 

@@ -61,8 +61,26 @@ def build_parser() -> ArgumentParser:
     add("--also-data-dir", type=str, nargs="*", default=[], help=also)
     add("--pretrained", type=str, default="none", help="none, imagenet or a file of weights")
     add_training(parser, PAPER, save_dir="run folder (default runs/gst_<dataset>_<model>)")
-    _add_loss(parser.add_argument_group("loss and steps"))
-    _add_kernel(parser.add_argument_group("transport kernel"))
+    group = parser.add_argument_group("loss and steps")
+    add = group.add_argument
+    add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")
+    weight = "of transport in dm_count"
+    add("--ot-weight", type=NonNegativeFloat, default=WEIGHTS["ot"], help=weight)
+    counts = "weight of block counts (16, 32, 64 px and the crop) beside the loss; 0: none"
+    add("--block-counts", type=NonNegativeFloat, default=0.0, help=counts)
+    add_scale_range(group, SCALE_RANGE)
+    add("--tile", type=PositiveInt, default=512, help="photos are counted in tiles of this side")
+    add = parser.add_argument_group("transport kernel").add_argument
+    for name, what in (
+        ("background_ratio", "weight of the background"),
+        ("cut_off", "distance of the background, in standard deviations"),
+        ("post_min", "the smallest standard deviation is 8 / this, px"),
+        ("post_max", "largest standard deviation, px"),
+        ("scale_ratio", "factor on all standard deviations"),
+    ):
+        flag = "--" + name.replace("_", "-")
+        add(flag, type=PositiveFloat, default=getattr(KernelOptions, name), help=what)
+    add("--use-background", action=YES_NO, default=True)
     return parser
 
 
@@ -97,28 +115,3 @@ def loss_options(arguments: Namespace) -> dict:
 def loss_weights(arguments: Namespace) -> dict[str, float]:
     """Return the weights of the losses, by name."""
     return {**WEIGHTS, "ot": arguments.ot_weight, "block_counts": arguments.block_counts}
-
-
-def _add_loss(group) -> None:
-    add = group.add_argument
-    add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")
-    weight = "of transport in dm_count"
-    add("--ot-weight", type=NonNegativeFloat, default=WEIGHTS["ot"], help=weight)
-    counts = "weight of block counts (16, 32, 64 px and the crop) beside the loss; 0: none"
-    add("--block-counts", type=NonNegativeFloat, default=0.0, help=counts)
-    add_scale_range(group, SCALE_RANGE)
-    add("--tile", type=PositiveInt, default=512, help="photos are counted in tiles of this side")
-
-
-def _add_kernel(group) -> None:
-    add = group.add_argument
-    for name, what in (
-        ("background_ratio", "weight of the background"),
-        ("cut_off", "distance of the background, in standard deviations"),
-        ("post_min", "the smallest standard deviation is 8 / this, px"),
-        ("post_max", "largest standard deviation, px"),
-        ("scale_ratio", "factor on all standard deviations"),
-    ):
-        flag = "--" + name.replace("_", "-")
-        add(flag, type=PositiveFloat, default=getattr(KernelOptions, name), help=what)
-    add("--use-background", action=YES_NO, default=True)

@@ -59,16 +59,9 @@ def evaluate(
 ) -> list[PhotoCount]:
     """Count every photo; the model is put into evaluation mode and back.
 
-    Args:
-        model: as for `predict_density`.
-        photos: (normalised photo [3, H, W], actual count, name), as
-            `crowd.train.loading.photo_loader` gives them.
-        tile: as for `predict_density`.
-        what: name of the progress bar.
-        see: called with each photo's name and density map.
-
-    Raises:
-        InputError: a count is not finite, naming the photo.
+    `photos` are (normalised photo [3, H, W], actual count, name), of
+    `crowd.train.loading.photo_loader`; `what` names the progress bar; `see` is called with each
+    name and density map. Raises `InputError` naming the photo whose count is not finite.
     """
 
     def count(image: Tensor, actual: int, name: str) -> PhotoCount:
@@ -85,17 +78,11 @@ def evaluate(
 def predict_density(model: nn.Module, image: Tensor, tile: int = 512) -> Tensor:
     """Predict the density map of a photo tile by tile; its sum is the count.
 
-    Tiles are neither padded nor overlapped (released code). Where a tile does not begin on a
-    multiple of 8 pixels, its cells are shared out among those of the photo's grid that they lie
-    on; the sum stays the same.
-
-    Args:
-        model: in evaluation mode, [B, 3, h, w] -> [B, 1, h // 8, w // 8].
-        image: normalised photo [3, H, W] on any device.
-        tile: side above which a photo is cut, pixels.
-
-    Returns:
-        Density map on the CPU, float32 [ceil(H / 8), ceil(W / 8)].
+    Of a normalised photo [3, H, W] on any device, by a model in evaluation mode,
+    [B, 3, h, w] -> [B, 1, h // 8, w // 8]: float32 [ceil(H / 8), ceil(W / 8)] on the CPU. Tiles,
+    into which sides above `tile` pixels are cut, are neither padded nor overlapped (released code).
+    Where a tile does not begin on a multiple of 8 pixels, its cells are shared out among those of
+    the photo's grid that they lie on; the sum stays the same.
     """
     device = next(model.parameters()).device
     image = image.to(device)[None]

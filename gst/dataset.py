@@ -48,21 +48,21 @@ class Batch(NamedTuple):
 class CrowdCrops(Dataset):
     """Random crops of the training photos; crop (epoch, index) depends on nothing but the seed.
 
-    All annotations and Gaussians are read and checked when the set is opened; photos are decoded
-    once and kept as uint8 while they fit into `cache_gib`.
+    All annotations and Gaussians (`train/NAME.jpg`, `NAME.npy`, `gs_params/NAME_gs_params.h5`) are
+    read and checked when the sets are opened; photos are decoded once and kept as uint8 while they
+    fit into `cache_gib`, of each worker process.
 
     Args:
-        data_dirs: processed sets; `train/NAME.jpg`, `NAME.npy` and `gs_params/NAME_gs_params.h5`.
+        data_dirs: processed sets.
         crop_size: side of a crop, pixels, a multiple of 16 (the encoder's stride).
         seed: of the augmentation.
-        preprocessing: constants of `gst.photos`; the sets must have been processed with the same.
-        cache_gib: memory for decoded photos, GiB (of each worker process).
+        preprocessing: with which the sets must have been processed.
+        cache_gib: memory for decoded photos, GiB.
         fitted: whether the loss needs the fitted Gaussians.
         scale_range: of the augmentation.
 
     Raises:
-        InputError: a folder or file is missing, or photo, annotation and Gaussians do not belong
-            together.
+        InputError: a file is missing, or photo, annotation and Gaussians do not belong together.
     """
 
     def __init__(
@@ -232,17 +232,11 @@ def augment(
 
     Grey with probability 0.12; scaled by `scale_range` where the short side stays at least
     `crop_size`; cropped at random; flipped with probability 0.5. A photo smaller than the crop is
-    padded, not enlarged: heads keep the size that they have when the photo is tested.
+    padded, not enlarged: heads keep the size that they have when the photo is tested. `rng` is
+    always asked for the same five numbers.
 
-    Args:
-        sample: a whole photo with all its heads.
-        crop_size: side of the crop, pixels.
-        rng: source of every random number; always asked for the same five.
-        scale_range: smallest and largest factor of the scaling (released code: 0.75, 1.25).
-
-    Returns:
-        the crop with the heads whose box lies in it to 30 % or more, and their shares, the targets
-        t_n of the loss, float32 [n].
+    Returns the crop with the heads whose box lies in it to 30 % or more, and their shares, the
+    targets t_n of the loss, float32 [n].
     """
     grey, position_x, position_y, mirror = rng.random(4)
     factor = rng.uniform(*scale_range)

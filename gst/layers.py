@@ -46,10 +46,8 @@ def kernel_owners(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The head that each cell of a photo of `size` (width, height) belongs to most.
 
-    Arguments as of `gst.transport_kernel`, which is computed for a few rows of cells at a time.
-
-    Returns:
-        Rows of the kernel, int [H // 8, W // 8], and their responsibility there, in [0, 1].
+    Rows of `gst.transport_kernel`, which is computed for a few rows of cells at a time, int
+    [H // 8, W // 8], and their responsibility there, in [0, 1].
     """
     width, height = size[0], size[1] // STRIDE * STRIDE
     owners = np.zeros((height // STRIDE, width // STRIDE), int)

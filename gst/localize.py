@@ -137,15 +137,9 @@ class Placement:
 
 
 def density_near(density: np.ndarray, points: np.ndarray, radii: Sequence[float]) -> np.ndarray:
-    """Sum the density of the cells whose centre lies within each radius of a head.
+    """Sum of a density [h, w] over the cells whose centre is within each radius of a head.
 
-    Args:
-        density: map of a photo, [h, w], cells of `STRIDE` pixels.
-        points: heads x, y, [N, 2], pixels of the photo.
-        radii: pixels.
-
-    Returns:
-        Sums, float64 [len(radii)].
+    Heads [N, 2] and radii in pixels of the photo; float64 [len(radii)].
     """
     if not len(points):
         return np.zeros(len(radii))

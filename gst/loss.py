@@ -181,11 +181,8 @@ def padded_transport_loss(
 def batch_transport_loss(kernels: Tensor, targets: Tensor, density: Tensor) -> Tensor:
     """`transport_loss` of kernels of one size, in one operation for all crops.
 
-    Args:
-        kernels: [B, N, cells], or [B, N + 1, cells] with the background last; rows of zeros cost
-            nothing where their target is 0.
-        targets: [B, N].
-        density: [B, 1, h, w].
+    Kernels [B, N, cells], or [B, N + 1, cells] with the background last, targets [B, N], density
+    [B, 1, h, w].
     """
     transported = (kernels.to(density) @ density.flatten(1)[..., None])[..., 0]
     expected = functional.pad(targets.to(density), (0, kernels.shape[1] - targets.shape[1]))

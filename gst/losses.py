@@ -42,15 +42,10 @@ def batch_losses(
 ) -> dict[str, Tensor]:
     """Run the model on a batch and return its losses by name, scalars without their weights.
 
-    Args:
-        model: [B, 3, S, S] -> density [B, 1, S/8, S/8], on `device`.
-        batch: of `gst.dataset.crop_batches`.
-        device: where to compute.
-        amp: run the model in bfloat16; the losses are always float32.
-        loss: GST's `transport`, or one of `gst.options.COMPARED`, which say what their terms are.
-        block_counts: whether that loss stands beside it; `attention_variance` does for models with
-            attention.
-        kernel: options of `transport`'s kernel.
+    `loss` is GST's `transport`, with the options `kernel`, or one of `gst.options.COMPARED`, which
+    say what their terms are; `block_counts` may stand beside it, and `attention_variance` does for
+    models with attention. `amp` runs the model, [B, 3, S, S] -> density [B, 1, S/8, S/8] on
+    `device`, in bfloat16; the losses are always float32.
     """
     images = to_device(batch.images, device)
     with mixed_precision(amp, device):
@@ -90,15 +85,9 @@ def nearest_cells(points: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def gaussian_density(points: Tensor, targets: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Density map of heads, each a Gaussian of 8 pixels whose sum in the crop is its target.
+    """Density map `[..., h, w]` of heads, Gaussians of 8 pixels that sum to their targets.
 
-    Args:
-        points: heads x, y `[..., n, 2]`, pixels of the crop.
-        targets: mass of each, `[..., n]`.
-        shape: cells (h, w) of the map.
-
-    Returns:
-        `[..., h, w]` with sum Σ targets; zeros without heads.
+    Of points `[..., n, 2]` in pixels of the crop, and targets `[..., n]`; zeros without heads.
     """
     # A head outside the crop may lie so far off that all of its row underflows: softmax does not.
     columns, rows = ((d / (-2 * SIGMA**2)).softmax(-1) for d in offsets(points, shape))
@@ -113,20 +102,14 @@ def gaussian_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
 
 
 def bayesian_posterior(points: Tensor, shape: tuple[int, int]) -> Tensor:
-    """P(head n | cell x), heads and one background being equally likely beforehand.
+    """P(head n | cell x) `[..., n + 1, h · w]`, heads and a background being as likely beforehand.
 
-    A head's likelihood is a Gaussian of 8 pixels. The background stands, at every cell, at the
-    distance d_bg with d_bg² = (1.0 · short side)² / d_min, where d_min is the squared distance to
-    the nearest head: the nearer a head, the farther the background, which takes over from about
-    √(short side) pixels on. So the release that has the ratio 1.0; the other published form is
-    d_bg = ratio · short side − √d_min, for which the paper's ratio is 0.15.
-
-    Args:
-        points: heads x, y `[..., n, 2]`, n ≥ 1, pixels of the crop.
-        shape: cells (h, w) of the density map.
-
-    Returns:
-        `[..., n + 1, h · w]`, the background last; every column sums to 1.
+    Of points `[..., n, 2]`, n ≥ 1, pixels of the crop; the background is the last row, and every
+    column sums to 1. A head's likelihood is a Gaussian of 8 pixels. The background stands, at every
+    cell, at the distance d_bg with d_bg² = (1.0 · short side)² / d_min, where d_min is the squared
+    distance to the nearest head: the nearer a head, the farther the background, which takes over
+    from about √(short side) pixels on. So the release that has the ratio 1.0; the other published
+    form is d_bg = ratio · short side − √d_min, for which the paper's ratio is 0.15.
     """
     squared = squared_distances(points, shape)
     reach = BAYESIAN_BACKGROUND * min(shape) * STRIDE
@@ -182,15 +165,10 @@ def sinkhorn_cost(
 ) -> Tensor:
     """Transported cost Σ plan · cost, whose gradient in `columns` is the dual potential g.
 
-    As in the paper the iterations are not differentiated: by the envelope theorem g is the
-    gradient of the entropic optimum, up to a constant that a sum of shares does not see.
-
-    Args:
-        cost: `[n, m]`.
-        rows: masses `[n]`, positive.
-        columns: masses `[m]`; what is below 1e-12 counts as that.
-        reg: weight of the entropy, in units of the cost.
-        iterations: of Sinkhorn.
+    Of a cost `[n, m]`, masses of rows `[n]`, positive, and of columns `[m]`, at least 1e-12; `reg`
+    weighs the entropy, in units of the cost. As in the paper the iterations are not differentiated:
+    by the envelope theorem g is the gradient of the entropic optimum, up to a constant that a sum
+    of shares does not see.
     """
     with torch.no_grad():
         masses = columns.clamp_min(SMALLEST)
@@ -206,16 +184,9 @@ def block_count_loss(heads: list, density: Tensor) -> Tensor:
     """Sum of |predicted − annotated| counts over blocks of 16, 32 and 64 pixels and the crop.
 
     A density loss such as GST's sets where mass belongs; this one sets how much there is, and does
-    not ask where in a block. No part of GST's paper.
-
-    Args:
-        heads: of each crop, with `points` `[n, 2]`, pixels, and `targets` `[n]`; each counts in the
-            cell that it lies in, or the nearest.
-        density: predicted `[B, 1, h, w]`.
-
-    Returns:
-        Scalar, mean over the batch, the blocks weighted by 1/4, 1/2, 1 and the crop by 1. Blocks
-        that the border cuts are left out.
+    not ask where in a block. No part of GST's paper. A head counts in the cell that it lies in, or
+    the nearest. Mean over the batch, the blocks weighted by 1/4, 1/2, 1 and the crop by 1; blocks
+    that the border cuts are left out.
     """
     padded = pad_heads(heads, density.device)
     index = nearest_cells(padded.points, density.shape[-2:])

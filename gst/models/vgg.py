@@ -155,15 +155,9 @@ class GraphAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, queries: Tensor, values: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
-        """Attend; queries serve as keys too.
+        """Queries, which serve as keys too, and values [B, L, C], edges G [B, heads, L, L].
 
-        Args:
-            queries: [B, L, C].
-            values: [B, L, C].
-            edges: weights G, [B, heads, L, L].
-
-        Returns:
-            tokens [B, L, C], and A [B, heads, L, L] before G (in training after its dropout).
+        Returns tokens [B, L, C], and A [B, heads, L, L] before G (in training after its dropout).
         """
         query, key = self._split(self.w_qs(queries)), self._split(self.w_ks(queries))
         scale = query.shape[-1] ** -0.5
@@ -212,15 +206,10 @@ class VGGTrans(nn.Module):
     def forward(
         self, images: Tensor, with_attention: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Count, and say on request where each token looked.
+        """Normalised RGB [B, 3, H, W], sides >= 16 -> density [B, 1, H // 8, W // 8], >= 0.
 
-        Args:
-            images: normalised RGB, [B, 3, H, W], sides >= 16 pixels.
-            with_attention: return the attention as well.
-
-        Returns:
-            density [B, 1, H // 8, W // 8], >= 0; with `with_attention` a pair (density, one
-            [B, 8, L, L] per layer) with L = (H // 16) · (W // 16), before the graph's weights.
+        With `with_attention` a pair (density, one [B, 8, L, L] per layer), L = (H // 16) ·
+        (W // 16): where each token looked, before the graph's weights.
         """
         size = density_size(images)
         encoded, attentions = self.encoder(self.features(images))

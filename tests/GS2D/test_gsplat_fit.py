@@ -10,7 +10,7 @@ import torch
 
 from bench.gpu import stand_ins
 from GS2D import Convergence, fitting, fused_fit, gsplat_backend, rasterize
-from GS2D.schedule import Schedule
+from GS2D.fused_fit import Schedule
 from tests.GS2D.test_fit import agree
 
 CPU = torch.device("cpu")

@@ -13,7 +13,6 @@ from gst.dataset import (
     flip,
     scale_and_crop,
     scaled_size,
-    to_grey,
 )
 from gst.kernel import transport_kernel
 
@@ -46,12 +45,9 @@ def test_shares_over_a_partition_sum_to_one_inside_the_photo():
     np.testing.assert_allclose(shares, 1, atol=1e-5)
 
 
-def test_share_of_a_box_across_the_corner():
+def test_share_of_a_box_across_the_corner_and_its_clamped_side():
     shares = box_shares(np.array([[0.0, 0.0], [5, 5], [-9, 5]]), np.array([8.0, 8, 8]), 64, 64)
     np.testing.assert_allclose(shares, [0.25, 1, 0])
-
-
-def test_box_sides_are_clamped():
     np.testing.assert_array_equal(box_sides([0, 3, 4, 50, 128, 1000]), [4, 4, 4, 50, 128, 128])
 
 
@@ -101,15 +97,6 @@ def test_window_equals_cutting_it_from_the_whole_scaled_photo(factor):
         np.testing.assert_allclose(window.points, expected, atol=1e-3)
 
 
-def test_grey_has_three_equal_channels_and_nothing_else_changes():
-    sample = make_sample(3)
-    grey = to_grey(sample)
-    np.testing.assert_array_equal(grey.image.min(axis=2), grey.image.max(axis=2))
-    luma = sample.image @ np.array([0.299, 0.587, 0.114])
-    assert np.abs(grey.image[..., 0] - luma).max() <= 1
-    assert grey.points is sample.points
-
-
 def test_a_photo_smaller_than_the_crop_is_padded_and_keeps_its_heads():
     sample = make_sample(4, 40, 100)
     window = scale_and_crop(sample, 1.0, 0, 12, 64)
@@ -121,25 +108,17 @@ def test_a_photo_smaller_than_the_crop_is_padded_and_keeps_its_heads():
         assert set(crop.sides) <= set(sample.sides)
 
 
-@pytest.mark.parametrize("heads", [0, 1, 2, 3])
-def test_few_heads_pass_through(heads):
-    for seed in range(10):
-        crop, targets = augment(make_sample(heads), 64, np.random.default_rng(seed))
-        assert crop.points.shape == (len(targets), 2) == crop.scales.shape
-        assert crop.rotations.shape == crop.sides.shape == targets.shape
-        assert np.isfinite(crop.points).all()
-
-
-def test_targets_are_the_shares_of_the_kept_heads():
-    sample = make_sample(60)
+@pytest.mark.parametrize("heads", [0, 1, 60])
+def test_targets_are_the_shares_of_the_kept_heads(heads):
     dropped = 0
     for seed in range(20):
-        crop, targets = augment(sample, 64, np.random.default_rng(seed))
+        crop, targets = augment(make_sample(heads), 64, np.random.default_rng(seed))
+        assert crop.points.shape == (len(targets), 2) == crop.scales.shape
         shares = box_shares(crop.points, crop.sides, 64, 64)
         np.testing.assert_allclose(targets, shares, atol=1e-5)
         assert (targets >= SMALLEST_SHARE).all()
-        dropped += 60 - len(targets)
-    assert dropped > 0
+        dropped += heads - len(targets)
+    assert dropped > 0 or heads < 60
 
 
 def test_the_short_side_never_falls_below_the_crop():
@@ -157,19 +136,12 @@ def test_frequencies_are_those_of_the_paper_and_scales_those_of_the_range(scales
     sample.image[:] = 0
     sample.image[..., 0] = np.arange(100, 228, 2)
     crops = [augment(sample, 32, np.random.default_rng(seed), scales)[0] for seed in range(600)]
+    # The sample has no green and blue: its luma is 0.299 of its red, here and in all channels.
     grey = [(crop.image[..., 0] == crop.image[..., 1]).all() for crop in crops]
+    assert all(crop.image.max() < 0.3 * 228 for crop, one in zip(crops, grey, strict=True) if one)
     flipped = [crop.image[0, 0, 0] > crop.image[0, -1, 0] for crop in crops]
     factors = [crop.sides[0] / sample.sides[0] for crop in crops if crop.sides.size]
     assert 0.08 < np.mean(grey) < 0.16
     assert 0.43 < np.mean(flipped) < 0.57
     assert [min(factors), max(factors)] == pytest.approx(scales, rel=0.04)
     assert scales[0] <= min(factors) < max(factors) <= scales[1]
-
-
-def test_the_same_generator_gives_the_same_crop():
-    sample = make_sample(30)
-    (first, a), (second, b) = (augment(sample, 64, np.random.default_rng(5)) for _ in range(2))
-    other, _ = augment(sample, 64, np.random.default_rng(6))
-    np.testing.assert_array_equal(first.image, second.image)
-    np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(first.image, other.image)

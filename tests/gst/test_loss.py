@@ -198,10 +198,9 @@ def test_far_heads_and_long_thin_ones(use_background):
     assert_twins(gaussian_transport_loss, heads, draw_batch((0,))[1], **options)
 
 
-def test_a_batch_in_threads_is_the_mean_of_its_crops(monkeypatch):
+def test_a_batch_is_the_mean_of_its_crops():
     heads, density = draw_batch((9, 0, 40))
     each = [gaussian_transport_loss([one], density[i : i + 1]) for i, one in enumerate(heads)]
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     loss = gaussian_transport_loss(heads, density)
     torch.testing.assert_close(loss, torch.stack(each).mean())
     assert each[1].item() == pytest.approx(abs(density[1].sum().item()), rel=1e-5)

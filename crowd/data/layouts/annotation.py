@@ -23,7 +23,7 @@ class Format:
     Attributes:
         suffixes: endings of its files.
         read: returns the `Annotation` of (what the file holds, its path); of a file for many
-            photos an iterator of (photo's name, `Annotation`).
+            photos an iterator of `Heads`.
         shape: what a file looks like, for messages.
         recognise: whether what a file holds is of this format; None where only `read` can tell.
         write: writes a file (path, points [n, 2]) as the original is, which follows with what says
@@ -43,8 +43,12 @@ class Head(NamedTuple):
 
     x: float
     y: float
-    label: str = ""
+    label: str | None = None
     box: bool = False
+
+
+Heads = tuple
+"""A photo's name and its list of `Head`, then its width and height where the file gives them."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ def annotation_of(
 ) -> Annotation:
     """Gather the heads of one photo; `where` names the place in messages of `InputError`."""
     heads = list(heads)
-    points = as_points([(float(head.x), float(head.y)) for head in heads], where)
-    labels = tuple(str(head.label) for head in heads)
+    points = as_points([(head.x, head.y) for head in heads], where)
+    labels = tuple(str(head.label) for head in heads if head.label is not None)
     # Converters write 0 or nothing where they do not know the size.
     size = int(width or 0), int(height or 0)
     boxes = sum(head.box for head in heads)
@@ -76,7 +80,6 @@ def annotation_of(
 
 def box_centre(xs: Sequence[float], ys: Sequence[float], label: str = "") -> Head:
     """Return the centre of the smallest upright box around the corners of a shape."""
-    xs, ys = [float(x) for x in xs], [float(y) for y in ys]
     return Head((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, label, box=True)
 
 

@@ -1,18 +1,26 @@
-"""JSON files: your own points, NWPU-Crowd, labelme, COCO."""
+"""JSON files: your own points, NWPU-Crowd, labelme, COCO, Label Studio.
+
+Of every shape that is no point the centre of its box is a head.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 
+from crowd.data.folders import IMAGE_SUFFIXES
 from crowd.data.layouts.annotation import (
     Annotation,
     Format,
     Head,
+    Heads,
     annotation_of,
     as_points,
     box_centre,
@@ -23,10 +31,10 @@ from crowd.io.errors import InputError
 from crowd.io.files import write_text
 
 
-def read_own(content: dict, path: Path) -> Iterator[tuple[str, Annotation]]:
+def read_own(content: dict, _: Path) -> Iterator[Heads]:
     """Return the heads of every photo that {"NAME.jpg": [[x, y], …]} names."""
     for name, points in content.items():
-        yield name, Annotation(as_points(points, f"{path}, '{name}'"))
+        yield name, [Head(x, y) for x, y in points]
 
 
 def own_text(photos: dict[str, np.ndarray]) -> str:
@@ -54,23 +62,17 @@ def write_nwpu(path: Path, points: np.ndarray, original: Path, *_) -> None:
 
 def read_labelme(content: dict, path: Path) -> Annotation:
     """Return a photo's heads: points, centres of circles, and centres of the boxes of others."""
-    size = content.get("imageWidth"), content.get("imageHeight")
-    return annotation_of(_shapes(content["shapes"]), path, *size)
-
-
-def _shapes(shapes: list) -> Iterator[Head]:
-    for shape in shapes:
+    heads = []
+    for shape in content["shapes"]:
         label = shape.get("label") or ""
         xs, ys = zip(*shape["points"], strict=True)
-        if len(xs) == 1:
-            yield Head(xs[0], ys[0], label)
-        elif shape.get("shape_type") == "circle":  # its centre, and a point of its rim
-            yield Head(xs[0], ys[0], label, box=True)
-        else:
-            yield box_centre(xs, ys, label)
+        circle = shape.get("shape_type") == "circle"  # its centre, and a point of its rim
+        one = len(xs) == 1 or circle
+        heads.append(Head(xs[0], ys[0], label, circle) if one else box_centre(xs, ys, label))
+    return annotation_of(heads, path, content.get("imageWidth"), content.get("imageHeight"))
 
 
-def read_coco(content: dict, path: Path) -> Iterator[tuple[str, Annotation]]:
+def read_coco(content: dict, path: Path) -> Iterator[Heads]:
     """Return the heads of every image.
 
     An annotation with keypoints gives those that are labelled; several keypoints a person get a
@@ -88,25 +90,111 @@ def read_coco(content: dict, path: Path) -> Iterator[tuple[str, Annotation]]:
             )
         heads[one["image_id"]] += _coco_heads(one, categories.get(one.get("category_id"), {}))
     for number, one in images.items():
-        where = f"{path}, '{one['file_name']}'"
-        size = one.get("width"), one.get("height")
-        yield one["file_name"], annotation_of(heads[number], where, *size)
+        yield one["file_name"], heads[number], one.get("width"), one.get("height")
 
 
 def _coco_heads(one: dict, category: dict) -> Iterator[Head]:
     label = str(category.get("name", one.get("category_id", "")))
     keypoints = one.get("keypoints") or []
-    if any(keypoints[2::3]):
-        names = category.get("keypoints") or []
-        for number, visible in enumerate(keypoints[2::3]):
-            if visible:
-                part = names[number] if number < len(names) else str(number + 1)
-                name = f"{label}/{part}" if len(keypoints) > 3 else label
-                yield Head(keypoints[3 * number], keypoints[3 * number + 1], name)
-    else:
+    if not any(keypoints[2::3]):
         x, y, width, height = one["bbox"]
-        name = f"{label} (crowd)" if one.get("iscrowd") else label
-        yield Head(x + width / 2, y + height / 2, name, box=True)
+        label += " (crowd)" if one.get("iscrowd") else ""
+        yield Head(x + width / 2, y + height / 2, label, box=True)
+        return
+    names = dict(enumerate(category.get("keypoints") or []))
+    for number, (x, y, visible) in enumerate(np.reshape(keypoints, (-1, 3)).tolist()):
+        part = f"/{names.get(number, number + 1)}" if len(keypoints) > 3 else ""
+        if visible:
+            yield Head(x, y, label + part)
+
+
+# An upload is stored under a prefix, which the photo on the user's disk does not have.
+UPLOAD = re.compile(r"^[0-9a-f]{8}-")
+# What the value of a region has, in contrast to that of a choice or a text about the photo.
+_REGION = {"x", "points", "rle", "vertices"}
+_FRAME = ("original_width", "original_height", "image_rotation")
+
+
+def _is_labelstudio(content) -> bool:
+    """Whether the file is a list of tasks, as JSON or JSON-MIN has them."""
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and all(isinstance(task, dict) and ({"data", "annotator"} & set(task) or _regions(task))
+                for task in content)
+    )  # fmt: skip
+
+
+def read_labelstudio(content: list, path: Path) -> Iterator[Heads]:
+    """Return the heads of every task of Label Studio that was annotated, in percent."""
+    for task in content:
+        name, done = _photo_of(task.get("data", task), path), _annotated(task)
+        where = f"{path}, '{name}'"
+        if len(done) > 1:
+            raise InputError(f"{where} was annotated {len(done)} times: keep one annotation")
+        if done:
+            yield name, [*_labelstudio_heads(done[0], where)]
+
+
+def _annotated(task: dict) -> list[list[dict]]:
+    """Return the regions of each annotation of a task; none where nobody annotated it."""
+    if "data" not in task:
+        return [_regions(task)]
+    return [
+        [
+            {**{key: one.get(key) for key in _FRAME}, **one["value"]}
+            for one in annotation["result"]
+            if _REGION & set(one.get("value", ()))
+        ]
+        for annotation in task.get("annotations") or []
+        if not annotation.get("was_cancelled")
+    ]
+
+
+def _regions(task: dict) -> list[dict]:
+    """Return the regions of a task of JSON-MIN, which keeps them beside the photo's name."""
+    lists = [value for value in task.values() if isinstance(value, list)]
+    return [one for regions in lists for one in regions
+            if isinstance(one, dict) and set(_FRAME[:2]) <= set(one)]  # fmt: skip
+
+
+def _photo_of(data: dict, path: Path) -> str:
+    names = [
+        unquote(value.split("?d=")[-1])
+        for value in data.values()
+        if isinstance(value, str) and value.lower().split("?")[-1].endswith(IMAGE_SUFFIXES)
+    ]
+    if len(names) != 1:
+        raise InputError(f"{path}: a task names {len(names)} photos, not one: export it again")
+    return names[0]
+
+
+def _labelstudio_heads(regions: list[dict], where: str) -> Iterator[Head]:
+    for region in regions:
+        if region.get("image_rotation"):
+            raise InputError(f"{where} was turned in the tool: turn it back and annotate it anew")
+        if "x" not in region and not region.get("points"):
+            raise InputError(f"{where} holds a region without a place: use points or boxes")
+        labels = next((v for k, v in region.items() if k.endswith("labels") and v), [""])
+        for label in labels:
+            yield _labelstudio_head(region, str(label))
+
+
+def _labelstudio_head(region: dict, label: str) -> Head:
+    if region.get("points"):
+        return box_centre(*zip(*region["points"], strict=True), label)
+    x, y = region["x"], region["y"]
+    if "height" not in region:
+        return Head(x, y, label, box="radiusX" in region)
+    half_width, half_height = region["width"] / 2, region["height"] / 2
+    # A box is turned about its upper left corner, in pixels.
+    across = 1.0
+    angle = math.radians(region.get("rotation") or 0)
+    if angle:
+        across = region["original_width"] / region["original_height"]
+    right = half_width * across * math.cos(angle) - half_height * math.sin(angle)
+    down = half_width * across * math.sin(angle) + half_height * math.cos(angle)
+    return Head(x + right / across, y + down, label, box=True)
 
 
 def _holds_lists(*keys: str):
@@ -135,4 +223,10 @@ COCO = Format(
     read_coco,
     "COCO is one file with 'images' and 'annotations', beside the photos or in annotations/",
     _holds_lists("images", "annotations"),
+)
+LABELSTUDIO = Format(
+    (".json",),
+    read_labelstudio,
+    "Label Studio's export 'JSON' is one file with a task a photo",
+    _is_labelstudio,
 )

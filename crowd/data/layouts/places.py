@@ -72,10 +72,8 @@ def find_photos(
         splits = _photos_in_lists(root, faults)
     elif known.photos:
         splits = {"all": sorted(list_images(root / known.photos), key=_natural)}
-    elif known.table:
-        splits = _photos_in_tables(root, layout, faults)
     else:
-        splits = _photos_with_files(root, layout)
+        splits = _photos_anywhere(root, layout, faults)
     splits = {name: photos for name, photos in splits.items() if photos}
     photos = [photo for split in splits.values() for photo in split]
     others = left_out(root, photos)
@@ -140,55 +138,52 @@ def _photos_in_lists(root: Path, faults: list[str] | None) -> dict[str, list[Pat
     known = LAYOUTS["nwpu"]
     folder = require_folder(root / known.photos, f"nwpu has {known.expected}")
     photos = list_images(folder)
-    splits = {}
+    splits, all_listed = {}, set()
     lists = [root / f"{split}.txt" for split in SPLITS if (root / f"{split}.txt").exists()]
-    unlisted = dict.fromkeys(photos)
     for path in lists:
         listed = read_list(path, photos, faults)
-        for photo in listed:
-            unlisted.pop(photo, None)
+        all_listed.update(listed)
         if any(annotation_path(photo, "nwpu").exists() for photo in listed):
             splits[path.stem] = listed
         else:
             note(f"none of the {len(listed)} photos of {path} has an annotation; left out")
+    unlisted = [photo for photo in photos if photo not in all_listed]
     if unlisted and lists:
-        names, first = ", ".join(path.name for path in lists), next(iter(unlisted)).name
+        names = ", ".join(path.name for path in lists)
         note(
             f"{len(unlisted)} of {len(photos)} photos in {folder} are named in none of {names}: "
-            f"left out (the first: {first})"
+            f"left out (the first: {unlisted[0].name})"
         )
     return splits
 
 
-def _photos_in_tables(root: Path, layout: str, faults: list[str] | None) -> dict[str, list[Path]]:
-    splits = photos_by_split(root, lambda photos: any(is_named(one, layout) for one in photos))
-    tables: dict[Path, list[Path]] = {}
-    for photo in (photo for photos in splits.values() for photo in photos):
-        tables.setdefault(find_table(photo, layout), []).append(photo)
-    for table, photos in tables.items():
-        _say_without(check_table(table, layout, photos, faults), photos, layout, f"row in {table}")
-    return splits
+def _photos_anywhere(root: Path, layout: str, faults: list[str] | None) -> dict[str, list[Path]]:
+    """Photos in folders of any depth, with a note on those that no annotation speaks of."""
+    known = LAYOUTS[layout]
 
-
-def _say_without(without: list[Path], photos: list[Path], layout: str, what: str) -> None:
-    if without and LAYOUTS[layout].unlisted:
-        note(
-            f"{len(without)} of {len(photos)} photos have no {what}: they count as photos without "
-            f"heads (the first: {without[0].name})"
-        )
-
-
-def _photos_with_files(root: Path, layout: str) -> dict[str, list[Path]]:
     def is_annotated(photo: Path) -> bool:
-        return annotation_path(photo, layout).is_file()
+        file = not known.table and annotation_path(photo, layout)
+        return file.is_file() if file else is_named(photo, layout)
 
     splits = photos_by_split(root, lambda photos: any(map(is_annotated, photos)))
-    photos = [photo for photos in splits.values() for photo in photos]
-    without = [photo for photo in photos if not is_annotated(photo)]
-    if photos and without == photos:
-        remedy = hint(photos[0].parent) or LAYOUTS[layout].format.shape
-        raise InputError(f"no photo of {root} has an annotation of {layout}: {remedy}")
-    _say_without(without, photos, layout, f"file of {layout}")
+    photos = [photo for split in splits.values() for photo in split]
+    owned: dict[Path | None, list[Path]] = {}
+    for photo in photos:
+        owned.setdefault(find_table(photo, layout) if known.table else None, []).append(photo)
+    for table, of_it in owned.items():
+        if table:
+            without = check_table(table, layout, of_it, faults)
+        else:
+            without = [photo for photo in of_it if not is_annotated(photo)]
+            if without == photos:
+                remedy = hint(photos[0].parent) or known.format.shape
+                raise InputError(f"no photo of {root} has an annotation of {layout}: {remedy}")
+        if without and known.unlisted:
+            what = f"row in {table}" if table else f"file of {layout}"
+            note(
+                f"{len(without)} of {len(of_it)} photos have no {what}: they count as photos "
+                f"without heads (the first: {without[0].name})"
+            )
     return splits
 
 
@@ -197,12 +192,12 @@ def photo_folders(root: Path) -> dict[Path, list[Path]]:
     folders = {}
     seen: set[str] = set()
     for folder, inner, _ in os.walk(root, followlinks=True):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
         real = os.path.realpath(folder)
         if real in seen:  # a link to a folder above, or to one twice
             inner.clear()
             continue
         seen.add(real)
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
         photos = list_folder(folder).photos
         if photos:
             folders[Path(folder)] = photos

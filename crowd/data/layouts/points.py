@@ -109,7 +109,12 @@ class Seen:
             raise InputError(self.fault)
         if not len(self.annotation.points):
             return self.annotation.points
-        picture, size = self.picture(convention)
+        picture, _ = self.picture(convention)
+        return self.heads_of(picture, convention)
+
+    def heads_of(self, picture: str, convention: PointConvention) -> np.ndarray:
+        """Return the heads as `heads` does, taken as those of `picture`, `stored` or `upright`."""
+        size = self.upright_size if picture == UPRIGHT else self.size
         points = in_pixels(self.annotation, size, self.layout, convention)
         if picture == UPRIGHT:
             return points

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crowd.data.layouts import csv_files, json_files, txt
+from crowd.data.layouts import json_files, text_files
 from crowd.data.layouts.annotation import Format
 from crowd.data.layouts.mat import SHANGHAITECH, mat
-from crowd.data.layouts.tools import CVAT, LABELSTUDIO, VIA
 from crowd.io.errors import InputError
 
 STORED, UPRIGHT = "stored", "upright"
@@ -50,16 +49,23 @@ class Layout:
         return not self.files
 
 
-_SPLITS = ", or train/, val/ and test/ with photos"
+def _loose(about: str, files: str, form: Format, own: tuple[str, ...] = (), **more) -> Layout:
+    """A layout whose photos lie in any folders."""
+    return Layout(
+        about, f"photos and {files}, or train/, val/ and test/ with photos", form, own, **more
+    )
+
+
 # Tools show photos upright, as browsers do.
 _TOOL = {"picture": UPRIGHT, "tool": True}
+_BESIDE = ("{stem}_ann.mat",)
 
 LAYOUTS = {
     "qnrf": Layout(
         "UCF-QNRF",
         "Train/ and Test/ with NAME.jpg and NAME_ann.mat",
         mat("annPoints"),
-        ("{stem}_ann.mat",),
+        _BESIDE,
         photos="{split}",
     ),
     "sht": Layout(
@@ -72,7 +78,7 @@ LAYOUTS = {
     "jhu": Layout(
         "JHU-Crowd++",
         "train/, val/ and test/, each with images/ and gt/",
-        txt.JHU,
+        text_files.JHU,
         ("../gt/{stem}.txt",),
         photos="{split}/images",
     ),
@@ -84,11 +90,7 @@ LAYOUTS = {
         photos="images",
     ),
     "ucf_cc_50": Layout(
-        "UCF_CC_50",
-        "NAME.jpg and NAME_ann.mat",
-        mat("annPoints"),
-        ("{stem}_ann.mat",),
-        photos=".",
+        "UCF_CC_50", "NAME.jpg and NAME_ann.mat", mat("annPoints"), _BESIDE, photos="."
     ),
     "brt": Layout(
         "Beijing-BRT",
@@ -97,55 +99,41 @@ LAYOUTS = {
         ("../ground_truth/{stem}.mat",),
         photos="{split}/frame",
     ),
-    "csv": Layout(
+    "csv": _loose(
         "CSV with the header image,x,y",
-        f"photos and annotations.csv{_SPLITS}",
-        csv_files.OWN,
+        "annotations.csv",
+        text_files.OWN,
         picture=None,
         unlisted=True,
     ),
-    "json": Layout(
-        'JSON {"image": [[x, y], …]}',
-        f"photos and annotations.json{_SPLITS}",
-        json_files.OWN,
-        picture=None,
-    ),
-    "labelme": Layout(
+    "json": _loose('JSON {"image": [[x, y], …]}', "annotations.json", json_files.OWN, picture=None),
+    "labelme": _loose(
         "labelme",
-        f"NAME.jpg and NAME.json{_SPLITS}",
+        "NAME.json for each",
         json_files.LABELME,
         ("{stem}.json",),
         instead=("labels", "annotations"),
         **_TOOL,
     ),
-    "cvat": Layout("CVAT for images (XML)", f"photos and annotations.xml{_SPLITS}", CVAT, **_TOOL),
-    "coco": Layout(
-        "COCO (keypoints or boxes)", f"photos and a COCO .json{_SPLITS}", json_files.COCO, **_TOOL
-    ),
-    "labelstudio": Layout(
+    "cvat": _loose("CVAT for images (XML)", "annotations.xml", text_files.CVAT, **_TOOL),
+    "coco": _loose("COCO (keypoints or boxes)", "a COCO .json", json_files.COCO, **_TOOL),
+    "labelstudio": _loose(
         "Label Studio (JSON)",
-        f"photos and the exported .json{_SPLITS}",
-        LABELSTUDIO,
+        "the exported .json",
+        json_files.LABELSTUDIO,
         units=PERCENT,
         **_TOOL,
     ),
-    "via": Layout(
-        "VIA 1 or 2 (JSON or CSV)",
-        f"photos and the project's .json or .csv{_SPLITS}",
-        VIA,
-        **_TOOL,
+    "via": _loose(
+        "VIA 1 or 2 (JSON or CSV)", "the project's .json or .csv", text_files.VIA, **_TOOL
     ),
-    "makesense": Layout(
-        "makesense.ai (CSV)",
-        f"photos and the exported .csv{_SPLITS}",
-        csv_files.MAKESENSE,
-        unlisted=True,
-        **_TOOL,
+    "makesense": _loose(
+        "makesense.ai (CSV)", "the exported .csv", text_files.MAKESENSE, unlisted=True, **_TOOL
     ),
-    "yolo": Layout(
+    "yolo": _loose(
         "YOLO (boxes or points)",
-        f"images/ and labels/ with NAME.txt{_SPLITS}",
-        txt.YOLO,
+        "NAME.txt for each, in labels/ where they are in images/",
+        text_files.YOLO,
         ("{stem}.txt",),
         instead=("labels",),
         picture=None,  # written by tools that heed EXIF, and by some that do not

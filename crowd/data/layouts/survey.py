@@ -7,8 +7,8 @@ Nothing is guessed: what looks wrong becomes a question that names the switch of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +22,7 @@ from crowd.data.layouts.points import (
     PointConvention,
     Seen,
     chosen_labels,
-    in_pixels,
     look,
-    upright_points,
 )
 from crowd.data.layouts.registry import FRACTION, PERCENT, PIXELS, STORED, UPRIGHT
 from crowd.io.errors import InputError
@@ -33,6 +31,9 @@ from crowd.io.workers import map_photos
 # Pixels that happen to lie where fractions or percents would are less likely than this.
 _CHANCE = 1e-4
 _SHOWN = 8
+
+Question = tuple[Path, str] | None
+"""A photo that shows what is in doubt, and the sentence that asks."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ def survey(
     """
     looked = map_photos(partial(look, layout=layout), photos, workers, "looking")
     found = Survey(layout, convention, dict(zip(photos, looked, strict=True)))
-    for question in (_label_question, _picture_question, _size_question):
-        found.questions.extend(question(found))
-    if not found.questions:
-        found.questions.extend(_place_questions(found))
+    first = (_label_question, _picture_question, _size_question)
+    found.questions.extend(filter(None, (question(found) for question in first)))
+    if not found.questions and found.seen:
+        found.questions.extend(filter(None, [_place_question(found)]))
     return found
 
 
@@ -100,34 +101,33 @@ def _listed(labels: Counter[str]) -> str:
     return ", ".join(shown) + more
 
 
-def _label_question(found: Survey) -> Iterator[tuple[Path, str]]:
+def _label_question(found: Survey) -> Question:
     labels, label = _labels(found.seen), found.convention.label
     if label is None and len(labels) > 1:
         name = next(name for name, _ in labels.most_common() if name)
-        yield (
-            found.seen[0].photo,
+        return found.seen[0].photo, (
             f"the set has several labels ({_listed(labels)}): say which are heads with --label, "
-            f"such as --label '{name}', or --label {ALL}",
+            f"such as --label '{name}', or --label {ALL}"
         )
-    elif label not in (None, ALL) and found.seen and not chosen_labels(label) & set(labels):
+    if label not in (None, ALL) and found.seen and not chosen_labels(label) & set(labels):
         has = f"it has {_listed(labels)}" if labels else f"{found.layout} has none"
-        yield found.seen[0].photo, f"there is no label '{label}' in the set ({has}): mend --label"
+        sentence = f"there is no label '{label}' in the set ({has}): mend --label"
+        return found.seen[0].photo, sentence
+    return None
 
 
-def _totals(
+def _outside(
     found: Survey, picture: str, seen: Sequence[Seen], swapped: bool = False
 ) -> tuple[int, int]:
     """Count the points of photos, and those outside, when they are of `picture`."""
+    order = found.convention.point_order
+    other = XY if order == ROW_COLUMN else ROW_COLUMN
+    how = replace(found.convention, point_order=other if swapped else order)
     total = outside = 0
     for one in seen:
-        upright = one.upright_size
-        size = upright if picture == UPRIGHT else one.size
-        points = in_pixels(one.annotation, size, found.layout, found.convention)
-        points = points[:, ::-1] if swapped else points
-        if picture == STORED:
-            points = upright_points(points, one.orientation, *upright)
+        points = one.heads_of(picture, how)
         total += len(points)
-        outside += int((~((points >= 0) & (points <= upright)).all(1)).sum())
+        outside += int((~((points >= 0) & (points <= one.upright_size)).all(1)).sum())
     return total, outside
 
 
@@ -140,86 +140,83 @@ def _named(picture: str) -> str:
     return "as stored" if picture == STORED else UPRIGHT
 
 
-def _picture_question(found: Survey) -> Iterator[tuple[Path, str]]:
+def _picture_question(found: Survey) -> Question:
     turned = [one for one in found.seen if one.orientation != 1]
     if not turned or found.convention.points:
-        return
+        return None
     picture = found.convention.picture(found.layout)
-    (total, upright), (_, stored) = (_totals(found, one, turned) for one in (UPRIGHT, STORED))
-    fit = f"{total - upright} of {total} points lie in the upright photos, {total - stored} in " + (
-        "the photos as stored"
-    )
-    first = f"{turned[0].photo}, orientation {turned[0].orientation}"
-    start = f"{len(turned)} photos with points are rotated by EXIF (the first: {first})"
+    (total, upright), (_, stored) = (_outside(found, one, turned) for one in (UPRIGHT, STORED))
     outside, other = (upright, stored) if picture == UPRIGHT else (stored, upright)
+    if picture and not _fits_better(total, outside, other):
+        return None
     why = f"{found.layout} does not say which picture their points are of"
     if picture:
         why = f"their points do not look like those of the photo {_named(picture)}"
-    if not picture or _fits_better(total, outside, other):
-        yield turned[0].photo, f"{start}, and {why}; {fit}: {WHICH}"
+    return turned[0].photo, (
+        f"{len(turned)} photos with points are rotated by EXIF (the first: {turned[0].photo}, "
+        f"orientation {turned[0].orientation}), and {why}; {total - upright} of {total} points lie "
+        f"in the upright photos, {total - stored} in the photos as stored: {WHICH}"
+    )
 
 
-def _size_question(found: Survey) -> Iterator[tuple[Path, str]]:
+def _asks_for_units(found: Survey) -> bool:
+    return not found.convention.point_units and found.convention.units(found.layout) == PIXELS
+
+
+def _size_question(found: Survey) -> Question:
     """Compare the photo's size with the one that the annotation gives."""
-    if found.convention.point_units or found.convention.units(found.layout) != PIXELS:
-        return
+    if not _asks_for_units(found):
+        return None
     either = bool(found.convention.points)
     wrong = [
         one
         for one in found.seen
         if one.annotation.size not in (None, one.upright_size, one.size if either else None)
     ]
-    if wrong:
-        one = wrong[0]
-        sizes = (one.annotation.size, one.size, one.upright_size)
-        given, stored, upright = ("{} x {}".format(*size) for size in sizes)
-        if one.annotation.size == one.size:
-            remedy = f"; {given} is its size as stored: say --points {STORED}, or {UPRIGHT}"
-        else:
-            remedy = f": bring back the photos that were annotated, or say --point-units {PIXELS}"
-        yield (
-            one.photo,
-            f"{len(wrong)} photos have another size than their annotations give (the first: "
-            f"{one.photo} is {upright} upright, {stored} stored; its annotation says {given})"
-            f"{remedy}",
-        )
+    if not wrong:
+        return None
+    one = wrong[0]
+    sizes = (one.annotation.size, one.size, one.upright_size)
+    given, stored, upright = ("{} x {}".format(*size) for size in sizes)
+    if one.annotation.size == one.size:
+        remedy = f"; {given} is its size as stored: say --points {STORED}, or {UPRIGHT}"
+    else:
+        remedy = f": bring back the photos that were annotated, or say --point-units {PIXELS}"
+    return one.photo, (
+        f"{len(wrong)} photos have another size than their annotations give (the first: "
+        f"{one.photo} is {upright} upright, {stored} stored; its annotation says {given}){remedy}"
+    )
 
 
-def _place_questions(found: Survey) -> Iterator[tuple[Path, str]]:
+def _place_question(found: Survey) -> Question:
     """Ask about units, then about the order, then whether the points lie in the photos at all."""
-    if not found.seen:
-        return
-    units = _units_looked_like(found)
-    first = found.seen[0].photo
+    first, units = found.seen[0].photo, _units_looked_like(found)
     if units:
-        yield (
-            first,
+        return first, (
             f"the points look like {units}s of the photos' sides, not like pixels (nearly all lie "
             f"within 0 and {1 if units == FRACTION else 100}; the first: {first}): say "
-            f"--point-units {units}, or --point-units {PIXELS}",
+            f"--point-units {units}, or --point-units {PIXELS}"
         )
-        return
     picture = found.convention.picture(found.layout) or STORED
-    total, outside = _totals(found, picture, found.seen)
-    _, other = _totals(found, picture, found.seen, swapped=True)
+    total, outside = _outside(found, picture, found.seen)
+    _, other = _outside(found, picture, found.seen, swapped=True)
     if not found.convention.point_order and _fits_better(total, outside, other):
-        yield (
-            first,
+        return first, (
             f"the points look like (row, column): {outside} of {total} lie outside their photos "
             f"as (x, y), {other} the other way round: say --point-order {ROW_COLUMN}, or "
-            f"--point-order {XY}",
+            f"--point-order {XY}"
         )
-    elif outside > total / 2:
-        yield (
-            first,
+    if outside > total / 2:
+        return first, (
             f"{outside} of {total} points lie outside their photos (the first photo: {first}): "
-            "say what they are with --points, --point-units and --point-order",
+            "say what they are with --points, --point-units and --point-order"
         )
+    return None
 
 
 def _units_looked_like(found: Survey) -> str | None:
     """Return `fraction` or `percent` when pixels would hardly lie like that by chance."""
-    if found.convention.point_units or found.convention.units(found.layout) != PIXELS:
+    if not _asks_for_units(found):
         return None
     points = [one.annotation.points for one in found.seen]
     together = np.concatenate(points)

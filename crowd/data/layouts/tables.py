@@ -14,19 +14,17 @@ import csv
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from crowd.data.layouts.annotation import Annotation, read_json
+from crowd.data.layouts.annotation import Annotation, annotation_of, read_json
+from crowd.data.layouts.json_files import UPLOAD
 from crowd.data.layouts.registry import LAYOUTS
-from crowd.data.layouts.tools import UPLOAD
 from crowd.io.errors import InputError, raise_or_note
 from crowd.io.files import read_text, until_changed
 
 LEVELS = 4
-MANY = 50  # more are files of a photo each
 _LOOKED_AT = 5
 
 
@@ -49,22 +47,20 @@ def _load(path: Path, remedy: str):
     if path.suffix == ".mat":
         return None
     text = read_text(path, remedy)
-    if path.suffix == ".csv":
-        rows = csv.reader(io.StringIO(text, newline=""))
-        try:
+    try:
+        if path.suffix == ".csv":
+            rows = csv.reader(io.StringIO(text, newline=""))
             return [(rows.line_num, row) for row in rows if row]
-        except csv.Error as error:
-            raise InputError(f"{path}, line {rows.line_num} is not CSV: {remedy}") from error
-    if path.suffix == ".xml":
+        if path.suffix != ".xml":
+            return text
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise InputError(
                 f"{path} declares a document type, which no annotation needs: {remedy}"
             )
-        try:
-            return ElementTree.fromstring(text)
-        except (ElementTree.ParseError, ValueError) as error:
-            raise InputError(f"{path} is damaged or not XML: {remedy}") from error
-    return text
+        return ElementTree.fromstring(text)
+    except (csv.Error, ElementTree.ParseError, ValueError) as error:
+        kind = path.suffix[1:].upper()
+        raise InputError(f"{path} is damaged or not {kind} ({error}): {remedy}") from error
 
 
 def parse(path: Path, name: str):
@@ -85,24 +81,21 @@ def parse(path: Path, name: str):
         remedy = "it looks like Pascal VOC: convert it to YOLO or COCO" if voc else form.shape
         raise InputError(f"{path} is no {layout.about}: {remedy}")
     try:
-        read = form.read(content, path)
-        return _by_photo(read, path) if layout.table else read
+        if not layout.table:
+            return form.read(content, path)
+        photos = {}
+        for name_of_photo, heads, *size in form.read(content, path):
+            photo = str(Path(name_of_photo.replace("\\", "/")))
+            if photo in photos:
+                raise InputError(f"{path} speaks of '{photo}' twice: keep one of them")
+            photos[photo] = annotation_of(heads, f"{path}, '{photo}'", *size)
+        return photos
     # What a structure raises that is damaged, or not as expected.
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"[:200]
         raise InputError(
             f"{path} is not as {name} writes it ({reason}): export it again"
         ) from error
-
-
-def _by_photo(pairs: Iterable[tuple[str, Annotation]], path: Path) -> dict[str, Annotation]:
-    photos = {}
-    for name, annotation in pairs:
-        photo = str(Path(name.replace("\\", "/")))
-        if photo in photos:
-            raise InputError(f"{path} speaks of '{photo}' twice: keep one of them")
-        photos[photo] = annotation
-    return photos
 
 
 def _owner(path: Path, content) -> str | None:
@@ -130,10 +123,8 @@ def _looks(name: str) -> str:
 def hint(folder: Path) -> str:
     """Say which layout the annotation files of a folder look like; empty where none does."""
     endings = {suffix for one in LAYOUTS.values() for suffix in one.format.suffixes} - {".mat"}
-    files = [path for path in sorted(folder.glob("*")) if path.suffix in endings]
-    told = (
-        f"{file.name} {_looks(name)}" for file in files[:_LOOKED_AT] if (name := looks_like(file))
-    )
+    files = [path for path in sorted(folder.glob("*")) if path.suffix in endings][:_LOOKED_AT]
+    told = (f"{file.name} {_looks(name)}" for file in files if (name := looks_like(file)))
     return next(told, "")
 
 
@@ -161,20 +152,17 @@ def _choose(tables: list[Path], image_path: Path, layout: str) -> Path:
     """Return the table of this layout that names the photo; a single one whatever it holds."""
     if len(tables) == 1:
         return tables[0]
-    suffixes, found = LAYOUTS[layout].format.suffixes, []
-    if len(tables) <= MANY:
-        looks = {table: looks_like(table) for table in tables}
-        found = [table for table in tables if looks[table] == layout]
-        found = found or [table for table in tables if looks[table] is None]
-    several = len(found) > 1
-    if several:
-        found = [table for table in found if _names(table, image_path, layout)]
+    looks = {table: looks_like(table) for table in tables}
+    known = [table for table in tables if looks[table] == layout]
+    known = known or [table for table in tables if looks[table] is None]
+    found = [table for table in known if len(known) == 1 or _names(table, image_path, layout)]
     if len(found) == 1:
         return found[0]
+    suffixes = LAYOUTS[layout].format.suffixes
     remedy = f"call the one with the points annotations{suffixes[0]}"
     raise InputError(
         f"{tables[0].parent} holds {len(tables)} {'/'.join(suffixes)} files: "
-        + ((not several and hint(tables[0].parent)) or remedy)
+        + ((not known and hint(tables[0].parent)) or remedy)
     )
 
 
@@ -220,18 +208,14 @@ def name_in(table: Table, image_path: Path) -> str | None:
     ends = [name for name in names if path.endswith(f"/{name}")]
     if ends:
         return max(ends, key=len)
-    away = [name for name in names if _from_elsewhere(name)]
+    starts = [(name, name.split("/")[0]) for name in names]
+    away = [name for name, start in starts if start in ("", "..") or ":" in start]
     if len(away) > 1:
         raise InputError(
             f"{image_path} may be '{away[0]}' or '{away[1]}' of its annotation file: write the "
             "path relative to that file"
         )
     return away[0] if away else None
-
-
-def _from_elsewhere(name: str) -> bool:
-    start = name.split("/")[0]
-    return start in ("", "..") or ":" in start
 
 
 def check_table(

@@ -1,0 +1,293 @@
+"""CSV, text and XML files: your own points, makesense.ai, VIA, CVAT, JHU-Crowd++, YOLO.
+
+Of every shape that is no point the centre of its box is a head.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from crowd.data.folders import IMAGE_SUFFIXES
+from crowd.data.layouts.annotation import (
+    REPLACE,
+    Annotation,
+    Format,
+    Head,
+    Heads,
+    annotation_of,
+    as_points,
+    box_centre,
+)
+from crowd.io.errors import InputError
+from crowd.io.files import read_text, read_yaml, write_text
+
+OWN_SHAPE = "the header is 'image,x,y', then a row a head ('NAME,,' for a photo without heads)"
+COLUMNS = ("image", "x", "y")
+
+
+def header(rows) -> list[str]:
+    """The names in the first row of what may be rows [(line, row), …]; empty for anything else."""
+    first = rows[0] if isinstance(rows, list) and rows else None
+    return [name.strip().lower() for name in first[1]] if isinstance(first, tuple) else []
+
+
+def read_own(rows: list, path: Path) -> Iterator[Heads]:
+    """Return the heads of every photo that the table names."""
+    image, x, y = (header(rows).index(name) for name in COLUMNS)
+    heads: dict[str, list[Head]] = {}
+    for line, row in rows[1:]:
+        try:
+            found = heads.setdefault(row[image].strip(), [])
+            if row[x].strip() or row[y].strip():
+                found.append(Head(float(row[x]), float(row[y])))
+        except (ValueError, IndexError) as error:
+            raise InputError(f"{path}, line {line} is not a head: {OWN_SHAPE}") from error
+    yield from heads.items()
+
+
+def own_text(photos: dict[str, np.ndarray]) -> str:
+    """Return the text of a file of your own points."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for name, points in photos.items():
+        rows.writerows([name, f"{x:.9g}", f"{y:.9g}"] for x, y in points)
+        if not len(points):
+            rows.writerow([name, "", ""])
+    return text.getvalue()
+
+
+MAKESENSE_SHAPE = (
+    "a row is 'label,x,y,image,width,height', or of a box 'label,x,y,w,h,image,width,height'"
+)
+
+
+def _is_makesense(rows) -> bool:
+    """Whether the first row, or the one below a header, is a point or a box of makesense."""
+    return bool(header(rows)) and any(_is_head(row) for _, row in rows[:2])
+
+
+def _is_head(row: list[str]) -> bool:
+    try:
+        [float(value) for value in (*row[1:-3], *row[-2:])]
+    except ValueError:
+        return False
+    return len(row) in (6, 8) and row[-3].strip().lower().endswith(IMAGE_SUFFIXES)
+
+
+def read_makesense(rows: list, path: Path) -> Iterator[Heads]:
+    """Return the heads of every photo that has any; others are not in the file."""
+    heads: dict[str, list[Head]] = defaultdict(list)
+    sizes: dict[str, tuple[float, float]] = {}
+    for number, (line, row) in enumerate(rows):
+        if number == 0 and not any(map(str.isdigit, "".join(row))):  # a header
+            continue
+        if not _is_head(row):
+            raise InputError(f"{path}, line {line} is not a head: {MAKESENSE_SHAPE}")
+        label, name = row[0], row[-3].strip()
+        x, y, *box = map(float, row[1:-3])
+        width, height = box or (0, 0)
+        heads[name].append(Head(x + width / 2, y + height / 2, label, box=bool(box)))
+        sizes[name] = float(row[-2]), float(row[-1])
+    for name, found in heads.items():
+        yield name, found, *sizes[name]
+
+
+_METADATA = "_via_img_metadata"
+_VIA_COLUMNS = ("filename", "region_count", "region_shape_attributes", "region_attributes")
+_VIA_SHAPE = "VIA's project, or its annotations as JSON or CSV, is one file beside the photos"
+
+
+def _is_via(content) -> bool:
+    """Whether the file is a project of VIA 1, 2 or 3, or an export of VIA 1 or 2."""
+    if isinstance(content, list):
+        return set(_VIA_COLUMNS) <= {name.lstrip("#") for name in header(content)}
+    if not isinstance(content, dict):
+        return False
+    if _METADATA in content or {"project", "file", "view", "metadata"} <= set(content):
+        return True
+    return bool(content) and all(
+        isinstance(one, dict) and {"filename", "regions"} <= set(one) for one in content.values()
+    )
+
+
+def read_via(content: dict | list, path: Path) -> Iterator[Heads]:
+    """Return the heads of every file of VIA 1 or 2."""
+    regions = _of_rows(content, path) if isinstance(content, list) else _of_project(content, path)
+    for name, many in regions:
+        yield name, [_via_head(*one) for one in many]
+
+
+def _of_project(content: dict, path: Path) -> Iterator[tuple[str, list]]:
+    if _METADATA not in content and "view" in content:
+        raise InputError(f"{path} is a project of VIA 3: annotate, or export it, with VIA 2")
+    for one in content.get(_METADATA, content).values():
+        regions = one["regions"]
+        regions = regions.values() if isinstance(regions, dict) else regions
+        pairs = [(each["shape_attributes"], each["region_attributes"]) for each in regions]
+        yield one["filename"], pairs
+
+
+def _of_rows(rows: list, path: Path) -> Iterator[tuple[str, list]]:
+    names = [name.lstrip("#") for name in header(rows)]
+    name, count, shape, attributes = (names.index(column) for column in _VIA_COLUMNS)
+    photos: dict[str, list] = {}
+    for line, row in rows[1:]:
+        try:
+            regions = photos.setdefault(row[name], [])
+            if int(row[count]):
+                regions.append((json.loads(row[shape]), json.loads(row[attributes])))
+        except (ValueError, IndexError, RecursionError) as error:
+            raise InputError(f"{path}, line {line} is not a region of VIA: {_VIA_SHAPE}") from error
+    yield from photos.items()
+
+
+def _via_head(shape: dict, attributes: dict) -> Head:
+    label = _via_label(attributes)
+    if "cx" in shape:
+        return Head(shape["cx"], shape["cy"], label, box=shape["name"] != "point")
+    if "all_points_x" in shape:
+        return box_centre(shape["all_points_x"], shape["all_points_y"], label)
+    x, y = shape["x"] + shape["width"] / 2, shape["y"] + shape["height"] / 2
+    return Head(x, y, label, box=True)
+
+
+def _via_label(attributes: dict) -> str:
+    """Return the value of a region's attribute; of several, each with its name."""
+    values = {}
+    for name, value in attributes.items():
+        if isinstance(value, dict):  # of a checkbox
+            value = "+".join(sorted(key for key, ticked in value.items() if ticked))
+        if str(value).strip():
+            values[name] = str(value).strip()
+    if len(values) == 1:
+        return next(iter(values.values()))
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def read_cvat(root: Element, path: Path) -> Iterator[Heads]:
+    """Return the heads of every image of CVAT for images 1.1."""
+    if root.find("track") is not None:
+        raise InputError(f"{path} is CVAT's export for video: export 'CVAT for images 1.1'")
+    for image in root.iter("image"):
+        heads = [*_cvat_heads(image)]
+        yield image.attrib["name"], heads, image.get("width"), image.get("height")
+
+
+def _cvat_heads(image: Element) -> Iterator[Head]:
+    for shape in image.iter():
+        label = shape.get("label") or ""
+
+        def numbers(*names: str, shape: Element = shape) -> list[float]:
+            return [float(shape.attrib[name]) for name in names]
+
+        if shape.get("points"):
+            pairs = [map(float, pair.split(",")) for pair in shape.attrib["points"].split(";")]
+            if shape.tag == "points":
+                yield from (Head(x, y, label) for x, y in pairs)
+            else:
+                yield box_centre(*zip(*pairs, strict=True), label)
+        elif shape.tag == "box":
+            yield box_centre(numbers("xtl", "xbr"), numbers("ytl", "ybr"), label)
+        elif shape.tag == "ellipse":
+            yield Head(*numbers("cx", "cy"), label, box=True)
+        elif shape.tag == "mask":
+            left, top, width, height = numbers("left", "top", "width", "height")
+            yield Head(left + width / 2, top + height / 2, label, box=True)
+
+
+JHU_SHAPE = f"6 numbers 'x y w h occlusion blur': {REPLACE}"
+YOLO_SHAPE = "a row is 'class x y width height' (a box) or 'class x y' (a point), in fractions"
+
+
+def _rows(text: str, path: Path, read: Callable[[str], tuple], shape: str) -> Iterator[tuple]:
+    """Yield what `read` makes of each line but blank ones; its `ValueError` is an `InputError`."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            if line.strip():
+                yield read(line)
+        except ValueError as error:
+            raise InputError(f"{path}, line {number} is not {shape}") from error
+
+
+def read_jhu(text: str, path: Path) -> Annotation:
+    """Return the heads of JHU-Crowd++ and their boxes; an empty file is a photo without heads."""
+    rows = _jhu_rows(text, path)
+    return Annotation(as_points(rows[:, :2], path), heads=as_points(rows[:, 2:4], path))
+
+
+def _jhu_rows(text: str, path: Path) -> np.ndarray:
+    """Rows of x, y, box width, box height, occlusion, blur, float64 [N, 6]."""
+    return np.array([*_rows(text, path, _jhu_row, JHU_SHAPE)]).reshape(-1, 6)
+
+
+def _jhu_row(line: str) -> tuple[float, ...]:
+    x, y, width, height, occlusion, blur = map(float, line.split())
+    return x, y, width, height, occlusion, blur
+
+
+def write_jhu(path: Path, points: np.ndarray, original: Path, keep, sizes: np.ndarray) -> None:
+    """Write rows of JHU-Crowd++ with new points and sizes."""
+    rows = _jhu_rows(read_text(original, REPLACE), original)[keep]
+    rows[:, :4] = np.hstack([points, sizes[keep]])
+    write_text(path, "".join(" ".join(f"{value:g}" for value in row) + "\n" for row in rows))
+
+
+def is_yolo(lines: str) -> bool:
+    """Whether there are rows, and each has a class and fractions."""
+    try:
+        return bool([_yolo_row(line) for line in lines.splitlines() if line.strip()])
+    except ValueError:
+        return False
+
+
+def _yolo_row(line: str) -> tuple[int, float, float, bool]:
+    """Return class, x, y and whether it is a box; raise `ValueError` where it is not YOLO's."""
+    label, *places = line.split()
+    places = [float(value) for value in places]
+    if len(places) not in (2, 4) or not all(0 <= value <= 1.001 for value in places):  # rounding
+        raise ValueError(line)
+    return int(label), *places[:2], len(places) == 4
+
+
+def read_yolo(lines: str, path: Path) -> Annotation:
+    """Return a photo's heads, labelled by the names of `classes.txt` or `data.yaml`, or numbers."""
+    names, rows = _class_names(path), _rows(lines, path, _yolo_row, f"a row of YOLO: {YOLO_SHAPE}")
+    heads = (Head(x, y, names.get(label, str(label)), box) for label, x, y, box in rows)
+    return annotation_of(heads, path)
+
+
+def _class_names(path: Path) -> dict[int, str]:
+    for folder in path.absolute().parents[:4]:
+        if (folder / "classes.txt").is_file():
+            names = read_text(folder / "classes.txt", REPLACE).splitlines()
+            return {number: name.strip() for number, name in enumerate(names) if name.strip()}
+        for file in (folder / "data.yaml", folder / "data.yml"):
+            if file.is_file():
+                names = read_yaml(file, "mend or remove it").get("names") or []
+                pairs = names.items() if isinstance(names, dict) else enumerate(names)
+                return {int(number): str(name) for number, name in pairs}
+    return {}
+
+
+OWN = Format(
+    (".csv",), read_own, OWN_SHAPE, lambda rows: set(COLUMNS) <= set(header(rows)), own_text
+)
+MAKESENSE = Format((".csv",), read_makesense, MAKESENSE_SHAPE, _is_makesense)
+VIA = Format((".json", ".csv"), read_via, _VIA_SHAPE, _is_via)
+CVAT = Format(
+    (".xml",),
+    read_cvat,
+    "CVAT's 'CVAT for images' is one annotations.xml, beside the photos or above them",
+    lambda root: isinstance(root, Element) and root.tag == "annotations",  # of images or of video
+)
+JHU = Format((".txt",), read_jhu, write=write_jhu)
+YOLO = Format((".txt",), read_yolo, YOLO_SHAPE, is_yolo)

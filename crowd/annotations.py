@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.data.depth import AUTO
-from crowd.data.images import read_image
+from crowd.data.images import AUTO, read_image
 from crowd.data.layouts.places import find_photos
 from crowd.data.layouts.points import DEFAULT, PointConvention, in_pixels, look, read_annotation
 from crowd.data.layouts.registry import LAYOUTS, PIXELS
@@ -50,7 +49,7 @@ def read_photo(
     depth: str = AUTO,
     convention: PointConvention = DEFAULT,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read a photo upright, by `depth` (`crowd.data.depth`), and its heads in its upright pixels.
+    """Read a photo upright, by `depth` (`crowd.data.images`), and its heads in its upright pixels.
 
     Returns:
         image uint8 [H, W, 3] RGB, and points float32 [N, 2], those outside the photo included.

@@ -19,8 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crowd.annotations import LAYOUTS
-from crowd.data.depth import AUTO, depth_option
-from crowd.data.depth import HELP as DEPTH_HELP
+from crowd.data.images import AUTO, DEPTH_HELP, depth_option
 from crowd.data.layouts.points import PointConvention, add_convention
 from crowd.data.layouts.registry import layout_help, layout_of
 from crowd.io.config import YES_NO, ArgumentParser

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from crowd.data import network_input as photos
-from crowd.data.photo_jobs import Job, Resized
+from crowd.data.prepare import Job, Resized
 from crowd.data.processed import SETTINGS
 from crowd.io.errors import InputError
 from gst.heads import SINGLE_HEAD, neighbour_distance

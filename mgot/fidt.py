@@ -23,8 +23,7 @@ import numpy as np
 
 from crowd.data import network_input as photos
 from crowd.data.images import read_orientation, read_size, write_image
-from crowd.data.photo_jobs import JPEG_QUALITY, Job, Resized
-from crowd.data.prepare import add_arguments, process
+from crowd.data.prepare import JPEG_QUALITY, Job, Resized, add_arguments, process
 from crowd.data.resize import JPEG_LIMIT, LONG
 from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError, command

@@ -6,8 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crowd.data.depth import HELP as DEPTH_HELP
-from crowd.data.depth import depth_option
+from crowd.data.images import DEPTH_HELP, depth_option
 from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml

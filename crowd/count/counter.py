@@ -132,7 +132,7 @@ def named_model(
 
 
 def with_depth(counter: Counter, depth: str | None) -> Counter:
-    """Read photos of more than 8 bits by `depth` (`crowd.data.depth`); None: as trained."""
+    """Read photos of more than 8 bits by `depth` (`crowd.data.images`); None: as trained."""
     if depth is None:
         return counter
     changed = dataclasses.replace(counter.preprocessing, depth=depth)

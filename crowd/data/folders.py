@@ -9,17 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import features
-
 from crowd.io.files import require_folder
 from crowd.io.progress import note
 
 JPEG, TIFF = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".tif", ".tiff")
-HEIC, AVIF = (".heic", ".heif", ".hif"), (".avif",)
-IMAGE_SUFFIXES = (*JPEG, ".png", ".bmp", *TIFF, ".webp", ".gif", *AVIF, *HEIC)
+HEIC = (".heic", ".heif", ".hif")
+IMAGE_SUFFIXES = (*JPEG, ".png", ".bmp", *TIFF, ".webp", ".gif", ".avif", *HEIC)
 # Of files beside photos that are annotations, features, settings or lists.
 COMPANIONS = (".npy", ".h5", ".mat", ".txt", ".json", ".csv", ".xml", ".yml", ".yaml", ".md")
-_CONVERT = "or convert it to JPEG"
 
 
 class Listing(NamedTuple):
@@ -38,14 +35,9 @@ class Listing(NamedTuple):
 def list_folder(folder: str | os.PathLike) -> Listing:
     """Return the photos directly inside `folder`, and what else lies there."""
     folder = require_folder(folder, "check the path")
-    with os.scandir(folder) as entries:
-        found = sorted((entry.name, entry.is_dir()) for entry in entries)
     listing = Listing([], [], [])
-    for name, is_folder in found:
-        path = folder / name
-        if name.startswith("."):
-            continue
-        if is_folder:
+    for path in sorted(folder.glob("[!.]*")):
+        if path.is_dir():
             listing.folders.extend([path] * _holds_photos(path))
         else:
             (listing.files if missing_reader(path.suffix) else listing.photos).append(path)
@@ -96,7 +88,5 @@ def missing_reader(suffix: str) -> str:
         named = f"ending in '{suffix}'" if suffix else "without an ending"
         return f"pictures {named} are not read: convert them to JPEG"
     if suffix in HEIC and importlib.util.find_spec("pillow_heif") is None:
-        return f"HEIC needs a plugin: pip install pillow-heif, {_CONVERT}"
-    if suffix in AVIF and not features.check("avif"):
-        return f"this Pillow reads no AVIF: pip install --upgrade pillow, {_CONVERT}"
+        return "HEIC needs a plugin: pip install pillow-heif, or convert it to JPEG"
     return ""

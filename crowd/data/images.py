@@ -1,4 +1,8 @@
-"""Photos: reading them upright as RGB, and writing them."""
+"""Photos: reading them upright as RGB of 8 bits, and writing them.
+
+Cameras write 10 to 14 bits into files of 16 that do not say so: read as 16 bits they turn black.
+`--depth` says which values become black and white (a table is in docs/RELIABILITY.md).
+"""
 
 from __future__ import annotations
 
@@ -9,40 +13,69 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from crowd.data.depth import AUTO, require_used, to_8_bits
-from crowd.data.folders import AVIF, HEIC, TIFF, missing_reader
-from crowd.data.upload import Upload
+from crowd.data.folders import HEIC, TIFF, missing_reader
 from crowd.io.errors import InputError
 from crowd.io.files import atomic_path, require_file, unreadable
 from crowd.io.progress import note
 
 MEGAPIXELS = "MAX_MEGAPIXELS"
 _STRIP = 2**22  # pixels
-# Beginnings of files of the two formats, after the length of their first box.
-_HEIC_BRANDS, _AVIF_BRANDS = re.compile(rb"ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)"), b"ftypavi"
+_HEIC_BRANDS = re.compile(rb"ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)")
+
+AUTO, RANGE = "auto", "range"
+BITS = (8, 10, 12, 14, 16)
+_DEPTHS = f"{AUTO}, {', '.join(map(str, BITS))} (bits), {RANGE} (each picture's own) or LOW:HIGH"
+DEPTH_HELP = f"brightness of pictures of more than 8 bits: {_DEPTHS}"
+# Of the values that a type holds, those that a picture must span to be taken at its word.
+_SPAN = 1 / 4
 
 
-def read_image(path: str | os.PathLike | Upload, depth: str = AUTO) -> np.ndarray:
+Photo = str | os.PathLike | Any
+"""A path, or what opens as one does (`crowd.page.server.Upload`)."""
+
+
+class Unclear(InputError):
+    """A picture of more than 8 bits does not say which of its values is white."""
+
+
+class Stored(NamedTuple):
+    """A photo with what its file says about it."""
+
+    pixels: np.ndarray  # upright RGB, uint8 [H, W, 3]
+    orientation: int  # of EXIF, 1 (as stored) to 8
+    mode: str  # Pillow's name of the stored colours, such as RGB, L, P or CMYK
+    deep: bool  # whether a channel has more than 8 bits
+    several: bool  # whether the file holds more pictures than this one
+
+
+def read_stored(path: Photo, depth: str = AUTO) -> Stored:
+    """Read a photo with what its file says about it; raise `InputError` as `read_image` does."""
+    with _opened(path) as image:
+        deep = image.mode[0] in "IF" or _has_deep_colours(image)
+        pixels = _upright_rgb(image, depth, str(path))
+        return Stored(pixels, _orientation(image), image.mode, deep, _holds_several(image))
+
+
+def read_image(path: Photo, depth: str = AUTO) -> np.ndarray:
     """Read a photo whole, upright (EXIF orientation applied), as RGB, uint8 [H, W, 3].
 
     Args:
         path: of the photo; of one that holds several pictures the first is read, with a note.
-        depth: how more than 8 bits become 8 (see `crowd.data.depth`).
+        depth: how more than 8 bits become 8 (see above).
 
     Raises `InputError` when the file is missing, truncated, no picture, of a format that nothing
     here reads, or larger than `most_pixels`, and `Unclear` when it does not say which of its
     values is white.
     """
-    with _opened(path) as image:
-        return _upright_rgb(image, depth, str(path))
+    return read_stored(path, depth).pixels
 
 
-def open_image(path: str | os.PathLike | Upload, depth: str = AUTO) -> Image.Image:
+def open_image(path: Photo, depth: str = AUTO) -> Image.Image:
     """Read a photo as `read_image` does, as a Pillow image."""
     return Image.fromarray(read_image(path, depth))
 
@@ -61,39 +94,16 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
         return colours[..., :3].any(axis=2) & (colours[..., 3] > 0)
 
 
-class Stored(NamedTuple):
-    """A photo with what its file says about it."""
-
-    pixels: np.ndarray  # upright RGB, uint8 [H, W, 3]
-    orientation: int  # of EXIF, 1 (as stored) to 8
-    mode: str  # Pillow's name of the stored colours, such as RGB, L, P or CMYK
-    deep: bool  # whether a channel has more than 8 bits
-    several: bool  # whether the file holds more pictures than this one
-
-
-def read_stored(path: str | os.PathLike | Upload, depth: str = AUTO) -> Stored:
-    """Read a photo with what its file says about it; raise `InputError` as `read_image` does."""
-    with _opened(path) as image:
-        deep = image.mode[0] in "IF" or _has_deep_colours(image)
-        pixels = _upright_rgb(image, depth, str(path))
-        return Stored(pixels, _orientation(image), image.mode, deep, _holds_several(image))
-
-
-def read_orientation(path: str | os.PathLike | Upload) -> int:
+def read_orientation(path: Photo) -> int:
     """Read a photo's EXIF orientation, 1 (as stored) to 8, without decoding its pixels."""
     with _opened(path) as image:
         return _orientation(image)
 
 
-def read_size(path: str | os.PathLike | Upload) -> tuple[int, int]:
+def read_size(path: Photo) -> tuple[int, int]:
     """Read a photo's (width, height) as stored, before any EXIF rotation, without decoding."""
     with _opened(path) as image:
         return image.size
-
-
-def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return value if value in range(1, 9) else 1
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -115,8 +125,9 @@ def most_pixels() -> int:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike | Upload) -> Iterator[Image.Image]:
-    path = path if isinstance(path, Upload) else require_file(path, "check the path")
+def _opened(path: Photo) -> Iterator[Image.Image]:
+    if isinstance(path, str | os.PathLike):
+        path = require_file(path, "check the path")
     limit = most_pixels()
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = limit  # Pillow's own lies below what phones photograph
@@ -135,23 +146,21 @@ def _opened(path: str | os.PathLike | Upload) -> Iterator[Image.Image]:
         ) from error
     # Pillow's readers of damaged files raise almost anything, from struct.error to IndexError.
     except Exception as error:
-        raise unreadable(path, error, _fault(path)) from error
+        missing = missing_reader(HEIC[0] if _is_heic(path) else path.suffix)
+        fault = "is truncated or not a picture: copy or download it again, or remove it"
+        fault = f"cannot be read: {missing}" if missing else fault
+        raise unreadable(path, error, fault) from error
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _identified(path: Path | Upload) -> Image.Image:
+def _identified(path: Path | Photo) -> Image.Image:
     """Open a photo, whatever its ending says, as what it is."""
-    file = path.open("rb") if isinstance(path, Upload) else path
-    try:
-        image = Image.open(file)
-    except Exception:
-        if _format_suffix(path) not in HEIC:
-            raise
+    if _is_heic(path):
         import pillow_heif  # optional
 
         pillow_heif.register_heif_opener()
-        return Image.open(file, formats=["HEIF"])
+    image = Image.open(path if isinstance(path, Path) else path.open("rb"))
     if image.format == "TIFF" and path.suffix.lower() not in TIFF:
         image.close()
         raise InputError(
@@ -161,26 +170,20 @@ def _identified(path: Path | Upload) -> Image.Image:
     return image
 
 
-def _fault(path: Path | Upload) -> str:
-    missing = missing_reader(_format_suffix(path))
-    if missing:
-        return f"cannot be read: {missing}"
-    return "is truncated or not a picture: copy or download it again, or remove it"
-
-
-def _format_suffix(path: Path | Upload) -> str:
-    """The ending that a photo should have: phones' HEIC is often called .jpg."""
+def _is_heic(path: Path | Photo) -> bool:
+    """Whether a photo is HEIC, which phones often call .jpg."""
     with contextlib.suppress(OSError), path.open("rb") as file:
-        brand = file.read(12)[4:]
-        if _HEIC_BRANDS.match(brand):
-            return HEIC[0]
-        if brand.startswith(_AVIF_BRANDS):
-            return AVIF[0]
-    return path.suffix.lower()
+        return bool(_HEIC_BRANDS.match(file.read(12)[4:]))
+    return False
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if value in range(1, 9) else 1
 
 
 def _upright_rgb(image: Image.Image, depth: str, name: str) -> np.ndarray:
-    """Decode any mode to upright 8-bit RGB; Pillow's own conversion clips more than 8 bits.
+    """Decode any mode to upright 8-bit RGB, of which Pillow's own conversion clips deeper ones.
 
     Strips are converted and turned one by one, so that a large photo stands in memory twice, as
     Pillow decodes it and as it is returned, and not once more a step.
@@ -199,17 +202,14 @@ def _upright_rgb(image: Image.Image, depth: str, name: str) -> np.ndarray:
         else:
             stored[top:bottom] = image.crop((0, top, width, bottom)).convert("RGB")
     if deep_colours and grey is None:
-        require_used(upright, depth, name)
+        _require_used(upright, depth, name)
     if _holds_several(image):
         note(f"{name} holds several pictures: the first one is read")
     return upright
 
 
 def _has_deep_colours(image: Image.Image) -> bool:
-    """Whether several channels have 16 bits, of which Pillow keeps the upper 8.
-
-    Only the decoder of an image that is not yet loaded knows.
-    """
+    """Whether a photo not yet loaded has channels of 16 bits, of which Pillow keeps the upper 8."""
     return any(re.search(r"(?<!BGR);16", str(tile[3])) for tile in image.tile)
 
 
@@ -218,6 +218,71 @@ def _holds_several(image: Image.Image) -> bool:
     with contextlib.suppress(Exception):  # a damaged end is no matter for the first
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
     return False
+
+
+def depth_option(value) -> str:
+    """Check a `--depth` and return it as text; raise `ValueError` for what it cannot be."""
+    text = str(value)
+    if text not in (AUTO, RANGE, *map(str, BITS)):
+        with contextlib.suppress(ValueError):
+            low, high = map(float, text.split(":"))
+            if -np.inf < low < high < np.inf:
+                return text
+        raise ValueError(f"depth {text}: choose {_DEPTHS}, the smaller number first")
+    return text
+
+
+def to_8_bits(values: np.ndarray, depth: str, name: str) -> np.ndarray:
+    """Bring a grey picture of any integers or floats, [H, W], to uint8 by `depth` (see above).
+
+    Raises `Unclear` naming the picture and the option.
+    """
+    floats = values.dtype.kind == "f"
+    used = float(values.min()), float(values.max())
+    if not np.isfinite(used).all():
+        raise InputError(f"{name} holds values that are not finite: convert it to 8 bits")
+    if depth == RANGE:
+        low, high = used
+    elif ":" in depth:
+        low, high = map(float, depth.split(":"))
+    else:
+        bits = 16 if depth == AUTO else int(depth)
+        low, high = 0.0, 1.0 if floats and depth == AUTO else 2.0**bits - 1
+        plain = used[1] - used[0] >= _SPAN * high if depth == AUTO else not floats or used[1] > 1
+        if not (low <= used[0] and used[1] <= high and plain):
+            raise Unclear(_explain(name, used, high, floats, depth))
+    levels = np.zeros(values.shape, np.uint8)
+    if high > low:
+        for row, level in zip(values, levels, strict=True):  # one by one: photos may be large
+            scaled = (row - np.float64(low)) * (255.0 / (high - low))
+            level[:] = scaled.round().clip(0, 255)
+    return levels
+
+
+def _require_used(pixels: np.ndarray, depth: str, name: str) -> None:
+    """Check a picture of 16-bit colours of which the upper 8 bits were read, uint8 [H, W, 3]."""
+    if depth not in (AUTO, "16"):
+        raise InputError(
+            f"{name} has colours of 16 bits, and --depth {depth} is for grey pictures: convert it "
+            "to 8 bits"
+        )
+    if depth == AUTO and np.ptp(pixels) < int(_SPAN * 255):
+        raise Unclear(
+            f"{name} has colours of 16 bits and uses few of them, so that it would turn black: "
+            "convert it to 8 bits, or add --depth 16 to take it as it is"
+        )
+
+
+def _explain(name: str, used: tuple, high: float, floats: bool, depth: str) -> str:
+    said = "does not say which is white" if depth == AUTO else f"does not fit --depth {depth}"
+    offers = [f"--depth {bits}, " for bits in BITS if used[0] >= 0 and used[1] <= 2**bits - 1]
+    if floats and used[0] >= 0 and used[1] <= 1:
+        offers = ["--depth 0:1, "]
+    return (
+        f"{name} holds values {used[0]:g} to {used[1]:g} of 0 to {high:g}, and {said}: add "
+        f"{''.join(offers[:1])}--depth range (its own darkest and brightest) or --depth LOW:HIGH, "
+        "where photos are preprocessed and where they are counted"
+    )
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 95) -> None:

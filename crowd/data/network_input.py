@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
 
-from crowd.data.depth import AUTO, depth_option
-from crowd.data.images import read_image
+from crowd.data.images import AUTO, depth_option, read_image
 from crowd.data.processed import SETTINGS
 from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, SHORT, resize_photo
 from crowd.io.errors import InputError
@@ -29,7 +28,7 @@ class Preprocessing:
         bounded: the side that `max_size` is about, `short` or `long`; belongs to the method.
         min_size, max_size: bounds of the size, pixels (see `crowd.data.resize.target_size`).
         interpolation: of that resizing, `bilinear` or `bicubic`.
-        depth: how a photo of more than 8 bits becomes one of 8 (see `crowd.data.depth`).
+        depth: how a photo of more than 8 bits becomes one of 8 (see `crowd.data.images`).
         mean, std: of the RGB channels in [0, 1]; ImageNet's, which the encoders were trained with.
     """
 

@@ -13,8 +13,7 @@ import importlib.util
 from collections.abc import Sequence
 
 from crowd.count.command import about_counter, add_checkpoint
-from crowd.data.depth import HELP as DEPTH_HELP
-from crowd.data.depth import depth_option
+from crowd.data.images import DEPTH_HELP, depth_option
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
 

@@ -34,7 +34,6 @@ from crowd.data.images import read_orientation, read_size
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
 from crowd.data.processed import list_split, read_annotation
-from crowd.data.upload import Upload
 from crowd.io.errors import InputError, extra
 from crowd.pictures.overlays import density_colours
 
@@ -46,6 +45,26 @@ with extra("page", "the page"):
 HOST = "127.0.0.1"
 LIMIT = 64  # MB of a photo that is sent
 KEPT = 4  # photos that a region can still be drawn in
+
+
+class Upload(NamedTuple):
+    """A photo in memory, as a browser sends it, which is read as those on the disk are."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def suffix(self) -> str:
+        """Ending of the name."""
+        return Path(self.name).suffix
+
+    def open(self, _mode: str) -> io.BytesIO:
+        """Open the content, as `Path.open` does."""
+        return io.BytesIO(self.content)
+
 
 Layers = Callable[[Path], dict | None]
 """From a processed photo to `gaussians` [N, 5] (x, y, s0, s1, theta; pixels of the photo), and

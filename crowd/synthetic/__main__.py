@@ -2,7 +2,7 @@
 
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
-from crowd.synthetic import DOMAINS, LAYOUTS, make_dataset
+from crowd.synthetic import LAYOUTS, make_dataset
 
 
 def build_parser() -> ArgumentParser:
@@ -16,7 +16,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--images", type=int, default=100, help="number of training photos")
     parser.add_argument("--test-images", type=int | None, help="test photos (half of --images)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all photos")
-    parser.add_argument("--domain", type=str, default="a", help=f"{' or '.join(DOMAINS)}")
+    parser.add_argument("--domain", type=str, default="a", help="a or b")
     parser.add_argument("--width", type=int, default=680, help="width of the photos in pixels")
     parser.add_argument("--height", type=int, default=512, help="height of the photos in pixels")
     return parser

@@ -1,27 +1,24 @@
-"""One scene: ground and backdrop, people from far to near, light, haze, lens and sensor."""
+"""One scene: people on the ground from far to near, light, haze, lens and sensor."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from crowd.io.errors import extra
-from crowd.synthetic.domains import (
-    HEAD_DIAMETER,
+from crowd.synthetic.ground import (
     HEAD_HEIGHT,
+    Background,
     Camera,
+    Colour,
     Domain,
+    draw_background,
     draw_camera,
-    find_domain,
-)
-from crowd.synthetic.person import (
-    Patch,
-    Person,
-    draw_appearance,
-    draw_body,
-    draw_head,
     draw_number,
+    find_domain,
     place_people,
 )
 
@@ -30,54 +27,53 @@ with extra("commands", "drawing scenes"):
 
 SPLITS = ("train", "test")
 VISIBLE_SHARE = 0.3
-_STREAMS = ("camera", "background", "people", "sensor")
-TILE, METRES = 512, 16.0  # side of a ground texture
-# Kind of ground -> its two colours, mixed by noise, and the strength of its grain.
-_GROUNDS = {
-    "slabs": ((0.64, 0.62, 0.59), (0.58, 0.56, 0.53), 0.05),
-    "asphalt": ((0.40, 0.40, 0.41), (0.34, 0.34, 0.35), 0.06),
-    "grass": ((0.34, 0.43, 0.22), (0.52, 0.48, 0.30), 0.13),
-    "terraces": ((0.46, 0.46, 0.48), (0.40, 0.40, 0.42), 0.05),
-}
-_WALLS = ((0.72, 0.66, 0.56), (0.62, 0.40, 0.32), (0.80, 0.78, 0.74), (0.50, 0.52, 0.55))
+_SKIN = ((0.95, 0.80, 0.69), (0.87, 0.68, 0.54), (0.74, 0.54, 0.40), (0.55, 0.37, 0.26),
+         (0.38, 0.25, 0.18))  # fmt: skip
+_HAIR = ((0.08, 0.07, 0.07), (0.16, 0.11, 0.09), (0.30, 0.19, 0.12), (0.52, 0.37, 0.20),
+         (0.75, 0.62, 0.40), (0.62, 0.61, 0.60), (0.46, 0.20, 0.10))  # fmt: skip
+_TROUSERS = ((0.16, 0.20, 0.32), (0.11, 0.11, 0.13), (0.35, 0.33, 0.30), (0.58, 0.53, 0.44),
+             (0.24, 0.33, 0.48), (0.40, 0.40, 0.42))  # fmt: skip
+_SHOES = (0.12, 0.10, 0.10)
+_OVERSAMPLING = 2
+_HEAD = (0.1, 0.125)  # half its width and length, metres
 
 
 @dataclass(frozen=True)
-class Background:
-    """Photo without people.
+class Person:
+    """Appearance of one person; lengths in metres, colours RGB in 0-1.
 
-    Attributes:
-        planes: float32 [3, H, W] in 0-1, not yet lit or hazed.
-        depth: Distance on the ground per photo row, metres; the backdrop has that of its foot.
+    `facing` is 0 towards the camera, ±π away from it; who has no cap has None.
     """
 
-    planes: np.ndarray
-    depth: np.ndarray
+    size: float
+    girth: float
+    facing: float
+    stride: float
+    skin: Colour
+    hair: Colour
+    top: Colour
+    trousers: Colour
+    cap: Colour | None
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A photo and its truth.
+class Patch(NamedTuple):
+    """Part of a picture: float32 [4, h, w], red, green, blue times coverage, coverage; corner."""
 
-    Attributes:
-        image: uint8 [H, W, 3], RGB.
-        points: float32 [N, 2], centres (x, y) of the visible heads, pixel centres at +0.5.
-        diameters: float32 [N], mean diameter of each visible head in pixels.
-        head_map: int32 [H, W], number of the head seen at each pixel; 0 where there is none.
-    """
+    left: int
+    top: int
+    pixels: np.ndarray
 
-    image: np.ndarray
-    points: np.ndarray
-    diameters: np.ndarray
-    head_map: np.ndarray
+
+class Scene(NamedTuple):
+    """A photo and its truth."""
+
+    image: np.ndarray  # uint8 [H, W, 3], RGB
+    points: np.ndarray  # float32 [N, 2], centres (x, y) of visible heads, pixel centres at +0.5
+    head_map: np.ndarray  # int32 [H, W], number of the head seen at each pixel; 0: none
 
 
 def render_scene(
-    seed: int,
-    domain: str,
-    index: int,
-    split: str = "train",
-    size: tuple[int, int] = (680, 512),
+    seed: int, domain: str, index: int, split: str = "train", size: tuple[int, int] = (680, 512)
 ) -> Scene:
     """Render scene `index` of a data set; the same arguments always give the same scene.
 
@@ -94,13 +90,12 @@ def render_scene(
     """
     looks = find_domain(domain)
     key = [seed, looks.code, SPLITS.index(split), index]
-    streams = {name: np.random.default_rng([*key, i]) for i, name in enumerate(_STREAMS)}
-    camera = draw_camera(streams["camera"], looks, *size)
-    background = draw_background(streams["background"], looks, camera)
-    rng = streams["people"]
+    first, second, rng, last = (np.random.default_rng([*key, i]) for i in range(4))
+    camera = draw_camera(first, looks, *size)
+    background = draw_background(second, looks, camera)
     positions = place_people(rng, looks, camera, draw_number(rng, looks, camera))
     crowd = [(draw_appearance(rng, looks), float(x), float(z)) for x, z in positions]
-    return compose_scene(streams["sensor"], looks, camera, background, crowd)
+    return compose_scene(last, looks, camera, background, crowd)
 
 
 def compose_scene(
@@ -130,26 +125,21 @@ def compose_scene(
     planes = veil(planes, 1.0, background.depth[:, None])
     head_map, heads = np.zeros(planes.shape[1:], np.int32), []
     for person, x, z in sorted(crowd, key=lambda entry: -entry[2]):
-        u, v, scale = (float(value) for value in camera.project(x, z, person.head_height))
-        angle = float(camera.view_angle(z, person.head_height))
+        u, v, scale = (float(value) for value in camera.project(x, z, HEAD_HEIGHT * person.size))
+        angle = float(camera.view_angle(z, HEAD_HEIGHT * person.size))
         body = draw_body(person, (u, v), scale, angle, sun, (camera.width, camera.height))
         head = draw_head(person, (u, v), scale, angle, sun)
         for patch, number in ((body, 0), (head, len(heads) + 1)):
             if patch:
                 patch.pixels[:3] = veil(patch.pixels[:3], patch.pixels[3], z)
                 _lay(planes, head_map, patch, number)
-        heads.append((u, v, scale * person.size * HEAD_DIAMETER, (head.pixels[3] > 0.5).sum()))
-    table = np.array(heads, dtype=np.float64).reshape(-1, 4)
+        heads.append((u, v, (head.pixels[3] > 0.5).sum()))
+    table = np.array(heads, dtype=np.float64).reshape(-1, 3)
     seen = np.bincount(head_map.ravel(), minlength=len(heads) + 1)[1:]
     points = table[:, :2].astype(np.float32)
     inside = ((points > 0) & (points < [camera.width, camera.height])).all(axis=1)
-    visible = inside & (seen >= VISIBLE_SHARE * table[:, 3])
-    return Scene(
-        image=_expose(rng, domain, planes),
-        points=points[visible],
-        diameters=table[visible, 2].astype(np.float32),
-        head_map=head_map,
-    )
+    visible = inside & (seen >= VISIBLE_SHARE * table[:, 2])
+    return Scene(_expose(rng, domain, planes), points[visible], head_map)
 
 
 def _cast_shadows(planes, camera: Camera, crowd, azimuth: float, strength: float) -> None:
@@ -187,85 +177,124 @@ def _expose(rng, domain: Domain, planes: np.ndarray) -> np.ndarray:
     return (255 * image).round().clip(0, 255).astype(np.uint8)
 
 
-def draw_background(rng: np.random.Generator, domain: Domain, camera: Camera) -> Background:
-    """Draw ground and backdrop of a scene."""
-    # Feet of the farthest people stand a little before the backdrop.
-    _, far = camera.intersect(0.0, camera.head_row(domain.smallest_head), HEAD_HEIGHT)
-    distance = far * rng.uniform(1.05, 1.4)
-    _, row, scale = (float(value) for value in camera.project(0.0, distance, 0.0))
-    # In small photos the backdrop's foot may lie below them: a row of ground stays.
-    edge = int(np.clip(row, 0, camera.height - 1))
-    ground = domain.grounds[int(rng.integers(len(domain.grounds)))]
-    image = np.empty((camera.height, camera.width, 3), np.float32)
-    image[edge:] = _draw_ground(rng, ground, camera, edge)
-    if edge > 0:
-        draw = _houses if domain.backdrop == "houses" else _stand
-        image[:edge] = draw(rng, edge, camera.width, scale)
-    _, depth = camera.intersect(0.0, np.arange(camera.height) + 0.5)
-    depth[:edge] = distance
-    return Background(image.transpose(2, 0, 1), np.float32(depth))
+def draw_appearance(rng: np.random.Generator, domain: Domain) -> Person:
+    """Draw a person's looks."""
+
+    def pick(colours) -> Colour:
+        colour = np.array(colours[int(rng.integers(len(colours)))]) + rng.normal(0, 0.03, 3)
+        return tuple(colour.clip(0.03, 0.97).tolist())
+
+    child = rng.uniform() < 0.07
+    return Person(
+        size=rng.uniform(0.7, 0.85) if child else rng.uniform(0.93, 1.07),
+        girth=rng.uniform(0.88, 1.2),
+        facing=rng.uniform(-math.pi, math.pi),
+        stride=rng.uniform(-0.22, 0.22),
+        skin=pick(_SKIN),
+        hair=pick(_HAIR),
+        top=pick(domain.clothes),
+        trousers=pick(_TROUSERS),
+        cap=pick(domain.clothes) if rng.uniform() < 0.2 else None,
+    )
 
 
-def _draw_ground(rng, kind: str, camera: Camera, edge: int) -> np.ndarray:
-    """Look a texture up at each pixel's place on the ground."""
-    light, dark, grain = _GROUNDS[kind]
-    share = (0.5 + 0.4 * _noise(rng, TILE, 6)).clip(0, 1)
-    texture = share * np.float32(light) + (1 - share) * np.float32(dark)
-    texture *= 1 + grain * (_noise(rng, TILE, 64) + rng.standard_normal((TILE, TILE, 1)))
-    if kind == "slabs":
-        texture[::32] *= 0.8
-        texture[:, ::32] *= 0.8
-    if kind == "terraces":
-        texture[np.arange(TILE) % 32 < 4] *= 0.62
-    rows = np.arange(edge, camera.height) + 0.5
-    x, z = (values[:, None] for values in camera.intersect(camera.width / 2 + 1.0, rows))
-    along = x * (np.arange(camera.width) + 0.5 - camera.width / 2)
-    # Terraces lie across the view; everything else may run in any direction.
-    turn = 0.0 if kind == "terraces" else rng.uniform(-0.8, 0.8)
-    u, v = np.cos(turn) * along - np.sin(turn) * z, np.sin(turn) * along + np.cos(turn) * z
-    places = (np.float32(axis * TILE / METRES + rng.uniform(0, TILE)) for axis in (u, v))
-    texture = np.float32(texture)
-    looked = cv2.remap(texture, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    # Far away many texels fall into a pixel: fade to their mean instead of flickering.
-    step = np.abs(np.gradient(z[:, 0])) * TILE / METRES if len(rows) > 1 else np.ones(1)
-    fade = (1.6 / np.maximum(step, 1e-6)).clip(0.0, 1.0)[:, None, None]
-    mean = texture.mean(axis=(0, 1))
-    return mean + fade * (looked - mean)
+def _shapes(person: Person) -> list[tuple[list[tuple[float, float]], float, Colour]]:
+    """Strokes of a body: points in metres from the head's centre, v downwards; width, 0 if filled.
+
+    The farthest first.
+    """
+    girth = person.girth * (0.78 + 0.22 * abs(math.cos(person.facing)))
+    shoulder, waist = 0.205 * girth, 0.17 * girth
+    shapes = []
+    for side in (-1, 1):
+        step, hip = side * person.stride, side * 0.085 * girth
+        leg = tuple((0.91 + 0.09 * side) * value for value in person.trousers)
+        foot, toe = side * 0.075 + 0.8 * step, 0.03 * math.sin(person.facing)
+        shapes.append(([(hip, 0.78), (hip + 0.5 * step, 1.15), (foot, 1.5)], 0.14 * girth, leg))
+        shapes.append(([(foot, 1.56), (foot + toe, 1.56)], 0.1, _SHOES))
+    sleeve = tuple(0.85 * value for value in person.top)
+    for side in (-1, 1):
+        elbow, hand = (side * (shoulder + 0.07), 0.5), (side * (shoulder + 0.05), 0.72)
+        shapes.append(([elbow, hand], 0.075, person.skin))
+        shapes.append(([(side * shoulder, 0.24), elbow], 0.1, sleeve))
+    outline = [(-shoulder, 0.22), (shoulder, 0.22), (waist, 0.5), (waist, 0.84)]
+    shapes.append(([*outline, (-waist, 0.84), (-waist, 0.5)], 0, person.top))
+    shapes.append(([(-shoulder, 0.245), (shoulder, 0.245)], 0.11, person.top))
+    neck = tuple(0.8 * value for value in person.skin)
+    return [*shapes, ([(0, 0.1), (0, 0.18)], 0.11, neck)]
 
 
-def _houses(rng, height: int, width: int, scale: float) -> np.ndarray:
-    """Facades with rows of windows before the sky; `scale` is pixels per metre at their foot."""
-    ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
-    image = (1 - ramp) * (0.45, 0.62, 0.85) + ramp * (0.78, 0.85, 0.92)
-    image = np.repeat(np.float32(image), width, axis=1)
-    left = -int(rng.uniform(0, 6) * scale)
-    while left < width:
-        right, top = left + int(rng.uniform(5, 12) * scale) + 4, height - rng.uniform(4, 14) * scale
-        wall = np.array(_WALLS[int(rng.integers(len(_WALLS)))]) + rng.normal(0, 0.05)
-        cv2.rectangle(image, (left, int(top)), (right, height), wall.tolist(), -1)
-        pitch = max(rng.uniform(1.8, 2.8) * scale, 5)
-        for v in np.arange(top + 0.4 * pitch, height - 0.6 * pitch, 1.4 * pitch):
-            for u in np.arange(left + 0.3 * pitch, right - 0.6 * pitch, pitch):
-                other = (int(u + 0.45 * pitch), int(v + 0.7 * pitch))
-                cv2.rectangle(image, (int(u), int(v)), other, (0.24, 0.29, 0.34), -1)
-        left = right + int(rng.choice([0, 0, 3]) * scale)
-    return image
+def draw_body(person: Person, centre, scale: float, angle: float, light, frame) -> Patch | None:
+    """Draw the body of a person whose head is at `centre` (x, y), pixels, `scale` pixels a metre.
+
+    `angle` is that below the horizontal at which the camera sees the person, radians; `light` a
+    unit vector towards the light (right, down, to the camera); `frame` width and height of the
+    photo. Returns None where nothing of the body lies in it.
+    """
+    scale = scale * person.size
+    squash = math.cos(angle)  # of vertical lengths
+    left = max(math.floor(centre[0] - 0.5 * scale) - 1, 0)
+    top = max(math.floor(centre[1] - 0.12 * scale) - 1, 0)
+    right = min(math.ceil(centre[0] + 0.5 * scale) + 1, frame[0])
+    bottom = min(math.ceil(centre[1] + (1.62 * squash + 0.02) * scale) + 1, frame[1])
+    if right <= left or bottom <= top:
+        return None
+    size, origin = np.array([right - left, bottom - top]), np.array(centre) - [left, top]
+    canvas = np.zeros((*(_OVERSAMPLING * size[::-1]), 4), np.uint8)
+    for points, width, colour in _shapes(person):
+        # Fixed point of 1/16 pixel; OpenCV's whole numbers are pixel centres, hence the -8.
+        places = (np.array(points) * [scale, scale * squash] + origin) * 16 * _OVERSAMPLING - 8
+        places = [places.round().astype(np.int32)]
+        paint = (*(255 * value for value in colour), 255.0)
+        if width:
+            thickness = max(round(width * scale * _OVERSAMPLING), 1)
+            cv2.polylines(canvas, places, False, paint, thickness, shift=4)
+        else:
+            cv2.fillPoly(canvas, places, paint, shift=4)
+    pixels = cv2.resize(canvas, size.tolist(), interpolation=cv2.INTER_AREA)
+    pixels = np.float32(pixels.transpose(2, 0, 1) / 255)
+    across, down = ((np.arange(n) + 0.5 - o) / scale for n, o in zip(size, origin, strict=True))
+    side = 1.0 + 0.9 * light[0] * across - 2.0 * across**2
+    chin = np.exp(-(((down - 0.13) / 0.06) ** 2))
+    depth = 1.0 - 0.28 * (down / 1.2).clip(0, 1) - 0.3 * chin
+    pixels[:3] *= np.outer(depth, side).clip(0.2, 1.0)
+    return Patch(left, top, pixels)
 
 
-def _stand(rng, height: int, width: int, scale: float) -> np.ndarray:
-    """A far stand: tiers with a blur of spectators too small to count, under a dark roof."""
-    image = np.full((height, width, 3), (0.26, 0.26, 0.31), np.float32)
-    image += 0.16 * cv2.GaussianBlur(rng.standard_normal(image.shape, dtype=np.float32), (0, 0), 1)
-    image[:: max(int(0.8 * scale), 3)] *= 0.75
-    image[: int(height * rng.uniform(0.1, 0.4))] = (0.12, 0.12, 0.16)
-    image[height - max(int(0.9 * scale), 2) :] = (0.40, 0.36, 0.34)
-    return image
+def draw_head(person: Person, centre, scale: float, angle: float, light) -> Patch:
+    """Draw a head as a shaded ellipsoid; arguments as in `draw_body`.
 
+    Drawn by its formula, so that its centre and extent are exact. The patch is not clipped to the
+    photo, so that its coverage counts the whole head.
+    """
+    scale = scale * person.size
+    sine = math.sin(angle)
+    # Looked down upon, a head shows its round top instead of its length.
+    wide, long = _HEAD[0], _HEAD[1] * (1 - sine**2) + 0.112 * sine**2
+    reach = math.ceil(1.2 * long * scale) + 1
+    left, top = math.floor(centre[0]) - reach, math.floor(centre[1]) - reach
+    pixels = np.arange(2 * reach + 1) + 0.5
+    across = ((pixels + (left - centre[0])) / scale)[None, :]
+    down = ((pixels + (top - centre[1])) / scale)[:, None]
 
-def _noise(rng, side: int, cells: int) -> np.ndarray:
-    """Noise float32 [side, side, 1] of zero mean and about unit deviation, in three octaves."""
-    total = np.zeros((side, side), np.float32)
-    for octave in range(3):
-        grid = rng.standard_normal((cells << octave, cells << octave), dtype=np.float32)
-        total += 0.8 / 1.6**octave * cv2.resize(grid, total.shape, interpolation=cv2.INTER_CUBIC)
-    return total[..., None]
+    def ellipse(u: float, v: float, width: float, length: float) -> np.ndarray:
+        radius = np.hypot((across - u) / width, (down - v) / length)
+        return ((1.0 - radius) * (min(width, length) * scale) + 0.5).clip(0.0, 1.0)
+
+    colours = np.empty((3, len(pixels), len(pixels)))
+    colours[:] = np.array(person.hair)[:, None, None]
+    layers = []
+    if math.cos(person.facing) > -0.35:
+        width = 0.08 * (0.55 + 0.45 * max(math.cos(person.facing), 0.0))
+        u, v = 0.045 * math.sin(person.facing), 0.03 + 0.035 * sine
+        layers.append((ellipse(u, v, width, long * (0.82 - 0.25 * sine)), person.skin))
+    if person.cap:
+        layers.append((((-0.02 - down) * scale + 0.5).clip(0.0, 1.0), person.cap))
+    for coverage, colour in layers:
+        colours += coverage * (np.array(colour)[:, None, None] - colours)
+    right, below = across / wide, down / long
+    out = np.sqrt((1.0 - right**2 - below**2).clip(0.0, 1.0))
+    lit = (light[0] * right + light[1] * below + light[2] * out).clip(0.0, 1.0)
+    coverage = ellipse(0, 0, wide, long)
+    shaded = (colours * (0.48 + 0.5 * lit) + 0.1 * lit**12) * coverage
+    return Patch(left, top, np.concatenate([shaded, coverage[None]]).astype(np.float32))

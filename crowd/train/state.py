@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from crowd.data.depth import AUTO
+from crowd.data.images import AUTO
 from crowd.data.network_input import Preprocessing
 from crowd.io.config import Namespace
 from crowd.io.errors import InputError

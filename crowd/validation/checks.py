@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from crowd.annotations import find_photos
-from crowd.data.depth import AUTO, Unclear
 from crowd.data.folders import why_not_read
-from crowd.data.images import read_stored
+from crowd.data.images import AUTO, Unclear, read_stored
 from crowd.data.layouts.places import annotations_without_photo, left_out, not_read
 from crowd.data.layouts.points import DEFAULT, PointConvention, Seen
 from crowd.data.layouts.registry import UPRIGHT
@@ -115,7 +114,7 @@ def check_set(
     depth: str = AUTO,
     convention: PointConvention = DEFAULT,
 ) -> tuple[list[Checked], list[Finding], Survey]:
-    """Look at all photos of all splits, those of more than 8 bits by `depth` (`crowd.data.depth`).
+    """Look at all photos of all splits, those of more than 8 bits by `depth` (`crowd.data.images`).
 
     Returns what was seen of each photo, all findings in the order of `KINDS`, and the survey of the
     points. Raises `InputError` without a set of that layout, or with a damaged table of points.

@@ -11,8 +11,7 @@ from PIL import Image
 
 from crowd.count.counter import Counter, with_depth
 from crowd.count.photos import count_folder
-from crowd.data.depth import Unclear, depth_option, to_8_bits
-from crowd.data.images import read_image, read_stored
+from crowd.data.images import Unclear, depth_option, read_image, read_stored, to_8_bits
 from crowd.data.network_input import read_photo
 from crowd.io.errors import InputError
 from crowd.validate import main as validate

@@ -44,14 +44,13 @@ class _Child:
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
         settings = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.pipe, theirs = Pipe()
+        nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", MODULE, str(theirs.fileno())],
                 env={**os.environ, **settings},
                 pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                **nothing,
             )
         self.pipe.recv_bytes()  # it has started
 
@@ -74,20 +73,15 @@ _child: _Child | None = None
 
 
 def read_points(path: Path, key: str) -> np.ndarray:
-    """Read the points that a MATLAB file keeps under `key`, float32 [N, 2]; see `read_mat`."""
-    path = require_file(path, "every photo needs its annotation beside it; " + REPLACE)
-    return as_points(read_mat(path, key), path)
+    """Read the points that a MATLAB file of any version keeps under `key`, float32 [N, 2].
 
-
-def read_mat(path: Path, key: str) -> np.ndarray:
-    """Read the array that a MATLAB file of any version keeps under `key`.
-
-    Cells and structs around it (ShanghaiTech's `image_info[0,0][0,0][0]`) are opened: a cell at
+    Cells and structs around them (ShanghaiTech's `image_info[0,0][0,0][0]`) are opened: a cell at
     its first element, a struct at its field `location`, or else its first.
     Raises `InputError` when the file has no such key, is damaged, crashes the reader, or would take
     more than 2 GiB or a minute.
     """
     global _child
+    path = require_file(path, "every photo needs its annotation beside it; " + REPLACE)
     with _lock:
         if _child is None or _child.owner != os.getpid():
             _child = _Child()
@@ -101,7 +95,7 @@ def read_mat(path: Path, key: str) -> np.ndarray:
                 f"within {SECONDS} s): {REPLACE}"
             ) from error
     if answer.startswith(np.lib.format.MAGIC_PREFIX):
-        return np.lib.format.read_array(io.BytesIO(answer), allow_pickle=False)
+        return as_points(np.lib.format.read_array(io.BytesIO(answer), allow_pickle=False), path)
     fault, *refusal = json.loads(answer)
     raise unreadable(path, OSError(*refusal), fault)
 
@@ -143,9 +137,7 @@ def _serve(pipe: Connection) -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     pipe.send_bytes(b"ready")
     with contextlib.suppress(EOFError):
         while True:
@@ -180,9 +172,9 @@ def _lacks(key: str, names: Iterable[str]) -> InputError:
 def _read_v5(path: str, key: str) -> np.ndarray:
     import scipy.io
 
-    content = scipy.io.loadmat(path, appendmat=False, variable_names=[key])
+    content = scipy.io.loadmat(path, appendmat=False)
     if key not in content:
-        raise _lacks(key, (name for name, *_ in scipy.io.whosmat(path, appendmat=False)))
+        raise _lacks(key, (name for name in content if not name.startswith("__")))
     value = content[key]
     while isinstance(value, np.ndarray | np.void) and value.dtype.hasobject:
         names = value.dtype.names

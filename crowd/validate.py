@@ -14,19 +14,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections import Counter
+import shutil
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from crowd.annotations import LAYOUTS
-from crowd.data.images import AUTO, DEPTH_HELP, depth_option
-from crowd.data.layouts.points import PointConvention, add_convention
+from crowd.data.folders import list_images
+from crowd.data.images import AUTO, DEPTH_HELP, depth_option, read_image, write_image
+from crowd.data.layouts import text_files
+from crowd.data.layouts.annotation import REPLACE
+from crowd.data.layouts.points import DEFAULT, PointConvention, add_convention
 from crowd.data.layouts.registry import layout_help, layout_of
+from crowd.data.layouts.survey import Survey
+from crowd.data.layouts.tables import name_in, read_table
+from crowd.data.splits import listed_photos, photos_by_name
 from crowd.io.config import YES_NO, ArgumentParser
-from crowd.io.errors import command
-from crowd.io.files import require_folder, write_text
-from crowd.validation.checks import ERROR, KINDS, NOTE, Checked, Finding, check_set
-from crowd.validation.cleaning import write_clean
+from crowd.io.errors import InputError, command
+from crowd.io.files import atomic_path, read_text, require_folder, write_text
+from crowd.io.progress import progress
+from crowd.validation import ERROR, ERRORS, KINDS, NOTE, Checked, Finding, check_set
 
 SHOWN = 3  # findings of a kind
 
@@ -67,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "reads it, with points in pixels"
         )
         for kind in dict.fromkeys(finding.kind for finding in findings):
-            print(f"  {kind}: {KINDS[kind].remedy or 'stays, look at it yourself'}")
+            print(f"  {kind}: {KINDS[kind] or 'stays, look at it yourself'}")
     if report["errors"] or (findings and not arguments.errors_only):
         raise SystemExit(1)
 
@@ -87,7 +96,7 @@ def report_of(checked: Sequence[Checked], findings: Sequence[Finding]) -> dict:
         "notes": severities[NOTE],
         "kinds": {kind: kinds[kind] for kind in KINDS},
         "findings": [
-            {"severity": one.severity, **dataclasses.asdict(one), "fix": KINDS[one.kind].remedy}
+            {"severity": one.severity, **dataclasses.asdict(one), "fix": KINDS[one.kind]}
             for one in findings
         ],
     }
@@ -102,13 +111,91 @@ def table(report: dict) -> str:
         these = [finding for finding in report["findings"] if finding["kind"] == kind]
         points = sum(finding["points"] for finding in these)
         number = f"{len(these)}" + (f" ({points} points)" if points else "")
-        lines.append(f"{KINDS[kind].severity:<6} {kind}: {number}")
+        lines.append(f"{ERROR if kind in ERRORS else NOTE:<6} {kind}: {number}")
         lines += [f"         {finding['file']}: {finding['detail']}" for finding in these[:SHOWN]]
         if len(these) > SHOWN:
             lines.append(f"         … and {len(these) - SHOWN} more")
     notes = f"{report['errors']} errors, {report['notes']} notes"
     lines.append(notes if report["findings"] else "clean")
     return "\n".join(lines)
+
+
+def write_clean(
+    checked: Sequence[Checked],
+    findings: Sequence[Finding],
+    looked: Survey,
+    root: Path,
+    target: Path,
+) -> tuple[int, int]:
+    """Write the photos that can be used, upright, with the points that lie in them, once each.
+
+    Takes what `crowd.validation.check_set` returns; `target` appears when all is in it.
+    Returns how many photos were written, and how many left out. Raises `InputError` when it is in
+    doubt how points are meant; `target` exists and holds something, lies in the data set, or cannot
+    be written; or a table of points lies outside `root`.
+    """
+    looked.require_answers()
+    target = Path(os.path.abspath(target))
+    if target.is_relative_to(root):
+        raise InputError(f"{target} lies in the data set: name another folder for the copy")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} holds something: name a new folder for the copy")
+    # NWPU keeps all photos in one folder: one that stands in two lists is the same file in both.
+    leaks = {(one.split, one.file) for one in findings if one.kind == "same photo in two splits"}
+    kept = [one for one in checked if one.usable and (one.split, one.file) not in leaks]
+    if not kept:
+        raise InputError(f"no photo of {root} can be used: there is nothing to copy")
+    with atomic_path(target, folder=True) as part:
+        _write(kept, root, part)
+    return len(kept), len(checked) - len(kept)
+
+
+def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
+    known = layout_of(kept[0].seen.layout)
+    tables: dict[Path, dict[str, np.ndarray]] = defaultdict(dict)
+    for one in progress(kept, "copying", unit="photo"):
+        seen, photo = one.seen, part / one.file
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        if one.rewrite:
+            write_image(photo, read_image(seen.photo, one.depth))
+        else:
+            shutil.copyfile(seen.photo, photo)
+        points = seen.heads(one.convention)[one.keep]
+        if known.tool:
+            tables[root / "annotations.csv"][one.file] = points
+            continue
+        if known.table:
+            name = name_in(read_table(seen.file, seen.layout), seen.photo)
+            tables[seen.file][name or os.path.relpath(seen.photo, seen.file.parent)] = points
+            continue
+        copy = part / seen.file.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if one.keep.all() and seen.orientation == 1 and one.convention == DEFAULT:
+            shutil.copyfile(seen.file, copy)
+        else:
+            sizes = None if seen.annotation.heads is None else seen.boxes(one.convention)
+            known.format.write(copy, points, seen.file, one.keep, sizes)
+    text = text_files.own_text if known.tool else known.format.write
+    for table, photos in tables.items():
+        if not table.is_relative_to(root):
+            raise InputError(f"{table} lies outside {root}: name the folder that holds it too")
+        write_text(part / table.relative_to(root), text(photos))
+    if kept[0].seen.layout == "nwpu":
+        _write_lists(kept, root, part)
+
+
+def _write_lists(kept: Sequence[Checked], root: Path, part: Path) -> None:
+    """Copy the lines of the list files that name photos of the copy, one a photo."""
+    by_name = photos_by_name(list_images(root / "images"))
+    for split in dict.fromkeys(one.split for one in kept):
+        missing = {one.seen.photo for one in kept if one.split == split}
+        lines = []
+        for line in read_text(root / f"{split}.txt", REPLACE).splitlines():
+            named = listed_photos(line, by_name)
+            if len(named) == 1 and named[0] in missing:
+                lines.append(f"{line}\n")
+                missing.remove(named[0])
+        write_text(part / f"{split}.txt", "".join(lines))
 
 
 if __name__ == "__main__":

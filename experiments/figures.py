@@ -136,9 +136,7 @@ def draw_kernel(path: Path, photo: Path) -> None:
     points = params[:, :2] - origin
     inside = ((points >= 0) & (points < size)).all(axis=1)
     kernel = transport_kernel(points[inside], params[inside, 2:4], params[inside, 4], size)
-    pictures.draw_responsibilities(
-        path, image, kernel.numpy(), origin, size, 8, points=params[inside, :2]
-    )
+    pictures.draw_responsibilities(path, image, kernel.numpy(), origin, size, 8, params[inside, :2])
 
 
 def draw_overview(path: Path, photo: Path, counter: Counter) -> None:

@@ -27,7 +27,7 @@ from crowd.io.errors import InputError
 from crowd.io.files import read_yaml, require_folder, write_text
 from crowd.io.progress import progress
 from crowd.pictures import drawing
-from crowd.pictures.small_files import write_figure
+from crowd.pictures.overlays import write_figure
 from crowd.train.runs import read_log
 from experiments import figures
 from experiments.records import read_counts

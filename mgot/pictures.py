@@ -15,7 +15,7 @@ import numpy as np
 from crowd.io.errors import extra
 from crowd.io.progress import progress
 from crowd.pictures.drawing import PALETTE
-from crowd.pictures.small_files import write_figure
+from crowd.pictures.overlays import write_figure
 from mgot.alignment import Alignment
 from mgot.clustering import means, read_blocks
 from mgot.feature_files import Features

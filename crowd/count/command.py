@@ -48,6 +48,12 @@ def add_counting(
         type=str,
         help="polygons (JSON) or a mask picture: count the people inside, too (docs/FORMATS.md)",
     )
+    add_seeing(parser)
+
+
+def add_seeing(parser: ArgumentParser) -> None:
+    """Add the arguments that say how photos are read, and where they are counted."""
+    add = parser.add_argument
     add("--depth", type=depth_option, help=f"{DEPTH_HELP} (default: as in the training)")
     add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
 
@@ -73,16 +79,10 @@ def count(
     annotator: Callable[[Counter], Annotate],
     count_set: Callable[[Counter, Path], None],
 ) -> None:
-    """Count the source that the arguments name.
+    """Count the source that the arguments of `add_counting` name.
 
-    Args:
-        arguments: of a parser with `add_counting`.
-        load_counter: of the method.
-        annotator: makes of a counter what counts a photo and draws in it.
-        count_set: prints and writes the errors on `--data-dir`.
-
-    Raises:
-        InputError: no source or several are named; as the functions do.
+    `annotator` makes of a counter what counts a photo and draws in it, `count_set` prints and
+    writes the errors on `--data-dir`. Raises `InputError` when no source or several are named.
     """
     if sum(arguments[source] is not None for source in SOURCES) != 1:
         raise InputError("name one of --data-dir (a prepared set), --image, --folder and --video")
@@ -94,9 +94,8 @@ def count(
             "for its errors"
         )
     from crowd.count.counter import with_depth
-    from crowd.count.photos import count_folder, count_photo
+    from crowd.count.photos import count_folder, count_photo, count_video
     from crowd.count.region import read_region
-    from crowd.count.video import count_video
     from crowd.train.devices import pick_device
 
     region = read_region(arguments.region) if arguments.region is not None else None
@@ -109,12 +108,13 @@ def count(
         print(about)
         output = Path("counted") / (arguments.split if arguments.data_dir else "")
     output = Path(arguments.output or output)
-    if arguments.image is not None:
-        print(count_photo(arguments.image, output, annotator(counter), how, region))
-    elif arguments.folder is not None:
-        look = annotator(counter)
-        print(count_folder(arguments.folder, output, look, how, arguments.recursive, region))
-    elif arguments.video is not None:
-        print(count_video(arguments.video, output, annotator(counter), how, region))
-    else:
+    if arguments.data_dir is not None:
         count_set(counter, output)
+        return
+    look = annotator(counter)
+    if arguments.image is not None:
+        print(count_photo(arguments.image, output, look, how, region))
+    elif arguments.folder is not None:
+        print(count_folder(arguments.folder, output, look, how, arguments.recursive, region))
+    else:
+        print(count_video(arguments.video, output, look, how, region))

@@ -144,36 +144,27 @@ def _parts(path: str | os.PathLike, state: dict) -> tuple[dict, dict, dict, floa
 
     Raises `InputError` when one of them is missing or of another type.
     """
+    weights = weights_of(state, path)
     try:
         recipe = state["recipe"]
         options, preprocessing = dict(recipe["model_options"]), dict(recipe["preprocessing"])
         median = None if recipe["train_median"] is None else float(recipe["train_median"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path) from error
-    return weights_of(state, path), options, preprocessing, median
+        raise InputError(f"{path} lacks a part or is damaged: copy it again") from error
+    return weights, options, preprocessing, median
 
 
 def weights_of(state: dict, path: str | os.PathLike) -> dict:
     """Return the weights that a checkpoint is tested with, or goes on from.
 
-    Of a training's these are `evaluated_weights`; other people keep theirs under one of `WEIGHTS`,
-    or nothing else in the file. Raises `InputError` when a training's are missing.
+    Of a training these are the moving average if it has one; other people keep theirs under one of
+    `WEIGHTS`, or nothing else in the file. Raises `InputError` when a training's are missing.
     """
     if state.get("recipe") is None:
         return next((state[key] for key in WEIGHTS if isinstance(state.get(key), dict)), state)
     try:
-        return dict(evaluated_weights(state))
+        if state.get("average") is None:
+            return dict(state["model"])
+        return {name: one for name, one in state["average"].items() if name != "n_averaged"}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path) from error
-
-
-def _damaged(path: str | os.PathLike) -> InputError:
-    return InputError(f"{path} lacks a part or is damaged: copy it again")
-
-
-def evaluated_weights(state: dict) -> dict:
-    """Return the weights that a checkpoint is tested with: the moving average if it has one."""
-    average = state.get("average")
-    if average is None:
-        return state["model"]
-    return {name: value for name, value in average.items() if name != "n_averaged"}
+        raise InputError(f"{path} lacks a part or is damaged: copy it again") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from crowd.io.files import atomic_path, write_text
+from crowd.io.files import write_text
 from crowd.io.progress import progress
 from crowd.metrics import counting_errors
 
@@ -35,13 +36,9 @@ def for_each_photo(
     look: Callable[[Tensor, int, str], Result],
     what: str,
 ) -> list[Result]:
-    """Look at every photo with the model in evaluation mode, and put it back after.
+    """Return what `look` makes of every photo with the model in evaluation mode, put back after.
 
-    Args:
-        model: that `look` uses.
-        photos: (input [3, H, W], count, name), of `crowd.train.loading.photo_loader`.
-        look: what is done with each.
-        what: name of the progress bar.
+    `photos` are (input [3, H, W], count, name), as `crowd.train.loading.photo_loader` gives them.
     """
     was_training = model.training
     model.eval()
@@ -63,23 +60,22 @@ def guessing_errors(counts: Sequence[PhotoCount], guess: float) -> dict[str, flo
 
 def errors_table(rows: dict[str, dict[str, float]]) -> str:
     """Lay out errors as text, a row each; the papers print RMSE as MSE."""
-    width = max(map(len, rows))
-    lines = [f"{'':{width}}  {'MAE':>9}  {'RMSE*':>9}  {'NAE':>7}"]
-    lines += [
-        f"{name:{width}}  {errors['mae']:9.2f}  {errors['rmse']:9.2f}  {errors['nae']:7.3f}"
-        for name, errors in rows.items()
-    ]
-    return "\n".join([*lines, "* printed as MSE in the papers"])
+    columns = {"MAE": ("mae", "9.2f"), "RMSE*": ("rmse", "9.2f"), "NAE": ("nae", "7.3f")}
+    return f"{_table(rows, columns)}\n* printed as MSE in the papers"
 
 
 def localization_table(scores: dict[str, dict[str, float]]) -> str:
     """Lay out localisation scores as text, a row each, in per cent."""
-    width = max(map(len, scores))
-    lines = [f"{'':{width}}  {'F1':>7}  {'precision':>9}  {'recall':>7}"]
-    lines += [
-        f"{name:{width}}  {one['f1']:7.2%}  {one['precision']:9.2%}  {one['recall']:7.2%}"
-        for name, one in scores.items()
-    ]
+    columns = {"F1": ("f1", "7.2%"), "precision": ("precision", "9.2%")}
+    return _table(scores, columns | {"recall": ("recall", "7.2%")})
+
+
+def _table(rows: dict[str, dict[str, float]], columns: dict[str, tuple[str, str]]) -> str:
+    width = max(map(len, rows))
+    lines = ["  ".join([" " * width, *(f"{one:>{how[0]}}" for one, (_, how) in columns.items())])]
+    for name, row in rows.items():
+        values = (f"{row[key]:{how}}" for key, how in columns.values())
+        lines.append("  ".join([f"{name:{width}}", *values]))
     return "\n".join(lines)
 
 
@@ -88,14 +84,8 @@ def compare(
 ) -> tuple[dict[str, dict[str, float]], dict]:
     """Errors of a counter on a split, beside those of guessing the training median.
 
-    Args:
-        counts: of the split's photos.
-        model: name of the counter.
-        split: for the table.
-        guess: median count of the training photos; None where it is unknown.
-
-    Returns:
-        Rows of `errors_table`, and the metrics that `write_results` writes.
+    `guess` is that median, None where it is unknown. Returns rows of `errors_table`, and the
+    metrics that `write_results` writes.
     """
     errors = errors_of(counts)
     rows = {f"{model}, {len(counts)} photos of {split}": errors}
@@ -112,21 +102,22 @@ def write_results(folder: Path, counts: Sequence[PhotoCount], metrics: dict) -> 
 
     A metric that is not a number, such as NAE where no photo has heads, becomes null.
     """
-    with (
-        atomic_path(folder / "predictions.csv") as part,
-        open(part, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(PhotoCount._fields)
-        writer.writerows((count.name, count.actual, f"{count.predicted:.4f}") for count in counts)
+    rows = [(count.name, count.actual, f"{count.predicted:.4f}") for count in counts]
+    write_text(folder / "predictions.csv", table_text(PhotoCount._fields, rows))
     write_text(folder / "metrics.json", json.dumps(without_nan(metrics), indent=2) + "\n")
 
 
-def without_nan(metrics: dict) -> dict:
+def without_nan(metrics):
     """Replace what is not a number by None, in dictionaries within it too: JSON knows no NaN."""
-    return {
-        name: without_nan(value)
-        if isinstance(value, dict)
-        else (None if isinstance(value, float) and math.isnan(value) else value)
-        for name, value in metrics.items()
-    }
+    if isinstance(metrics, dict):
+        return {name: without_nan(value) for name, value in metrics.items()}
+    return None if isinstance(metrics, float) and math.isnan(metrics) else metrics
+
+
+def table_text(names: Sequence[str], rows: Iterable[Sequence]) -> str:
+    """Lay out a table as CSV."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(names)
+    table.writerows(rows)
+    return text.getvalue()

@@ -15,7 +15,7 @@ import torch
 
 from crowd.count.counter import Counter
 from crowd.io.errors import InputError, extra
-from crowd.io.files import atomic_path
+from crowd.io.files import write_bytes
 
 if TYPE_CHECKING:
     from crowd.io.config import Namespace
@@ -76,8 +76,7 @@ def export_counter(
             f"onnxruntime and torch differ by {difference:.1e} of the largest value: {path} was "
             "not written; export a model that has trained longer"
         )
-    with atomic_path(path) as part:
-        part.write_bytes(content)
+    write_bytes(path, content)
     return difference
 
 

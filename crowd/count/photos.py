@@ -1,26 +1,30 @@
-"""Counting a photo, or the photos of a folder, with any counter."""
+"""Counting a photo, the photos of a folder, or the frames of a video, with any counter."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from crowd.count.evaluation import table_text as table_text
 from crowd.count.region import Region, count_inside
 from crowd.data.folders import list_folder, say_left_out
 from crowd.data.images import read_orientation, read_size, turned
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
-from crowd.io.errors import InputError
-from crowd.io.files import write_text
+from crowd.data.resize import resize_photo
+from crowd.io.errors import InputError, extra
+from crowd.io.files import atomic_path, require_file, write_text
 from crowd.io.progress import progress
-from crowd.pictures.overlays import region_overlay, with_count
-from crowd.pictures.small_files import write_picture
+from crowd.pictures.overlays import region_overlay, with_count, write_picture
+
+with extra("commands", "counting photos"):
+    import cv2
+
+_FRAMES_A_SECOND = 25.0  # where a video does not say
 
 
 class Seen(NamedTuple):
@@ -52,20 +56,13 @@ COUNT_COLUMNS = ("count", "count_in_region", "per_square_metre")
 
 
 class Counted(NamedTuple):
-    """What is reported of a photo.
+    """What is reported of a photo."""
 
-    Attributes:
-        counts: of people in the photo; with a region in that too; and, where its area is known,
-            per square metre of it.
-        picture: the photo with all that drawn in, uint8 [H, W, 3].
-        heads: found in the photo, or in the region: (x, y), [M, 2], pixels of it as stored.
-        confidence: of each head, [M] in (0, 1].
-    """
-
+    # Of people in the photo; with a region in that too; with its area per square metre of it.
     counts: list[float]
-    picture: np.ndarray
-    heads: np.ndarray
-    confidence: np.ndarray
+    picture: np.ndarray  # the photo with all that drawn in, uint8 [H, W, 3]
+    heads: np.ndarray  # in the photo, or in the region: (x, y), [M, 2], pixels of it as stored
+    confidence: np.ndarray  # of each head, [M] in (0, 1]
 
     def columns(self) -> list[str]:
         """The counts for a table (`COUNT_COLUMNS`)."""
@@ -121,23 +118,22 @@ def count_image(
 ) -> Counted:
     """Count a photo at the network's size that is `stored` with that (width, height)."""
     seen, upright = annotate(image, name), upright_size(stored, orientation)
-    counts, picture, heads, confidence = [seen.count], seen.picture, seen.heads, seen.confidence
+    count, picture, heads, confidence, density = seen
+    counts = [count]
     if region is not None:
         mask = turned(region.mask(*stored), orientation)
-        count, inside = count_inside(mask, heads, seen.density, image.shape[1::-1])
+        count, inside = count_inside(mask, heads, density, image.shape[1::-1])
         counts += [count] if region.area_m2 is None else [count, count / region.area_m2]
         picture, heads = region_overlay(picture, mask), heads[inside]
         confidence = confidence[inside]
     heads = stored_points(heads * np.divide(upright, image.shape[1::-1]), orientation, *upright)
-    return Counted(counts, with_count(picture, counts[:2][-1]), heads, confidence)
+    return Counted(counts, with_count(picture, count), heads, confidence)
 
 
 def point_rows(name: object, heads: np.ndarray, confidence: np.ndarray) -> list[tuple]:
     """Rows of a table of points, one a head."""
-    return [
-        (name, f"{x:.2f}", f"{y:.2f}", f"{sure:.3f}")
-        for (x, y), sure in zip(heads.tolist(), confidence.tolist(), strict=True)
-    ]
+    pairs = zip(heads.tolist(), confidence.tolist(), strict=True)
+    return [(name, f"{x:.2f}", f"{y:.2f}", f"{sure:.3f}") for (x, y), sure in pairs]
 
 
 def count_folder(
@@ -162,12 +158,8 @@ def count_folder(
         recursive: take those in its subfolders too, named by their path in `folder`.
         region: of every photo, in which people are counted beside all others.
 
-    Returns:
-        The path of `counts.csv`, which is written last.
-
-    Raises:
-        InputError: no such folder, no photos in it, two of one name, one that is unreadable, or
-            one that the region does not fit.
+    Returns the path of `counts.csv`, which is written last. Raises `InputError` without photos,
+    and for two of one name, one that is unreadable, or one that the region does not fit.
     """
     folder = Path(folder)
     paths = _photos_of(folder, output, recursive)
@@ -210,10 +202,88 @@ def write_table(path: Path, names: Sequence[str], rows: Sequence[tuple]) -> Path
     return path
 
 
-def table_text(names: Sequence[str], rows: Sequence[tuple]) -> str:
-    """Lay out a table as CSV."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(names)
-    table.writerows(rows)
-    return text.getvalue()
+def count_video(
+    video: str | os.PathLike,
+    output: Path,
+    annotate: Annotate,
+    how: Preprocessing,
+    region: Region | None = None,
+) -> Path:
+    """Count every frame; write `NAME_counts.csv` (frame, seconds, count) and `NAME_counted.mp4`.
+
+    `NAME_points.csv` (frame, x, y, confidence) holds the heads, in pixels of the frame. A region
+    adds to both as in `count_folder`.
+
+    Arguments as there, for a file that OpenCV's FFmpeg reads. Returns the path of the table, which
+    is written last. Raises `InputError` for a file that is none or holds no frames, a region that
+    does not fit, and a full disk.
+    """
+    video = require_file(video, "check the path of the video")
+    capture = _open(video)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    rate = rate if 0 < rate < 1000 else _FRAMES_A_SECOND
+    announced = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
+    rows: list[tuple] = []
+    points: list[tuple] = []
+
+    def counted() -> Iterator[np.ndarray]:
+        frames = progress(_frames(capture), "counting", "frame", total=announced)
+        for number, frame in enumerate(frames):
+            bounds = (how.min_size, how.max_size, how.interpolation, how.bounded)
+            size, what = frame.shape[1::-1], f"frame {number} of {video}"
+            if region is not None:
+                region.require_fit(*size, what)
+            seen = count_image(resize_photo(frame, *bounds), what, annotate, region, size)
+            rows.append((number, f"{number / rate:.3f}", *seen.columns()))
+            points.extend(point_rows(number, seen.heads, seen.confidence))
+            yield seen.picture
+
+    with atomic_path(output / f"{video.stem}_counted.mp4") as part:
+        _write_video(part, counted(), rate)
+        if not rows:
+            raise InputError(f"{video} holds no frame that can be read: convert it to MP4")
+    write_table(output / f"{video.stem}_{POINTS}", ("frame", *POINT_COLUMNS[1:]), points)
+    names = ("frame", "seconds", *COUNT_COLUMNS)[: len(rows[0])]
+    return write_table(output / f"{video.stem}_{COUNTS}", names, rows)
+
+
+def _open(video: Path) -> cv2.VideoCapture:
+    # FFmpeg would print what it thinks of a file, and follow a playlist into the network.
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
+    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
+        raise InputError(f"{video} is damaged or no video: convert it to MP4")
+    # FFmpeg's name of grey with more than 8 bits, of which OpenCV keeps the upper 8.
+    pixels = int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)).to_bytes(4, "little")
+    if pixels[:3] == b"Y1\0" and pixels[3] > 8:
+        raise InputError(
+            f"{video} is grey video of {pixels[3]} bits, which may turn black: save its frames as "
+            "pictures of 16 bits, and count them with --folder and --depth"
+        )
+    return capture
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return
+        yield np.ascontiguousarray(frame[..., ::-1])
+
+
+def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
+    """Write frames, all of one size; raises OSError when not all of them arrived on the disk."""
+    writer, written = None, 0
+    for frame in frames:
+        if writer is None:
+            size = frame.shape[1::-1]
+            writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        written += 1
+    if writer is not None:
+        writer.release()
+        # OpenCV says nothing of a full disk.
+        found = cv2.VideoCapture(str(part), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
+        if found != written:
+            raise OSError(f"{found:g} of {written} frames arrived on the disk")

@@ -113,15 +113,10 @@ def count_inside(
 
 
 def cell_shares(mask: np.ndarray, cells: tuple[int, int], seen: tuple[int, int]) -> np.ndarray:
-    """Share of each cell of a density map that lies in a mask: the mask, averaged over areas.
+    """Share of each cell of a density map that lies in a mask, float64 [h, w] in [0, 1].
 
-    Args:
-        mask: of the upright photo, bool [H, W].
-        cells: shape (h, w) of the map; what of a cell lies beyond the photo is not looked at.
-        seen: (width, height) of the photo as the network sees it.
-
-    Returns:
-        Shares in [0, 1], float64 [h, w].
+    Arguments as in `count_inside`; `cells` is the shape (h, w) of the map. What of a cell lies
+    beyond the photo is not looked at.
     """
     means = mask
     for number, side in zip(cells, seen[::-1], strict=True):
@@ -166,7 +161,7 @@ def region_of(content: object, path: Path) -> Region:
     if unknown:
         raise InputError(f"{path} has the unknown key {min(unknown)}: use {', '.join(KEYS)}")
     area = content.get("area_m2")
-    if area is not None and not (_is_number(area) and area > 0):
+    if area is not None and not (isinstance(area, float) and 0 < area < math.inf):
         raise InputError(f"{path} has the area {area!r}: give square metres, a number above 0")
     if "mask" in content:
         if not isinstance(content["mask"], str):
@@ -186,17 +181,12 @@ def _read_picture(path: Path) -> np.ndarray:
 
 
 def _polygon(path: Path, corners: object) -> np.ndarray:
-    pairs = isinstance(corners, list) and all(
-        isinstance(corner, list) and len(corner) == 2 and all(map(_is_number, corner))
-        for corner in corners
-    )
-    if not pairs:
-        raise InputError(f"{path} has a corner that is not two numbers: {_SHAPE}")
-    polygon = np.array(corners, np.float64).reshape(-1, 2)
+    try:
+        polygon = np.array(corners or np.zeros((0, 2)))
+        if polygon.dtype.kind != "f" or polygon.shape[1:] != (2,) or not np.isfinite(polygon).all():
+            raise ValueError
+    except ValueError as error:
+        raise InputError(f"{path} has a corner that is not two numbers: {_SHAPE}") from error
     if len(polygon) < 3:
         raise InputError(f"{path} has a polygon of {len(polygon)} corners: three are the least")
     return polygon
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, float) and math.isfinite(value)

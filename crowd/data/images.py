@@ -20,7 +20,7 @@ from PIL import ExifTags, Image
 
 from crowd.data.folders import HEIC, TIFF, missing_reader
 from crowd.io.errors import InputError
-from crowd.io.files import atomic_path, require_file, unreadable
+from crowd.io.files import require_file, unreadable, write_bytes
 from crowd.io.progress import note
 
 MEGAPIXELS = "MAX_MEGAPIXELS"
@@ -294,5 +294,4 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 95) -
     content = io.BytesIO()
     kind = Image.registered_extensions()[Path(path).suffix.lower()]
     Image.fromarray(image).save(content, kind, quality=quality)
-    with atomic_path(path) as part:
-        part.write_bytes(content.getbuffer())
+    write_bytes(path, content.getbuffer())

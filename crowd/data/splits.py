@@ -35,20 +35,17 @@ def read_list(
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        name, named = line.strip(), listed_photos(line, by_name)
-        fault = ""
-        if not named:
-            fault = f"there is no photo '{name}' among the {len(photos)}: correct the name or "
-            fault += "remove the line"
-        elif len(named) > 1:
-            fault = f"'{name}' may be {named[0]} or {named[1]}: write the whole name of one, with "
-            fault += "its folder"
-        elif named[0] in listed:
-            fault = f"'{named[0].name}' stands in line {listed[named[0]]} already: remove one"
-        if fault:
-            raise_or_note(f"{path}, line {number}: {fault}", faults)
+        name, (named, *more) = line.strip(), listed_photos(line, by_name) or [None]
+        if named is None:
+            fault = f"there is no photo '{name}' among the {len(photos)}: correct it or remove it"
+        elif more:
+            fault = f"'{name}' may be {named} or {more[0]}: write the whole name, with its folder"
+        elif named in listed:
+            fault = f"'{named.name}' stands in line {listed[named]} already: remove one"
         else:
-            listed[named[0]] = number
+            listed[named] = number
+            continue
+        raise_or_note(f"{path}, line {number}: {fault}", faults)
     return list(listed)
 
 
@@ -104,9 +101,7 @@ def split_by_lists(
     return train, val
 
 
-def split_at_random(
-    photos: Sequence[Path], ratio: float, seed: int
-) -> tuple[list[Path], list[Path]]:
+def split_at_random(photos: Sequence[Path], ratio: float, seed: int) -> tuple[list[Path], ...]:
     """Split into (train, validation) at random, `ratio` of the photos (at least 1) in the latter.
 
     The same photos, ratio and seed give the same split on every machine.
@@ -129,18 +124,18 @@ def split_by_time(
         (train, validation, shortest time in seconds between a validation photo and a training
         photo of the same camera).
     """
-    stamps = [_camera_and_time(photo) for photo in photos]
-    generator = np.random.default_rng(seed)
-    chosen: set[int] = set()
-    shortest = float("inf")
-    for camera in sorted({camera for camera, _ in stamps}):
-        indices = [i for i, stamp in enumerate(stamps) if stamp[0] == camera]
-        indices.sort(key=lambda i: stamps[i][1])
-        times = np.array([stamps[i][1] for i in indices])
-        if len(indices) < 2:
+    generator, shortest = np.random.default_rng(seed), float("inf")
+    cameras: dict[str, list[tuple[float, int]]] = {}
+    for index, photo in enumerate(photos):
+        camera, time = _camera_and_time(photo)
+        cameras.setdefault(camera, []).append((time, index))
+    chosen: list[int] = []
+    for _, stamps in sorted(cameras.items()):
+        times, indices = np.array(sorted(stamps)).T
+        if len(times) < 2:
             continue
         held = _held_out(times, _validation_size(len(times), ratio), generator)
-        chosen.update(indices[i] for i in np.flatnonzero(held))
+        chosen.extend(indices[held])
         border = held[1:] != held[:-1]
         shortest = min([shortest, *np.diff(times)[border]])
     if not chosen:
@@ -179,17 +174,14 @@ def _camera_and_time(photo: Path) -> tuple[str, float]:
     return parts[1], time.timestamp()
 
 
-def hold_out_fold(
-    photos: Sequence[Path], fold: int, folds: int = 5
-) -> tuple[list[Path], list[Path]]:
+def hold_out_fold(photos: Sequence[Path], fold: int, folds: int = 5) -> tuple[list[Path], ...]:
     """Return (the rest, the `fold`-th of `folds` consecutive parts), counted from 1.
 
     UCF_CC_50's protocol: photos 1–10, 11–20, … are tested in turn.
     """
     if not 1 <= fold <= folds <= len(photos):
         raise InputError(f"fold {fold} of {len(photos)} photos: choose 1 to {folds}")
-    part = np.array_split(np.arange(len(photos)), folds)[fold - 1]
-    return _parted(photos, part)
+    return _parted(photos, np.array_split(np.arange(len(photos)), folds)[fold - 1])
 
 
 def _validation_size(number: int, ratio: float) -> int:
@@ -200,10 +192,9 @@ def _validation_size(number: int, ratio: float) -> int:
     return min(max(round(ratio * number), 1), number - 1)
 
 
-def _parted(photos: Sequence[Path], chosen: Iterable[int]) -> tuple[list[Path], list[Path]]:
+def _parted(photos: Sequence[Path], chosen: Iterable[int]) -> tuple[list[Path], ...]:
     chosen = set(map(int, chosen))
-    rest = [photo for i, photo in enumerate(photos) if i not in chosen]
-    return rest, [photo for i, photo in enumerate(photos) if i in chosen]
+    return tuple([one for i, one in enumerate(photos) if (i in chosen) == side] for side in (0, 1))
 
 
 def complete_splits(

@@ -58,4 +58,4 @@ def forget(folder: Path) -> None:
 
 
 # Once a command for a table that every photo has a line in.
-_hash = until_changed(4)(content_hash)
+_hash = until_changed(content_hash)

@@ -20,17 +20,15 @@ def njit(cache: bool = False, **options) -> Callable[[Callable], Callable]:
     """
 
     def compiled(function: Callable) -> Callable:
-        if not cache:
-            return numba.njit(**options)(function)
         try:
-            dispatcher = numba.njit(cache=True, **options)(function)
+            dispatcher = numba.njit(cache=cache, **options)(function)
         except RuntimeError as error:
             if "no locator available" not in str(error):
                 raise
             _say()
             return numba.njit(**options)(function)
         # Everything that touches the disk goes through this guard (of Windows' errors, in numba).
-        if hasattr(dispatcher, "_cache"):
+        if cache and hasattr(dispatcher, "_cache"):
             dispatcher._cache._guard_against_spurious_io_errors = _forgiving
         return dispatcher
 

@@ -18,27 +18,11 @@ with ending(), extra("commands", "every command"):
     import jsonargparse
     import yaml
     from jsonargparse import Namespace
-    from jsonargparse.typing import (
-        NonNegativeFloat,
-        NonNegativeInt,
-        PositiveFloat,
-        PositiveInt,
-        restricted_number_type,
-    )
-
-__all__ = [
-    "YES_NO",
-    "ArgumentParser",
-    "Namespace",
-    "NonNegativeFloat",
-    "NonNegativeInt",
-    "PositiveFloat",
-    "PositiveInt",
-    "Seed",
-    "documented",
-    "restricted_number_type",
-    "save_arguments",
-]
+    from jsonargparse.typing import NonNegativeFloat as NonNegativeFloat
+    from jsonargparse.typing import NonNegativeInt as NonNegativeInt
+    from jsonargparse.typing import PositiveFloat as PositiveFloat
+    from jsonargparse.typing import PositiveInt as PositiveInt
+    from jsonargparse.typing import restricted_number_type
 
 # What numpy's RandomState takes, which draws the starts of k-means as scikit-learn does.
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<=", 2**32 - 1)])
@@ -113,10 +97,6 @@ class ArgumentParser(jsonargparse.ArgumentParser):
                     arguments[name] = plain(value)
         return arguments
 
-    def known_keys(self) -> list[str]:
-        """Names that a YAML file may set."""
-        return [action.dest for action in self._actions if action.dest not in ("help", "config")]
-
     def _spell(self, argv: Sequence[str]) -> list[str]:
         """Write options with dashes, and the answer to a yes/no option as one of its two flags."""
         switches = {}
@@ -142,10 +122,11 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         """Return what a YAML file sets, by argument; raise `InputError` for what it may not set."""
         values = read_yaml(file, "name an existing, valid YAML file with --config")
         values = {str(key).replace("-", "_"): value for key, value in values.items()}
+        known = [one.dest for one in self._actions if one.dest not in ("help", "config")]
         lists = [one.dest for one in self._actions if one.nargs in ("*", "+") or one.nargs == 2]
         for key, value in values.items():
-            if key not in self.known_keys():
-                raise InputError(f"{file}: unknown key '{key}'{_nearest(key, self.known_keys())}")
+            if key not in known:
+                raise InputError(f"{file}: unknown key '{key}'{_nearest(key, known)}")
             # Of anything else jsonargparse fails in ways of its own.
             if key in lists and not isinstance(value, list):
                 raise InputError(f"{file}: '{key}' is a list: write it as [first, second]")

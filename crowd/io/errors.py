@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import re
-import select
 import sys
 from collections.abc import Callable, Iterator
 
@@ -100,17 +99,6 @@ def ending() -> Iterator[None]:
         print(again, file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
-        if not _nobody_reads():
-            raise
+        # What is left of the output goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
-
-
-def _nobody_reads() -> bool:
-    """Whether the output's reader is gone; then what is left of the output goes nowhere."""
-    output = sys.stdout.fileno()
-    poll = select.poll()
-    poll.register(output, 0)  # errors are reported whatever is asked for
-    if not poll.poll(0):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
-    return True

@@ -23,10 +23,12 @@ from crowd.io.errors import InputError, Refused, extra
 LARGEST_ARRAY = 2**31
 PART = ".part-"
 # What says nothing of a file's content: the system or the disk would not read it.
-_LOCKS = {errno.EAGAIN, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-_REFUSALS = _LOCKS | {
+_REFUSALS = {
     getattr(errno, name)
-    for name in ("EACCES", "EPERM", "EBUSY", "EIO", "EMFILE", "ENFILE", "ESTALE", "ETIMEDOUT")
+    for name in (
+        *("EACCES", "EPERM", "EBUSY", "EIO", "EMFILE", "ENFILE", "ESTALE", "ETIMEDOUT"),
+        *("EAGAIN", "ENOLCK", "ENOSYS", "EOPNOTSUPP"),  # of locks
+    )
 }
 _DAY = 86_400.0
 _cleared: set[tuple[int, Path]] = set()
@@ -48,25 +50,19 @@ def require_file(path: str | os.PathLike, remedy: str) -> Path:
     return path
 
 
-def until_changed(files: int) -> Callable:
-    """Keep what a function reads of a path, for the last few `files`, until they change on disk."""
+def until_changed(function: Callable) -> Callable:
+    """Keep what a function reads of a path, for the last few, until they change on disk."""
 
-    def decorate(function: Callable) -> Callable:
-        @functools.lru_cache(files)
-        def kept(path: Path, *more, state: tuple):  # noqa: ARG001 - a part of the key
-            return function(path, *more)
+    @functools.lru_cache(64)
+    def kept(path: Path, *more, state: tuple):  # noqa: ARG001 - a part of the key
+        return function(path, *more)
 
-        @functools.wraps(function)
-        def read(path: Path, *more):
-            try:
-                state = os.stat(path)
-            except OSError:
-                return function(path, *more)
-            return kept(path, *more, state=(state.st_mtime_ns, state.st_size))
+    @functools.wraps(function)
+    def read(path: Path, *more):
+        state = os.stat(path) if os.path.exists(path) else None
+        return kept(path, *more, state=state and (state.st_mtime_ns, state.st_size))
 
-        return read
-
-    return decorate
+    return read
 
 
 def content_hash(path: str | os.PathLike) -> str:
@@ -146,17 +142,20 @@ def _is_left(part: Path) -> bool:
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write `text` (UTF-8) atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:
+    """Write a file atomically."""
     with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(content)
 
 
 def write_array(path: str | os.PathLike, array: np.ndarray) -> None:
     """Write an `.npy` file atomically."""
     # Into memory first: of a full disk numpy says no more than how many bytes it wrote.
-    content = io.BytesIO()
-    np.save(content, array, allow_pickle=False)
-    with atomic_path(path) as part:
-        part.write_bytes(content.getbuffer())
+    np.save(content := io.BytesIO(), array, allow_pickle=False)
+    write_bytes(path, content.getbuffer())
 
 
 def unreadable(path: str | os.PathLike, error: Exception, damage: str) -> InputError:
@@ -166,7 +165,12 @@ def unreadable(path: str | os.PathLike, error: Exception, damage: str) -> InputE
     """
     if not is_refusal(error):
         return InputError(f"{path} {damage}")
-    return lock_fault(path, error) or Refused(
+    if "unable to lock" in str(error):
+        held = isinstance(error, BlockingIOError)
+        why = "is locked by another process" if held else "lies on a disk that grants no locks"
+        wait = "wait for it, or " if held else ""
+        return Refused(f"{path} {why}: {wait}set HDF5_USE_FILE_LOCKING=FALSE in the environment")
+    return Refused(
         f"{path} could not be read ({os.strerror(error.errno)}), which says nothing against its "
         "content: look at its permissions and its disk, and run the command again"
     )
@@ -175,16 +179,6 @@ def unreadable(path: str | os.PathLike, error: Exception, damage: str) -> InputE
 def is_refusal(error: Exception) -> bool:
     """Whether the system would not open or read a file, whatever it holds."""
     return isinstance(error, OSError) and error.errno in _REFUSALS
-
-
-def lock_fault(path: str | os.PathLike, error: Exception) -> Refused | None:
-    """What to say when `error` is about the lock of an h5 file, or None."""
-    if "unable to lock" not in str(error):
-        return None
-    held = isinstance(error, BlockingIOError)
-    why = "is locked by another process" if held else "lies on a disk that grants no locks"
-    wait = "wait for it, or " if held else ""
-    return Refused(f"{path} {why}: {wait}set HDF5_USE_FILE_LOCKING=FALSE in the environment")
 
 
 def read_array(path: str | os.PathLike, remedy: str) -> np.ndarray:

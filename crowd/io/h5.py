@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from crowd.io.errors import InputError
-from crowd.io.files import LARGEST_ARRAY, atomic_path, require_file, unreadable
+from crowd.io.files import LARGEST_ARRAY, require_file, unreadable, write_bytes
 
 
 def write_h5(path: str | os.PathLike, **datasets: np.ndarray) -> None:
@@ -22,8 +22,7 @@ def write_h5(path: str | os.PathLike, **datasets: np.ndarray) -> None:
             file.create_dataset(name, data=array, compression=compression)
         file.flush()
         content = file.id.get_file_image()
-    with atomic_path(path) as part:
-        part.write_bytes(content)
+    write_bytes(path, content)
 
 
 def read_h5(path: str | os.PathLike, name: str, remedy: str) -> np.ndarray:

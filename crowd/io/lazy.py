@@ -1,8 +1,6 @@
 """Lazy imports: names that are known at once, and imported when they are used.
 
-torch takes longer to import than most commands take to answer a wrong option or `--help`. So a
-module imports at its top what its options need; what does the work is imported by the function that
-runs it.
+torch takes longer to import than most commands take to answer a wrong option or `--help`.
 """
 
 from __future__ import annotations
@@ -16,8 +14,7 @@ from typing import Any
 class LazyNames(Mapping):
     """A dictionary whose keys are known at once; a value is imported when it is looked up.
 
-    Args:
-        homes: name -> "module:attribute", or the module alone where the attribute has the name.
+    `homes` gives for each name "module:attribute", or the module where the attribute has the name.
     """
 
     def __init__(self, homes: Mapping[str, str]):
@@ -42,10 +39,8 @@ def lazy_package(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` of a package whose public names are imported when used.
 
-    Args:
-        package: `__name__` of the package.
-        homes: as of `LazyNames`. No name may be that of a module of the package, which would take
-            its place once it is imported.
+    `homes` are as of `LazyNames`; no name may be that of a module of the package, which would take
+    its place once it is imported.
     """
     names = LazyNames(homes)
 

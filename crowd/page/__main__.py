@@ -12,8 +12,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
-from crowd.count.command import about_counter, add_checkpoint
-from crowd.data.images import DEPTH_HELP, depth_option
+from crowd.count.command import about_counter, add_checkpoint, add_seeing
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
 
@@ -38,8 +37,7 @@ def build_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--data-dir", type=str, help="processed set: choose its photos, see their Gaussians")
     add("--port", type=int, default=8008, help="of the page's address; 0: one that is free")
-    add("--depth", type=depth_option, help=f"{DEPTH_HELP} (default: as in the training)")
-    add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
+    add_seeing(parser)
     return parser
 
 

@@ -72,21 +72,13 @@ Layers = Callable[[Path], dict | None]
 
 
 class Kept(NamedTuple):
-    """A counted photo, without its file.
-
-    Attributes:
-        name: of the file.
-        image: the photo at the network's size, uint8 [H, W, 3].
-        seen: in it.
-        stored: (width, height) of the file's picture.
-        orientation: of EXIF, 1 to 8.
-    """
+    """A counted photo, without its file."""
 
     name: str
-    image: np.ndarray
+    image: np.ndarray  # at the network's size, uint8 [H, W, 3]
     seen: Seen
-    stored: tuple[int, int]
-    orientation: int
+    stored: tuple[int, int]  # (width, height) of the file's picture
+    orientation: int  # of EXIF, 1 to 8
 
     def counted(self, region: Region | None = None) -> Counted:
         """Return what `--image` reports of the photo."""
@@ -124,7 +116,7 @@ class Desk:
             "heads": seen.heads.tolist(),
             "csv": table_text(POINT_COLUMNS, point_rows(name, counted.heads, counted.confidence)),
             "picture": picture_url(image, "JPEG"),
-            "density": density_url(seen.density),
+            "density": None if seen.density is None else density_url(seen.density),
             "cell": CELL,
         }
 
@@ -156,26 +148,18 @@ def picture_url(pixels: np.ndarray, kind: str) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def density_url(density: np.ndarray | None) -> str | None:
+def density_url(density: np.ndarray) -> str:
     """Return the colours of a density map, a pixel a cell, as a data URL."""
-    if density is None:
-        return None
     return picture_url(density_colours(density / max(float(density.max(initial=0)), 1e-12)), "PNG")
 
 
 def build_app(
     desk: Desk, about: str, data_dir: str | None = None, layers: Layers | None = None
 ) -> Flask:
-    """Build the page's application.
+    """Build the page's application, which says `about` of the counter.
 
-    Args:
-        desk: that counts.
-        about: the counter, in a sentence.
-        data_dir: a processed set whose photos can be chosen.
-        layers: of its photos.
-
-    Raises:
-        InputError: `data_dir` is no processed set.
+    The photos of a processed set `data_dir`, with their `layers`, can be chosen; raises
+    `InputError` where it is none.
     """
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=LIMIT * 10**6, TRUSTED_HOSTS=[HOST, "localhost"])

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from crowd.io.errors import InputError, extra
-from crowd.pictures.small_files import write_figure
+from crowd.pictures.overlays import write_figure
 
 with extra("commands", "drawing"):
     import cv2
@@ -32,11 +32,10 @@ def draw_gaussians(
     means: np.ndarray,
     scales: np.ndarray,
     rotations: np.ndarray,
-    colors: np.ndarray | None = None,
-    *,
-    render: np.ndarray | None = None,
+    colors: np.ndarray,
+    render: np.ndarray,
 ) -> None:
-    """Draw 1σ (full line) and 2σ (thin line) ellipses over the photo, beside the photo itself.
+    """Draw 1σ (filled) and 2σ (thin line) ellipses over the photo, beside photo and render.
 
     Args:
         path: Picture to write.
@@ -44,18 +43,15 @@ def draw_gaussians(
         means: Centres (x, y) [N, 2], pixels.
         scales: Standard deviations along the two axes [N, 2], pixels.
         rotations: Angle of the first axis [N] or [N, 1], radians from +x towards +y.
-        colors: Colours of the Gaussians [N, 3] in 0-1, which fill the ellipses; none: not filled.
-        render: What the Gaussians render to, shown as a third panel.
+        colors: Colours of the Gaussians [N, 3] in 0-1.
+        render: What the Gaussians render to, as the photo.
     """
-    means, scales = np.reshape(means, (-1, 2)), np.reshape(scales, (-1, 2))
-    titles = ["photo", f"{len(means)} Gaussians, 1σ and 2σ"]
-    figure, axes = _photo_panels(image, titles if render is None else [*titles, "render"])
-    _show(axes[0], image)
-    _show(axes[1], image if colors is None else faded(image))
-    if render is not None:
-        _show(axes[2], render, frame=image)
-    for sigmas, width in ((1, 1.8), (2, 0.8)):
-        fill = {} if colors is None or sigmas == 2 else {"facecolors": np.clip(colors, 0, 1)}
+    scales = np.asarray(scales)
+    titles = ["photo", f"{len(means)} Gaussians, 1σ and 2σ", "render"]
+    figure, axes = _photo_panels(image, titles)
+    for axis, shown in zip(axes, (image, faded(image), render), strict=True):
+        _show(axis, shown)
+    for sigmas, width, fill in ((1, 1.8, np.clip(colors, 0, 1)), (2, 0.8, "none")):
         for line, edge in ((width + 1.2, "#00000080"), (width, PALETTE[3])):
             axes[1].add_collection(
                 collections.EllipseCollection(
@@ -66,7 +62,7 @@ def draw_gaussians(
                     offset_transform=axes[1].transData,
                     edgecolors=edge,
                     linewidths=line,
-                    **({"facecolors": "none"} | fill),
+                    facecolors=fill,
                 )
             )
     write_figure(path, figure)
@@ -77,10 +73,9 @@ def draw_responsibilities(
     image: np.ndarray,
     kernel: np.ndarray,
     crop_origin: tuple[float, float],
-    crop_size: int | tuple[int, int],
+    crop_size: int,
     stride: int,
-    *,
-    points: np.ndarray | None = None,
+    points: np.ndarray,
 ) -> None:
     """Colour each cell of a crop by the annotation it is sent to, beside the crop.
 
@@ -92,26 +87,22 @@ def draw_responsibilities(
         image: Photo, uint8 [H, W, 3] or float in 0-1.
         kernel: Transport kernel [N + 1, cells], background row last.
         crop_origin: Left and top of the crop in the photo, pixels.
-        crop_size: Side of the crop, or (height, width), pixels.
+        crop_size: Side of the crop, pixels.
         stride: Side of a cell, pixels.
         points: Heads (x, y) in pixels of the photo [M, 2], marked where they lie in the crop.
     """
-    height, width = (crop_size, crop_size) if np.isscalar(crop_size) else crop_size
     left, top = (round(float(value)) for value in crop_origin)
-    crop = np.asarray(image)[top : top + height, left : left + width]
-    heads = np.asarray(kernel)[:-1].reshape(-1, height // stride, width // stride)
-    overlay = kernel_colours(heads)
+    crop = np.asarray(image)[top : top + crop_size, left : left + crop_size]
+    heads = np.asarray(kernel)[:-1].reshape(-1, crop_size // stride, crop_size // stride)
     figure, axes = _photo_panels(crop, ["crop", f"responsibilities of {len(heads)} annotations"])
     _show(axes[0], crop)
     _show(axes[1], faded(crop))
-    cells = overlay.shape[1] * stride, overlay.shape[0] * stride
-    axes[1].imshow(overlay, extent=(0, cells[0], cells[1], 0), interpolation="nearest")
-    if points is not None:
-        marks = np.reshape(points, (-1, 2)) - [left, top]
-        marks = marks[((marks >= 0) & (marks < [width, height])).all(axis=1)]
-        for axis in axes:
-            axis.plot(*marks.T, "o", ms=5, mfc="white", mec="black", mew=1.2)
+    side = crop_size // stride * stride
+    axes[1].imshow(kernel_colours(heads), extent=(0, side, side, 0), interpolation="nearest")
+    marks = np.reshape(points, (-1, 2)) - [left, top]
+    marks = marks[((marks >= 0) & (marks < crop_size)).all(axis=1)]
     for axis in axes:
+        axis.plot(*marks.T, "o", ms=5, mfc="white", mec="black", mew=1.2)
         axis.set(xlim=(0, crop.shape[1]), ylim=(crop.shape[0], 0))
     write_figure(path, figure)
 
@@ -130,7 +121,7 @@ def draw_density(
     image: np.ndarray,
     density: np.ndarray,
     predicted: float,
-    actual: float | None = None,
+    actual: float,
 ) -> None:
     """Draw a density map over the greyed photo, beside the photo, with the counts in the title.
 
@@ -140,7 +131,7 @@ def draw_density(
         density: People per cell [h, w]; cells are squares from the corner on, whose side is the
             power of two nearest to W / w, so that a last column may be cut or missing.
         predicted: Predicted count.
-        actual: Annotated count, where it is known.
+        actual: Annotated count.
     """
     density = np.squeeze(np.asarray(density, dtype=np.float64))
     stride = 2 ** max(round(np.log2(np.shape(image)[1] / density.shape[1])), 0)
@@ -148,18 +139,14 @@ def draw_density(
     share = (density / top if top > 0 else density).clip(0, 1)
     overlay = colormaps[_DENSITY_COLOURS](share)
     overlay[..., 3] = 0.9 * np.sqrt(share)
-    figure, axes = _photo_panels(image, ["photo", "density"], note=_counts(predicted, actual))
+    counts = f"predicted {predicted:.1f}   ·   annotated {actual:g}"
+    figure, axes = _photo_panels(image, ["photo", "density"], note=counts)
     _show(axes[0], image)
     _show(axes[1], faded(image))
     extent = (0, density.shape[1] * stride, density.shape[0] * stride, 0)
     axes[1].imshow(overlay, extent=extent, interpolation="nearest" if stride < 4 else "bilinear")
     axes[1].set(xlim=(0, np.shape(image)[1]), ylim=(np.shape(image)[0], 0))
     write_figure(path, figure)
-
-
-def _counts(predicted: float, actual: float | None) -> str:
-    text = f"predicted {predicted:.1f}"
-    return text if actual is None else f"{text}   ·   annotated {actual:g}"
 
 
 def draw_curve(path: str | os.PathLike, log: list[dict], names: Sequence[str], title: str) -> None:
@@ -218,15 +205,7 @@ def contact_sheet(
         images: Pictures [H, W, 3], uint8 or float in 0-1, or [H, W] in grey; sizes may differ.
         captions: A caption a picture.
         columns: Pictures in a row.
-
-    Raises:
-        InputError: no pictures, or another number of captions.
     """
-    if not len(images) or len(images) != len(captions):
-        raise InputError(
-            f"a sheet of {len(images)} pictures and {len(captions)} captions cannot be drawn:"
-            " give one caption a picture"
-        )
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     letters = max(int(105 / columns), 8)
@@ -273,9 +252,9 @@ def faded(image: np.ndarray) -> np.ndarray:
     return _as_bytes((60 + 0.65 * grey).astype(np.uint8))
 
 
-def _show(axis, image: np.ndarray, frame: np.ndarray | None = None) -> None:
-    """Show a picture in coordinates of `frame` (default: its own), shrunk to what can be seen."""
-    height, width = np.shape(image if frame is None else frame)[:2]
+def _show(axis, image: np.ndarray) -> None:
+    """Show a picture in coordinates of its own, shrunk to what can be seen."""
+    height, width = np.shape(image)[:2]
     image = _as_bytes(image)
     shrink = _LONGEST_SIDE / max(image.shape[:2])
     if shrink < 1:

@@ -1,14 +1,22 @@
-"""Counts drawn into photos and frames, quickly enough for a video."""
+"""Counts drawn into photos and frames, quickly enough for a video; small picture files."""
 
 from __future__ import annotations
 
-import numpy as np
+import io
+import os
+from pathlib import Path
 
-from crowd.io.errors import extra
+import numpy as np
+from PIL import Image
+
+from crowd.io.errors import InputError, extra
+from crowd.io.files import write_bytes
 
 with extra("commands", "drawing into photos"):
     import cv2
 
+LIMIT = 300_000
+_JPEG_QUALITIES = (92, 85, 75, 65)
 _YELLOW = (240, 228, 66)
 _ROWS = 256
 NOBODY = np.zeros((0, 2), np.float32)
@@ -91,3 +99,49 @@ def with_count(image: np.ndarray, count: float) -> np.ndarray:
         width = max(round(thickness * scale), 1)
         cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
     return image
+
+
+def write_picture(path: str | os.PathLike, pixels: np.ndarray, limit: int = LIMIT) -> None:
+    """Write an RGB picture atomically in at most `limit` bytes.
+
+    JPEG gives up quality first, PNG its full colours (256 are left); both then give up size.
+
+    Args:
+        path: Name ending in .jpg, .jpeg or .png.
+        pixels: uint8 [H, W, 3].
+        limit: Size in bytes.
+
+    Raises:
+        InputError: another ending, or the folder is not writable.
+    """
+    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}.get(Path(path).suffix.lower())
+    if kind is None:
+        raise InputError(f"{path} is no name for a picture: let it end in .jpg or .png")
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    data = _encoded(picture, kind, limit)
+    while len(data) > limit:
+        # Bytes follow the area; a little more, so that a second round is rare.
+        shrink = min(0.95 * (limit / len(data)) ** 0.5, 0.9)
+        size = [max(round(side * shrink), 1) for side in picture.size]
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        data = _encoded(picture, kind, limit)
+    write_bytes(path, data)
+
+
+def _encoded(picture: Image.Image, kind: str, limit: int) -> bytes:
+    """Encode a picture at the best quality that fits, or else the worst."""
+    for quality in _JPEG_QUALITIES if kind == "JPEG" else (True, False):
+        full = picture if quality else picture.quantize(256)
+        full.save(buffer := io.BytesIO(), kind, quality=quality, optimize=True)
+        if buffer.tell() <= limit:
+            break
+    return buffer.getvalue()
+
+
+def write_figure(path: str | os.PathLike, figure) -> None:
+    """Draw a matplotlib figure without a display and write it as `write_picture` does."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    write_picture(path, np.asarray(canvas.buffer_rgba())[..., :3])

@@ -69,8 +69,7 @@ def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **s
     where = "auto: bfloat16 on GPUs alone; native: on CPUs with AMX too"
     add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help=where)
     for name in ("validate_from", "validate_every"):
-        option = f"--{name.replace('_', '-')}"
-        add(option, type=PositiveInt, default=values[name], help=said[name])
+        add(f"--{name}", type=PositiveInt, default=values[name], help=said[name])
 
 
 def add_scale_range(parser: ArgumentParser, default: tuple[float, float]) -> None:
@@ -89,14 +88,9 @@ def check_scale_range(arguments: Namespace) -> None:
 def begin(arguments: Namespace) -> tuple[Path, torch.device, bool]:
     """Open the run folder, join the other processes and seed torch.
 
-    `arguments.precision` becomes what it stands for on the device.
-
-    Returns:
-        The run folder, the device, and whether a training is continued.
-
-    Raises:
-        InputError: the folder holds a training and `--resume` is not set, or there is no such
-            device.
+    `arguments.precision` becomes what it stands for on the device. Returns the run folder, the
+    device, and whether a training is continued. Raises `InputError` when the folder holds a
+    training and `--resume` is not set, or there is no such device.
     """
     import torch
 

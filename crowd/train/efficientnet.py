@@ -117,9 +117,8 @@ class Lite0Counter(nn.Module):
 class _Separable(nn.Module):
     """Depthwise convolution, then pointwise."""
 
-    def __init__(self, channels: int, width: int, kernel: int, stride: int, expansion: int):
+    def __init__(self, channels: int, width: int, kernel: int, stride: int, _expansion: int):
         super().__init__()
-        assert expansion == 1
         self.conv_dw = _convolution(channels, channels, kernel, stride, groups=channels)
         self.bn1 = _norm(channels)
         self.conv_pw, self.bn2 = _convolution(channels, width, 1), _norm(width)
@@ -193,19 +192,14 @@ def _normalised(convolution: nn.Conv2d, folded: Folded, x: Tensor) -> Tensor:
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """Return the features' ImageNet weights; raises `MissingExtra` as `package_file` does.
-
-    The file holds all of the classifier in timm's order under other names.
-    """
+    """Return the features' ImageNet weights; raises `MissingExtra` as `package_file` does."""
+    # The file holds all of the classifier in timm's order under other names.
     names = EfficientNetLite0().state_dict()
     return dict(zip(names, load_checkpoint(package_file()).values(), strict=False))
 
 
 def package_file() -> Path:
-    """Return the weights' file in the package of requirements.txt, none of whose code is run.
-
-    Raises `MissingExtra` when the package is not installed.
-    """
+    """Return the weights' file in a package that must be installed, none of whose code is run."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None:
         raise MissingExtra(
@@ -221,16 +215,10 @@ def feature_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def backbone_weights(state: dict, weights: dict[str, Tensor], model_name: str) -> dict | None:
-    """Return the features' weights in a file that holds no whole `model_name`.
+    """Return the features' weights in a file that holds no whole `model_name`, or else None.
 
-    Args:
-        state: the file: of timm's `tf_efficientnet_lite0`, or of the training of a counter.
-        weights: in it.
-        model_name: that is to be given weights.
-
-    Returns:
-        The weights, of timm's network or another model's `features`; None where `weights` are
-        those of the whole model, as far as the file says.
+    The file, `state` with its `weights`, is of timm's `tf_efficientnet_lite0` or of the training of
+    a counter, of which these are another model's `features`.
     """
     weights = {str(name).removeprefix("module."): value for name, value in weights.items()}
     if "conv_stem.weight" in weights:

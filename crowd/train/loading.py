@@ -81,9 +81,7 @@ class Cache:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(
-        self, key: Hashable, read: Callable[[], tuple[np.ndarray, ...]]
-    ) -> tuple[np.ndarray, ...]:
+    def get(self, key: Hashable, read: Callable[[], tuple]) -> tuple[np.ndarray, ...]:
         """Return what `read` returned for `key`, now or before; not to be changed in place."""
         if key in self._kept:
             return self._kept[key]
@@ -155,27 +153,8 @@ def crop_loader(
 
 def photo_loader(photos: CountedPhotos, workers: int) -> DataLoader:
     """Return a loader of one whole photo at a time: of several processes' every size-th."""
+    rank, size = rank_and_world_size()
+    share, generator = range(rank, len(photos), size), torch.Generator()
     return DataLoader(
-        photos,
-        batch_size=None,
-        sampler=_Share(photos),
-        num_workers=workers,
-        generator=torch.Generator(),
+        photos, batch_size=None, sampler=share, num_workers=workers, generator=generator
     )
-
-
-class _Share(Sampler):
-    """Every size-th index of a set, beginning with this process's rank."""
-
-    def __init__(self, photos: CountedPhotos):
-        self.photos = photos
-
-    def __len__(self) -> int:
-        return len(self._indices())
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._indices())
-
-    def _indices(self) -> range:
-        rank, size = rank_and_world_size()
-        return range(rank, len(self.photos), size)

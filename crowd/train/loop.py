@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from crowd.data.images import write_image
 from crowd.io.config import Namespace
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
+from crowd.train.checkpoints import save_checkpoint
 from crowd.train.distributed import (
     align_statistics,
     all_reduce_sum,
@@ -25,19 +29,18 @@ from crowd.train.distributed import (
     unwrap_model,
 )
 from crowd.train.loading import seed_epoch
-from crowd.train.not_finite import all_finite, largest_gradient, stop
 from crowd.train.runs import Run
 from crowd.train.state import Training, validates
+
+# Steps whose losses are read together, and whose batches are kept until then.
+READ_EVERY = 8
+BATCH, PICTURE = "not_finite.pth", "not_finite.png"
 
 
 class Named(Protocol):
     """A batch that knows the names of its photos; without names it does not count."""
 
     names: list[str]
-
-
-# Steps whose losses are read together, and whose batches are kept until then.
-READ_EVERY = 8
 
 
 Losses = Callable[[nn.Module, Named], dict[str, Tensor]]
@@ -64,21 +67,13 @@ class Steps:
 
 @dataclasses.dataclass(frozen=True)
 class Epochs:
-    """Which epochs a training has.
+    """Which epochs a training has."""
 
-    Attributes:
-        seed: of crops and dropout.
-        last: number of them.
-        validate_from: first epoch after which it is validated.
-        validate_every: epochs from one validation to the next.
-        print_every: epochs from one printed line to the next.
-    """
-
-    seed: int
-    last: int
-    validate_from: int
-    validate_every: int
-    print_every: int = 1
+    seed: int  # of crops and dropout
+    last: int  # number of them
+    validate_from: int  # first epoch after which it is validated
+    validate_every: int  # epochs from one validation to the next
+    print_every: int = 1  # epochs from one printed line to the next
 
     @classmethod
     def of(cls, arguments: Namespace, print_every: int = 1) -> Epochs:
@@ -112,8 +107,7 @@ def fit(
         steps: how they are made.
         split: that is validated on.
 
-    Returns:
-        The errors by epoch.
+    Returns the errors by epoch.
     """
     model, folder, errors = parallel(training.model), run.folder, {}
     device = next(model.parameters()).device
@@ -148,27 +142,17 @@ def fit(
 class Figures:
     """Losses of an epoch: every step leaves its own on the device, read every `READ_EVERY` steps.
 
-    Args:
-        epoch: for messages.
-        folder: of the run, which keeps the batch whose loss or gradient is not finite.
-        check: what to look at first then.
+    `stop` is called with the batch and the losses of a step that are not finite.
     """
 
-    def __init__(self, epoch: int, folder: Path | None, check: str):
+    def __init__(self, stop: Callable[[Named, dict[str, float]], NoReturn]):
         self._sums: dict[str, float] = defaultdict(float)
         self._photos = 0.0
         self._unread: list[tuple[Named, list[str], Tensor]] = []
-        self._where = (epoch, folder, check)
+        self._stop = stop
 
     def add(self, batch: Named, names: list[str], row: Tensor) -> None:
-        """Take a step's figures.
-
-        Args:
-            batch: that it was made on.
-            names: of its n losses.
-            row: on the device, `[2 n + 2]`: the losses; their sums over the photos of all
-                processes; the number of these photos; the largest gradient.
-        """
+        """Take a step's figures of the n losses `names`, of `_descend`."""
         self._unread.append((batch, names, row))
         if len(self._unread) == READ_EVERY:
             self._read()
@@ -183,11 +167,10 @@ class Figures:
         for (batch, names, _), row in zip(self._unread, rows, strict=True):
             values = dict(zip(names, row, strict=False))
             costs, photos = row[len(names) : -2], row[-2]
-            if all_finite(values.values()) and not all_finite(costs):
+            if all(map(math.isfinite, values.values())) and not all(map(math.isfinite, costs)):
                 raise InputError("another process stopped at a loss that is not finite: see there")
-            if not all_finite(row):
-                epoch, folder, check = self._where
-                stop(batch, epoch, values, folder, check)
+            if not all(map(math.isfinite, row)):
+                self._stop(batch, values)
             for name, cost in zip(names, costs, strict=True):
                 self._sums[name] += cost
             self._photos += photos
@@ -213,20 +196,18 @@ def train_one_epoch(
         model: put into training mode.
         batches: each with the names of its photos.
         losses_of: see `Losses`; the weighted sum is minimised.
-        optimizer: of the model's parameters; of torch's fused ones, the others cannot skip.
+        optimizer: one of torch's fused ones, which can skip a step.
         epoch: for the progress bar and messages.
         average: moving average of the weights, updated after every step.
         steps: how they are made.
         folder: of the run, which keeps the batch whose loss or gradient is not finite.
 
-    Returns:
-        The losses by name before their weights, means over photos.
-
-    Raises:
-        InputError: a loss or gradient is not finite; names the photos, and their step is not made.
+    Returns the losses by name before their weights, means over photos. Raises `InputError` naming
+    the photos whose loss or gradient is not finite.
     """
     model.train()
-    figures, spoiled = Figures(epoch, folder, steps.check), None
+    figures = Figures(lambda batch, losses: stop(batch, epoch, losses, folder, steps.check))
+    spoiled = None
     for batch in progress(batches, f"epoch {epoch}", unit="batch", leave=False):
         losses = losses_of(model, batch)
         optimizer.zero_grad(set_to_none=True)
@@ -245,7 +226,11 @@ def train_one_epoch(
 
 
 def _descend(model: nn.Module, losses: dict[str, Tensor], photos: int, steps: Steps) -> Tensor:
-    """Leave the gradient of all processes' losses in the parameters; return a row of `Figures`."""
+    """Leave the gradient of all processes' losses in the parameters.
+
+    Returns, on the device, `[2 n + 2]`: the losses; their sums over the photos of all processes;
+    the number of these photos; the largest gradient, NaN where one is.
+    """
     loss = sum(steps.weights.get(name, 1.0) * value for name, value in losses.items())
     values = torch.stack([value.detach() for value in losses.values()]).double()
     # A batch that does not count costs nothing, however its losses are put together.
@@ -255,7 +240,9 @@ def _descend(model: nn.Module, losses: dict[str, Tensor], photos: int, steps: St
     _, processes = rank_and_world_size()
     whole = 1 if steps.summed else shared[-1].to(loss.dtype)
     (loss * (processes * weight / whole)).backward()
-    return torch.cat([values, shared, largest_gradient(model.parameters()).to(values)[None]])
+    gradients = [one.grad for one in model.parameters() if one.grad is not None]
+    largest = torch.nn.utils.get_total_norm(gradients, math.inf)
+    return torch.cat([values, shared, largest.to(values)[None]])
 
 
 @torch.no_grad()
@@ -270,3 +257,38 @@ def follow(average: AveragedModel, model: nn.Module) -> None:
     for kind in {mine.dtype for mine, _ in buffers}:
         torch._foreach_copy_(*zip(*(two for two in buffers if two[0].dtype == kind), strict=True))
     average.n_averaged += 1
+
+
+def stop(batch, epoch: int, losses: dict[str, float], folder: Path | None, check: str) -> NoReturn:
+    """Raise `InputError` naming a batch's photos, and keep it in the run folder, if there is one.
+
+    `not_finite.pth` is for `load_checkpoint`, `not_finite.png` shows the crops side by side.
+    """
+    kept = ""
+    if folder is not None:
+        path = folder / BATCH
+        save_checkpoint(path, epoch=epoch, losses=losses, batch=_plain(batch))
+        write_image(folder / PICTURE, _side_by_side(batch.images))
+        kept = f" (the batch is kept in {path}, its crops in {PICTURE})"
+    what = "gradient" if all(map(math.isfinite, losses.values())) else "loss"
+    raise InputError(
+        f"the {what} of {', '.join(batch.names)} is not finite in epoch {epoch}, with losses "
+        f"{losses}{kept}: {check} or lower --lr, then add --resume"
+    )
+
+
+def _plain(value):
+    """The value without types of ours, which a checkpoint may not hold."""
+    if hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value.detach().cpu() if isinstance(value, Tensor) else value
+
+
+def _side_by_side(images: Tensor) -> np.ndarray:
+    """Crops [B, 3, S, S] as one picture, each spread over the range of grey values."""
+    images = images.detach().float().cpu().nan_to_num(0, 0, 0)
+    low, high = (pick(images, dim=(1, 2, 3), keepdim=True) for pick in (torch.amin, torch.amax))
+    images = (images - low) / (high - low).clamp(min=1e-12)
+    return np.concatenate(list(images.permute(0, 2, 3, 1).numpy()), axis=1)

@@ -107,7 +107,7 @@ def environment() -> dict:
         "uncommitted_changes": bool(
             _git("status", "--porcelain", "--untracked-files=no", *SOURCES)
         ),
-        "command": " ".join(["python", *_program(), *sys.argv[1:]]),
+        "command": f"python {_program()} {' '.join(sys.argv[1:])}".strip(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
@@ -115,10 +115,10 @@ def environment() -> dict:
     }
 
 
-def _program() -> list[str]:
+def _program() -> str:
     """Name what runs as it was named: a script, or a module with -m."""
     module = getattr(sys.modules["__main__"], "__spec__", None)
-    return ["-m", module.name.removesuffix(".__main__")] if module else [Path(sys.argv[0]).name]
+    return f"-m {module.name.removesuffix('.__main__')}" if module else Path(sys.argv[0]).name
 
 
 def _git(*arguments: str) -> str:

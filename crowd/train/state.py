@@ -27,18 +27,8 @@ LAST, BEST = "last.pth", "best.pth"
 WARMUP_SHARE = 0.02
 # Arguments of any command that may change between a training and its continuation.
 RESUME_MAY_CHANGE = {
-    "cache_gib",
-    "config",
-    "data_dir",
-    "dataset",
-    "device",
-    "epochs",
-    "pretrained",
-    "resume",
-    "save_dir",
-    "validate_every",
-    "validate_from",
-    "workers",
+    *("cache_gib", "config", "data_dir", "dataset", "device", "epochs", "pretrained", "resume"),
+    *("save_dir", "validate_every", "validate_from", "workers"),
 }
 
 
@@ -79,36 +69,24 @@ def parameter_groups(model: nn.Module, lr: float, backbone_lr: float) -> list[di
 
 @dataclasses.dataclass
 class Recipe:
-    """What rebuilds the counter from its checkpoint, and what may not change at `--resume`.
-
-    Attributes:
-        model_name, model_options: of the method's `build_model`.
-        preprocessing: fields of the method's `Preprocessing`.
-        train_median: median count of the training photos, the guess to be beaten; None where
-            what was trained on are no whole photos.
-        settings: arguments that decide the figures, by name.
-    """
+    """What rebuilds the counter from its checkpoint, and what may not change at `--resume`."""
 
     model_name: str
-    model_options: dict
-    preprocessing: dict
+    model_options: dict  # of the method's `build_model`
+    preprocessing: dict  # fields of the method's `Preprocessing`
+    # Median count of the training photos, the guess to be beaten; None where what was trained on
+    # are no whole photos.
     train_median: float | None
-    settings: dict
+    settings: dict  # arguments that decide the figures, by name
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingPhotos:
-    """What is trained on, as far as a recipe tells: a run cannot be continued on anything else.
+    """What is trained on, as far as a recipe tells: a run cannot be continued on anything else."""
 
-    Attributes:
-        number: of photos or patches.
-        train_median: as in `Recipe`.
-        fingerprint: of their names, pixels and labels, from `fingerprint`.
-    """
-
-    number: int
-    train_median: float | None
-    fingerprint: str
+    number: int  # of photos or patches
+    train_median: float | None  # as in `Recipe`
+    fingerprint: str  # of their names, pixels and labels, from `fingerprint`
 
 
 def fingerprint(files: Sequence[Path], arrays: Iterable[np.ndarray]) -> str:
@@ -183,31 +161,25 @@ class Training:
     def keep(self, folder: Path, **figures: float) -> None:
         """Write `best.pth` with the figures that speak for this epoch."""
         self.best = {"epoch": self.epoch, **figures}
-        if not is_main_process():
-            return
-        save_checkpoint(
-            folder / BEST,
-            model=self.evaluated.state_dict(),
-            recipe=dataclasses.asdict(self.recipe),
-            best=self.best,
-        )
+        self._save(folder / BEST, model=self.evaluated.state_dict())
 
     def finish_epoch(self, folder: Path) -> None:
         """Step the schedule, count the epoch and write `last.pth`."""
         self.scheduler.step()
         self.epoch += 1
-        if not is_main_process():
-            return
-        save_checkpoint(
+        self._save(
             folder / LAST,
             model=self.model.state_dict(),
             average=self.average.state_dict() if self.average is not None else None,
             optimizer=self.optimizer.state_dict(),
             scheduler=self.scheduler.state_dict(),
             epoch=self.epoch,
-            best=self.best,
-            recipe=dataclasses.asdict(self.recipe),
         )
+
+    def _save(self, path: Path, **state) -> None:
+        if is_main_process():
+            recipe = dataclasses.asdict(self.recipe)
+            save_checkpoint(path, **state, best=self.best, recipe=recipe)
 
     def resume(self, folder: Path) -> None:
         """Continue from `last.pth`; raise `InputError` when it was made with other settings."""
@@ -266,24 +238,13 @@ def describe(
     photos: TrainingPhotos,
     may_change: Collection[str],
 ) -> Recipe:
-    """Make the recipe of a run.
+    """Make the recipe of a run of (name, options) of a model.
 
-    Args:
-        arguments: of the command.
-        model: name and options.
-        preprocessing: of the photos that the counter is for.
-        photos: that are trained on.
-        may_change: further arguments as in `RESUME_MAY_CHANGE`.
+    `may_change` names further arguments as in `RESUME_MAY_CHANGE`.
     """
     free = RESUME_MAY_CHANGE | set(may_change)
     settings = {name: value for name, value in vars(arguments).items() if name not in free}
     if arguments.lr_schedule == "cosine":
         settings["epochs"] = arguments.epochs
-    name, options = model
-    return Recipe(
-        model_name=name,
-        model_options=options,
-        preprocessing=dataclasses.asdict(preprocessing),
-        train_median=photos.train_median,
-        settings={**settings, "photos": photos.number, "training_data": photos.fingerprint},
-    )
+    settings |= {"photos": photos.number, "training_data": photos.fingerprint}
+    return Recipe(*model, dataclasses.asdict(preprocessing), photos.train_median, settings)

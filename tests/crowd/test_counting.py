@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd.count.photos import Seen, count_folder, count_photo
-from crowd.count.video import count_video
+from crowd.count.photos import Seen, count_folder, count_photo, count_video
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from crowd.pictures.overlays import density_overlay, heads_overlay

@@ -9,7 +9,7 @@ import pytest
 from crowd.io.errors import InputError, MissingExtra, command, extra
 from crowd.io.lazy import LazyNames
 
-PACKAGES = ["GS2D", "crowd.synthetic", "gst", "mgot"]
+PACKAGES = ["GS2D", "gst", "mgot"]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

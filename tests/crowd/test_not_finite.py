@@ -11,8 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from crowd.data.images import read_image
 from crowd.io.errors import InputError
 from crowd.train.checkpoints import load_checkpoint
-from crowd.train.loop import READ_EVERY, follow, train_one_epoch
-from crowd.train.not_finite import BATCH, PICTURE
+from crowd.train.loop import BATCH, PICTURE, READ_EVERY, follow, train_one_epoch
 
 
 class Labels(NamedTuple):

@@ -4,7 +4,7 @@ import pytest
 from crowd.data.images import read_image
 from crowd.io.errors import InputError
 from crowd.pictures import drawing as pictures
-from crowd.pictures.small_files import LIMIT, write_picture
+from crowd.pictures.overlays import LIMIT, write_picture
 
 PLAIN = (200, 40, 190)
 
@@ -34,10 +34,10 @@ def pixel(box, point, width=160, height=120):
     return int(column), int(row)
 
 
-def is_drawn(picture, box, point, reach=1):
+def is_drawn(picture, box, point, plain=PLAIN, reach=2):
     column, row = pixel(box, point)
     part = picture[row - reach : row + reach + 1, column - reach : column + reach + 1].astype(int)
-    return bool((np.abs(part - PLAIN).max(axis=2) > 60).any())
+    return bool((np.abs(part - plain).max(axis=2) > 60).any())
 
 
 def captured_figure(monkeypatch):
@@ -52,35 +52,31 @@ def captured_figure(monkeypatch):
 def test_ellipses_are_drawn_where_the_gaussian_is(tmp_path):
     path = tmp_path / "gaussians.png"
     mean, scale, angle = np.array([70.0, 60.0]), np.array([20.0, 6.0]), np.pi / 6
-    pictures.draw_gaussians(path, plain_photo(), mean[None], scale[None], np.array([angle]))
+    photo = plain_photo()
+    grey = pictures.faded(photo)[0, 0]
+    colour = grey[None] / 255  # of the photo below, so that only lines are seen
+    pictures.draw_gaussians(path, photo, mean[None], scale[None], np.array([angle]), colour, photo)
     picture = read_image(path)
-    left, right = panels(picture, PLAIN)
+    (left, _), (right,) = panels(picture, PLAIN), panels(picture, grey)
     axis = np.array([np.cos(angle), np.sin(angle)])
     other = np.array([-np.sin(angle), np.cos(angle)])
     for sigmas in (1, 2):
         for offset in (20 * axis, -20 * axis, 6 * other, -6 * other):
-            assert is_drawn(picture, right, mean + sigmas * offset)
+            assert is_drawn(picture, right, mean + sigmas * offset, grey)
             assert not is_drawn(picture, left, mean + sigmas * offset)
-    assert not is_drawn(picture, right, mean)
+    assert not is_drawn(picture, right, mean, grey)
     for offset in (30 * axis, 3 * 20 * axis, 3 * 6 * other):
-        assert not is_drawn(picture, right, mean + offset)
+        assert not is_drawn(picture, right, mean + offset, grey)
     # The mirrored angle would have put the long axis here.
-    assert not is_drawn(picture, right, mean + 40 * np.array([axis[0], -axis[1]]))
+    assert not is_drawn(picture, right, mean + 40 * np.array([axis[0], -axis[1]]), grey)
 
 
 def test_gaussian_colours_fill_the_ellipse_and_the_render_is_a_panel(tmp_path):
     path = tmp_path / "gaussians.png"
     render = np.full((120, 160, 3), 0.0)
     render[..., 1] = 1.0
-    pictures.draw_gaussians(
-        path,
-        plain_photo(),
-        np.array([[80.0, 60.0]]),
-        np.array([[25.0, 25.0]]),
-        np.zeros((1, 1)),
-        colors=np.array([[0.0, 0.0, 1.0]]),
-        render=render,
-    )
+    mean, scale, blue = ([[80.0, 60.0]], [[25.0, 25.0]], np.array([[0.0, 0.0, 1.0]]))
+    pictures.draw_gaussians(path, plain_photo(), mean, scale, np.zeros((1, 1)), blue, render)
     picture = read_image(path)
     (green,) = panels(picture, (0, 255, 0))
     (photo,) = panels(picture, PLAIN)
@@ -124,7 +120,7 @@ def test_density_lies_on_its_cell(tmp_path, cell):
 )
 def test_density_of_any_stride_covers_the_photo(monkeypatch, cells, width, height, stride):
     figures = captured_figure(monkeypatch)
-    pictures.draw_density("unused", plain_photo(width, height), np.ones(cells), 300.0)
+    pictures.draw_density("unused", plain_photo(width, height), np.ones(cells), 300.0, 300)
     axis = figures[0].axes[1]
     assert axis.images[1].get_extent() == [0, stride * cells[1], stride * cells[0], 0]
     assert axis.get_xlim() == (0, width)
@@ -133,12 +129,10 @@ def test_density_of_any_stride_covers_the_photo(monkeypatch, cells, width, heigh
 
 def test_counts_are_in_the_title(monkeypatch):
     figures = captured_figure(monkeypatch)
-    pictures.draw_density("unused", plain_photo(), np.ones((15, 20)), 12.34, 15)
-    pictures.draw_density("unused", plain_photo(), np.zeros((1, 15, 20)), 0.0)
-    titles = [figure.get_suptitle() for figure in figures]
-    assert "predicted 12.3" in titles[0]
-    assert "annotated 15" in titles[0]
-    assert "annotated" not in titles[1]
+    pictures.draw_density("unused", plain_photo(), np.ones((1, 15, 20)), 12.34, 15)
+    title = figures[0].get_suptitle()
+    assert "predicted 12.3" in title
+    assert "annotated 15" in title
 
 
 # -- responsibilities -------------------------------------------------------------------------
@@ -146,23 +140,21 @@ def test_counts_are_in_the_title(monkeypatch):
 
 def test_a_cell_has_the_colour_of_its_annotation(monkeypatch):
     figures = captured_figure(monkeypatch)
-    kernel = np.zeros((4, 12 * 16))
+    kernel = np.zeros((4, 12 * 12))
     kernel[-1] = 1.0
     kernel[:, 0] = [1.0, 0.0, 0.0, 0.0]
-    kernel[:, 17] = [0.2, 0.5, 0.1, 0.2]
-    kernel[:, 30] = [0.0, 0.1, 0.8, 0.1]
+    kernel[:, 13] = [0.2, 0.5, 0.1, 0.2]
+    kernel[:, 22] = [0.0, 0.1, 0.8, 0.1]
     points = np.array([[24.0, 14.0], [5.0, 5.0]])
-    pictures.draw_responsibilities(
-        "unused", plain_photo(), kernel, (20, 10), (96, 128), 8, points=points
-    )
+    pictures.draw_responsibilities("unused", plain_photo(), kernel, (20, 10), 96, 8, points)
     crop, cells = (axis.images[-1] for axis in figures[0].axes)
-    assert crop.get_array().shape == (96, 128, 3)
-    assert cells.get_extent() == [0, 128, 96, 0]
+    assert crop.get_array().shape == (96, 96, 3)
+    assert cells.get_extent() == [0, 96, 96, 0]
     overlay = np.asarray(cells.get_array())
-    assert overlay.shape == (12, 16, 4)
+    assert overlay.shape == (12, 12, 4)
     assert np.count_nonzero(overlay[..., 3]) == 3
     assert overlay[1, 1, 3] == pytest.approx(0.5 * overlay[0, 0, 3])
-    assert len(np.unique(overlay[[0, 1, 1], [0, 1, 14], :3], axis=0)) == 3
+    assert len(np.unique(overlay[[0, 1, 1], [0, 1, 10], :3], axis=0)) == 3
     marked = figures[0].axes[1].lines[0].get_xydata()
     np.testing.assert_allclose(marked, [[4.0, 4.0]])
 
@@ -212,12 +204,6 @@ def test_a_sheet_shows_every_picture(tmp_path):
     assert red[3] <= blue[1]
 
 
-@pytest.mark.parametrize(("count", "captions"), [(0, []), (2, ["one"])])
-def test_a_sheet_needs_a_caption_a_picture(tmp_path, count, captions):
-    with pytest.raises(InputError, match="caption"):
-        pictures.contact_sheet(tmp_path / "sheet.png", [plain_photo()] * count, captions, 2)
-
-
 # -- files ------------------------------------------------------------------------------------
 
 
@@ -226,7 +212,7 @@ def test_the_largest_noisiest_photo_fits(tmp_path, suffix):
     rng = np.random.default_rng(0)
     photo = rng.integers(0, 256, (2048, 2048, 3), dtype=np.uint8)
     path = tmp_path / f"density.{suffix}"
-    pictures.draw_density(path, photo, rng.uniform(size=(256, 256)), 3.0)
+    pictures.draw_density(path, photo, rng.uniform(size=(256, 256)), 3.0, 3)
     assert 50_000 < path.stat().st_size <= LIMIT == 300_000
     assert min(read_image(path).shape[:2]) > 100
 

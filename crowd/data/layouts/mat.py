@@ -26,7 +26,7 @@ import numpy as np
 
 from crowd.data.layouts.annotation import REPLACE, Annotation, Format, as_points
 from crowd.io.errors import InputError
-from crowd.io.files import atomic_path, is_refusal, require_file, unreadable
+from crowd.io.files import is_refusal, require_file, unreadable, write_bytes
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = "crowd.data.layouts.mat"
@@ -110,8 +110,7 @@ def write_points(path: Path, key: str, points: np.ndarray) -> None:
         values, location = np.empty((1, 1), object), values
         values[0, 0] = {"location": location, "number": number}
     scipy.io.savemat(buffer := io.BytesIO(), {key: values})
-    with atomic_path(path) as part:
-        part.write_bytes(buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def mat(key: str) -> Format:

@@ -25,6 +25,7 @@ from crowd.io.errors import InputError, raise_or_note
 from crowd.io.files import read_text, until_changed
 
 LEVELS = 4
+MANY = 50  # more are files of a photo each
 _LOOKED_AT = 5
 
 
@@ -108,7 +109,7 @@ def _owner(path: Path, content) -> str | None:
     return None
 
 
-@until_changed(256)
+@until_changed
 def looks_like(path: Path) -> str | None:
     """Return the layout that a file looks like, or None when it cannot be read or told."""
     with contextlib.suppress(InputError):
@@ -152,9 +153,9 @@ def _choose(tables: list[Path], image_path: Path, layout: str) -> Path:
     """Return the table of this layout that names the photo; a single one whatever it holds."""
     if len(tables) == 1:
         return tables[0]
-    looks = {table: looks_like(table) for table in tables}
-    known = [table for table in tables if looks[table] == layout]
-    known = known or [table for table in tables if looks[table] is None]
+    looks = {table: looks_like(table) for table in tables if len(tables) <= MANY}
+    known = [table for table in looks if looks[table] == layout]
+    known = known or [table for table in looks if looks[table] is None]
     found = [table for table in known if len(known) == 1 or _names(table, image_path, layout)]
     if len(found) == 1:
         return found[0]
@@ -181,12 +182,12 @@ def is_named(image_path: Path, layout: str) -> bool:
     return name_in(read_table(table, layout), image_path) is not None
 
 
-@until_changed(64)
+@until_changed
 def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.suffix in suffixes)
 
 
-@until_changed(8)
+@until_changed
 def read_table(path: Path, layout: str) -> Table:
     """Return what the file says of every photo; every photo asks again."""
     photos = parse(path, layout)

@@ -32,37 +32,33 @@ SPLITS = ("all", "train", "val", "test")
 ERROR, NOTE = "error", "note"
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One thing that can be wrong."""
-
-    severity: str  # ERROR: figures would be wrong or a stage would stop; NOTE: worth knowing
-    remedy: str = ""  # what `--fix` does about it
-
-
-# In the order of the report.
-KINDS = {
-    "unreadable photo": Kind(ERROR, "left out"),
-    "unclear depth": Kind(ERROR, "left out: say by --depth what its values are"),
-    "missing annotation": Kind(ERROR, "photo left out"),
-    "unreadable annotation": Kind(ERROR, "photo left out"),
-    "annotation without photo": Kind(ERROR, "left out"),
-    "name without photo": Kind(ERROR, "left out"),
-    "points in doubt": Kind(ERROR, "nothing is written until the switch answers it"),
-    "points outside": Kind(ERROR, "points dropped"),
-    "duplicate points": Kind(ERROR, "one of each kept"),
-    "same photo in two splits": Kind(ERROR, "kept in one: test before val before train"),
-    "similar photos in two splits": Kind(NOTE),
-    "same photo twice": Kind(NOTE),
-    "similar photos in one split": Kind(NOTE),
-    "rotated by EXIF": Kind(NOTE, "photo and points turned upright"),
-    "more than 8 bits": Kind(NOTE, "written with 8 bits"),
-    "several pictures in a file": Kind(NOTE, "the first is what is read"),
-    "not read as a photo": Kind(NOTE, "left out"),
-    "grey": Kind(NOTE),
-    "other colours than RGB": Kind(NOTE),
-    "no heads": Kind(NOTE),
+# What can be wrong, and what `--fix` does about it, in the order of the report. With errors figures
+# would be wrong or a stage would stop; notes are worth knowing.
+ERRORS = {
+    "unreadable photo": "left out",
+    "unclear depth": "left out: say by --depth what its values are",
+    "missing annotation": "photo left out",
+    "unreadable annotation": "photo left out",
+    "annotation without photo": "left out",
+    "name without photo": "left out",
+    "points in doubt": "nothing is written until the switch answers it",
+    "points outside": "points dropped",
+    "duplicate points": "one of each kept",
+    "same photo in two splits": "kept in one: test before val before train",
 }
+NOTES = {
+    "similar photos in two splits": "",
+    "same photo twice": "",
+    "similar photos in one split": "",
+    "rotated by EXIF": "photo and points turned upright",
+    "more than 8 bits": "written with 8 bits",
+    "several pictures in a file": "the first is what is read",
+    "not read as a photo": "left out",
+    "grey": "",
+    "other colours than RGB": "",
+    "no heads": "",
+}
+KINDS = ERRORS | NOTES
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Finding:
     @property
     def severity(self) -> str:
         """`ERROR` or `NOTE`."""
-        return KINDS[self.kind].severity
+        return ERROR if self.kind in ERRORS else NOTE
 
 
 @dataclass
@@ -178,7 +174,8 @@ def _look(checked: Checked) -> bool:
         return False
     pixels = stored.pixels
     checked.rewrite = stored.deep or stored.orientation != 1
-    checked.pixels, checked.look = _pixel_hash(pixels), _difference_hash(pixels)
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).hexdigest()
+    checked.pixels, checked.look = f"{pixels.shape} {digest}", _difference_hash(pixels)
     if stored.orientation != 1:
         checked.note("rotated by EXIF", f"orientation {stored.orientation}")
     if stored.deep:
@@ -191,12 +188,6 @@ def _look(checked: Checked) -> bool:
     elif stored.mode != "RGB":
         checked.note("other colours than RGB", f"stored as {stored.mode}")
     return True
-
-
-def _pixel_hash(image: np.ndarray) -> str:
-    """Hash of size and pixels, uint8 [H, W, 3]; however the file stores them."""
-    content = np.ascontiguousarray(image).data
-    return f"{image.shape} {hashlib.blake2b(content, digest_size=16).hexdigest()}"
 
 
 def _difference_hash(image: np.ndarray) -> np.ndarray:
@@ -213,10 +204,9 @@ def _difference_hash(image: np.ndarray) -> np.ndarray:
 
 def _without_partner(photos: Sequence[Path], root: Path, layout: str) -> list[Finding]:
     """Annotations that no photo belongs to, and what lies among the photos and is not read."""
-    lonely = annotations_without_photo(root, layout, photos)
     found = [
         Finding("annotation without photo", "", path.relative_to(root).as_posix(), "no such photo")
-        for path in lonely
+        for path in annotations_without_photo(root, layout, photos)
     ]
     others = {
         path.relative_to(root).as_posix(): why_not_read(path)
@@ -258,13 +248,7 @@ def _similar_photos(checked: Sequence[Checked]) -> list[Finding]:
         bits = np.bitwise_count(one.look ^ looks[:number]).sum(axis=1, dtype=np.int64)
         other = seen[int(bits.argmin())]
         if bits.min() <= SIMILAR and one.pixels != other.pixels:
-            where = "one split" if one.split == other.split else "two splits"
-            findings.append(
-                Finding(
-                    f"similar photos in {where}",
-                    one.split,
-                    one.file,
-                    f"looks like {other.file} ({other.split}; {bits.min()} of 256 bits differ)",
-                )
-            )
+            kind = f"similar photos in {'one split' if one.split == other.split else 'two splits'}"
+            detail = f"looks like {other.file} ({other.split}; {bits.min()} of 256 bits differ)"
+            findings.append(Finding(kind, one.split, one.file, detail))
     return findings

@@ -21,8 +21,7 @@ from crowd.data.processed import read_annotation
 from crowd.data.stage import origin, read_record, record_path, write_record
 from crowd.io.errors import InputError, Refused
 from crowd.io.files import write_text
-from crowd.io.progress import note, progress
-from crowd.io.workers import in_processes, start_worker
+from crowd.io.progress import in_processes, note, progress, start_worker
 from crowd.train.distributed import take_gpu
 from GS2D import Convergence
 from GS2D.fitting import Gaussians, Schedule, fit_gaussians, fit_side_by_side

@@ -19,7 +19,7 @@ from crowd.data.layouts.points import DEFAULT, PointConvention, Seen
 from crowd.data.layouts.registry import UPRIGHT
 from crowd.data.layouts.survey import Survey, survey
 from crowd.io.errors import InputError, extra
-from crowd.io.workers import map_photos
+from crowd.io.progress import map_photos
 
 SIDE = 16
 # Of 256 bits. 80 real photos saved as JPEG of quality 30, or at a quarter of their size, differ

@@ -152,13 +152,6 @@ def test_commands_name_the_extra_that_they_need(wheel):
         assert re.fullmatch(r'error: .* "mgot-gst\[commands\]".*\n', done.stderr), done.stderr
 
 
-def test_the_wheel_holds_the_configurations_and_the_page(wheel):
-    assert (wheel / "gst/configs/sha.yml").is_file()
-    assert (wheel / "mgot/configs/A2B.yml").is_file()
-    assert (wheel / "crowd/page/page.html").is_file()
-    assert not (wheel / "tests").exists()
-
-
 @pytest.mark.parametrize("options", [{}, {"background_ratio": 0.1, "use_background": False}])
 def test_the_module_is_the_readable_loss_with_its_gradient(options):
     generator = torch.Generator().manual_seed(3)

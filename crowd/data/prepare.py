@@ -26,7 +26,7 @@ from crowd.data.stage import forget, is_made, origin, record_path, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, save_arguments
 from crowd.io.errors import InputError
 from crowd.io.files import read_array, write_array, write_text
-from crowd.io.workers import map_photos
+from crowd.io.progress import map_photos
 
 # Arguments that change how the command works and not what it writes.
 WORKING = ("workers", "overwrite", "skip_bad")

@@ -219,23 +219,3 @@ def test_every_option_of_every_command_is_spelt_both_ways(parser_of, command):
                 assert outcome(parser, [first, word]) == outcome(parser, [f"{first}={word}"])
                 assert outcome(parser, [first, word]) == outcome(parser, ["--no-" + first[2:]])
             assert outcome(parser, [first]) != outcome(parser, [first, "false"])
-
-
-@pytest.mark.parametrize("declared", ["--far-off", "--far_off"])
-def test_spelling_does_not_follow_the_declaration(tmp_path, declared):
-    parser = ArgumentParser()
-    group = parser.add_argument_group("group")
-    group.add_argument(declared, type=str)
-    group.add_argument(declared.replace("off", "out"), action=YES_NO, default=True)
-    group.add_argument("place", type=str)
-    for off, out in (("--far-off", "--far-out"), ("--far_off", "--far_out")):
-        read = parser.read([off, "a_b", out, "false", "true"])
-        assert (read.far_off, read.far_out, read.place) == ("a_b", False, "true")
-        assert parser.read([f"{off}=a_b", out, "place"]).far_out
-    assert "--no-far-out" in parser.format_help()
-    assert "far_o" not in parser.format_help()
-    for key in ("far_out", "far-out"):
-        config = write(tmp_path / "a.yml", f"{key}: no\n")
-        assert not parser.read(["--config", config, "place"]).far_out
-    with pytest.raises(InputError, match="far_out"):
-        parser.read(["--config", write(tmp_path / "a.yml", "far_out: 3\n"), "place"])

@@ -111,18 +111,6 @@ def test_deep_grey_video_is_not_counted_black(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_frames_are_brought_to_the_network_s_size(tmp_path):
-    sizes = set()
-
-    def measured(image, name):
-        sizes.add(image.shape)
-        return Seen(0.0, image, np.zeros((0, 2)), np.zeros(0))
-
-    video = write_video(tmp_path / "street.mp4", (40, 120))
-    count_video(video, tmp_path, measured, Preprocessing(min_size=96))
-    assert sizes == {(96, 128, 3)}
-
-
 def test_what_cannot_be_counted_is_one_sentence_and_leaves_nothing(tmp_path):
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()

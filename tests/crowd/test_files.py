@@ -1,8 +1,5 @@
 """Files: whole or absent, and faults told in one sentence."""
 
-import os
-import stat
-
 import h5py
 import numpy as np
 import pytest
@@ -52,16 +49,6 @@ def test_a_block_that_ends_replaces_the_file(tmp_path):
     write_text(path, "second ✓")
     assert path.read_text(encoding="utf-8") == "second ✓"
     assert names(path.parent) == ["a.npy"]
-
-
-def test_others_may_read_as_the_umask_says(tmp_path):
-    old = os.umask(0o027)
-    try:
-        write_text(tmp_path / "a.txt", "")
-        assert os.umask(0o027) == 0o027
-    finally:
-        os.umask(old)
-    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from crowd.annotations import find_photos, read_points
-from crowd.data.layouts.places import short_names
 from crowd.data.splits import read_list
 from crowd.io.errors import InputError
 from crowd.validate import main as validate
@@ -130,24 +129,11 @@ def test_scenes_that_were_not_annotated_are_named(tmp_path, capsys):
     assert "scene09: a folder that is not looked into, with 1 photos" in capsys.readouterr().out
 
 
-def test_scenes_that_no_row_names_say_where_photos_are(tmp_path):
-    write_photo(tmp_path / "scene01" / "a.png")
-    write_table(tmp_path, "csv", {"other.png": [[3, 4]]})
-    with pytest.raises(InputError, match=r"1 photos in folders .* scene01 \(1\)"):
-        find_photos(tmp_path, "csv")
-
-
 def test_links_that_go_round_end(tmp_path):
     write_photo(tmp_path / "a.png")
     (tmp_path / "round").symlink_to(tmp_path)
     write_table(tmp_path, "csv", {"a.png": [[3, 4]]})
     assert find_photos(tmp_path, "csv") == {"all": [tmp_path / "a.png"]}
-
-
-def test_short_names_tell_photos_apart():
-    photos = [Path("s/a/1.jpg"), Path("s/b/1.png"), Path("s/b/2.jpg"), Path("s/b/3.v2.jpg")]
-    names = [name.as_posix() for name in short_names(photos).values()]
-    assert names == ["a/1.jpg", "b/1.png", "2.jpg", "3.v2.jpg"]
 
 
 PHOTOS = [

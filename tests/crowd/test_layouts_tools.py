@@ -19,7 +19,6 @@ from tests.crowd.sets import (
     options,
     refused,
     write_photo,
-    write_table,
     write_tool,
     written_heads,
 )
@@ -132,10 +131,6 @@ def test_seven_tools_give_the_right_points(tmp_path, example):
     points = read_points(photo, example.split(",")[0])
     assert points.dtype == np.float32
     np.testing.assert_allclose(points, expected, atol=1e-5)
-
-
-def test_every_tool_has_an_example():
-    assert set(TOOLS) == {example.split(",")[0] for example in EXAMPLES}
 
 
 def write_set(root, tool, orientation=1):
@@ -256,14 +251,6 @@ def test_several_labels_are_a_question(tmp_path, tool, capsys):
         assert sum(map(len, written_heads(tmp_path / "out").values())) == number
     said = refused(capsys, preprocess, *options(root, tool), "--label", "heads")
     assert "there is no label 'heads' in the set (it has head 6, car 3)" in said
-
-
-def test_a_label_of_a_set_without_labels_is_refused(tmp_path, capsys):
-    for name in ("a.png", "b.png"):
-        write_photo(tmp_path / "set" / name)
-    write_table(tmp_path / "set", "csv", {"a.png": [[3, 4]], "b.png": [[3, 4]]})
-    said = refused(capsys, preprocess, *options(tmp_path / "set", "csv"), "--label", "head")
-    assert "there is no label 'head' in the set (csv has none)" in said
 
 
 def test_keypoints_of_a_body_and_crowds_are_labels_of_their_own(tmp_path):

@@ -68,12 +68,6 @@ def test_inclusive_for_distances_that_are_not_exact():
         assert localization(p, a, np.nextafter(distance, 0))["tp"] == 0
 
 
-def test_one_prediction_answers_for_one_head():
-    result = localization([[0, 0]], [[0, 0], [0, 0], [1, 0]], 2)
-    assert (result["tp"], result["fp"], result["fn"]) == (1, 0, 2)
-    assert (result["precision"], result["recall"], result["f1"]) == (1, 1 / 3, 1 / 2)
-
-
 @pytest.mark.parametrize(
     ("predicted", "actual", "score"), [([], [], 1.0), ([[1, 2]], [], 0.0), ([], [[1, 2]], 0.0)]
 )

@@ -12,11 +12,9 @@ import gst.export
 import gst.models
 import mgot.export
 import mgot.models
-from crowd.count import export as onnx_export
 from crowd.count.counter import Counter
 from crowd.count.export import export_counter
 from crowd.data.network_input import Preprocessing
-from crowd.io.errors import InputError
 from crowd.train.checkpoints import save_checkpoint
 
 
@@ -93,14 +91,5 @@ def test_a_file_that_says_something_else_is_not_written(tmp_path):
 
     counter = Counter(Random(), "random", Preprocessing(), None, {})
     with pytest.raises(Exception, match="differ by"):
-        export_counter(counter, tmp_path / "x.onnx", (32, 32), "y", any_size=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_says_nothing_at_another_size_is_not_written(tmp_path, monkeypatch):
-    counter = Counter(torch.nn.Conv2d(3, 1, 1), "plain", Preprocessing(), None, {})
-    differences = iter([0.0, np.nan])
-    monkeypatch.setattr(onnx_export, "_difference", lambda *_: next(differences))
-    with pytest.raises(InputError, match="differ by nan"):
         export_counter(counter, tmp_path / "x.onnx", (32, 32), "y", any_size=True)
     assert list(tmp_path.iterdir()) == []

@@ -127,7 +127,7 @@ def address(root, tmp_path):
     photo, scene = tmp_path / "set/train/drawn.png", render_scene(3, "a", 1)
     photo.parent.mkdir(parents=True)
     Image.fromarray(scene.image).save(photo)
-    heads = np.column_stack([scene.points, 6 * scene.diameters])
+    heads = np.column_stack([scene.points, np.full(len(scene.points), 60.0)])
     np.save(photo.with_suffix(".npy"), heads.astype(np.float32))
     shapes = np.tile([9.0, 7, 0.4, 1, 0, 0], (len(heads), 1))
     write_gaussians(gaussians_path(photo), np.hstack([scene.points, shapes]))

@@ -114,27 +114,6 @@ def test_density_lies_on_its_cell(tmp_path, cell):
     assert abs(rows.mean() - expected[1]) < 0.3 * cell_width
 
 
-@pytest.mark.parametrize(
-    ("cells", "width", "height", "stride"),
-    [((15, 20), 167, 125, 8), ((16, 21), 167, 125, 8), ((50, 60), 60, 50, 1)],
-)
-def test_density_of_any_stride_covers_the_photo(monkeypatch, cells, width, height, stride):
-    figures = captured_figure(monkeypatch)
-    pictures.draw_density("unused", plain_photo(width, height), np.ones(cells), 300.0, 300)
-    axis = figures[0].axes[1]
-    assert axis.images[1].get_extent() == [0, stride * cells[1], stride * cells[0], 0]
-    assert axis.get_xlim() == (0, width)
-    assert axis.get_ylim() == (height, 0)
-
-
-def test_counts_are_in_the_title(monkeypatch):
-    figures = captured_figure(monkeypatch)
-    pictures.draw_density("unused", plain_photo(), np.ones((1, 15, 20)), 12.34, 15)
-    title = figures[0].get_suptitle()
-    assert "predicted 12.3" in title
-    assert "annotated 15" in title
-
-
 # -- responsibilities -------------------------------------------------------------------------
 
 
@@ -157,15 +136,6 @@ def test_a_cell_has_the_colour_of_its_annotation(monkeypatch):
     assert len(np.unique(overlay[[0, 1, 1], [0, 1, 10], :3], axis=0)) == 3
     marked = figures[0].axes[1].lines[0].get_xydata()
     np.testing.assert_allclose(marked, [[4.0, 4.0]])
-
-
-def test_neighbouring_annotations_differ_in_colour():
-    heads = np.zeros((25, 20, 20))
-    for i in range(25):
-        heads[i, 4 * (i // 5) : 4 * (i // 5) + 4, 4 * (i % 5) : 4 * (i % 5) + 4] = 1.0
-    colours = pictures._distinct_colours(heads).reshape(5, 5, 3)
-    assert (colours[1:] != colours[:-1]).any(axis=-1).all()
-    assert (colours[:, 1:] != colours[:, :-1]).any(axis=-1).all()
 
 
 # -- curves and sheets ------------------------------------------------------------------------
@@ -232,9 +202,3 @@ def test_a_picture_gives_up_quality_before_size(tmp_path, suffix):
     assert read_image(worse).shape == noisy.shape
     assert smaller.stat().st_size <= 0.05 * size
     assert read_image(smaller).shape[0] < noisy.shape[0]
-
-
-def test_an_unknown_ending_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"\.jpg or \.png"):
-        write_picture(tmp_path / "picture.txt", plain_photo())
-    assert not list(tmp_path.iterdir())

@@ -65,12 +65,6 @@ def test_a_polygon_marks_the_pixels_whose_centre_it_encloses(angle):
         assert np.array_equal(polygon_mask(star, 64, 48), expected)
 
 
-def test_a_rectangle_of_whole_pixels_has_its_area():
-    mask = polygon_mask(np.array([[3, 5], [20, 5], [20, 11], [3, 11]]), 64, 48)
-    assert mask[5:11, 3:20].all()
-    assert mask.sum() == 6 * 17
-
-
 @pytest.mark.parametrize("seen", [(64, 48), (128, 96), (50, 37)])
 def test_shares_of_cells_are_areas(seen):
     """Against a mask that is enlarged until every border falls on a border of pixels."""

@@ -44,14 +44,6 @@ def test_content_decides_however_old_it_is(made, tmp_path, name):
     assert not made()
 
 
-def test_settings_decide_and_places_do_not(made, tmp_path):
-    assert not made(SETTINGS | {"smooth": False})
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    moved = [(tmp_path / name).rename(elsewhere / name) for name in ("a.jpg", "a.mat")]
-    assert made(sources=moved)
-
-
 def test_an_output_that_is_missing_or_forgotten_is_not_made(made, tmp_path):
     output = tmp_path / "out/a.jpg"
     output.unlink()

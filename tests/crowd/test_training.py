@@ -69,16 +69,6 @@ def test_best_is_the_lowest_twice_rmse_plus_mae(tmp_path):
     assert made.best["epoch"] == 3
 
 
-def test_the_best_so_far_is_remembered_when_resumed(tmp_path):
-    first, second = training(), training()
-    first.keep_best(tmp_path, {"mae": 2, "rmse": 3})
-    first_epoch(first, tmp_path)
-    second.resume(tmp_path)
-    assert second.epoch == 1
-    assert not second.keep_best(tmp_path, {"mae": 2, "rmse": 3.5})
-    assert second.keep_best(tmp_path, {"mae": 2, "rmse": 2.5})
-
-
 def test_another_recipe_cannot_be_continued(tmp_path):
     first_epoch(training(crop_size=64), tmp_path)
     training(crop_size=64).resume(tmp_path)

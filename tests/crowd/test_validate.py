@@ -12,7 +12,7 @@ from PIL import Image
 from crowd.annotations import find_photos, read_photo, read_points
 from crowd.data.layouts.points import PointConvention
 from crowd.validate import main
-from crowd.validation import ERRORS, KINDS
+from crowd.validation import ERRORS
 from tests.crowd.sets import (
     PLAIN,
     POINTS,
@@ -131,10 +131,6 @@ def test_each_fault_is_found_and_nothing_else(tmp_path, kind, capsys):
     assert "IMG_" in finding["file"]
     assert kind in out
     validate(root, "qnrf", capsys, "--errors-only", code=int(kind in ERRORS))
-
-
-def test_every_kind_has_a_test():
-    assert {*FAULTS, "name without photo"} == set(KINDS)
 
 
 @pytest.mark.parametrize("layout", ["nwpu", "csv", "json"])

@@ -4,11 +4,9 @@ import contextlib
 import os
 import signal
 
-import numpy as np
 import pytest
 
 from crowd.io.errors import InputError
-from tests.fuzz.mutations import mutate
 from tests.fuzz.runner import Run, fuzz, table
 from tests.fuzz.targets import TARGETS
 
@@ -38,16 +36,6 @@ def test_whole_files_are_read(tmp_path, name):
             target.read(path)
 
 
-def test_a_crash_and_an_exception_are_findings_with_their_files(tmp_path):
-    run = Run(0, tmp_path / "findings")
-    damaged = tmp_path / "damaged_3.jpg"
-    damaged.write_bytes(b"abc")
-    run.note("jpg", 3, "the process ended with -11", damaged)
-    run.note("jpg", 4, "refused", damaged)
-    assert (tmp_path / "findings" / "jpg_0_3.jpg").read_bytes() == b"abc"
-    assert run.counts["jpg"] == {"finding": 1, "refused": 1}
-
-
 def dying(pipe, seed, folder):
     """A reader that kills itself at one file, and says of every other that it was read."""
     with contextlib.suppress(EOFError):
@@ -62,15 +50,3 @@ def test_a_dead_worker_is_noted_and_the_rest_done(tmp_path):
     assert {name: counts.total() for name, counts in run.counts.items()} == dict.fromkeys(names, 3)
     assert [(name, number) for name, number, _ in run.findings] == [("csv", 1)]
     assert "-11" in run.findings[0][2]
-
-
-def test_mutations_are_decided_by_the_seed_and_change_files():
-    content, other = os.urandom(3000), os.urandom(3000)
-    changed = 0
-    for seed in range(50):
-        first, second = (
-            mutate(content, np.random.default_rng(seed), False, other) for _ in range(2)
-        )
-        assert first == second
-        changed += first != content
-    assert changed > 40

@@ -48,25 +48,6 @@ def test_the_soak_sees_what_differs(tmp_path):
     assert faults == ["more.txt exists once", "x.h5 differs", "x.pth differs"]
 
 
-def test_the_soak_can_be_run_again_once_it_succeeded(tmp_path, monkeypatch, capsys):
-    def work(folder, kills, seed, fault=None):
-        write_text(folder / "whole/x.txt", "")
-        if fault:
-            raise InputError(fault)
-        return {"kills": {"splat": kills}}
-
-    words = ["--folder", str(tmp_path / "soak"), "--output", str(tmp_path / "soak.json")]
-    monkeypatch.setattr(soak, "soak", work)
-    for _ in range(2):
-        soak.main(words)
-        assert [path.name for path in tmp_path.iterdir()] == ["soak.json"]
-    monkeypatch.setattr(soak, "soak", lambda *arguments: work(*arguments, "x.txt differs"))
-    with pytest.raises(SystemExit):
-        soak.main(words)
-    assert (tmp_path / "soak/whole/x.txt").exists()
-    assert "x.txt differs" in capsys.readouterr().err
-
-
 def killed_while_writing(folder):
     """Start a process that begins a file, kill it, and return the part that is left."""
     code = "import sys, time; from crowd.io.files import atomic_path\n"
@@ -108,7 +89,7 @@ def test_workers_end_with_their_killed_main_process(tmp_path):
         "import os, sys, time\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
         "import multiprocessing\n"
-        "from crowd.io.workers import start_worker\n"
+        "from crowd.io.progress import start_worker\n"
         "if __name__ == '__main__':\n"
         "    context = multiprocessing.get_context('spawn')\n"
         "    with ProcessPoolExecutor(1, context, start_worker) as pool:\n"

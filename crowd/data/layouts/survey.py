@@ -26,7 +26,7 @@ from crowd.data.layouts.points import (
 )
 from crowd.data.layouts.registry import FRACTION, PERCENT, PIXELS, STORED, UPRIGHT
 from crowd.io.errors import InputError
-from crowd.io.workers import map_photos
+from crowd.io.progress import map_photos
 
 # Pixels that happen to lie where fractions or percents would are less likely than this.
 _CHANCE = 1e-4

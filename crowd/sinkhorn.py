@@ -26,21 +26,13 @@ Project = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
 
 
 class Scaling(NamedTuple):
-    """Where iterations ended: float64.
+    """Where iterations ended: float64."""
 
-    Attributes:
-        f: potentials of the rows `[n]`, in units of the regularisation.
-        g: of the columns `[m]`, whose constraint holds exactly.
-        plan: exp(f + g − cost / reg), `[n, m]`.
-        residual: mass that the next projection onto the rows' constraint would still change.
-        iterations: updates done of both sides.
-    """
-
-    f: Tensor
-    g: Tensor
-    plan: Tensor
-    residual: float
-    iterations: int
+    f: Tensor  # potentials of the rows `[n]`, in units of the regularisation
+    g: Tensor  # of the columns `[m]`, whose constraint holds exactly
+    plan: Tensor  # exp(f + g − cost / reg), `[n, m]`
+    residual: float  # mass that the next projection onto the rows' constraint would still change
+    iterations: int  # updates done of both sides
 
 
 def saturate(log_sums: Tensor, log_marginal: Tensor) -> tuple[Tensor, float]:

@@ -15,7 +15,7 @@ from crowd.data.processed import read_annotation, split_photos
 from crowd.io.progress import progress
 from crowd.pictures import drawing as pictures
 from crowd.pictures.drawing import faded
-from crowd.pictures.overlays import density_overlay, heads_overlay
+from crowd.pictures.overlays import density_overlay, gaussians_overlay, heads_overlay
 from crowd.train.runs import read_log
 from GS2D import rasterize
 from GS2D.store import gaussians_path, read_gaussians
@@ -50,7 +50,12 @@ def draw_gst(processed: Path, run: Path, output: Path) -> list[Path]:
 def draw_fit(path: Path, photo: Path) -> None:
     """Draw the fitted Gaussians of a photo, as ellipses and as they render."""
     image, gaussians, render = _fit(photo)
-    pictures.draw_gaussians(path, image, *gaussians, render=render)
+    panels = {
+        "photo": image,
+        f"{len(gaussians[0])} Gaussians, 1σ and 2σ": gaussians_overlay(faded(image), *gaussians),
+        "render": render,
+    }
+    pictures.contact_sheet(path, list(panels.values()), list(panels), columns=3)
 
 
 def draw_fit_sheet(path: Path, photos: list[Path]) -> None:
@@ -129,14 +134,9 @@ def _fit(photo: Path) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
 
 def draw_kernel(path: Path, photo: Path) -> None:
     """Draw which head each cell of a photo's densest square sends its density to."""
-    image = read_image(photo)
-    params = read_gaussians(gaussians_path(photo))
-    size = min(256, *(side // 8 * 8 for side in image.shape[:2]))
-    origin = _densest_crop(params[:, :2], image.shape[:2], size)
-    points = params[:, :2] - origin
-    inside = ((points >= 0) & (points < size)).all(axis=1)
-    kernel = transport_kernel(points[inside], params[inside, 2:4], params[inside, 4], size)
-    pictures.draw_responsibilities(path, image, kernel.numpy(), origin, size, 8, params[inside, :2])
+    crop, _, points, kernel = _densest(photo)
+    captions = ["heads", f"kernel of {len(points)} annotations"]
+    pictures.contact_sheet(path, [heads_overlay(crop, points), kernel], captions, columns=2)
 
 
 def draw_overview(path: Path, photo: Path, counter: Counter) -> None:
@@ -149,6 +149,19 @@ def draw_overview(path: Path, photo: Path, counter: Counter) -> None:
         photo: of a processed set with Gaussians.
         counter: whose density is drawn.
     """
+    crop, render, points, kernel = _densest(photo)
+    count, density = density_of(counter, crop, photo.name)
+    panels = {
+        f"{len(points)} annotated heads": heads_overlay(crop, points),
+        "fitted Gaussians": (255 * render).round().astype(np.uint8),
+        "transport kernel": kernel,
+        f"density: {count:.1f}": density_overlay(faded(crop), density),
+    }
+    pictures.contact_sheet(path, list(panels.values()), list(panels), columns=len(panels))
+
+
+def _densest(photo: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A photo's densest square: the photo, the render, its heads, the kernel's colours over it."""
     image, (means, scales, rotations, _), render = _fit(photo)
     size = min(OVERVIEW_SIDE, *(side // 8 * 8 for side in image.shape[:2]))
     origin = _densest_crop(means, image.shape[:2], size)
@@ -157,15 +170,8 @@ def draw_overview(path: Path, photo: Path, counter: Counter) -> None:
     kernel = transport_kernel(points[inside], scales[inside], rotations[inside], size).numpy()
     rows, columns = (slice(start, start + size) for start in origin[::-1])
     crop = image[rows, columns]
-    count, density = density_of(counter, crop, photo.name)
     colours = np.kron(pictures.kernel_colours(kernel[:-1].reshape(-1, size // 8, size // 8)), CELL)
-    panels = {
-        f"{inside.sum()} annotated heads": heads_overlay(crop, points[inside]),
-        "fitted Gaussians": (255 * render[rows, columns]).round().astype(np.uint8),
-        "transport kernel": _blend(faded(crop), colours),
-        f"density: {count:.1f}": density_overlay(faded(crop), density),
-    }
-    pictures.contact_sheet(path, list(panels.values()), list(panels), columns=len(panels))
+    return crop, render[rows, columns], points[inside], _blend(faded(crop), colours)
 
 
 def _blend(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -178,7 +184,9 @@ def draw_count(path: Path, photo: Path, counter: Counter) -> None:
     """Draw the predicted density over a photo with both counts."""
     image = read_photo(photo, counter.preprocessing)
     count, density = density_of(counter, image, photo.name)
-    pictures.draw_density(path, image, density, count, len(read_annotation(photo)))
+    drawn = density_overlay(faded(image), density)
+    captions = ["photo", f"predicted {count:.1f}, annotated {len(read_annotation(photo))}"]
+    pictures.contact_sheet(path, [image, drawn], captions, columns=2)
 
 
 def busy_photo(photos: list[Path]) -> Path:

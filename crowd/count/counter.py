@@ -20,40 +20,24 @@ WEIGHTS = ("model_state_dict", "state_dict", "model")
 
 
 class Counter(NamedTuple):
-    """A model in evaluation mode with what its photos need before it sees them.
+    """A model in evaluation mode with what its photos need before it sees them."""
 
-    Attributes:
-        model: on the requested device.
-        name: of the method's `build_model`.
-        preprocessing: constants of the training.
-        train_median: median count of its training photos; None for weights alone.
-        options: of the method's `build_model`.
-        from_training: whether `preprocessing` is that of the training, or the default for weights
-            that come without.
-    """
-
-    model: nn.Module
-    name: str
+    model: nn.Module  # on the requested device
+    name: str  # of the method's `build_model`
     preprocessing: Preprocessing
-    train_median: float | None
-    options: dict
+    train_median: float | None  # median count of its training photos; None for weights alone
+    options: dict  # of the method's `build_model`
+    # Whether `preprocessing` is the training's, or the default for weights that come without.
     from_training: bool = True
 
 
 class Method(NamedTuple):
-    """What tells one paper's counters from another's.
+    """What tells one paper's counters from another's."""
 
-    Attributes:
-        build_model: returns the network of a name, with options.
-        models: known names.
-        preprocessing: class of the constants that a checkpoint holds.
-        command: that trains.
-    """
-
-    build_model: Callable[..., nn.Module]
-    models: Collection[str]
-    preprocessing: type[Preprocessing]
-    command: str
+    build_model: Callable[..., nn.Module]  # returns the network of a name, with options
+    models: Collection[str]  # known names
+    preprocessing: type[Preprocessing]  # class of the constants that a checkpoint holds
+    command: str  # that trains
 
 
 def load_counter(

@@ -28,21 +28,14 @@ _FRAMES_A_SECOND = 25.0  # where a video does not say
 
 
 class Seen(NamedTuple):
-    """What a counter sees in a photo.
+    """What a counter sees in a photo."""
 
-    Attributes:
-        count: of people.
-        picture: the photo with density and heads drawn in, uint8 [H, W, 3].
-        heads: places (x, y), float32 [M, 2], pixels of the photo; M may differ from the count.
-        confidence: of each head, [M] in (0, 1].
-        density: people per cell [h, w], squares of `crowd.count.region.CELL` pixels from the
-            corner on, whose sum is the count; None where the count is that of the heads.
-    """
-
-    count: float
-    picture: np.ndarray
-    heads: np.ndarray
-    confidence: np.ndarray
+    count: float  # of people
+    picture: np.ndarray  # the photo with density and heads drawn in, uint8 [H, W, 3]
+    heads: np.ndarray  # (x, y), float32 [M, 2], pixels of the photo; M may differ from the count
+    confidence: np.ndarray  # of each head, [M] in (0, 1]
+    # People per cell [h, w], squares of `crowd.count.region.CELL` pixels from the corner on, whose
+    # sum is the count; None where the count is that of the heads.
     density: np.ndarray | None = None
 
 

@@ -26,19 +26,12 @@ _SHAPE = (
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Part of a photo in which people are counted, in pixels of the photo as it is stored.
+    """Part of a photo in which people are counted, in pixels of the photo as it is stored."""
 
-    Attributes:
-        path: file that it comes from.
-        polygons: corners (x, y), float64 [K, 2] each; inside is what lies in any of them.
-        picture: mask of the photo's size, bool [H, W], in place of polygons.
-        area_m2: of the ground that it shows, square metres, where the user says so.
-    """
-
-    path: Path
-    polygons: tuple[np.ndarray, ...] = ()
-    picture: np.ndarray | None = None
-    area_m2: float | None = None
+    path: Path  # file that it comes from
+    polygons: tuple[np.ndarray, ...] = ()  # corners (x, y), [K, 2] each; what lies in any is inside
+    picture: np.ndarray | None = None  # mask of the photo's size, bool [H, W], in their place
+    area_m2: float | None = None  # of the ground, square metres, where the user says so
 
     def require_fit(self, width: int, height: int, name: str) -> None:
         """Raise `InputError` unless the region lies in the photo `name` of that stored size."""

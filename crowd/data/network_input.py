@@ -22,22 +22,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """What happens to a photo before the network sees it; travels with the weights.
+    """What happens to a photo before the network sees it; travels with the weights."""
 
-    Attributes:
-        bounded: the side that `max_size` is about, `short` or `long`; belongs to the method.
-        min_size, max_size: bounds of the size, pixels (see `crowd.data.resize.target_size`).
-        interpolation: of that resizing, `bilinear` or `bicubic`.
-        depth: how a photo of more than 8 bits becomes one of 8 (see `crowd.data.images`).
-        mean, std: of the RGB channels in [0, 1]; ImageNet's, which the encoders were trained with.
-    """
+    bounded: ClassVar[str] = SHORT  # the side that `max_size` is about; belongs to the method
 
-    bounded: ClassVar[str] = SHORT
-
-    min_size: int = 512
+    min_size: int = 512  # pixels (see `crowd.data.resize.target_size`)
     max_size: int = 2048
-    interpolation: str = "bilinear"
-    depth: str = AUTO
+    interpolation: str = "bilinear"  # of that resizing, or `bicubic`
+    depth: str = AUTO  # how a photo of more than 8 bits becomes one of 8 (`crowd.data.images`)
+    # Of the RGB channels in [0, 1]; ImageNet's, which the encoders were trained with.
     mean: Sequence[float] = (0.485, 0.456, 0.406)
     std: Sequence[float] = (0.229, 0.224, 0.225)
 

@@ -1,7 +1,7 @@
-"""Pictures of what the methods do: Gaussians, responsibilities, densities, curves, sheets.
+"""Pictures of what the methods do: the kernel's colours, curves of a training, sheets of photos.
 
-Every function takes plain arrays and writes one JPEG or PNG of at most 300 kB, at a README's width,
-in the colour-blind-safe colours of Okabe and Ito. Points are (x, y), pixel centres at +0.5.
+Curves and sheets are one JPEG or PNG of at most 300 kB, at a README's width; colours are those of
+Okabe and Ito, safe for the colour-blind.
 """
 
 from __future__ import annotations
@@ -17,94 +17,11 @@ from crowd.pictures.overlays import write_figure
 
 with extra("commands", "drawing"):
     import cv2
-    from matplotlib import collections, colormaps
     from matplotlib.figure import Figure
 
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 _WIDTH, _DPI, _TEXT = 10.0, 120, 12
 _LONGEST_SIDE = 1400
-_DENSITY_COLOURS = "inferno"
-
-
-def draw_gaussians(
-    path: str | os.PathLike,
-    image: np.ndarray,
-    means: np.ndarray,
-    scales: np.ndarray,
-    rotations: np.ndarray,
-    colors: np.ndarray,
-    render: np.ndarray,
-) -> None:
-    """Draw 1σ (filled) and 2σ (thin line) ellipses over the photo, beside photo and render.
-
-    Args:
-        path: Picture to write.
-        image: Photo, uint8 [H, W, 3] or float in 0-1.
-        means: Centres (x, y) [N, 2], pixels.
-        scales: Standard deviations along the two axes [N, 2], pixels.
-        rotations: Angle of the first axis [N] or [N, 1], radians from +x towards +y.
-        colors: Colours of the Gaussians [N, 3] in 0-1.
-        render: What the Gaussians render to, as the photo.
-    """
-    scales = np.asarray(scales)
-    titles = ["photo", f"{len(means)} Gaussians, 1σ and 2σ", "render"]
-    figure, axes = _photo_panels(image, titles)
-    for axis, shown in zip(axes, (image, faded(image), render), strict=True):
-        _show(axis, shown)
-    for sigmas, width, fill in ((1, 1.8, np.clip(colors, 0, 1)), (2, 0.8, "none")):
-        for line, edge in ((width + 1.2, "#00000080"), (width, PALETTE[3])):
-            axes[1].add_collection(
-                collections.EllipseCollection(
-                    *(2 * sigmas * scales).T,
-                    np.degrees(np.reshape(rotations, -1)),
-                    units="xy",
-                    offsets=means,
-                    offset_transform=axes[1].transData,
-                    edgecolors=edge,
-                    linewidths=line,
-                    facecolors=fill,
-                )
-            )
-    write_figure(path, figure)
-
-
-def draw_responsibilities(
-    path: str | os.PathLike,
-    image: np.ndarray,
-    kernel: np.ndarray,
-    crop_origin: tuple[float, float],
-    crop_size: int,
-    stride: int,
-    points: np.ndarray,
-) -> None:
-    """Colour each cell of a crop by the annotation it is sent to, beside the crop.
-
-    The opacity follows the responsibility of that annotation; where the background takes the cell
-    the photo shows through.
-
-    Args:
-        path: Picture to write.
-        image: Photo, uint8 [H, W, 3] or float in 0-1.
-        kernel: Transport kernel [N + 1, cells], background row last.
-        crop_origin: Left and top of the crop in the photo, pixels.
-        crop_size: Side of the crop, pixels.
-        stride: Side of a cell, pixels.
-        points: Heads (x, y) in pixels of the photo [M, 2], marked where they lie in the crop.
-    """
-    left, top = (round(float(value)) for value in crop_origin)
-    crop = np.asarray(image)[top : top + crop_size, left : left + crop_size]
-    heads = np.asarray(kernel)[:-1].reshape(-1, crop_size // stride, crop_size // stride)
-    figure, axes = _photo_panels(crop, ["crop", f"responsibilities of {len(heads)} annotations"])
-    _show(axes[0], crop)
-    _show(axes[1], faded(crop))
-    side = crop_size // stride * stride
-    axes[1].imshow(kernel_colours(heads), extent=(0, side, side, 0), interpolation="nearest")
-    marks = np.reshape(points, (-1, 2)) - [left, top]
-    marks = marks[((marks >= 0) & (marks < crop_size)).all(axis=1)]
-    for axis in axes:
-        axis.plot(*marks.T, "o", ms=5, mfc="white", mec="black", mew=1.2)
-        axis.set(xlim=(0, crop.shape[1]), ylim=(crop.shape[0], 0))
-    write_figure(path, figure)
 
 
 def kernel_colours(heads: np.ndarray) -> np.ndarray:
@@ -114,39 +31,6 @@ def kernel_colours(heads: np.ndarray) -> np.ndarray:
         overlay[..., :3] = _distinct_colours(heads)[heads.argmax(axis=0)]
         overlay[..., 3] = 0.75 * heads.max(axis=0).clip(0, 1)
     return overlay
-
-
-def draw_density(
-    path: str | os.PathLike,
-    image: np.ndarray,
-    density: np.ndarray,
-    predicted: float,
-    actual: float,
-) -> None:
-    """Draw a density map over the greyed photo, beside the photo, with the counts in the title.
-
-    Args:
-        path: Picture to write.
-        image: Photo, uint8 [H, W, 3] or float in 0-1.
-        density: People per cell [h, w]; cells are squares from the corner on, whose side is the
-            power of two nearest to W / w, so that a last column may be cut or missing.
-        predicted: Predicted count.
-        actual: Annotated count.
-    """
-    density = np.squeeze(np.asarray(density, dtype=np.float64))
-    stride = 2 ** max(round(np.log2(np.shape(image)[1] / density.shape[1])), 0)
-    top = density.max(initial=0.0)
-    share = (density / top if top > 0 else density).clip(0, 1)
-    overlay = colormaps[_DENSITY_COLOURS](share)
-    overlay[..., 3] = 0.9 * np.sqrt(share)
-    counts = f"predicted {predicted:.1f}   ·   annotated {actual:g}"
-    figure, axes = _photo_panels(image, ["photo", "density"], note=counts)
-    _show(axes[0], image)
-    _show(axes[1], faded(image))
-    extent = (0, density.shape[1] * stride, density.shape[0] * stride, 0)
-    axes[1].imshow(overlay, extent=extent, interpolation="nearest" if stride < 4 else "bilinear")
-    axes[1].set(xlim=(0, np.shape(image)[1]), ylim=(np.shape(image)[0], 0))
-    write_figure(path, figure)
 
 
 def draw_curve(path: str | os.PathLike, log: list[dict], names: Sequence[str], title: str) -> None:
@@ -221,22 +105,6 @@ def contact_sheet(
     for axis in axes:
         axis.set(xticks=[], yticks=[], frame_on=False)
     write_figure(path, figure)
-
-
-def _photo_panels(image: np.ndarray, titles: Sequence[str], note: str = "") -> tuple[Figure, list]:
-    """Return a figure with a panel a title side by side, or one below the other for flat photos."""
-    height, width = np.shape(image)[:2]
-    stacked = width > 2.5 * height
-    rows, columns = (len(titles), 1) if stacked else (1, len(titles))
-    panel = _WIDTH / columns * height / width + 0.35
-    figure = Figure((_WIDTH, panel * rows + (0.35 if note else 0)), dpi=_DPI, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, title in zip(axes, titles, strict=True):
-        axis.set_title(title, fontsize=_TEXT)
-        axis.set_axis_off()
-    if note:
-        figure.suptitle(note, fontsize=_TEXT + 3)
-    return figure, list(axes)
 
 
 def _as_bytes(image: np.ndarray) -> np.ndarray:

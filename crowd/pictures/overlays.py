@@ -68,6 +68,37 @@ def heads_overlay(image: np.ndarray, heads: np.ndarray) -> np.ndarray:
     return _with_heads(image.copy(), heads, max(image.shape[:2]) / 300)
 
 
+def gaussians_overlay(
+    image: np.ndarray,
+    means: np.ndarray,
+    scales: np.ndarray,
+    rotations: np.ndarray,
+    colors: np.ndarray,
+) -> np.ndarray:
+    """Draw Gaussians as ellipses, of 1σ filled and of 2σ, over a photo uint8 [H, W, 3].
+
+    Args:
+        image: the photo.
+        means: centres (x, y) [N, 2], pixels.
+        scales: standard deviations along the two axes [N, 2], pixels.
+        rotations: angle of the first axis [N], radians from +x towards +y.
+        colors: of the Gaussians [N, 3] in 0-1.
+
+    Returns uint8 [H, W, 3].
+    """
+    drawn = np.ascontiguousarray(image)
+    # Fixed point of 1/16 pixel; OpenCV's whole numbers are pixel centres, hence the -8.
+    places, axes = (16 * means - 8).round().astype(int), 16 * scales
+    fills = (255 * np.clip(colors, 0, 1)).round().tolist()
+    for place, axis, angle, fill in zip(
+        places.tolist(), axes, np.degrees(rotations), fills, strict=True
+    ):
+        for sigmas, colour, width in ((2, _YELLOW, 1), (1, fill, -1), (1, _YELLOW, 1)):
+            ellipse = (place, (sigmas * axis).round().astype(int).tolist(), float(angle), 0, 360)
+            cv2.ellipse(drawn, *ellipse, colour, width, cv2.LINE_AA, shift=4)
+    return drawn
+
+
 def region_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Darken a photo, uint8 [H, W, 3], outside a region; its mask may have another size.
 

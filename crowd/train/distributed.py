@@ -48,7 +48,7 @@ def join(device: str) -> torch.device:
         return pick_device(device)
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device} is one GPU for {size} processes: leave it out")
-    chosen = take_gpu() if _has_gpus(device) else pick_device("cpu")
+    chosen = take_gpu() if device == "auto" and torch.cuda.is_available() else pick_device("cpu")
     store, *_ = next(rendezvous("env://", rank, size))
     # Processes that were started again would else find the addresses of those that died.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -94,10 +94,6 @@ def leave() -> None:
     wait_for_all()
     if distributed.is_initialized():
         distributed.destroy_process_group()
-
-
-def _has_gpus(device: str) -> bool:
-    return device == "auto" and torch.cuda.is_available()
 
 
 def rank_and_world_size() -> tuple[int, int]:

@@ -49,19 +49,15 @@ Losses = Callable[[nn.Module, Named], dict[str, Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """How the steps of a training are made.
+    """How the steps of a training are made."""
 
-    Attributes:
-        weights: of the losses, by name; 1 for a loss that is not named.
-        summed: whether losses are sums over a batch's photos, not means; the step is on the sum
-            or mean over the photos of all processes.
-        clip: largest norm of the gradient, to which longer ones are shortened; 0: none.
-        check: what to look at first when a loss or gradient is not finite.
-    """
-
+    # Of the losses, by name; 1 for a loss that is not named.
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    # Whether losses are sums over a batch's photos, not means; the step is on the sum or mean over
+    # the photos of all processes.
     summed: bool = False
-    clip: float = 0.0
+    clip: float = 0.0  # largest norm of the gradient, to which longer ones are shortened; 0: none
+    # What to look at first when a loss or gradient is not finite.
     check: str = "check the photo and its annotation"
 
 

@@ -4,7 +4,7 @@ import pytest
 from crowd.data.images import read_image
 from crowd.io.errors import InputError
 from crowd.pictures import drawing as pictures
-from crowd.pictures.overlays import LIMIT, write_picture
+from crowd.pictures.overlays import LIMIT, gaussians_overlay, write_picture
 
 PLAIN = (200, 40, 190)
 
@@ -26,119 +26,40 @@ def panels(picture, colour):
     return boxes
 
 
-def pixel(box, point, width=160, height=120):
-    """Picture column and row of a photo point inside a panel."""
-    left, top, right, bottom = box
-    column = left + point[0] / width * (right - left)
-    row = top + point[1] / height * (bottom - top)
-    return int(column), int(row)
-
-
-def is_drawn(picture, box, point, plain=PLAIN, reach=2):
-    column, row = pixel(box, point)
-    part = picture[row - reach : row + reach + 1, column - reach : column + reach + 1].astype(int)
-    return bool((np.abs(part - plain).max(axis=2) > 60).any())
-
-
 def captured_figure(monkeypatch):
     figures = []
     monkeypatch.setattr(pictures, "write_figure", lambda path, figure: figures.append(figure))
     return figures
 
 
-# -- Gaussians --------------------------------------------------------------------------------
-
-
-def test_ellipses_are_drawn_where_the_gaussian_is(tmp_path):
-    path = tmp_path / "gaussians.png"
+def test_ellipses_are_drawn_where_the_gaussian_is():
     mean, scale, angle = np.array([70.0, 60.0]), np.array([20.0, 6.0]), np.pi / 6
-    photo = plain_photo()
-    grey = pictures.faded(photo)[0, 0]
-    colour = grey[None] / 255  # of the photo below, so that only lines are seen
-    pictures.draw_gaussians(path, photo, mean[None], scale[None], np.array([angle]), colour, photo)
-    picture = read_image(path)
-    (left, _), (right,) = panels(picture, PLAIN), panels(picture, grey)
-    axis = np.array([np.cos(angle), np.sin(angle)])
-    other = np.array([-np.sin(angle), np.cos(angle)])
-    for sigmas in (1, 2):
-        for offset in (20 * axis, -20 * axis, 6 * other, -6 * other):
-            assert is_drawn(picture, right, mean + sigmas * offset, grey)
-            assert not is_drawn(picture, left, mean + sigmas * offset)
-    assert not is_drawn(picture, right, mean, grey)
-    for offset in (30 * axis, 3 * 20 * axis, 3 * 6 * other):
-        assert not is_drawn(picture, right, mean + offset, grey)
+    fill = np.array([[0.0, 0.0, 1.0]])
+    drawn = gaussians_overlay(plain_photo(), mean[None], scale[None], np.array([angle]), fill)
+
+    def changed(point):
+        x, y = np.floor(point).astype(int)
+        part = drawn[y - 1 : y + 2, x - 1 : x + 2].astype(int)
+        return (np.abs(part - PLAIN).max(axis=2) > 60).any()
+
+    axis, other = np.array([np.cos(angle), np.sin(angle)]), np.array([-0.5, np.cos(angle)])
+    assert drawn[60, 70].tolist() == [0, 0, 255]
+    for offset in (20 * axis, -20 * axis, 6 * other, -6 * other):
+        assert changed(mean + offset)
+        assert changed(mean + 2 * offset)
+        assert not changed(mean + 1.6 * offset)
+        assert not changed(mean + 3 * offset)
     # The mirrored angle would have put the long axis here.
-    assert not is_drawn(picture, right, mean + 40 * np.array([axis[0], -axis[1]]), grey)
+    assert not changed(mean + 40 * np.array([axis[0], -axis[1]]))
 
 
-def test_gaussian_colours_fill_the_ellipse_and_the_render_is_a_panel(tmp_path):
-    path = tmp_path / "gaussians.png"
-    render = np.full((120, 160, 3), 0.0)
-    render[..., 1] = 1.0
-    mean, scale, blue = ([[80.0, 60.0]], [[25.0, 25.0]], np.array([[0.0, 0.0, 1.0]]))
-    pictures.draw_gaussians(path, plain_photo(), mean, scale, np.zeros((1, 1)), blue, render)
-    picture = read_image(path)
-    (green,) = panels(picture, (0, 255, 0))
-    (photo,) = panels(picture, PLAIN)
-    assert photo[2] < green[0]
-    between = picture[(photo[1] + photo[3]) // 2, photo[2] : green[0]].astype(int)
-    assert (np.abs(between - (0, 0, 255)).max(axis=1) < 12).sum() > 0.2 * len(between)
-
-
-# -- densities --------------------------------------------------------------------------------
-
-
-def density_difference(tmp_path, density, photo):
-    """Change of the picture's two halves when `density` takes the place of nothing."""
-    pictures.draw_density(tmp_path / "empty.png", photo, np.zeros_like(density), 1.0, 1)
-    pictures.draw_density(tmp_path / "full.png", photo, density, 1.0, 1)
-    full = read_image(tmp_path / "full.png")
-    change = np.abs(full.astype(int) - read_image(tmp_path / "empty.png")).max(axis=2)
-    (box,) = panels(full, photo[0, 0])
-    return change, box
-
-
-@pytest.mark.parametrize("cell", [(3, 5), (0, 0), (14, 19)])
-def test_density_lies_on_its_cell(tmp_path, cell):
-    density = np.zeros((15, 20), np.float32)
-    density[cell] = 1.0
-    change, box = density_difference(tmp_path, density, plain_photo())
-    middle = change.shape[1] // 2
-    assert change[:, :middle].max() == 0
-    rows, columns = np.nonzero(change > 0.9 * change.max())
-    # The right panel is the mirror image of the left one in the picture.
-    shift = change.shape[1] - box[2] - box[0]
-    expected = pixel(box, (8 * cell[1] + 4, 8 * cell[0] + 4))
-    cell_width = (box[2] - box[0]) / 20
-    assert abs(columns.mean() - shift - expected[0]) < 0.3 * cell_width
-    assert abs(rows.mean() - expected[1]) < 0.3 * cell_width
-
-
-# -- responsibilities -------------------------------------------------------------------------
-
-
-def test_a_cell_has_the_colour_of_its_annotation(monkeypatch):
-    figures = captured_figure(monkeypatch)
-    kernel = np.zeros((4, 12 * 12))
-    kernel[-1] = 1.0
-    kernel[:, 0] = [1.0, 0.0, 0.0, 0.0]
-    kernel[:, 13] = [0.2, 0.5, 0.1, 0.2]
-    kernel[:, 22] = [0.0, 0.1, 0.8, 0.1]
-    points = np.array([[24.0, 14.0], [5.0, 5.0]])
-    pictures.draw_responsibilities("unused", plain_photo(), kernel, (20, 10), 96, 8, points)
-    crop, cells = (axis.images[-1] for axis in figures[0].axes)
-    assert crop.get_array().shape == (96, 96, 3)
-    assert cells.get_extent() == [0, 96, 96, 0]
-    overlay = np.asarray(cells.get_array())
-    assert overlay.shape == (12, 12, 4)
-    assert np.count_nonzero(overlay[..., 3]) == 3
-    assert overlay[1, 1, 3] == pytest.approx(0.5 * overlay[0, 0, 3])
-    assert len(np.unique(overlay[[0, 1, 1], [0, 1, 10], :3], axis=0)) == 3
-    marked = figures[0].axes[1].lines[0].get_xydata()
-    np.testing.assert_allclose(marked, [[4.0, 4.0]])
-
-
-# -- curves and sheets ------------------------------------------------------------------------
+def test_a_cell_has_the_colour_of_its_annotation():
+    heads = np.zeros((3, 12, 12))
+    heads[0, 0, 0], heads[:, 1, 1], heads[:, 1, 10] = 1.0, [0.2, 0.5, 0.1], [0.0, 0.1, 0.8]
+    colours = pictures.kernel_colours(heads)
+    assert np.count_nonzero(colours[..., 3]) == 3
+    assert colours[1, 1, 3] == pytest.approx(0.5 * colours[0, 0, 3])
+    assert len(np.unique(colours[[0, 1, 1], [0, 1, 10], :3], axis=0)) == 3
 
 
 def test_the_best_epoch_is_marked_and_gaps_are_skipped(monkeypatch):
@@ -174,15 +95,12 @@ def test_a_sheet_shows_every_picture(tmp_path):
     assert red[3] <= blue[1]
 
 
-# -- files ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_the_largest_noisiest_photo_fits(tmp_path, suffix):
     rng = np.random.default_rng(0)
     photo = rng.integers(0, 256, (2048, 2048, 3), dtype=np.uint8)
-    path = tmp_path / f"density.{suffix}"
-    pictures.draw_density(path, photo, rng.uniform(size=(256, 256)), 3.0, 3)
+    path = tmp_path / f"noise.{suffix}"
+    write_picture(path, photo)
     assert 50_000 < path.stat().st_size <= LIMIT == 300_000
     assert min(read_image(path).shape[:2]) > 100
 

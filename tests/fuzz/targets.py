@@ -16,7 +16,7 @@ from PIL import Image, features
 
 from crowd.data.images import read_image, read_orientation, read_size
 from crowd.data.layouts import mat
-from crowd.data.layouts.tables import parse, read_table
+from crowd.data.layouts.tables import parse
 from crowd.data.processed import read_annotation
 from crowd.data.splits import read_list
 from crowd.io.files import write_array
@@ -88,43 +88,30 @@ def read_mat(path: Path) -> None:
     mat.read_points(path, "image_info" if b"image_info" in path.read_bytes() else "annPoints")
 
 
-def whole_json(folder: Path) -> list[Path]:
-    head = {"img_id": "1.jpg", "human_num": len(POINTS), "points": POINTS.tolist()}
-    table = {"train/a.jpg": POINTS[:3].tolist(), "b.jpg": [], "ü.jpg": [[1, 2.5]]}
-    return written(folder, ".json", json.dumps(head), json.dumps(table, indent=1))
+HEAD = {"img_id": "1.jpg", "human_num": len(POINTS), "points": POINTS.tolist()}
+OWN = {"train/a.jpg": POINTS[:3].tolist(), "b.jpg": [], "ü.jpg": [[1, 2.5]]}
+CSV = "image,x,y\n" + "".join(f"a.jpg,{x},{y}\n" for x, y in POINTS) + "b.jpg,,\n"
+QUOTED = 'x,"image",y\n1.5,"a, b.jpg",2\n3,c.jpg,4\n,d.jpg,\n'
+NAMES = "".join(f"img_{number}.jpg 0 3\n" for number in range(12))
+PEAKS = " ".join(f"{x:.2f} {y:.2f}" for x, y in POINTS)
+HEADS = " ".join(f"{x:.2f} {y:.2f} 4.5 9.0 1" for x, y in POINTS)
 
 
-def read_json(path: Path) -> None:
-    if b"b.jpg" in path.read_bytes():
-        read_table(path, "json")
-    else:
-        parse(path, "nwpu")
+def text(suffix: str, read: Callable[[Path], object], *contents: str) -> Target:
+    return Target(suffix, lambda folder: written(folder, suffix, *contents), read, text=True)
 
 
-def whole_csv(folder: Path) -> list[Path]:
-    rows = "".join(f"a.jpg,{x},{y}\n" for x, y in POINTS)
-    quoted = 'x,"image",y\n1.5,"a, b.jpg",2\n3,c.jpg,4\n,d.jpg,\n'
-    return written(folder, ".csv", f"image,x,y\n{rows}b.jpg,,\n", quoted)
+def layout(name: str, suffix: str, *contents: str) -> Target:
+    """A layout's files, read as it is."""
+    return text(suffix, lambda path: parse(path, name), *contents)
 
 
-def whole_texts(folder: Path) -> list[Path]:
-    jhu = "".join(f"{x:.0f} {y:.0f} 10 12 1 0\n" for x, y in POINTS)
-    heads = " ".join(f"{x:.2f} {y:.2f}" for x, y in POINTS)
-    annotated = " ".join(f"{x:.2f} {y:.2f} 4.5 9.0 1" for x, y in POINTS)
-    names = "".join(f"img_{number}.jpg 0 3\n" for number in range(12))
-    found, heads = f"1 12 {heads}\n2 0\n", f"1 12 {annotated}\n"
-    return written(folder, ".txt", jhu, found, heads, names)
+def points_of(kind) -> Callable[[Path], object]:
+    return lambda path: read_points_file(path, kind)
 
 
-def read_texts(path: Path) -> None:
-    """Each kind of text through its reader, told by how its first line begins."""
-    first = path.read_bytes().split(b"\n")[0]
-    if b"img" in first:
-        read_list(path, [Path(f"set/img_{number}.jpg") for number in range(12)])
-    elif first[:1] in b"12" and b"." in first:
-        read_points_file(path, ANNOTATED if b"9.0" in first else PREDICTED)
-    else:
-        parse(path, "jhu")
+def read_names(path: Path) -> None:
+    read_list(path, [Path(f"set/img_{number}.jpg") for number in range(12)])
 
 
 def tool(name: str, suffix: str) -> Target:
@@ -299,17 +286,19 @@ def photos(suffix: str, *modes: str) -> Target:
 
 TARGETS = {
     "mat": Target(".mat", whole_mats, read_mat),
-    "json": Target(".json", whole_json, read_json, text=True),
-    "csv": Target(".csv", whole_csv, lambda path: read_table(path, "csv"), text=True),
-    "txt": Target(".txt", whole_texts, read_texts, text=True),
+    "json": layout("json", ".json", json.dumps(OWN, indent=1)),
+    "json_nwpu": layout("nwpu", ".json", json.dumps(HEAD)),
+    "csv": layout("csv", ".csv", CSV, QUOTED),
+    "txt_jhu": layout("jhu", ".txt", "".join(f"{x:.0f} {y:.0f} 10 12 1 0\n" for x, y in POINTS)),
+    "txt_lists": text(".txt", read_names, NAMES),
+    "txt_peaks": text(".txt", points_of(PREDICTED), f"1 12 {PEAKS}\n2 0\n"),
+    "txt_heads": text(".txt", points_of(ANNOTATED), f"1 12 {HEADS}\n"),
     "labelme": tool("labelme", ".json"),
     "cvat": tool("cvat", ".xml"),
     "coco": tool("coco", ".json"),
     "labelstudio": tool("labelstudio", ".json"),
     "via": tool("via", ".json"),
-    "via_csv": Target(
-        ".csv", lambda folder: written(folder, ".csv", VIA), lambda path: parse(path, "via"), True
-    ),
+    "via_csv": layout("via", ".csv", VIA),
     "makesense": tool("makesense", ".csv"),
     "yolo": tool("yolo", ".txt"),
     "npy": Target(".npy", whole_arrays, read_arrays),

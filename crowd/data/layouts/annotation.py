@@ -18,23 +18,18 @@ REPLACE = "copy it again from the data set, or take the photo out"
 
 @dataclass(frozen=True)
 class Format:
-    """How one kind of annotation file is read.
+    """How one kind of annotation file is read."""
 
-    Attributes:
-        suffixes: endings of its files.
-        read: returns the `Annotation` of (what the file holds, its path); of a file for many
-            photos an iterator of `Heads`.
-        shape: what a file looks like, for messages.
-        recognise: whether what a file holds is of this format; None where only `read` can tell.
-        write: writes a file (path, points [n, 2]) as the original is, which follows with what says
-            which of its heads these are, bool [N], and the sizes of all, [N, 2]; of a file for
-            many photos returns the text of {name: points}.
-    """
-
-    suffixes: tuple[str, ...]
+    suffixes: tuple[str, ...]  # endings of its files
+    # From (what the file holds, its path) to its `Annotation`; of a file for many photos to an
+    # iterator of `Heads`.
     read: Callable[[Any, Path], Any]
-    shape: str = REPLACE
+    shape: str = REPLACE  # what a file looks like, for messages
+    # Whether what a file holds is of this format; None where only `read` can tell.
     recognise: Callable[[Any], bool] | None = None
+    # Writes a file (path, points [n, 2]) as the original is, which follows with what says which of
+    # its heads these are, bool [N], and the sizes of all, [N, 2]; of a file for many photos returns
+    # the text of {name: points}.
     write: Callable | None = None
 
 

@@ -29,19 +29,12 @@ WHICH = (
 
 @dataclass(frozen=True)
 class PointConvention:
-    """How points are meant, where the user says so; None leaves it to the layout.
+    """How points are meant, where the user says so; None leaves it to the layout."""
 
-    Attributes:
-        points: whose pixels they are: the photo `stored`, or `upright` (EXIF rotation applied).
-        point_units: `pixels`, or `fraction` or `percent` of that picture's width and height.
-        point_order: `xy`, or `row-col` for (row, column), which is (y, x).
-        label: of the annotations that are heads, several with commas between them, or `all`.
-    """
-
-    points: str | None = None
-    point_units: str | None = None
-    point_order: str | None = None
-    label: str | None = None
+    points: str | None = None  # of the photo `stored`, or `upright` (EXIF rotation applied)
+    point_units: str | None = None  # `pixels`, or `fraction` or `percent` of that picture's sides
+    point_order: str | None = None  # `xy`, or `row-col` for (row, column), which is (y, x)
+    label: str | None = None  # of heads, several with commas between them, or `all`
 
     @classmethod
     def of(cls, arguments) -> PointConvention:

@@ -15,33 +15,20 @@ PIXELS, FRACTION, PERCENT = "pixels", "fraction", "percent"
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to keep photos and points.
+    """One way to keep photos and points."""
 
-    Attributes:
-        about: in a few words, for `--help`.
-        expected: files and folders, for messages.
-        format: how a file of annotations is read.
-        files: places of a photo's own file, the first that is there counts: `{stem}` is the
-            photo's name, `../` the folder around its folder; empty where one file speaks of many.
-        photos: folder of photos, of a `{split}`'s or of all; empty where any folders hold them.
-        instead: folders that keep the files of photos in `images/` or in the folder around them.
-        picture: the photo `STORED` or `UPRIGHT`, whose pixels the points are; None where the
-            layout does not say and a rotated photo is a question.
-        units: of the points, `PIXELS`, `FRACTION` or `PERCENT` of that picture.
-        unlisted: whether a photo that no file speaks of has no heads; otherwise it is a fault.
-        tool: whether labelling tools write it.
-    """
-
-    about: str
-    expected: str
+    about: str  # in a few words, for `--help`
+    expected: str  # files and folders, for messages
     format: Format
+    # Places of a photo's own file, the first that is there counts: `{stem}` is the photo's name,
+    # `../` the folder around its folder; empty where one file speaks of many.
     files: tuple[str, ...] = ()
-    photos: str = ""
-    instead: tuple[str, ...] = ()
-    picture: str | None = STORED
-    units: str = PIXELS
-    unlisted: bool = False
-    tool: bool = False
+    photos: str = ""  # their folder, of a `{split}` or of all; empty where any folders hold them
+    instead: tuple[str, ...] = ()  # of `images/`, or in the photos' folder: where files are kept
+    picture: str | None = STORED  # whose pixels the points are; None: it does not say, so ask
+    units: str = PIXELS  # of the points: of that picture
+    unlisted: bool = False  # whether a photo that no file speaks of has no heads; else a fault
+    tool: bool = False  # whether labelling tools write it
 
     @property
     def table(self) -> bool:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.data.images import AUTO, read_image
 from crowd.data.layouts.places import find_photos
 from crowd.data.layouts.points import DEFAULT, PointConvention, in_pixels, look, read_annotation
 from crowd.data.layouts.registry import LAYOUTS, PIXELS
 
-__all__ = ["LAYOUTS", "find_photos", "read_photo", "read_points"]
+__all__ = ["LAYOUTS", "find_photos", "read_points"]
 
 
 def read_points(
@@ -41,21 +40,3 @@ def read_points(
     if convention.units(layout) != PIXELS and len(annotation.points):
         _, size = look(Path(image_path), layout).picture(convention)
     return in_pixels(annotation, size, layout, convention)
-
-
-def read_photo(
-    image_path: str | os.PathLike,
-    layout: str,
-    depth: str = AUTO,
-    convention: PointConvention = DEFAULT,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read a photo upright, by `depth` (`crowd.data.images`), and its heads in its upright pixels.
-
-    Returns:
-        image uint8 [H, W, 3] RGB, and points float32 [N, 2], those outside the photo included.
-
-    Raises:
-        InputError: as `read_points`; the photo is missing, truncated or no picture; it is rotated
-            and neither layout nor convention says which picture its points are of.
-    """
-    return read_image(image_path, depth), look(Path(image_path), layout).heads(convention)

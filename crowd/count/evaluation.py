@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from crowd.io.files import write_text
+from crowd.io.files import csv_text, write_text
 from crowd.io.progress import progress
 from crowd.metrics import counting_errors
 
@@ -103,7 +101,7 @@ def write_results(folder: Path, counts: Sequence[PhotoCount], metrics: dict) -> 
     A metric that is not a number, such as NAE where no photo has heads, becomes null.
     """
     rows = [(count.name, count.actual, f"{count.predicted:.4f}") for count in counts]
-    write_text(folder / "predictions.csv", table_text(PhotoCount._fields, rows))
+    write_text(folder / "predictions.csv", csv_text(PhotoCount._fields, rows))
     write_text(folder / "metrics.json", json.dumps(without_nan(metrics), indent=2) + "\n")
 
 
@@ -112,12 +110,3 @@ def without_nan(metrics):
     if isinstance(metrics, dict):
         return {name: without_nan(value) for name, value in metrics.items()}
     return None if isinstance(metrics, float) and math.isnan(metrics) else metrics
-
-
-def table_text(names: Sequence[str], rows: Iterable[Sequence]) -> str:
-    """Lay out a table as CSV."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(names)
-    table.writerows(rows)
-    return text.getvalue()

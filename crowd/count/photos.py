@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crowd.count.evaluation import table_text as table_text
 from crowd.count.region import Region, count_inside
 from crowd.data.folders import list_folder, say_left_out
 from crowd.data.images import read_orientation, read_size, turned
@@ -17,7 +16,7 @@ from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
 from crowd.data.resize import resize_photo
 from crowd.io.errors import InputError, extra
-from crowd.io.files import atomic_path, require_file, write_text
+from crowd.io.files import atomic_path, csv_text, require_file, write_text
 from crowd.io.progress import progress
 from crowd.pictures.overlays import region_overlay, with_count, write_picture
 
@@ -191,7 +190,7 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
 
 def write_table(path: Path, names: Sequence[str], rows: Sequence[tuple]) -> Path:
     """Write a CSV file whole or not at all; return its path."""
-    write_text(path, table_text(names, rows))
+    write_text(path, csv_text(names, rows))
     return path
 
 

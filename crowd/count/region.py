@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
@@ -120,12 +119,11 @@ def cell_shares(mask: np.ndarray, cells: tuple[int, int], seen: tuple[int, int])
 
 def _averages(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Mean of the rows [n, m] between one edge and the next; parts of a row count by share."""
-    means = np.zeros((len(edges) - 1, values.shape[1]))
-    for mean, (start, end) in zip(means, itertools.pairwise(edges), strict=True):
-        rows = np.arange(math.floor(start), min(math.ceil(end), len(values)))
-        shares = np.minimum(rows + 1, end) - np.maximum(rows, start)
-        mean[:] = shares @ values[rows[0] : rows[-1] + 1] / shares.sum()
-    return means
+    sums = np.vstack([np.zeros_like(values[:1], float), np.cumsum(values, axis=0)])
+    rows = np.minimum(edges.astype(int), len(values) - 1)
+    shares = (edges - rows)[:, None]
+    sums = sums[rows] * (1 - shares) + sums[rows + 1] * shares
+    return np.diff(sums, axis=0) / np.diff(edges)[:, None]
 
 
 def read_region(path: str | os.PathLike) -> Region:

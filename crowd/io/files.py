@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import functools
 import hashlib
@@ -12,7 +13,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,13 @@ def write_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:
         part.write_bytes(content)
 
 
+def csv_text(names: Sequence[str], rows: Iterable[Sequence]) -> str:
+    """Lay out a table as CSV."""
+    table = csv.writer(text := io.StringIO(), lineterminator="\n")
+    table.writerows([names, *rows])
+    return text.getvalue()
+
+
 def write_array(path: str | os.PathLike, array: np.ndarray) -> None:
     """Write an `.npy` file atomically."""
     # Into memory first: of a full disk numpy says no more than how many bytes it wrote.
@@ -202,32 +210,21 @@ def read_text(path: Path, remedy: str) -> str:
         raise unreadable(path, error, f"is not readable as UTF-8 text: {remedy}") from error
 
 
-@functools.cache
-def _yaml():
-    """Return PyYAML, and safe loading without anchors, which make a few lines any amount."""
-    with extra("commands", "reading YAML"):
-        import yaml
-
-    class PlainLoader(yaml.SafeLoader):
-        def compose_node(self, parent, index):
-            if self.check_event(yaml.AliasEvent):
-                event = self.peek_event()
-                message = f"'*{event.anchor}' refers to another value: write it out"
-                raise yaml.composer.ComposerError(None, None, message, event.start_mark)
-            return super().compose_node(parent, index)
-
-    return yaml, PlainLoader
-
-
 def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
     """Read the 'key: value' lines of a YAML file; an empty one gives an empty dictionary.
 
-    Only plain values are made, whatever tags the file holds. Raises `InputError` otherwise.
+    Only plain values are made, whatever tags the file holds, and no anchors are followed, which
+    make a few lines any amount. Raises `InputError` otherwise.
     """
     path = require_file(path, remedy)
-    yaml, loader = _yaml()
+    with extra("commands", "reading YAML"):
+        import yaml
     try:
-        values = yaml.load(path.read_text(encoding="utf-8-sig"), loader)
+        text = path.read_text(encoding="utf-8-sig")
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"'*{event.anchor}' refers to another value: write it out")
+        values = yaml.safe_load(text)
     # Dates, tags and deep nesting raise more than YAMLError.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]

@@ -27,7 +27,6 @@ from crowd.count.photos import (
     Seen,
     count_image,
     point_rows,
-    table_text,
 )
 from crowd.count.region import CELL, Region, region_of
 from crowd.data.images import read_orientation, read_size
@@ -35,6 +34,7 @@ from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
 from crowd.data.processed import list_split, read_annotation
 from crowd.io.errors import InputError, extra
+from crowd.io.files import csv_text
 from crowd.pictures.overlays import density_colours
 
 with extra("page", "the page"):
@@ -114,7 +114,7 @@ class Desk:
             "count": seen.count,
             "seconds": seconds,
             "heads": seen.heads.tolist(),
-            "csv": table_text(POINT_COLUMNS, point_rows(name, counted.heads, counted.confidence)),
+            "csv": csv_text(POINT_COLUMNS, point_rows(name, counted.heads, counted.confidence)),
             "picture": picture_url(image, "JPEG"),
             "density": None if seen.density is None else density_url(seen.density),
             "cell": CELL,

@@ -7,6 +7,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from crowd.data.images import read_image
+from crowd.data.layouts.points import DEFAULT, look
 from crowd.data.layouts.registry import LAYOUTS
 
 TOOLS = ("labelme", "cvat", "coco", "labelstudio", "via", "makesense", "yolo")
@@ -39,6 +41,11 @@ def as_stored(upright, orientation):
     down = -1 if orientation in (3, 4, 6, 7) else 1
     right = -1 if orientation in (2, 3, 7, 8) else 1
     return np.ascontiguousarray(turned[::down, ::right])
+
+
+def read_photo(path, layout, convention=DEFAULT):
+    """A photo upright, and its heads in its upright pixels."""
+    return read_image(path), look(path, layout).heads(convention)
 
 
 def write_text(path, text):

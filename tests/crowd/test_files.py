@@ -74,19 +74,6 @@ def test_arrays_come_back_and_objects_are_not_unpickled(tmp_path):
     assert not (tmp_path / "b.npy").exists()
 
 
-@pytest.mark.parametrize("kept", [0, 1, 40, 100])
-def test_cut_short_files_name_themselves(tmp_path, kept):
-    write_array(tmp_path / "a.npy", np.zeros(500))
-    write_h5(tmp_path / "a.h5", params=np.zeros(500))
-    for name in names(tmp_path):
-        path = tmp_path / name
-        path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(InputError, match=r"a\.npy .*: mend"):
-        read_array(tmp_path / "a.npy", "mend")
-    with pytest.raises(InputError, match=r"a\.h5 is damaged.*: mend"):
-        read_h5(tmp_path / "a.h5", "params", "mend")
-
-
 def test_missing_things_name_themselves(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w"):
         pass

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from crowd.annotations import read_photo, read_points
+from crowd.annotations import read_points
 from crowd.data.layouts.points import PointConvention, look, stored_points
 from crowd.data.layouts.survey import survey
 from crowd.io.errors import InputError
@@ -17,6 +17,7 @@ from tests.crowd.sets import (
     SIZE,
     assert_heads_are_white,
     options,
+    read_photo,
     refused,
     write_photo,
     write_table,

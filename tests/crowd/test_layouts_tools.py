@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from crowd.annotations import find_photos, read_photo, read_points
+from crowd.annotations import find_photos, read_points
 from crowd.data.layouts.points import PointConvention
 from crowd.io.errors import InputError
 from crowd.validate import main as validate
@@ -17,6 +17,7 @@ from tests.crowd.sets import (
     TOOLS,
     assert_heads_are_white,
     options,
+    read_photo,
     refused,
     write_photo,
     write_tool,

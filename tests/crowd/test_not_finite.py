@@ -107,10 +107,3 @@ def test_the_average_follows_as_torch_s_does():
         follow(ours, model)
         theirs.update_parameters(model)
         torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
-
-
-def test_a_crop_with_nan_is_drawn_all_the_same(tmp_path):
-    batch = make_batch()
-    batch.images[1, 0, 0, 0] = torch.nan
-    train(batch, lambda model: {"l1": model.weight.sum() * torch.inf}, tmp_path)
-    assert read_image(tmp_path / PICTURE).max() == 255

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd.annotations import find_photos, read_photo, read_points
+from crowd.annotations import find_photos, read_points
 from crowd.data.layouts.points import PointConvention
 from crowd.validate import main
 from crowd.validation import ERRORS
 from tests.crowd.sets import (
     PLAIN,
     POINTS,
+    read_photo,
     refused,
     scene,
     write_mat,

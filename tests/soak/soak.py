@@ -46,15 +46,10 @@ model_name: hrnet_small
 TINY = '\'{"widths": [16, 8], "hidden": 4}\''
 # What every run writes differently, and which no figure depends on; MATLAB files hold a date, and
 # so does what is recorded of them.
-DIFFERENT = (
-    "environment.json",
-    "starts.jsonl",
-    "times.jsonl",
-    "tensorboard",
-    "synthetic_a",
-    "synthetic_b",
-    ".made",
-)
+DIFFERENT = {
+    *("environment.json", "starts.jsonl", "times.jsonl", "tensorboard", ".made"),
+    *("synthetic_a", "synthetic_b"),
+}
 
 
 def draw_sets(folder: Path, images: int, domains: str = "ab") -> None:
@@ -132,35 +127,21 @@ def run(folder: Path, words: str) -> float:
 def kill(folder: Path, words: str, after: float, alone: bool) -> bool:
     """Start a stage and send SIGKILL `after` seconds; return whether it was still running.
 
-    Args:
-        folder: where it runs.
-        words: its command.
-        after: s.
-        alone: kill the process alone and leave its workers to themselves.
+    `alone` kills the process alone and leaves its workers to themselves.
     """
     process = start(folder, words)
     try:
         printed, _ = process.communicate(timeout=after)
     except subprocess.TimeoutExpired:
         (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
-        _wait_for_workers(process)
+        try:  # workers hold the pipe until they end
+            process.communicate(timeout=60)
+        except subprocess.TimeoutExpired as error:
+            raise InputError(f"workers of '{process.args}' outlive it by a minute") from error
         return True
     if process.returncode:
         raise InputError(f"'{words}' in {folder} ended with {process.returncode}: {printed}")
     return False
-
-
-def _wait_for_workers(process: subprocess.Popen) -> None:
-    # Left to themselves they hold the pipe until they end.
-    try:
-        process.communicate(timeout=60)
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"workers of '{process.args}' outlive it by a minute") from error
-
-
-def startup() -> float:
-    """How long a stage takes before it does anything, s."""
-    return run(ROOT, "train_gs.py --help")
 
 
 def killed_pass(
@@ -168,16 +149,8 @@ def killed_pass(
 ) -> Counter:
     """Go through all stages, killing each up to twice and `wanted` times in all.
 
-    Args:
-        folder: with the data sets.
-        commands: name -> command.
-        took: name -> duration of the undisturbed stage, s.
-        idle: of which this much is spent before anything is done, s.
-        chance: random generator.
-        wanted: kills.
-
-    Returns:
-        Kills by stage.
+    The undisturbed stages `took` their seconds, of which they spend `idle` before anything is done.
+    Returns kills by stage.
     """
     kills: Counter = Counter()
     for name, words in commands.items():
@@ -204,7 +177,7 @@ def differences(first: Path, second: Path) -> tuple[int, list[str]]:
 
 def _names(folder: Path) -> set[Path]:
     files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    return {name for name in files if not set(name.parts) & set(DIFFERENT)}
+    return {name for name in files if not set(name.parts) & DIFFERENT}
 
 
 def _equal(first: Path, second: Path) -> bool:
@@ -236,7 +209,7 @@ def soak(folder: Path, kills: int, seed: int, images: int = 24, epochs: int = 6)
 
     Raises `InputError` when a stage cannot be continued or a file differs.
     """
-    chance, commands, idle = random.Random(seed), stages(epochs), startup()
+    chance, commands, idle = random.Random(seed), stages(epochs), run(ROOT, "train_gs.py --help")
     draw_sets(folder / "whole", images)
     took = {
         name: run(folder / "whole", words)

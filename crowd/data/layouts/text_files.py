@@ -5,8 +5,6 @@ Of every shape that is no point the centre of its box is a head.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -27,7 +25,7 @@ from crowd.data.layouts.annotation import (
     box_centre,
 )
 from crowd.io.errors import InputError
-from crowd.io.files import read_text, read_yaml, write_text
+from crowd.io.files import csv_text, read_text, read_yaml, write_text
 
 OWN_SHAPE = "the header is 'image,x,y', then a row a head ('NAME,,' for a photo without heads)"
 COLUMNS = ("image", "x", "y")
@@ -55,14 +53,10 @@ def read_own(rows: list, path: Path) -> Iterator[Heads]:
 
 def own_text(photos: dict[str, np.ndarray]) -> str:
     """Return the text of a file of your own points."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    rows = []
     for name, points in photos.items():
-        rows.writerows([name, f"{x:.9g}", f"{y:.9g}"] for x, y in points)
-        if not len(points):
-            rows.writerow([name, "", ""])
-    return text.getvalue()
+        rows += [(name, f"{x:.9g}", f"{y:.9g}") for x, y in points] or [(name, "", "")]
+    return csv_text(COLUMNS, rows)
 
 
 MAKESENSE_SHAPE = (

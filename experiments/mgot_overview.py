@@ -14,7 +14,7 @@ from crowd.data.images import open_image
 from crowd.data.processed import list_split
 from crowd.io.config import ArgumentParser, Namespace
 from crowd.pictures.drawing import PALETTE
-from crowd.pictures.small_files import write_figure
+from crowd.pictures.overlays import write_figure
 from mgot.alignment import Alignment, align
 from mgot.feature_files import open_features, read_clusters
 from mgot.features import read_patch

@@ -169,7 +169,7 @@ def test_names_with_spaces_are_found_in_lists(tmp_path, line, name):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("scene 1", r"may be set/scene\.jpg or set/scene 1\.jpg: write the whole name of one"),
+        ("scene 1", r"may be set/scene\.jpg or set/scene 1\.jpg: write the whole name"),
         ("ab 1 2", "may be"),
         ("x.jpg", "may be set/s 1/x.jpg or set/s 2/x.jpg"),
         ("my photo 3.jpg", "there is no photo 'my photo 3.jpg' among the 9"),

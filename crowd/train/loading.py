@@ -153,8 +153,21 @@ def crop_loader(
 
 def photo_loader(photos: CountedPhotos, workers: int) -> DataLoader:
     """Return a loader of one whole photo at a time: of several processes' every size-th."""
-    rank, size = rank_and_world_size()
-    share, generator = range(rank, len(photos), size), torch.Generator()
+    share, generator = _Share(photos), torch.Generator()
     return DataLoader(
         photos, batch_size=None, sampler=share, num_workers=workers, generator=generator
     )
+
+
+class _Share(Sampler):
+    """Every size-th index, from this process's rank on: known once the processes have joined."""
+
+    def __init__(self, photos: CountedPhotos):
+        self.photos = photos
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[int]:
+        rank, size = rank_and_world_size()
+        return iter(range(rank, len(self.photos), size))

@@ -45,7 +45,7 @@ def dying(pipe, seed, folder):
 
 
 def test_a_dead_worker_is_noted_and_the_rest_done(tmp_path):
-    run, names = Run(0, tmp_path / "findings"), ("mat", "csv", "txt")
+    run, names = Run(0, tmp_path / "findings"), ("mat", "csv", "yml")
     run.go([(name, number) for name in names for number in range(3)], dying)
     assert {name: counts.total() for name, counts in run.counts.items()} == dict.fromkeys(names, 3)
     assert [(name, number) for name, number, _ in run.findings] == [("csv", 1)]

@@ -5,7 +5,6 @@ python k_means_ot_weight.py --config mgot/configs/A2B.yml
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from crowd.io.config import YES_NO, ArgumentParser, Namespace, documented, restr
 from crowd.io.errors import InputError, command
 from crowd.io.files import write_text
 from mgot.feature_files import read_clusters
+from mgot.options import ALIGNMENTS, MARGINALS, VARIANTS, AlignmentOptions, SsimCost
 from mgot.patches import locate_patches, write_selection
 from mgot.transfer import DOCUMENTED, add_transfer, fill
 
@@ -46,15 +46,15 @@ def build_parser() -> ArgumentParser:
         add(f"--index_cluster_{side[0]}", type=str, help=f"members of the {side} clusters, npy")
         add(f"--center_cluster_{side[0]}", type=str, help=f"centres of the {side} clusters, h5")
     reg = "--regularization_parameter"
-    add(f"{reg}1", type=Finite, default=1e-3, help="between clusters")
-    add(f"{reg}2", type=Finite, default=1e-3, help="between patches")
+    add(f"{reg}1", type=Finite, default=AlignmentOptions.cluster_reg, help="between clusters")
+    add(f"{reg}2", type=Finite, default=AlignmentOptions.patch_reg, help="between patches")
     add("--selected_result", type=str, help="names of the selected source patches to write, npy")
     add("--corresponding_weight", type=str, help="their weights to write, npy")
-    add("--mass", type=Share, default=1.0, help="share to move; 1: equal weights")
-    add("--ssim_variant", choices=("official", "global"), default="official")
-    how = ("mgot", "daot", "no-clusters")
-    add("--alignment", choices=how, default="mgot", help="the paper's, or an ablation")
-    add("--cluster_marginals", choices=("uniform", "sizes"), default="uniform", help="their mass")
+    add("--mass", type=Share, default=AlignmentOptions.mass, help="share to move; 1: equal weights")
+    add("--ssim_variant", choices=VARIANTS, default=SsimCost.variant)
+    add("--alignment", choices=ALIGNMENTS, default="mgot", help="the paper's, or an ablation")
+    marginals = {"choices": MARGINALS, "default": AlignmentOptions.marginals}
+    add("--cluster_marginals", **marginals, help="mass of the clusters")
     add("--weights", action=YES_NO, default=True, help="or all of them 1")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto; of the SSIM")
     for side in ("target", "source"):
@@ -85,7 +85,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mgot.alignment import align, describe, summarise
     from mgot.feature_files import open_features
     from mgot.pictures import draw_matches
-    from mgot.ssim import ssim_cost
 
     selected = Path(arguments.selected_result)
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:
@@ -95,15 +94,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.alignment == "mgot":
             pairs = ((files[:2], target), (files[2:], source))
             clusters = tuple(read_clusters(*paths, len(side)) for paths, side in pairs)
-        alignment = align(
-            *(arguments.alignment, target, source, clusters),
-            ssim=functools.partial(
-                ssim_cost, variant=arguments.ssim_variant, device=pick_device(arguments.device)
-            ),
-            regs=(arguments.regularization_parameter1, arguments.regularization_parameter2),
-            mass=arguments.mass,
-            marginals=arguments.cluster_marginals,
+        options = AlignmentOptions(
+            SsimCost(arguments.ssim_variant, pick_device(arguments.device)),
+            arguments.regularization_parameter1,
+            arguments.regularization_parameter2,
+            arguments.mass,
+            arguments.cluster_marginals,
         )
+        alignment = align(arguments.alignment, target, source, clusters, options)
         weights = alignment.weight if arguments.weights else np.ones(len(alignment.source))
         names = [source.names[index] for index in alignment.source]
         write_selection(selected, arguments.corresponding_weight, names, weights)

@@ -16,7 +16,8 @@ from torch.nn.functional import avg_pool2d
 
 from bench.measure import bench_parser, random_maps, ratio, time_in_turn, write_record
 from crowd.io.errors import command
-from mgot.ssim import C1, C2, VARIANTS, ssim_cost
+from mgot.options import VARIANTS
+from mgot.ssim import C1, C2, ssim_cost
 
 REFERENCE_PAIRS = 8
 TARGET, SOURCE = 512, 768

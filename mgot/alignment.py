@@ -6,7 +6,6 @@ is compared with: the same without clusters, and DAOT (arXiv 2308.05311), which 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from crowd.io.errors import InputError
 from mgot.maps import PATCH_SIDE
-from mgot.ssim import ssim_cost
+from mgot.options import AlignmentOptions, SsimCost
 from mgot.transport import Transport, entropic_partial, sinkhorn
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ LEAST_SHARE = 0.01
 # Masses nearer to each other than this share are equal: a plan is e to the power of thousands, each
 # known to a share of 1e-16, and equal patches get equal columns up to that.
 ROUNDING = 1e-9
+DEFAULT = AlignmentOptions()
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Matching:
 
 
 def match_clusters(
-    target_centers, source_centers, reg: float = 1e-3, ssim: Callable = ssim_cost
+    target_centers, source_centers, reg: float = DEFAULT.cluster_reg, ssim: SsimCost = DEFAULT.ssim
 ) -> np.ndarray:
     """Match cluster centres (coarse granularity) by balanced transport under the SSIM cost.
 
@@ -54,7 +54,7 @@ def match_clusters(
         target_centers: `[k, 224, 224]` (or `[k, 50176]`).
         source_centers: `[l, 224, 224]`.
         reg: weight of the entropy.
-        ssim: the cost, `ssim_cost` or a partial of it.
+        ssim: the cost.
 
     Returns int64 `[k]`, the source cluster that receives most of each target cluster. Raises
     `InputError` for an empty side, or centres that are not finite.
@@ -62,7 +62,7 @@ def match_clusters(
     return match_clusters_by_cost(ssim(target_centers, source_centers), reg).index
 
 
-def match_clusters_by_cost(cost, reg: float = 1e-3, sizes=(None, None)) -> Matching:
+def match_clusters_by_cost(cost, reg: float = DEFAULT.cluster_reg, sizes=(None, None)) -> Matching:
     """As `match_clusters`, from a cost `[k, l]`; all weights are 1.
 
     Masses are uniform, as in the released code, or by the patches of the target's and the source's
@@ -74,7 +74,11 @@ def match_clusters_by_cost(cost, reg: float = 1e-3, sizes=(None, None)) -> Match
 
 
 def match_patches(
-    target, source, reg: float = 1e-3, mass: float | None = None, ssim: Callable = ssim_cost
+    target,
+    source,
+    reg: float = DEFAULT.patch_reg,
+    mass: float | None = None,
+    ssim: SsimCost = DEFAULT.ssim,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Match the patches of two matched clusters (fine granularity) by partial transport.
 
@@ -85,7 +89,7 @@ def match_patches(
         mass: share of the mass to move, in (0, 1]. None moves all of it, as the released code
             does: then every column sum is the fixed marginal and every weight is 1. Below 1, rows
             that move less than 1 % of their mass choose no patch: index −1 and weight 0.
-        ssim: the cost, `ssim_cost` or a partial of it.
+        ssim: the cost.
 
     Returns:
         int64 `[n]`, the source patch chosen by each target patch, and float64 `[n]`, its weight.
@@ -97,7 +101,9 @@ def match_patches(
     return matching.index, matching.weight
 
 
-def match_patches_by_cost(cost, reg: float = 1e-3, mass: float | None = None) -> Matching:
+def match_patches_by_cost(
+    cost, reg: float = DEFAULT.patch_reg, mass: float | None = None
+) -> Matching:
     """As `match_patches`, from a cost `[n, m]`; the matching carries the plan and its residual.
 
     The value of a chosen source patch is its column sum. A patch above the mean of the chosen
@@ -118,7 +124,7 @@ def match_patches_by_cost(cost, reg: float = 1e-3, mass: float | None = None) ->
 
 
 def daot_costs(
-    target, source, ssim: Callable = ssim_cost
+    target, source, ssim: SsimCost = DEFAULT.ssim
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """The costs that `match_daot_by_cost` takes: `[n, m]`, both dustbins `[n]`, `[m]`, the corner.
 
@@ -131,7 +137,7 @@ def daot_costs(
 
 
 def match_daot_by_cost(
-    cost, target_dustbin, source_dustbin, corner: float, reg: float = 1e-3
+    cost, target_dustbin, source_dustbin, corner: float, reg: float = DEFAULT.patch_reg
 ) -> Matching:
     """Match patches without clusters, with a dustbin on both sides (DAOT, arXiv 2308.05311).
 
@@ -183,13 +189,9 @@ def align(
     target: Features,
     source: Features,
     clusters: tuple[Clusters, Clusters] | None = None,
-    *,
-    ssim: Callable = ssim_cost,
-    regs: tuple[float, float] = (1e-3, 1e-3),
-    mass: float = 1.0,
-    marginals: str = "uniform",
+    options: AlignmentOptions = DEFAULT,
 ) -> Alignment:
-    """Select source patches and weigh them; the defaults are the release's.
+    """Select source patches by one of `ALIGNMENTS`, and weigh them.
 
     Args:
         how: `mgot`, the paper's method: clusters by their centres, then the patches of matched
@@ -197,26 +199,23 @@ def align(
         target: features of the target patches.
         source: features of the source patches.
         clusters: for `mgot`, partitions of the two.
-        ssim: the cost, `ssim_cost` or a partial of it.
-        regs: weights of the entropy, between clusters and between patches.
-        mass: share of the patches' mass to move, in (0, 1].
-        marginals: mass of the clusters, "uniform" or their "sizes".
+        options: see `AlignmentOptions`.
 
     Raises:
         InputError: features that are not finite, or a mass so small that nothing is matched.
     """
     pairs, between = [(np.arange(len(target)), np.arange(len(source)), {})], {}
     if how == "mgot":
-        pairs, between = _match_clusters(*clusters, ssim, regs[0], marginals)
+        pairs, between = _match_clusters(*clusters, options)
     parts, groups = [], []
     for number, (rows, columns, names) in enumerate(pairs):
         sides = target.rows(rows), source.rows(columns)
         if how == "daot":
-            cost, *dustbins = daot_costs(*sides, ssim)
-            matching = match_daot_by_cost(cost, *dustbins, regs[1])
+            cost, *dustbins = daot_costs(*sides, options.ssim)
+            matching = match_daot_by_cost(cost, *dustbins, options.patch_reg)
         else:
-            cost = ssim(*sides)
-            matching = match_patches_by_cost(cost, regs[1], mass)
+            cost = options.ssim(*sides)
+            matching = match_patches_by_cost(cost, options.patch_reg, options.mass)
         chose = np.flatnonzero(matching.index >= 0)
         chosen = matching.index[chose]
         costs = cost[chose, chosen].astype(np.float64)
@@ -238,11 +237,12 @@ def align(
     return Alignment(*arrays, groups, between)
 
 
-def _match_clusters(target: Clusters, source: Clusters, ssim: Callable, reg: float, marginals: str):
+def _match_clusters(target: Clusters, source: Clusters, options: AlignmentOptions):
     """Members and names of each target cluster and its partner; how the transport converged."""
-    cost = ssim(target.centers, source.centers)
+    cost = options.ssim(target.centers, source.centers)
     sizes = [list(map(len, side.members)) for side in (target, source)]
-    matching = match_clusters_by_cost(cost, reg, *[sizes] * (marginals == "sizes"))
+    by_sizes = [sizes] if options.marginals == "sizes" else []
+    matching = match_clusters_by_cost(cost, options.cluster_reg, *by_sizes)
     pairs = []
     for number, partner in enumerate(matching.index.tolist()):
         names = {"target_cluster": number, "source_cluster": partner}

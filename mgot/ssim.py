@@ -21,8 +21,8 @@ from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from mgot.maps import LARGEST_VALUE, PATCH_SIDE, within_range
+from mgot.options import VARIANTS, SsimCost
 
-VARIANTS = ("official", "global")
 WINDOW_AREA = 256.0 * 256.0
 # (0.01 L)² and (0.03 L)² of SSIM, with L = 1 the height of a FIDT peak.
 C1, C2 = 1e-4, 9e-4
@@ -32,10 +32,15 @@ BLOCK = 512
 COLUMNS = 392
 # Target patches whose window statistics stay, tile by tile, in a core's second-level cache.
 TARGET_GROUP = 8
+# Pairs at once of the official cost on a GPU, about 1.5 MB each.
+PAIRS = 512
 
 
 def ssim_cost(
-    target, source, variant: str = VARIANTS[0], device: str | torch.device | None = None
+    target,
+    source,
+    variant: str = SsimCost.variant,
+    device: str | torch.device | None = SsimCost.device,
 ) -> np.ndarray:
     """Cost 1 − mean SSIM between every target and every source patch, exactly.
 
@@ -44,8 +49,7 @@ def ssim_cost(
             dataset, which is read in blocks.
         source: `[m, 224, 224]`, likewise.
         variant: "official" or "global".
-        device: where the global variant is computed, "cpu" or a GPU such as "cuda:0"; None: where
-            the target is. The official one is compiled for the CPU.
+        device: where to compute, "cpu" or a GPU such as "cuda:0"; None: where the target is.
 
     Returns:
         float32 `[n, m]`, numpy; on a CPU by `torch.get_num_threads()` threads.
@@ -62,13 +66,16 @@ def ssim_cost(
                 f"{name} has shape {list(shape)}, not [n, {PATCH_SIDE}, {PATCH_SIDE}]: pass patch "
                 "distributions as the model puts them out"
             )
-    if variant == "official":
-        return _official_cost(target, source)
-    device = getattr(target, "device", "cpu") if device is None else device
-    return _global_cost(target, source, torch.device(device))
+    device = torch.device(getattr(target, "device", "cpu") if device is None else device)
+    if variant == "global":
+        flat = functools.partial(torch.flatten, start_dim=1)
+        return _by_blocks(target, source, device, flat, _global_distances)
+    if device.type == "cpu":
+        return _compiled_cost(target, source)
+    return _by_blocks(target, source, device, _windows, _official_distances)
 
 
-def ssim_cost_reference(target, source, variant: str = VARIANTS[0]) -> np.ndarray:
+def ssim_cost_reference(target, source, variant: str = SsimCost.variant) -> np.ndarray:
     """The slow twin of `ssim_cost`: the formula as written, pair by pair, in float64.
 
     The official variant is the released pooling of a `[224, 224, 1]` tensor.
@@ -113,8 +120,8 @@ def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + size, count)) for first in range(0, count, size))
 
 
-def _official_cost(target, source) -> np.ndarray:
-    """The official cost, by the kernel of `mgot.ssim_kernel`."""
+def _compiled_cost(target, source) -> np.ndarray:
+    """The official cost on a CPU (`mgot.ssim_kernel`)."""
     # Imported here: numba takes a second, and the command lines that only count need none of it.
     from mgot.ssim_kernel import POSITIONS, distance_sums
 
@@ -145,15 +152,15 @@ def _statistics(patches, first: int, last: int, name: str) -> np.ndarray:
     return out
 
 
-def _global_cost(target, source, device: torch.device) -> np.ndarray:
-    """The global cost by matrix products, a block of either side at a time."""
+def _by_blocks(target, source, device, prepare: Callable, distances: Callable) -> np.ndarray:
+    """Cost by matrix products, on any device: `distances` of two prepared blocks at a time."""
     cost = np.zeros((len(target), len(source)), np.float32)
     with progress(total=cost.size, what="SSIM", unit="pair") as bar:
         for first, last in _blocks(len(source), BLOCK):
-            y = read_patches(source, first, last, "source").to(device).flatten(1)
+            y = prepare(read_patches(source, first, last, "source").to(device))
             for top, bottom in _blocks(len(target), BLOCK):
-                x = read_patches(target, top, bottom, "target").to(device).flatten(1)
-                cost[top:bottom, first:last] = _global_distances(x, y).cpu().numpy()
+                x = prepare(read_patches(target, top, bottom, "target").to(device))
+                cost[top:bottom, first:last] = distances(x, y).cpu().numpy()
                 bar.update((bottom - top) * (last - first))
     return cost
 
@@ -190,3 +197,46 @@ def _centred(flat: Tensor, means: Tensor) -> Iterator[Tensor]:
     buffer = means.new_empty(len(flat), COLUMNS)
     for part in flat.split(COLUMNS, 1):
         yield torch.sub(part, means, out=buffer)
+
+
+def _windows(patches: Tensor) -> tuple[Tensor, ...]:
+    """Patches / 256, and `[b, 224, 193]` each: means / √C1, variances + C2 / 2 of their windows."""
+    window = _layout(patches.device)[0].double()
+    exact = patches.double()
+    means = exact @ window / WINDOW_AREA
+    variances = exact.square() @ window / WINDOW_AREA - means.square()
+    return patches / WINDOW_AREA**0.5, (means / C1**0.5).float(), (variances + C2 / 2).float()
+
+
+def _official_distances(x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
+    """Mean of 1 − SSIM over all rows and positions, float64 `[n, m]`, `PAIRS` pairs at a time.
+
+    The formula is that of `mgot.ssim_kernel`, the variances without its scale. The sums of squared
+    differences of all windows are one product with a matrix of zeros and ones.
+    """
+    window, weight = _layout(x[0].device)
+    (y_values, y_means, y_variances), parts = y, []
+    for part in zip(*(array.split(max(PAIRS // len(y[0]), 1)) for array in x), strict=True):
+        values, means, variances = (array[:, None] for array in part)
+        sums = (values - y_values).square_() @ window
+        luminance = (means * y_means).mul_(2).add_(1)
+        apart = (means - y_means).square_()
+        variances = variances + y_variances
+        numerator = sums.sub_(apart, alpha=C1).mul_(luminance).addcmul_(apart, variances)
+        distance = numerator.div_(luminance.add_(apart).mul_(variances))
+        parts.append((distance @ weight).double().sum(-1) / (PATCH_SIDE * weight.sum()))
+    return torch.cat(parts)
+
+
+@functools.cache
+def _layout(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Which column `[224, 193]` belongs to which window, and how often each window occurs `[193]`.
+
+    Windows 0 … 96 begin at column 0 and end at column 127 … 223, the last counted 33 times;
+    windows 97 … 192 end at column 223 and begin at 1 … 96.
+    """
+    columns = torch.arange(PATCH_SIDE)[:, None]
+    window = torch.cat([columns <= torch.arange(127, 224), columns >= torch.arange(1, 97)], 1)
+    weight = torch.ones(window.shape[1])
+    weight[96] = 33.0
+    return window.float().to(device), weight.to(device)

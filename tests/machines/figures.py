@@ -22,7 +22,8 @@ from mgot.clustering import kmeans
 from mgot.losses import fidt_loss
 from mgot.maps import fidt_map
 from mgot.models import build_model as build_fidt_model
-from mgot.ssim import VARIANTS, ssim_cost
+from mgot.options import VARIANTS
+from mgot.ssim import ssim_cost
 
 SIDE = 32  # cells of a crop of 256 px
 ITERATIONS = 300

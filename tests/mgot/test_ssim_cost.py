@@ -6,7 +6,8 @@ import torch
 from crowd.io.errors import InputError
 from mgot import ssim
 from mgot import ssim_cost as exported
-from mgot.ssim import VARIANTS, ssim_cost, ssim_cost_reference
+from mgot.options import VARIANTS
+from mgot.ssim import ssim_cost, ssim_cost_reference
 
 ON_GPU = pytest.param("cuda", marks=pytest.mark.cuda)
 
@@ -16,6 +17,12 @@ ON_GPU = pytest.param("cuda", marks=pytest.mark.cuda)
 ROUNDED = 2.0**-23
 ATOL = {"official": 1e-6, "global": ROUNDED}
 ONE_WAY = {"official": 131 * 2.0**-24, "global": ROUNDED}
+
+
+def official_by_products(target, source):
+    """What a GPU computes, on the CPU."""
+    parts = (ssim._windows, ssim._official_distances)
+    return ssim._by_blocks(target, source, torch.device("cpu"), *parts)
 
 
 def patches(count, seed, low=0.0, high=1.0, sparse=0.0):
@@ -49,6 +56,9 @@ def test_agrees_with_its_slow_twin(variant, values):
     expected = ssim_cost_reference(target, source, variant)
     np.testing.assert_allclose(cost, expected, rtol=0, atol=ATOL[variant])
     assert cost.std() > 0
+    if variant == "official":
+        products = official_by_products(target, source)
+        np.testing.assert_allclose(products, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("device", ["cpu", ON_GPU])
@@ -63,31 +73,50 @@ def test_computes_where_it_is_told_or_where_the_target_is(device, variant):
         np.testing.assert_allclose(cost, expected, rtol=0, atol=ATOL[variant])
 
 
+def test_both_ways_to_the_official_cost_agree_on_many_pairs(monkeypatch):
+    # 1 patch of the target against a whole block, or several, or the rest of one.
+    target, source = patches(7, 13, sparse=0.9), patches(9, 14, sparse=0.9)
+    expected = ssim_cost(target, source)
+    for block, pairs in ((512, 512), (4, 3), (5, 10)):
+        monkeypatch.setattr(ssim, "BLOCK", block)
+        monkeypatch.setattr(ssim, "PAIRS", pairs)
+        cost = official_by_products(target, source)
+        np.testing.assert_allclose(cost, expected, rtol=0, atol=1e-6)
+
+
+COSTS = {
+    "official": ssim_cost,
+    "official by products": official_by_products,
+    "global": lambda target, source: ssim_cost(target, source, "global"),
+}
+
+
 def of_one_value():
     """Four patches of one value each, whose sums are all rounded one way."""
     values = np.linspace(0.05, 0.97, 4)[:, None, None]
     return np.broadcast_to(values, (4, 224, 224)).astype(np.float32)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", COSTS)
 @pytest.mark.parametrize(
     "values",
     [patches(6, 4), patches(6, 4, sparse=0.8), patches(6, 4, high=20.0), of_one_value()],
     ids=["dense", "sparse", "large", "of one value"],
 )
-def test_equals_cost_nothing_whatever_rounds_their_sums(variant, values):
-    cost = ssim_cost(values, values.copy(), variant)
+def test_equals_cost_nothing_whatever_rounds_their_sums(name, values):
+    cost = COSTS[name](values, values.copy())
     # Differences of equals are 0; in float64 inner products are off by 50 176 · 2^-53 at most.
-    np.testing.assert_allclose(np.diag(cost), 0, atol=1e-11 if variant == "global" else 0)
+    np.testing.assert_allclose(np.diag(cost), 0, atol=1e-11 if name == "global" else 0)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_agrees_with_its_slow_twin_where_all_roundings_fall_one_way(variant):
+@pytest.mark.parametrize("name", COSTS)
+def test_agrees_with_its_slow_twin_where_all_roundings_fall_one_way(name):
     values = of_one_value()
     nearly = values * np.float32(1.001)
+    variant = name.split()[0]
     for source in (values[::-1].copy(), nearly):
         expected = ssim_cost_reference(values, source, variant)
-        cost = ssim_cost(values, source, variant)
+        cost = COSTS[name](values, source)
         np.testing.assert_allclose(cost, expected, rtol=ONE_WAY[variant], atol=1e-11)
 
 

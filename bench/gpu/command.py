@@ -3,13 +3,14 @@
     python -m bench gpu --minutes 15 --output records
     python -m bench gpu --rehearse --output records      on a CPU, everything tiny
 
-Stages run in the order of their worth, each to a deadline of its own; `gpu.json` holds what is
-known at every moment. Given again, the command runs the stages that it has not come to and goes on
-with the trainings (docs/GPU.md).
+Stages run in the order of their worth, each in a process and to a deadline of its own; `gpu.json`
+holds what is known at every moment. Given again, the command runs the stages that it has not come
+to and goes on with the trainings (docs/GPU.md).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,141 +20,85 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from bench.gpu.stages import FAILED, LEFT, PASSED, RUNNING, record_path
+from bench.gpu.stages import FAILED, LEFT, PASSED, RUNNING, Context, read_records
 from crowd.io.config import ArgumentParser, NonNegativeFloat, PositiveFloat
 from crowd.io.errors import InputError, command
 from crowd.io.files import require_folder, write_text
 from crowd.train.runs import ROOT
 
-WORKER = "bench.gpu.worker"
+WORKER = "bench.gpu.stages"
 TRAVELLING = [".gpu_train", ".gpu_test"]
 SHORTEST = 5.0  # seconds that a stage is begun for
 FOR_TRAINING = 0.5  # share of the time that is kept for the trainings
+# Seconds at most; 0: a training, which takes what is left, is tried once more when it fails, and
+# goes on with the next command.
+STAGES = {
+    "a_machine": 40,
+    "b_build": 300,
+    "c_tests": 150,
+    "d_parity": 90,
+    "e_splatting": 60,
+    "f_steps": 120,
+    "g_alignment": 45,
+    "h_light": 0,
+    "i_vgg": 0,
+}
 
 
-class Stage(NamedTuple):
-    """A name of `bench.gpu.worker`, and seconds at most; 0: a training, which takes what is left,
-    is tried once more when it fails, and goes on with the next command.
-    """
+def run_all(arguments, minutes: float) -> dict[str, dict]:
+    """Run every stage that is not done yet, and return all records."""
+    end = time.time() + 60 * minutes
+    fields = {
+        "work": str(Path(arguments.work).resolve()),
+        "output": str(Path(arguments.output).resolve()),
+        "data": [str(Path(folder).resolve()) for folder in arguments.data],
+        "rehearsal": arguments.rehearse,
+        "train_minutes": arguments.train_minutes,
+    }
+    for name, most in STAGES.items():
+        for _ in range(1 if most else 2):
+            status = read_records(Path(fields["work"])).get(name, {}).get("status")
+            if most and status in (PASSED, FAILED):
+                break
+            limit = end - time.time()
+            if most:
+                limit -= FOR_TRAINING * 60 * minutes
+                # A rehearsal tells nothing of speed.
+                limit = limit if arguments.rehearse else min(most, limit)
+            fields |= {"name": name, "deadline": time.time() + limit}
+            if run(fields, limit) != FAILED:
+                break
+    return dict(sorted(read_records(Path(fields["work"])).items()))
 
-    name: str
-    seconds: float
 
-
-STAGES = (
-    Stage("a_machine", 40),
-    Stage("b_build", 300),
-    Stage("c_tests", 150),
-    Stage("d_parity", 90),
-    Stage("e_splatting", 60),
-    Stage("f_steps", 120),
-    Stage("g_alignment", 45),
-    Stage("h_light", 0),
-    Stage("i_vgg", 0),
-)
-
-
-class Session:
-    """All stages of one command, and the process that computes them.
-
-    A stage that fails or takes too long ends that process; the next one gets a new one.
-    """
-
-    def __init__(self, arguments):
-        self.output, self.work = Path(arguments.output).resolve(), Path(arguments.work).resolve()
-        self.fields = {
-            "work": str(self.work),
-            "output": str(self.output),
-            "data": [str(Path(folder).resolve()) for folder in arguments.data],
-            "rehearsal": arguments.rehearse,
-            "train_minutes": arguments.train_minutes,
-        }
-        self.seconds = 60 * arguments.minutes
-        self.end = time.time() + self.seconds
-        self.process: subprocess.Popen | None = None
-        self.records = {stage.name: self._record(stage) for stage in STAGES}
-
-    def run(self) -> dict[str, dict]:
-        """Run every stage that is not done yet, and return all records."""
+def run(fields: dict, limit: float) -> str:
+    """Run a stage in a process, which is ended after `limit` seconds with all that it started."""
+    context = Context(**fields)
+    if limit < SHORTEST:
+        context.note(status=LEFT)
+        return LEFT
+    print(f"{context.name}: {limit:.0f} s at most", flush=True)
+    context.note(status=RUNNING)
+    error = "its process died: see log.txt"
+    with open(context.output / "log.txt", "a", encoding="utf-8") as log:
+        print(f"== {context.name}", file=log, flush=True)
+        words = [sys.executable, "-m", WORKER, json.dumps(fields)]
+        how = {"stdout": log, "stderr": log, "env": _environment(), "start_new_session": True}
+        process = subprocess.Popen(words, cwd=ROOT, **how)
         try:
-            for stage in STAGES:
-                if not stage.seconds or self.records[stage.name].get("status") in (None, LEFT):
-                    self._run(stage)
-                if not stage.seconds and self.records[stage.name]["status"] == FAILED:
-                    self._run(stage)
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            error = "ended for want of time"
         finally:
-            self._stop()
-        return self.records
-
-    def _run(self, stage: Stage) -> None:
-        left = self.end - time.time()
-        limit = left - FOR_TRAINING * self.seconds if stage.seconds else left
-        if stage.seconds and not self.fields["rehearsal"]:  # which tells nothing of speed
-            limit = min(stage.seconds, limit)
-        if limit < SHORTEST:
-            self._keep(stage, {"status": LEFT})
-            return
-        if self.process is None or self.process.poll() is not None:
-            self._start()
-        deadline = time.time() + limit
-        record_path(self.work, stage.name).unlink(missing_ok=True)
-        line = json.dumps({"name": stage.name, "deadline": deadline, **self.fields})
-        print(line, file=self.process.stdin, flush=True)
-        print(f"{stage.name}: {limit:.0f} s at most", flush=True)
-        self._follow(stage, deadline)
-        if self.records[stage.name]["status"] != PASSED:
-            self._stop()
-
-    def _follow(self, stage: Stage, deadline: float) -> None:
-        """Copy the stage's record while it grows, until it is whole, out of time or abandoned."""
-        while True:
-            alive = self.process.poll() is None
-            record = self._record(stage)
-            if record.get("status") not in (PASSED, FAILED) and not alive:
-                record |= {"status": FAILED, "error": "its process died: see log.txt"}
-            elif record.get("status") not in (PASSED, FAILED) and time.time() > deadline:
-                record |= {"status": FAILED, "error": "ended for want of time"}
-            if record != self.records[stage.name]:
-                self._keep(stage, record)
-            if record.get("status") in (PASSED, FAILED):
-                return
-            time.sleep(0.1)
-
-    def _start(self) -> None:
-        words = [sys.executable, "-m", WORKER, *["--rehearse"] * self.fields["rehearsal"]]
-        self.output.mkdir(parents=True, exist_ok=True)
-        with open(self.output / "log.txt", "a", encoding="utf-8") as log:
-            self.process = subprocess.Popen(
-                words,
-                cwd=ROOT,
-                env=_environment(),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                text=True,
-                # Its tests and compilers end with it.
-                start_new_session=True,
-            )
-
-    def _stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
-    def _record(self, stage: Stage) -> dict:
-        """What the stage has written so far, in this command or one before."""
-        path = record_path(self.work, stage.name)
-        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
-
-    def _keep(self, stage: Stage, record: dict) -> None:
-        """Write a record where it is looked at, and where the next command finds it."""
-        self.records[stage.name] = record
-        if record.get("status") not in (None, RUNNING):
-            write_text(record_path(self.work, stage.name), json.dumps(record))
-        text = json.dumps({"minutes": self.seconds / 60, "stages": self.records}, indent=1)
-        write_text(self.output / "gpu.json", text + "\n")
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    status = read_records(context.work)[context.name]["status"]
+    if status == RUNNING:
+        status = FAILED
+        context.note(status=status, error=error)
+    return status
 
 
 def _environment() -> dict[str, str]:
@@ -172,7 +117,7 @@ def table(records: dict[str, dict]) -> str:
     """Lay out which stages passed, failed and were left."""
     lines = [f"{'stage':12}  {'':7}  seconds"]
     for name, record in records.items():
-        status, seconds = record.get("status", LEFT), record.get("stage_seconds", 0.0)
+        status, seconds = record["status"], record.get("stage_seconds", 0.0)
         lines.append(f"{name:12}  {status:7}  {seconds:7.1f}  {record.get('error', '')}"[:240])
     return "\n".join(line.rstrip() for line in lines)
 
@@ -205,9 +150,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         require_gpu()
         for folder in arguments.data if arguments.data != TRAVELLING else ():
             require_folder(folder, "name folders of photos and weights with --data")
-    records = Session(arguments).run()
+    records = run_all(arguments, arguments.minutes)
     text = table(records)
     write_text(Path(arguments.output) / "table.txt", text + "\n")
     print(text)
-    if any(record.get("status") == FAILED for record in records.values()):
+    if any(record["status"] == FAILED for record in records.values()):
         raise SystemExit(1)

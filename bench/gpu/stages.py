@@ -1,4 +1,4 @@
-"""What a stage is given, and the process that runs stages one after the other."""
+"""What a stage is given, and the process that runs one: bench.gpu.command starts it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,6 @@ class Context:
     deadline: float
     rehearsal: bool
     train_minutes: float
-    record: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.work, self.output = Path(self.work), Path(self.output)
@@ -62,10 +61,14 @@ class Context:
         return next((path / name for path in self.data if (path / name).exists()), None)
 
     def note(self, **figures: object) -> None:
-        """Add figures to the record and write it."""
-        self.record |= figures
-        text = json.dumps({"stage": self.name, **self.record}, indent=1, default=str)
-        write_text(record_path(self.work, self.name), text + "\n")
+        """Add figures to the stage's record, and to `gpu.json` with those of all stages."""
+        records = read_records(self.work)
+        records[self.name] = records.get(self.name, {}) | figures
+        for path, known in (
+            (self.work / "stages" / f"{self.name}.json", records[self.name]),
+            (self.output / "gpu.json", {"stages": dict(sorted(records.items()))}),
+        ):
+            write_text(path, json.dumps(known, indent=1, default=str) + "\n")
 
     def seconds(self, program: Callable[[], object], repeats: int = 1, warm: bool = True) -> float:
         """Seconds of one run of `program`, the mean of `repeats` after one to warm up."""
@@ -80,34 +83,46 @@ class Context:
         return (time.perf_counter() - started) / repeats
 
 
-def record_path(work: Path, name: str) -> Path:
-    """Where a stage's record is written."""
-    return work / "stages" / f"{name}.json"
+def read_records(work: Path) -> dict[str, dict]:
+    """What all stages have written so far, in this command or one before, by their names."""
+    paths = (work / "stages").glob("[!.]*.json")
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
 
 
-def run(context: Context, stage: Callable[[Context], None]) -> bool:
-    """Run a stage, and say whether it passed; whatever it raises stands in its record."""
-    started = time.time()
-    context.note(status=RUNNING)
+def main(stages: dict[str, Callable[[Context], None]] | None = None) -> None:
+    """Run a stage, given as JSON of a `Context`'s fields; what it raises stands in its record."""
+    context = Context(**json.loads(sys.argv[1]))
+    started, stages = time.time(), stages or _stages(context)
     try:
-        stage(context)
+        stages[context.name](context)
+        context.note(status=PASSED)
     # A command that ends with an error exits.
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        why = f"{type(error).__name__}: {error}"[:1000]
-        context.note(status=FAILED, error=why, stage_seconds=time.time() - started)
-        return False
-    context.note(status=PASSED, stage_seconds=time.time() - started)
-    return True
+        context.note(status=FAILED, error=f"{type(error).__name__}: {error}"[:1000])
+    context.note(stage_seconds=time.time() - started)
 
 
-def serve(stages: dict[str, Callable[[Context], None]]) -> None:
-    """Run the stages that standard input names, each a line of JSON with a `Context`'s fields.
+def _stages(context: Context) -> dict[str, Callable[[Context], None]]:
+    import torch
 
-    One that fails ends the process: a GPU may be of no more use to it.
-    """
-    for line in sys.stdin:
-        context = Context(**json.loads(line))
-        print(f"== {context.name}", flush=True)
-        if not run(context, stages[context.name]):
-            sys.exit(1)
+    from bench.gpu import measures, stand_ins, training
+
+    if context.rehearsal:
+        torch.set_num_threads(1)
+        stand_ins.install()
+    return {
+        "a_machine": measures.describe,
+        "b_build": measures.build,
+        "c_tests": measures.test,
+        "d_parity": measures.parity,
+        "e_splatting": measures.splat,
+        "f_steps": measures.measure_steps,
+        "g_alignment": measures.align,
+        "h_light": training.train_light,
+        "i_vgg": training.train_paper,
+    }
+
+
+if __name__ == "__main__":
+    main()

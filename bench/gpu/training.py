@@ -1,92 +1,78 @@
 """Stages h and i: the light counter with GST and the Bayesian loss, and the paper's network.
 
-A training goes on with every command until it has all its epochs; then it is tested, where the
-test photos are at hand. Its length is decided once, from how fast its steps turn out to be.
+Each is a training of train_gs.py whose crops are drawn on the device. It goes on with every command
+until it has all its epochs; then test.py tests what was best on the validation, where the test
+photos are at hand. Its length is decided once, from how fast its steps turn out to be.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import copy
 import functools
+import importlib
 import json
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from bench.gpu import photos as data
-from bench.gpu.crops import DeviceCrops, Drawing, OutOfTime
-from bench.gpu.graphs import graphed
+from bench.gpu.crops import DeviceCrops, Drawing, OutOfTime, graphed
 from bench.gpu.stages import Context
 from crowd.count.evaluation import errors_of
-from crowd.data.network_input import photo_tensor
+from crowd.data.network_input import read_photo
+from crowd.io.config import Namespace, save_arguments
 from crowd.io.files import write_text
-from crowd.train.checkpoints import load_checkpoint, load_weights, save_release
+from crowd.synthetic import make_dataset
+from crowd.train.arguments import optimisation
+from crowd.train.checkpoints import load_checkpoint, save_release
 from crowd.train.devices import choose_precision, place
+from crowd.train.loading import CountedPhotos
 from crowd.train.loop import Epochs, Steps, fit, train_one_epoch
-from crowd.train.runs import Run, read_log
-from crowd.train.state import BEST, LAST, Recipe, Training
+from crowd.train.runs import ROOT, Run, read_log
+from crowd.train.state import BEST, LAST, Training, describe
+from GS2D import jobs, process_gaussians
+from GS2D.jobs import FitSettings, is_finished, photos_to_fit
+from GS2D.store import FOLDER
 from gst import build_model
+from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
 from gst.counter import evaluate
+from gst.dataset import CrowdCrops, Sample
 from gst.losses import batch_losses
+from gst.options import TRANSPORT
 from gst.photos import read_preprocessing
 
+PARTS = {"a": "part_A", "b": "part_B"}
+SIDE_BY_SIDE = 32
 MOST_PASSES = 1300  # over the photos, as small published counters are trained
 ROUNDS = 10  # passes an epoch: what is done once an epoch waits for the device
+BESIDE = 1.0  # seconds an epoch for checkpoint and log
 SHORTEST = 20.0  # seconds that a training is begun for
 RESERVE = 30.0  # seconds for the test and the record
-WHOLE_PHOTO = 2048
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """One training.
-
-    Attributes:
-        network: of `gst.build_model`.
-        loss: of `gst.losses.batch_losses`.
-        weights: names of the file to start from, in a data folder.
-        batch_size: crops a step.
-        settings: of `crowd.train.state.Training`.
-        scale_range: of the crops.
-        colours: see `bench.gpu.crops.Drawing`.
-        clip: largest norm of a gradient.
-        block_counts: whether they stand beside the loss.
-        share: of the time, relative to the others.
-    """
+class Plan(NamedTuple):
+    """One training: the weights to start from, options of train_gs.py, colours of `Drawing`."""
 
     network: str
     loss: str
     weights: str
-    batch_size: int
-    settings: dict
-    scale_range: tuple[float, float] = (0.6, 1.3)
-    colours: float = 0.2
-    clip: float = 1000.0
-    block_counts: bool = False
-    share: float = 1.0
+    options: Sequence[str]
+    colours: float = 0.0
 
 
-# The way of experiments/gst_light.yml, in batches of 8.
-_WAY = {"lr": 5e-4, "weight_decay": 1e-4, "lr_schedule": "cosine", "ema": 0.99}
-_WAY |= {"optimizer": "adamw", "backbone_lr": 0.5}
-_LITE0, _VGG16 = "efficientnet_lite0_features.pth", "vgg16_features.pth"
+_LITE0 = "efficientnet_lite0_features.pth"
+_WAY = ["--config", str(ROOT / "experiments/gst_light.yml"), "--batch-size", "8"]
 LIGHT = (
-    Plan("light", "transport", _LITE0, 8, _WAY, block_counts=True),
-    Plan("light", "bayesian", _LITE0, 8, _WAY),
+    Plan("light", TRANSPORT, _LITE0, [*_WAY, "--block-counts", "1"], 0.2),
+    Plan("light", "bayesian", _LITE0, _WAY, 0.2),
 )
-# The paper's optimiser, crops and scales.
-PAPER = (
-    Plan(
-        *("vgg", "transport", _VGG16, 1, {"lr": 5e-6, "weight_decay": 1e-5}),
-        scale_range=(0.75, 1.25),
-        colours=0.0,
-        clip=0.0,
-    ),
-)
+PAPER = (Plan("vgg", TRANSPORT, "vgg16_features.pth", ["--tile", "2048"]),)
 
 
 def train_light(context: Context) -> None:
@@ -101,30 +87,32 @@ def train_paper(context: Context) -> None:
 
 def _train_all(context: Context, plans: tuple[Plan, ...]) -> None:
     if context.rehearsal:
-        data.draw(context.data)
-    jobs = [(part, plan) for part in data.parts_at_hand(context) for plan in plans]
-    if not jobs:
+        draw(context.data)
+    todo = [(part, plan) for part in PARTS if processed(context, part, "train") for plan in plans]
+    if not todo:
         raise RuntimeError("no training photos: name folders that hold part_A/train_data")
     results: dict[str, dict] = {}
-    for number, (part, plan) in enumerate(jobs):
+    for number, (part, plan) in enumerate(todo):
         job = Job(context, part, plan)
-        figures = results.setdefault(job.name, {})
+        figures, done = results.setdefault(job.name, {}), job.folder / "finished.json"
 
         def note(figures=figures, **more: object) -> None:
             figures.update(more)
             context.note(trainings=results)
 
         until = context.deadline - RESERVE
-        seconds = 60 * context.train_minutes * plan.share / sum(one.share for _, one in jobs)
+        seconds = 60 * context.train_minutes / len(todo)
         if not seconds:
             # Those to come get as much each.
-            until = time.time() + (until - time.time()) / (len(jobs) - number)
-        if job.tested.exists():
-            note(**json.loads(job.tested.read_text("utf-8")))
+            until = time.time() + (until - time.time()) / (len(todo) - number)
+        if done.exists():
+            note(**json.loads(done.read_text("utf-8")))
         elif until - time.time() < context.pick(SHORTEST, 0):
             note(left="no time for it")
         else:
             job.train(seconds, until, note)
+        if figures.get("finished"):
+            write_text(done, json.dumps(figures))
 
 
 class Job:
@@ -132,115 +120,141 @@ class Job:
 
     def __init__(self, context: Context, part: str, plan: Plan):
         self.context, self.part, self.plan = context, part, plan
-        self.network = context.pick(plan.network, "light")
         self.name = f"{part}_{plan.network}_{plan.loss}"
         self.folder = context.work / "trainings" / self.name
-        self.tested = self.folder / "tested.json"
+        self.data = processed(context, part, "train")
 
     def train(self, seconds: float, until: float, note: Callable[..., None]) -> None:
         """Train until `until`, to a length of `seconds` (0: until then) in all; then test.
 
         A length that the first command decided stays.
         """
-        plan, context = self.plan, self.context
-        processed = data.processed(context, self.part, "train")
-        if plan.loss == "transport":
-            note(splatting=data.fit_gaussians(context, processed))
-        self.how = dataclasses.replace(read_preprocessing(processed), tile=WHOLE_PHOTO)
-        photos = data.training_photos(processed, plan.loss == "transport")
-        drawing = Drawing(
-            context.pick(256, 64), plan.scale_range, plan.colours, context.pick(ROUNDS, 1)
-        )
-        batch_size = context.pick(plan.batch_size, 2)
-        crops = DeviceCrops(photos, drawing, batch_size, context.device)
+        context, plan = self.context, self.plan
+        if plan.loss == TRANSPORT:
+            note(splatting=fit_gaussians(context, self.data))
+        weights = str(context.find(plan.weights) or "none")
+        arguments = self._arguments(weights)
+        photos = read_preprocessing(self.data, arguments.tile)
+        which = [self.data], arguments.crop_size, arguments.seed, photos
+        known = CrowdCrops(*which, fitted=plan.loss == TRANSPORT)
+        crops = self._crops(arguments, known)
+        counted = [
+            (image.to(context.device), count, name)
+            for image, count, name in CountedPhotos(self.data, "val", photos)
+        ]
         amp = choose_precision(context.device, "auto") == "bfloat16"
-        options = {"device": context.device, "amp": amp, "loss": plan.loss}
-        losses_of = functools.partial(batch_losses, block_counts=plan.block_counts, **options)
-        model, start = self._model()
-        counted = self._on_device("val", processed)
-        epochs = self._length(seconds or until - time.time(), model, crops, losses_of, counted)
-        median = float(np.median([len(photo.heads) for photo in photos]))
-        settings = {"plan": json.loads(json.dumps(dataclasses.asdict(plan))), "epochs": epochs}
-        recipe = Recipe(
-            *(self.network, {}, dataclasses.asdict(self.how), median), settings | vars(drawing)
+        losses_of = functools.partial(
+            batch_losses, device=context.device, amp=amp, **loss_options(arguments)
         )
-        training = Training(model, recipe, epochs=epochs, **plan.settings)
+        torch.manual_seed(arguments.seed)
+        model = place(build_model(arguments.model_name, weights), context.device)
+
+        def count(model: torch.nn.Module) -> dict[str, float]:
+            return errors_of(evaluate(model, counted, arguments.tile, "val"))
+
+        epochs = self._length(seconds or until - time.time(), model, crops, losses_of, count)
+        arguments.epochs, arguments.validate_from = epochs, max(epochs // 3, 1)
+        which = (arguments.model_name, {}), photos, known.described(), ()
+        training = Training(model, describe(arguments, *which), **optimisation(arguments))
         if (self.folder / LAST).exists():
             training.resume(self.folder)
-        how = graphed(model, next(iter(crops)).images, amp, self.folder / "graphs")
-        note(start=start, epochs=epochs, passes=epochs * drawing.rounds, graphs=how, amp=amp)
-        started, first = time.time(), training.epoch
-        crops.until = until
-        self._fit(training, crops, losses_of, counted, epochs)
-        seconds, done = time.time() - started, training.epoch - first
-        rate = done * crops.batch_sampler.length / seconds
-        note(epoch=training.epoch, seconds=seconds, photos_a_second=rate, best=training.best)
-        note(log=read_log(self.folder / "log.jsonl"))
-        self._test(training.epoch == epochs, note)
-
-    def _model(self) -> tuple[torch.nn.Module, str]:
-        """The network and what it starts from: a file of weights where one is at hand."""
-        torch.manual_seed(4073)
-        weights = self.context.find(self.plan.weights)
-        start = str(weights or "none")
-        return place(build_model(self.network, start), self.context.device), start
-
-    def _on_device(self, split: str, folder: Path) -> list[tuple]:
-        """Photos of a split as the network takes them, in the device's memory."""
-        return [
-            (photo_tensor(image, self.how).to(self.context.device), count, name)
-            for image, count, name in data.counted_photos(folder, split, self.how)
-        ]
-
-    def _length(self, seconds, model, crops, losses_of, counted) -> int:
-        """Epochs that fit into `seconds`, decided by the first command and kept for the others."""
-        path = self.folder / "epochs.json"
-        if path.exists():
-            return json.loads(path.read_text("utf-8"))["epochs"]
-        copy = place(build_model(self.network), self.context.device)
-        optimizer = torch.optim.Adam(copy.parameters(), lr=0.0, fused=True)
-        batches = iter(crops)
-        few = [next(batches) for _ in range(min(len(crops), 24))]
-        step = self.context.seconds(lambda: train_one_epoch(copy, few, losses_of, optimizer, 0))
-        check = self.context.seconds(lambda: evaluate(model, counted, WHOLE_PHOTO), warm=False)
-        # Graphs make it faster, checkpoints and logs slower.
-        an_epoch = step / len(few) * len(crops) + check + 1.0
-        most = self.context.pick(MOST_PASSES // crops.drawing.rounds, 2)
-        epochs = max(min(int(seconds / an_epoch), most), 1)
-        figures = {"epochs": epochs, "seconds_a_step": step / len(few), "validation": check}
-        write_text(path, json.dumps(figures) + "\n")
-        return epochs
-
-    def _fit(self, training, crops, losses_of, counted, epochs: int) -> None:
-        """Epoch after epoch until the last one, or until the next would end too late."""
+        graphs = graphed(model, next(iter(crops)).images, amp, context.work / "graphs_failed")
+        passes = epochs * crops.drawing.rounds
+        note(start=weights, epochs=epochs, passes=passes, graphs=graphs, amp=amp)
 
         def validate(training: Training) -> dict[str, float]:
-            errors = errors_of(evaluate(training.evaluated, counted, WHOLE_PHOTO, "val"))
+            errors = count(training.evaluated)
             training.keep_best(self.folder, errors)
             return errors
 
-        run = Run(self.folder, json.dumps(training.recipe.settings), training.epoch)
-        when = Epochs(crops.drawing.seed, epochs, max(epochs // 3, 1), 1)
+        crops.until = until
+        run = Run(self.folder, save_arguments(arguments), training.epoch)
+        steps = Steps(loss_weights(arguments), clip=arguments.clip_gradient)
         with contextlib.suppress(OutOfTime):
-            fit(training, crops, losses_of, validate, run, when, Steps(clip=self.plan.clip))
+            fit(training, crops, losses_of, validate, run, Epochs.of(arguments), steps)
+        log, times = (read_log(self.folder / name) for name in ("log.jsonl", "times.jsonl"))
+        note(epoch=training.epoch, best=training.best, log=log, times=times)
+        self._test(note)
+        note(finished=training.epoch == epochs)
 
-    def _test(self, finished: bool, note: Callable[..., None]) -> None:
-        """Test the best of the validation, and keep its weights in half precision."""
-        if not (self.folder / BEST).exists():
+    def _arguments(self, weights: str) -> Namespace:
+        """Those of train_gs.py."""
+        plan, pick = self.plan, self.context.pick
+        words = ["--data-dir", str(self.data), "--model-name", pick(plan.network, "light")]
+        words += ["--loss", plan.loss, "--pretrained", weights, "--validate-every", "1"]
+        words += ["--save-dir", str(self.folder), *plan.options, "--crop-size", pick("256", "64")]
+        return read_arguments(build_parser(), words + pick([], ["--batch-size", "2"]))
+
+    def _crops(self, arguments: Namespace, known: CrowdCrops) -> DeviceCrops:
+        """The crops of train_gs.py, and other colours."""
+        samples = {
+            path.name: Sample(read_photo(path, known.preprocessing), *heads)
+            for path, heads in zip(known.paths, known.heads, strict=True)
+        }
+        size, rounds = arguments.crop_size, self.context.pick(ROUNDS, 1)
+        how = (tuple(arguments.scale_range), self.plan.colours, rounds, arguments.seed)
+        return DeviceCrops(samples, Drawing(size, *how), arguments.batch_size, self.context.device)
+
+    def _length(self, seconds: float, model, crops: DeviceCrops, losses_of, count) -> int:
+        """Epochs that fit into `seconds`, decided by the first command and kept for the others."""
+        path = self.folder / "epochs.json"
+        if not path.exists():
+            trial, batches = copy.deepcopy(model), iter(crops)
+            optimizer = torch.optim.Adam(trial.parameters(), lr=0.0, fused=True)
+            few = [next(batches) for _ in range(min(len(crops), 24))]
+            step = self.context.seconds(
+                lambda: train_one_epoch(trial, few, losses_of, optimizer, 0)
+            ) / len(few)
+            check = self.context.seconds(lambda: count(trial), warm=False)
+            most = self.context.pick(MOST_PASSES // crops.drawing.rounds, 2)
+            epochs = max(min(int(seconds / (step * len(crops) + check + BESIDE)), most), 1)
+            figures = {"epochs": epochs, "seconds_a_step": step, "validation": check}
+            write_text(path, json.dumps(figures) + "\n")
+        return json.loads(path.read_text("utf-8"))["epochs"]
+
+    def _test(self, note: Callable[..., None]) -> None:
+        """Keep the weights that were best on the validation, and test them by test.py."""
+        best, tested = self.folder / BEST, processed(self.context, self.part, "test")
+        if not best.exists():
             return
-        state = load_checkpoint(self.folder / BEST)
+        state = load_checkpoint(best)
         save_release(self.context.output / f"{self.name}.pth", state, state["model"])
-        folder = data.processed(self.context, self.part, "test")
-        if folder is None:
-            return
-        model = build_model(self.network)
-        load_weights(model, state["model"], self.folder / BEST)
-        photos = self._on_device("test", folder)
-        counts = evaluate(place(model, self.context.device), photos, WHOLE_PHOTO)
-        bias = float(np.mean([count.predicted - count.actual for count in counts]))
-        figures = {"test": errors_of(counts) | {"bias": bias, "photos": len(counts)}}
-        figures["counts"] = [[one.name, one.actual, round(one.predicted, 2)] for one in counts]
-        note(**figures, finished=finished)
-        if finished:
-            figures |= {"best": state["best"], "log": read_log(self.folder / "log.jsonl")}
-            write_text(self.tested, json.dumps(figures, default=str))
+        if tested:
+            words = ["test.py", "--save-path", str(best), "--data-dir", str(tested)]
+            words += ["--output", str(self.folder), "--device", self.context.pick("0", "cpu")]
+            subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+            note(test=json.loads((self.folder / "metrics.json").read_text("utf-8")))
+
+
+def processed(context: Context, part: str, split: str) -> Path | None:
+    """The processed set of a part, made where it is not; None when its photos are not at hand."""
+    folder = context.work / f"{part}_{split}_processed"
+    found = context.find(f"{PARTS[part]}/{split}_data")
+    if not (folder / "complete").exists() and found:
+        words = ["--layout", "sht", "--input-dataset-path", str(found.parent)]
+        words += context.pick(["--workers", "16"], ["--min-size", "96", "--workers", "0"])
+        preprocess = importlib.import_module("preprocess_dataset_ucf")
+        preprocess.main([*words, "--output-dataset-path", str(folder)])
+        write_text(folder / "complete", "")
+    return folder if (folder / "complete").exists() else None
+
+
+def fit_gaussians(context: Context, folder: Path) -> dict:
+    """Splat the training photos that are not yet, make deformed Gaussians round; what it took."""
+    backend = "gsplat" if context.rehearsal else "auto"
+    iterations = context.pick(FitSettings.num_epochs, 3)
+    settings = FitSettings(num_epochs=iterations, stop_when_flat=True, backend=backend)
+    photos = [one for one in photos_to_fit(folder / "train") if not is_finished(one, settings)]
+    started = time.perf_counter()
+    jobs.compile_kernels(backend)
+    jobs.fit_photos(photos, settings, context.pick(SIDE_BY_SIDE, 2))
+    process_gaussians.main(["--folder", str(folder / "train" / FOLDER)])
+    return {"photos": len(photos), "seconds": time.perf_counter() - started}
+
+
+def draw(folders: Sequence[Path]) -> None:
+    """Draw a tiny part A for a rehearsal, its halves in two folders as they travel."""
+    whole = folders[0].parent / "drawn"
+    make_dataset(whole, "sht", images=5, seed=0, domain="a", test_images=2, size=(128, 96))
+    for folder, half in zip(folders, ("train_data", "test_data"), strict=True):
+        shutil.copytree(whole / half, folder / PARTS["a"] / half, dirs_exist_ok=True)

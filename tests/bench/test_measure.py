@@ -3,12 +3,9 @@
 import json
 
 import pytest
-import torch
 
 from bench import __main__ as bench
-from bench import bench_loss
 from bench.measure import Timing, bench_parser, ratio, time_in_turn, write_record
-from crowd.io.errors import InputError
 
 
 def test_programs_run_in_alternation_after_one_run_to_warm_up():
@@ -35,20 +32,6 @@ def test_record_holds_figures_and_machine(tmp_path):
 def test_record_is_named_after_the_benchmark(root):
     arguments = bench_parser("splatting", "").read([])
     assert arguments.output == str(root / "bench" / "results" / "splatting.json")
-
-
-def test_the_losses_are_measured_on_one_core(monkeypatch):
-    """The README says so of their figures."""
-    used = []
-
-    def stop(threads):
-        used.append(threads)
-        raise InputError("enough")
-
-    monkeypatch.setattr(torch, "set_num_threads", stop)
-    with pytest.raises(SystemExit):
-        bench_loss.main([])
-    assert used == [1]
 
 
 def test_every_benchmark_has_a_main_and_an_unknown_one_is_refused(root, capsys):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.io.config import YES_NO, ArgumentParser, Namespace, documented, restricted_number_type
+from crowd.io.config import YES_NO, ArgumentParser, Namespace, Seed, documented
+from crowd.io.config import restricted_number_type as restricted
 from crowd.io.errors import InputError, command
 from crowd.io.files import write_text
 from mgot.feature_files import read_clusters
@@ -19,8 +20,8 @@ from mgot.options import ALIGNMENTS, MARGINALS, VARIANTS, AlignmentOptions, Ssim
 from mgot.patches import locate_patches, write_selection
 from mgot.transfer import DOCUMENTED, add_transfer, fill
 
-Share = restricted_number_type("Share", float, [(">", 0), ("<=", 1)])
-Finite = restricted_number_type("Finite", float, [(">", 0), ("<", float("inf"))])
+Share = restricted("Share", float, [(">", 0), ("<=", 1)])
+Finite = restricted("Finite", float, [(">", 0), ("<", float("inf"))])
 FILES = {
     "query": "target.features",
     "gallery": "source.features",
@@ -45,6 +46,7 @@ def build_parser() -> ArgumentParser:
     for side in ("source", "target"):
         add(f"--index_cluster_{side[0]}", type=str, help=f"members of the {side} clusters, npy")
         add(f"--center_cluster_{side[0]}", type=str, help=f"centres of the {side} clusters, h5")
+        add(f"--{side}_patches", type=str, help=f"folder, to draw {side} patches beside their maps")
     reg = "--regularization_parameter"
     add(f"{reg}1", type=Finite, default=AlignmentOptions.cluster_reg, help="between clusters")
     add(f"{reg}2", type=Finite, default=AlignmentOptions.patch_reg, help="between patches")
@@ -53,12 +55,10 @@ def build_parser() -> ArgumentParser:
     add("--mass", type=Share, default=AlignmentOptions.mass, help="share to move; 1: equal weights")
     add("--ssim_variant", choices=VARIANTS, default=SsimCost.variant)
     add("--alignment", choices=ALIGNMENTS, default="mgot", help="the paper's, or an ablation")
-    marginals = {"choices": MARGINALS, "default": AlignmentOptions.marginals}
-    add("--cluster_marginals", **marginals, help="mass of the clusters")
+    add("--seed", type=Seed, default=0, help="of --alignment random")
+    add("--cluster_marginals", choices=MARGINALS, default=MARGINALS[0], help="mass of the clusters")
     add("--weights", action=YES_NO, default=True, help="or all of them 1")
     add("--device", type=str, default="auto", help="a GPU's number, cpu or auto; of the SSIM")
-    for side in ("target", "source"):
-        add(f"--{side}_patches", type=str, help=f"folder, to draw {side} patches beside their maps")
     add_transfer(parser)
     return parser
 
@@ -68,9 +68,10 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     arguments = build_parser().read(argv)
     if arguments.alignment == "daot" and arguments.mass < 1:
         raise InputError("--alignment daot moves all the mass: leave --mass out")
-    if arguments.alignment != "mgot" and arguments.cluster_marginals != "uniform":
+    clustered = arguments.alignment in ("mgot", "random")
+    if not clustered and arguments.cluster_marginals != "uniform":
         raise InputError(f"--alignment {arguments.alignment} has no clusters to weigh by sizes")
-    fill(arguments, FILES | (CLUSTER_FILES if arguments.alignment == "mgot" else {}))
+    fill(arguments, FILES | (CLUSTER_FILES if clustered else {}))
     fill(arguments, PATCH_FOLDERS if arguments.transfer else {})
     return arguments
 
@@ -78,20 +79,19 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
-    (argv,) = documented(argv, DOCUMENTED)
-    arguments = read_arguments(argv)
+    arguments = read_arguments(*documented(argv, DOCUMENTED))
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.train.devices import pick_device
-    from mgot.alignment import align, describe, summarise
     from mgot.feature_files import open_features
     from mgot.pictures import draw_matches
+    from mgot.selection import align, describe, summarise
 
     selected = Path(arguments.selected_result)
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:
         folders = (target, arguments.target_patches), (source, arguments.source_patches)
         photos = [locate_patches(side.names, at) if at else None for side, at in folders]
         clusters, files = None, [arguments[name] for name in CLUSTER_FILES]
-        if arguments.alignment == "mgot":
+        if arguments.alignment in ("mgot", "random"):
             pairs = ((files[:2], target), (files[2:], source))
             clusters = tuple(read_clusters(*paths, len(side)) for paths, side in pairs)
         options = AlignmentOptions(
@@ -101,17 +101,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             arguments.mass,
             arguments.cluster_marginals,
         )
-        alignment = align(arguments.alignment, target, source, clusters, options)
+        alignment = align(arguments.alignment, target, source, clusters, options, arguments.seed)
         weights = alignment.weight if arguments.weights else np.ones(len(alignment.source))
         names = [source.names[index] for index in alignment.source]
         write_selection(selected, arguments.corresponding_weight, names, weights)
-        picture = selected.with_suffix(".jpg")
-        draw_matches(picture, alignment, weights, (target, source), photos)
+        written = [selected, arguments.corresponding_weight]
+        if alignment.groups:
+            written.append(selected.with_suffix(".jpg"))
+            draw_matches(written[-1], alignment, weights, (target, source), photos)
     summary = {"arguments": vars(arguments), **summarise(alignment, weights, len(source))}
     write_text(selected.with_suffix(".json"), json.dumps(summary, indent=2) + "\n")
     why_all_1 = ", as always at --mass 1" if arguments.mass == 1 else ""
     print(describe(summary, why_all_1 if arguments.weights else " (--no-weights)"))
-    print(f"{selected}, {arguments.corresponding_weight}, {picture}")
+    print(*written, sep=", ")
 
 
 if __name__ == "__main__":

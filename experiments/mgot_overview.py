@@ -15,11 +15,11 @@ from crowd.data.processed import list_split
 from crowd.io.config import ArgumentParser, Namespace
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.overlays import write_figure
-from mgot.alignment import Alignment, align
 from mgot.feature_files import open_features, read_clusters
 from mgot.features import read_patch
 from mgot.maps import PATCH_SIDE
 from mgot.patches import locate_patches, parse_size, patches_of
+from mgot.selection import Alignment, align
 from mgot.transfer import add_transfer, files_of
 
 SIZE, DPI, TEXT = (13.0, 3.3), 120, 11

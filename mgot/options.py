@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     import torch
 
 VARIANTS = ("official", "global")
-ALIGNMENTS = ("mgot", "daot", "no-clusters")
+# The last two match nothing: as many source patches as the paper's method uses, drawn at random,
+# and all of them. The selection is measured against them.
+ALIGNMENTS = ("mgot", "daot", "no-clusters", "random", "all")
 MARGINALS = ("uniform", "sizes")
 
 

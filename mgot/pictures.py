@@ -16,11 +16,11 @@ from crowd.io.errors import extra
 from crowd.io.progress import progress
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.overlays import write_figure
-from mgot.alignment import Alignment
 from mgot.clustering import means, read_blocks
 from mgot.feature_files import Features
 from mgot.features import read_patch
 from mgot.maps import PATCH_SIDE
+from mgot.selection import Alignment
 
 with extra("commands", "drawing"):
     from matplotlib.colors import PowerNorm

@@ -162,6 +162,22 @@ def test_alignments_without_clusters(tmp_path, domains, run, alignment):
     assert "target_cluster" not in summary["groups"][0]
 
 
+def test_controls_select_at_random_and_all(tmp_path, domains, run):
+    run()
+    used = selection(tmp_path)[1]["used"]
+    names = [f"s_{index:02d}.jpg" for index in range(10)]
+    run("--alignment", "all")
+    assert selection(tmp_path)[0] == [(name, 1.0) for name in names]
+    draws = set()
+    for seed in range(8):
+        run("--alignment", "random", "--seed", str(seed))
+        listed, summary = selection(tmp_path)
+        assert summary["used"] == len(dict(listed)) == len(listed) == used
+        assert set(listed) <= {(name, 1.0) for name in names}
+        draws.add(tuple(listed))
+    assert len(draws) > 1
+
+
 def test_sizes_as_marginals_change_the_clusters_match(tmp_path, domains, run):
     # Two target clusters like the first source cluster. Of equal masses one must go to the second;
     # where the first source cluster holds nine tenths, both mostly go there.

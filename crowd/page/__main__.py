@@ -17,8 +17,8 @@ from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
 
 # The methods stand above this package: its modules import neither, and this program, which serves
-# both, finds them by name when it runs. The first one's counter is in the box.
-METHODS = ("gst", "mgot")
+# both, finds by name what counts when it runs.
+METHODS = {"gst": "gst.counter", "mgot": "mgot.evaluation"}
 
 
 def known_models() -> dict[str, str]:
@@ -33,7 +33,7 @@ def known_models() -> dict[str, str]:
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
     parser = ArgumentParser(prog="python -m crowd.page", description=__doc__)
-    add_checkpoint(parser, known_models(), importlib.import_module(f"{METHODS[0]}.models").BOXED)
+    add_checkpoint(parser, known_models(), importlib.import_module("gst.models").BOXED)
     add = parser.add_argument
     add("--data-dir", type=str, help="processed set: choose its photos, see their Gaussians")
     add("--port", type=int, default=8008, help="of the page's address; 0: one that is free")
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     path, models = arguments.save_path, known_models()
     state = load_checkpoint(path)
     name = named_model(state, path, arguments.model_name, models, " or ".join(METHODS))
-    method = importlib.import_module(f"{models[name]}.counter")
+    method = importlib.import_module(METHODS[models[name]])
     counter = method.load_counter(path, pick_device(arguments.device), arguments.model_name)
     counter = with_depth(counter, arguments.depth)
     desk = server.Desk(method.annotator(counter), counter.preprocessing)

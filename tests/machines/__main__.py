@@ -27,7 +27,7 @@ TESTS = {
     "": "compiled",
     "crowd": "metrics",
     "GS2D": "fit rasterize store",
-    "gst": "augment compared_losses gaussian_loss kernel limits loss models",
+    "gst": "augment compared_losses kernel limits loss models",
     "mgot": "alignment clustering fidt_losses fidt_map limits localization models_hrnet peaks "
     "ssim_cost transport",
 }

@@ -6,16 +6,12 @@ DAOT (arXiv 2308.05311), which the paper is compared with, has dustbins and no c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mgot.maps import PATCH_SIDE
 from mgot.options import AlignmentOptions, SsimCost
 from mgot.transport import Transport, entropic_partial, sinkhorn
-
-if TYPE_CHECKING:
-    pass
 
 CLUSTER_ITERATIONS = 2000
 PATCH_ITERATIONS = 1000

@@ -188,3 +188,10 @@ def test_what_is_no_point_is_refused():
     for wrong in ([[1.0, float("nan")]], ([[1.0, 2]], [[3.0, 3], [3, 3]], [0.0])):
         with pytest.raises(ValueError, match=r"finite|needed"):
             TransportLoss()(density, [wrong])
+
+
+def test_the_wheel_holds_the_configurations_and_the_page(wheel):
+    assert (wheel / "gst/configs/sha.yml").is_file()
+    assert (wheel / "mgot/configs/A2B.yml").is_file()
+    assert (wheel / "crowd/page/page.html").is_file()
+    assert not (wheel / "tests").exists()

@@ -252,3 +252,15 @@ def test_converged_fit_finds_what_the_long_one_finds():
     assert 400 <= short.iterations < 2500
     assert short.render_loss == pytest.approx(long.render_loss, rel=0.01)
     assert np.median(np.abs(short.scales / long.scales - 1)) < 0.02
+
+
+def test_a_fit_goes_on_while_only_its_shape_loss_falls():
+    """A black photo, a thin black Gaussian: the render is perfect from the start."""
+    start = np.tile(np.float32([6, 1.5, 0, -20, -20, -20]), (2, 1))
+    points, black = np.array([[20, 20], [30, 30]], np.float32), np.zeros((50, 50, 3), np.float32)
+    problem = Problem(start, points, black, 2500)
+    schedule = Schedule(400, convergence=Convergence(0.01, 20))
+    fast = fused_fit.fit(problem, schedule)
+    agree(fast, fused_fit.fit_reference(problem, schedule, "reference"))
+    assert 60 < fast.iterations < 400
+    assert fast.shape_loss < 0.1 < shape_loss(torch.from_numpy(start)).item()

@@ -1,5 +1,6 @@
 import csv
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import yaml
 from PIL import Image
 
 from crowd.data.images import write_image
+from crowd.data.stage import record_path
 from GS2D import jobs
 from GS2D.process_gaussians import main as process
 from GS2D.store import Report, backup_path, gaussians_path, read_gaussians, write_gaussians
@@ -370,3 +372,29 @@ def test_released_configuration_is_read_with_a_note(fit, photos, tmp_path, capsy
     fit("--config", released)
     out = capsys.readouterr().out
     assert "note: display_interval, gradient_threshold, gaussian_threshold, display_loss" in out
+
+
+def test_processes_fit_on_a_gpu_of_their_own_or_on_the_cpu(
+    fit, photos, capsys, one_gpu, monkeypatch
+):
+    fit("--backend", "cpu")
+    assert one_gpu == []
+    monkeypatch.setattr(jobs, "choose_backend", lambda *_, **__: "gsplat")
+    options = "--backend", "cpu", "--overwrite"
+    assert "more processes than this machine has GPUs (1)" in refusal(fit, capsys, *options)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    fit(*options)
+    assert one_gpu == [0]
+
+
+def test_settings_of_an_earlier_version_stand(fit, photos, capsys):
+    fit()
+    record = record_path(gaussians_path(photos[0]))
+    known = json.loads(record.read_text())
+    del known["settings"]["stop_when_flat"]
+    record.write_text(json.dumps(known))
+    fit()
+    assert "0 photos fitted" in capsys.readouterr().out.splitlines()[-1]
+    known["settings"]["of_another_version"] = 3
+    record.write_text(json.dumps(known))
+    assert "of_another_version 3, not None" in refusal(fit, capsys)

@@ -121,3 +121,26 @@ def test_command_refuses_bad_input(tmp_path, params, capsys, scales, message):
     assert message in error
     assert error.count("\n") == 1
     assert len(list(tmp_path.iterdir())) == bool(scales)
+
+
+def test_processing_that_is_killed_between_its_two_files_keeps_the_original(
+    tmp_path, params, monkeypatch
+):
+    path = tmp_path / "x_gs_params.h5"
+    write_gaussians(path, params)
+    write = process_gaussians.write_gaussians
+    calls = []
+
+    def killed(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    monkeypatch.setattr(process_gaussians, "write_gaussians", killed)
+    with pytest.raises(KeyboardInterrupt):
+        process_file(path)
+    np.testing.assert_array_equal(read_gaussians(path), params)
+    monkeypatch.undo()
+    process_file(path)
+    np.testing.assert_array_equal(read_gaussians(backup_path(path)), params)

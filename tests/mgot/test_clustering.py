@@ -120,3 +120,10 @@ def test_samples_that_only_rounding_tells_apart_are_clustered_in_the_end(few_in_
         assert np.isfinite(solution.centers).all()
         # No cluster mixes the two pictures.
         assert all(len({i % 2 for i in members}) == 1 for members in solution.index_lists)
+
+
+def test_small_differences_of_large_values_are_kept():
+    samples, truth = blobs(spread=0.05)
+    shifted = (0.01 * samples).astype(np.float64) + 1e7
+    labels = kmeans(shifted, 3).labels
+    np.testing.assert_array_equal(labels[:, None] == labels, truth[:, None] == truth)

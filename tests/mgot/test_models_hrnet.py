@@ -193,3 +193,11 @@ def test_unknown_names_and_weights_are_refused():
         build_model("hrnet_small", pretrained="imagenet")
     with pytest.raises(InputError, match=r"nowhere\.pt"):
         build_model("hrnet_small", pretrained="nowhere.pt")
+
+
+@pytest.mark.parametrize("name", ["w48", "small"])
+def test_samples_of_a_batch_do_not_influence_each_other(name, request):
+    model = request.getfixturevalue(name)  # the small one in training mode, where it holds too
+    images = torch.randn(3, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(model(images)[1:2], model(images[1:2]), rtol=1e-4, atol=1e-5)

@@ -157,8 +157,9 @@ def describe(summary: dict, why_all_1: str) -> str:
         why_all_1: what is said where all weights are 1.
     """
     groups = summary["groups"]
-    names = [name for name in [*groups, {}][0] if name not in ("iterations", "converged")]
-    lines = ["  ".join(name.replace("_", " ") for name in names)] if names else []
+    first = groups[0] if groups else {}
+    names = [name for name in first if name not in ("iterations", "converged")]
+    lines = ["  ".join(name.replace("_", " ") for name in names)] if groups else []
     for group in groups:
         cells = ("–" if group[name] is None else f"{group[name]:.5g}" for name in names)
         lines.append("  ".join(f"{c:>{len(name)}}" for c, name in zip(cells, names, strict=True)))

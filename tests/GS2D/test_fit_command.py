@@ -398,3 +398,38 @@ def test_settings_of_an_earlier_version_stand(fit, photos, capsys):
     known["settings"]["of_another_version"] = 3
     record.write_text(json.dumps(known))
     assert "of_another_version 3, not None" in refusal(fit, capsys)
+
+
+def test_an_overwriting_run_that_was_interrupted_continues(fit, photos, capsys, interrupt):
+    fit()
+    interrupt(2, "--overwrite")
+    capsys.readouterr()
+    fit()
+    assert "2 photos fitted, 2 were finished" in capsys.readouterr().out
+
+
+def test_turned_photo_is_fitted_as_seen(fit, tmp_path):
+    photo = tmp_path / "set" / "turned.jpg"
+    photo.parent.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (60, 30)).save(photo, exif=exif)
+    np.save(photo.with_suffix(".npy"), np.array([[29.0, 58.0]]))
+    fit()
+    assert len(read_gaussians(gaussians_path(photo))) == 1
+
+
+def test_a_downsampled_fit_comes_back_in_pixels_of_the_photo(fit, tmp_path, monkeypatch):
+    photo, given = tmp_path / "set" / "odd.png", []
+    write_image(photo, np.zeros((21, 50, 3), np.uint8))
+    corners = np.array([[0, 0], [50, 21], [25, 10.5]], np.float32)
+    np.save(photo.with_suffix(".npy"), corners)
+    real = jobs.fit_side_by_side
+    monkeypatch.setattr(jobs, "fit_side_by_side", lambda *a: given.extend(a[0]) or real(*a))
+    fit("--downsample_ratio", 4)
+    ((image, points),) = given
+    assert image.shape == (5, 12, 3)
+    np.testing.assert_allclose(points, [[0, 0], [12, 5], [6, 2.5]], rtol=1e-6)
+    params = read_gaussians(gaussians_path(photo))
+    np.testing.assert_array_equal(params[:, :2], corners)
+    assert (params[:, 2:4] > 11).all()  # three and more of the small photo's pixels

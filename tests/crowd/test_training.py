@@ -143,3 +143,13 @@ def test_the_backbone_learns_at_a_rate_of_its_own():
         rate = 0.05 if name.startswith("features.") else 0.1
         # Adam's first step is the rate times the gradient's sign.
         torch.testing.assert_close(value, before[name] - rate)
+
+
+def test_the_best_so_far_is_remembered_when_resumed(tmp_path):
+    first, second = training(), training()
+    first.keep_best(tmp_path, {"mae": 2, "rmse": 3})
+    first_epoch(first, tmp_path)
+    second.resume(tmp_path)
+    assert second.epoch == 1
+    assert not second.keep_best(tmp_path, {"mae": 2, "rmse": 3.5})
+    assert second.keep_best(tmp_path, {"mae": 2, "rmse": 2.5})

@@ -155,3 +155,10 @@ def test_damaged_photo_read_by_a_worker_is_one_sentence(write_set):
         list(crop_batches(crops, 1, workers=1, pin_memory=False))
     assert "\n" not in str(raised.value)
     assert photo.name in str(raised.value)
+
+
+def test_loading_leaves_the_global_generator_alone(write_set):
+    crops = open_crops(write_set())
+    before = torch.get_rng_state()
+    list(crop_batches(crops, 2, 0, pin_memory=False))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -198,3 +198,11 @@ def test_the_gradient_is_clipped_and_block_counts_are_a_loss_of_their_own(write_
     )
     assert set(figures) == {"transport", "block_counts"}
     assert abs(float(counter.weight.detach()) - 1) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_an_epoch_trains_in_training_mode_whatever_came_before(write_set):
+    model = build_model("vgg_small", width=0.25).eval()
+    before = model.features[1].running_mean.clone()
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    train_epoch(model, [one_batch(write_set())], optimizer)
+    assert not torch.equal(model.features[1].running_mean, before)

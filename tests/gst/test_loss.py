@@ -256,3 +256,32 @@ def test_a_batch_takes_as_many_operations_as_a_crop():
         with Counted():
             padded_transport_loss(padded, density).backward()
     assert numbers[0] == numbers[1] > 0
+
+
+def test_descent_finds_the_heads():
+    # Two heads in a crop: with the kernel's help 2 counts settle where the heads are.
+    heads = np.array([[20.0, 12.0], [44.0, 52.0]])
+    kernel = transport_kernel(heads, np.full((2, 2), 8.0), np.zeros(2), 64)
+    density = torch.full((1, 1, 8, 8), 0.1, requires_grad=True)
+    for step in range(200):
+        (slope,) = torch.autograd.grad(
+            transport_loss([kernel], [torch.ones(2)], density), [density]
+        )
+        with torch.no_grad():
+            density -= 0.05 / (1 + 0.1 * step) * slope
+            density.clamp_(min=0)
+    density = density.detach()[0, 0]
+    received = kernel @ density.flatten()
+    torch.testing.assert_close(received, torch.tensor([1.0, 1, 0]), rtol=0, atol=0.15)
+    assert density[:4].sum() == pytest.approx(1, abs=0.15)
+
+
+def test_the_formula_written_out():
+    kernel, density = draw_kernel(3), draw_density(1)
+    targets = torch.tensor([1.0, 0.4, 0.0], dtype=torch.float64)
+    cells = density.flatten()
+    expected = 0.0
+    for row, target in zip(kernel, [*targets.tolist(), 0.0], strict=True):
+        received = sum(float(row[x]) * float(cells[x]) for x in range(len(cells)))
+        expected += abs(target - received)
+    assert float(transport_loss([kernel], [targets], density)) == pytest.approx(expected)

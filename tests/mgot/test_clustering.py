@@ -127,3 +127,15 @@ def test_small_differences_of_large_values_are_kept():
     shifted = (0.01 * samples).astype(np.float64) + 1e7
     labels = kmeans(shifted, 3).labels
     np.testing.assert_array_equal(labels[:, None] == labels, truth[:, None] == truth)
+
+
+@pytest.mark.parametrize("count", [20, 90])
+def test_a_cluster_left_empty_gets_the_farthest_sample(few_in_memory, count):
+    # Clusters 1 and 2 start from the same mixture; one of them must lose all its samples at first.
+    samples = np.zeros((count, 2), np.float32)
+    samples[:, 0] = np.arange(count) % 2 + np.linspace(0, 0.01, count)
+    samples[-1] = 50.0, 50.0
+    start = np.arange(count) // 2 % 3
+    result = clustering._Samples(samples).cluster(3, 0, 1, start)
+    assert sorted(set(result.labels.tolist())) == [0, 1, 2]
+    assert (result.labels == result.labels[-1]).sum() == 1

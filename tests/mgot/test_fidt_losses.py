@@ -129,3 +129,12 @@ def test_a_raised_map_has_no_error_of_details_and_a_moved_peak_has():
     peak[..., 9, 9] = 1
     assert detail_error(peak + 0.3, peak) == pytest.approx(0, abs=1e-9)
     assert detail_error(peak.roll(1, 2), peak) > 1.5
+
+
+def test_the_error_of_details_is_least_at_the_expected_map():
+    """Where heads are uncertain: of two maps, as likely, the mean."""
+    _, first = random_maps(1, 10, 10, seed=0)
+    _, second = random_maps(1, 10, 10, seed=1)
+    mean = ((first + second) / 2).detach().requires_grad_()
+    (detail_error(mean, first) + detail_error(mean, second)).sum().backward()
+    assert mean.grad.abs().max() < 1e-12

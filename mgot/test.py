@@ -34,18 +34,34 @@ def build_parser() -> ArgumentParser:
     add("--visual", action=YES_NO, default=False, help="draw every photo")
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
+    group = parser.add_argument_group("controls of an adaptation (mgot.controls)")
+    adabn = "take batch normalisation's statistics from this set's training photos (AdaBN)"
+    group.add_argument("--batch_norm_from", type=str, help=adabn)
+    factor = "multiply counts by annotated / found heads of this set's validation photos"
+    group.add_argument("--count_factor_from", type=str, help=factor)
     return parser
 
 
 def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
     """Print and write the errors on a split, beside those of guessing the training median."""
+    from mgot.controls import count_factor, reset_batch_norm
     from mgot.evaluation import CountedSet
 
+    if arguments.batch_norm_from is not None:
+        reset_batch_norm(counter.model, arguments.batch_norm_from)
+    factor = None
+    if arguments.count_factor_from is not None:
+        factor = count_factor(counter.model, arguments.count_factor_from)
     where = (arguments.data_dir, arguments.split, arguments.workers, arguments.tile)
     counted = CountedSet(*where)
     found = counted.find(counter.model)
     counts = counted.counts(found)
+    if factor is not None:
+        print(f"every count times {factor:.3f}")
+        counts = [one._replace(predicted=one.predicted * factor) for one in counts]
     rows, metrics = compare(counts, counter.name, counted.split, counter.train_median)
+    if factor is not None:
+        metrics["count_factor"] = factor
     scores = {f"{radius:g} px": counted.localization(found, radius) for radius in arguments.radii}
     write_results(output, counts, {**metrics, "localization": scores})
     write_points_file(output / "predicted_points.txt", found)

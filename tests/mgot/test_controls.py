@@ -1,0 +1,87 @@
+"""The cheap controls of an adaptation: AdaBN, and one factor for all counts."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from crowd.data.network_input import photo_tensor, read_photo
+from crowd.io.errors import InputError
+from mgot import test as mgot_test
+from mgot.controls import count_factor, reset_batch_norm
+from mgot.evaluation import CountedSet
+from mgot.fidt import Preprocessing
+from mgot.models import build_model
+
+
+def photos_of(folder):
+    """The photos as a network takes them, [3, H, W] each."""
+    plain = Preprocessing()
+    return [photo_tensor(read_photo(photo, plain), plain) for photo in sorted(folder.glob("*.png"))]
+
+
+def assert_mean_over_photos(norm, outputs):
+    """The layer's statistics are the mean of those of its input [C, H, W] for each photo."""
+    mean = torch.stack([one.mean((1, 2)) for one in outputs]).mean(0)
+    variance = torch.stack([one.var((1, 2)) for one in outputs]).mean(0)
+    torch.testing.assert_close(norm.running_mean, mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, variance, rtol=1e-4, atol=1e-5)
+
+
+def test_batch_normalisation_takes_the_mean_over_photos_of_each_one_s_statistics(write_fidt_set):
+    data = write_fidt_set(train=(0, 3, 1))
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 1, 1))
+    reset_batch_norm(model, data)
+    assert_mean_over_photos(model[0], photos_of(data / "train"))
+    assert not model[0].training
+
+
+def test_the_light_network_s_folded_normalisations_are_set_anew_too(write_fidt_set):
+    data, model = write_fidt_set(train=(0, 3, 1), size=(96, 64)), build_model("light_fidt").eval()
+    photo = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        nn.init.normal_(model.head[-1].weight)
+        before = model(photo)
+        reset_batch_norm(model, data)
+        assert not torch.allclose(before, model(photo))
+        stem = model.features.conv_stem.weight
+        padded = [
+            functional.pad(one * model.scale + model.shift, (0, 1, 0, 1))
+            for one in photos_of(data / "train")
+        ]
+        stems = [functional.conv2d(one[None], stem, stride=2)[0] for one in padded]
+        assert_mean_over_photos(model.features.bn1, stems)
+
+
+def test_a_network_without_batch_normalisation_is_named(write_fidt_set, write_counter, failure):
+    data, checkpoint = write_fidt_set(), write_counter()
+    arguments = ["--save_path", checkpoint, "--data_dir", data, "--device", "cpu"]
+    assert "no batch norm" in failure(mgot_test.main, *arguments, "--batch_norm_from", data)
+
+
+def test_the_factor_makes_the_total_of_the_set_that_it_is_from_right(
+    write_fidt_set, write_counter, tmp_path
+):
+    data, checkpoint = write_fidt_set(val=(3, 9)), write_counter()
+    options = ["--save_path", str(checkpoint), "--data_dir", str(data), "--device", "cpu"]
+
+    def predicted(name, *more):
+        output = tmp_path / name
+        mgot_test.main([*options, "--split", "val", "--output", str(output), *more])
+        with open(output / "predictions.csv", newline="") as file:
+            return np.array([float(row["predicted"]) for row in csv.DictReader(file)])
+
+    plain, scaled = predicted("plain"), predicted("scaled", "--count_factor_from", str(data))
+    assert plain.sum() not in (0, 12)
+    assert scaled.sum() == pytest.approx(12, abs=2e-4)
+    # Counts are written with four decimals.
+    np.testing.assert_allclose(scaled, plain * 12 / plain.sum(), atol=6e-5)
+
+
+def test_without_a_head_found_there_is_no_factor(write_fidt_set, monkeypatch):
+    monkeypatch.setattr(CountedSet, "find", lambda self, model: [[]] * len(self.photos))
+    with pytest.raises(InputError, match="there is no factor"):
+        count_factor(None, write_fidt_set())

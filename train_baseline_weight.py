@@ -42,6 +42,7 @@ def build_parser() -> ArgumentParser:
     add("--selected_result", type=str, help="names of the selected patches, npy")
     add("--corresponding_weight", type=str, help="their weights, npy")
     add("--patches", type=str, help="folder of mgot.patches that holds them")
+    add("--pseudo_labels", type=str, help="set of mgot.pseudo_label to train on too (not released)")
     add("--pre", type=str, help="checkpoint to start from")
     add("--start_epoch", type=NonNegativeInt, default=0, help="number of the first epoch")
     add("--val_dir", type=str, help="set of the target; its val/ chooses the best epoch")
@@ -74,15 +75,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     (argv,) = documented(argv, DOCUMENTED)
     arguments = read_arguments(argv)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    import numpy as np
+
+    from crowd.data.processed import list_split
     from mgot.dataset import FidtCrops
     from mgot.evaluation import CountedSet
     from mgot.training import train
 
     names, weights = read_selection(arguments.selected_result, arguments.corresponding_weight)
+    paths = locate_patches(names, arguments.patches)
+    if arguments.pseudo_labels is not None:
+        photos = list_split(arguments.pseudo_labels, "train")
+        paths, weights = [*paths, *photos], np.append(weights, np.ones(len(photos)))
     # The counter is for photos of the target, which are seen as that set was made.
     preprocessing = read_preprocessing(arguments.val_dir)
     crops = FidtCrops(
-        locate_patches(names, arguments.patches),
+        paths,
         arguments.crop_size,
         arguments.seed,
         preprocessing,

@@ -27,8 +27,9 @@ from mgot.transfer import KEYS
 
 # Further arguments that may change between a training and its continuation; of the model, the
 # recipe itself tells what may not.
-RESUME_MAY_CHANGE = KEYS | {"corresponding_weight", "selected_result", "patches", "preload_data"}
-RESUME_MAY_CHANGE |= {"model_options", "pre", "print_freq", "tile", "val_dir", "visual"}
+RESUME_MAY_CHANGE = KEYS | {"corresponding_weight", "selected_result", "patches", "pseudo_labels"}
+RESUME_MAY_CHANGE |= {"model_options", "pre", "preload_data", "print_freq", "tile", "val_dir"}
+RESUME_MAY_CHANGE |= {"visual"}
 
 
 def batch_losses(

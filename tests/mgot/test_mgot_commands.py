@@ -236,6 +236,19 @@ def test_fine_tuning_starts_from_the_given_weights_and_weighs(
     assert losses[1][0]["mse"] == pytest.approx(3 * losses[0][0]["mse"], rel=1e-4)
 
 
+def test_fine_tuning_takes_pseudo_labels_of_the_target_along(
+    write_fidt_set, write_counter, select, finetune
+):
+    target, pre = write_fidt_set(name="target"), write_counter()
+    labels = write_fidt_set(train=(2, 3), name="labels")
+    once = "--epochs 1 --lr 1e-12 --batch_size 7"  # 5 patches and 2 photos: one batch
+    alone = finetune(select((0.0,) * 5), pre, target, "alone", once)
+    along = finetune(select((0.0,) * 5), pre, target, "along", f"{once} --pseudo_labels {labels}")
+    without, with_labels = (read_log(one / "log.jsonl")[0]["mse"] for one in (alone, along))
+    # Weights of 0 leave nothing of the patches: what is learnt from is the photos, at weight 1.
+    assert without == 0 < with_labels
+
+
 def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(
     write_fidt_set, write_counter, select, finetune, capsys
 ):

@@ -9,6 +9,7 @@ python -m experiments overview mgot/configs/A2B.yml    a transfer's clusters, ma
 python -m experiments contact-sheet data/…/train/*.jpg --output sheet.jpg    many photos' fits
 python -m experiments extremes results/…/test data/…/test    counted worst, and best
 python -m experiments densities data/…/test/IMG_1.jpg RUN …    of several trainings
+python -m experiments confidence runs/mgot_A2B/pseudo_labels data/shb_fidt    right, by confidence
 python -m experiments report RUN … [--output report.html]    one page about runs, opens offline
 """
 
@@ -105,6 +106,15 @@ def draw_densities(arguments: Namespace) -> None:
     print(path)
 
 
+def show_confidence(arguments: Namespace) -> None:
+    """Print how right pseudo labels are, by the confidence of a head."""
+    if len(_named(arguments)) != 2:
+        raise InputError("name the set of mgot.pseudo_label, then that of mgot.fidt it was made of")
+    from experiments.confidence import confidence_table
+
+    print(confidence_table(*map(Path, arguments.names)))
+
+
 def run_rows(arguments: Namespace) -> None:
     """Run rows of tables, or all rows of a table, and record them."""
     for row in [row for name in _named(arguments) for row in tables.read_rows(name)]:
@@ -140,6 +150,7 @@ def _named(arguments: Namespace) -> list[str]:
 
 
 ACTIONS = {
+    "confidence": show_confidence,
     "contact-sheet": draw_contact_sheet,
     "demo": run_demo,
     "densities": draw_densities,

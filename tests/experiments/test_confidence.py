@@ -1,0 +1,47 @@
+"""How right pseudo labels are, by confidence."""
+
+import numpy as np
+import pytest
+
+from crowd.data.images import write_image
+from crowd.io.files import write_array
+from crowd.io.h5 import write_h5
+from experiments.__main__ import main
+
+SIDE = 64
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """A labelled set, of two photos with (x, y, confidence) each, and the true heads."""
+    labels = {"a": [(10, 10, 0.9), (50, 10, 0.3)], "b": [(20, 40, 0.45)]}
+    truth = {"a": [(11, 10), (30, 50)], "b": [(20, 47)]}
+    for name, heads in labels.items():
+        fidt_map = np.zeros((SIDE, SIDE), np.float32)
+        for x, y, value in heads:
+            fidt_map[y, x] = value
+        points = np.array(heads)[:, :2] + 0.5
+        for folder, annotation in (("labelled", points), ("annotated", truth[name])):
+            photo = tmp_path / folder / "train" / f"{name}.png"
+            write_image(photo, np.zeros((SIDE, SIDE, 3), np.uint8))
+            write_array(photo.with_suffix(".npy"), np.array(annotation, np.float32))
+        write_h5(tmp_path / "labelled/train" / f"{name}.h5", fidt_map=fidt_map)
+    return tmp_path / "labelled", tmp_path / "annotated"
+
+
+def test_surer_heads_are_counted_alone(sets, capsys):
+    main(["confidence", *map(str, sets)])
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
+    by_threshold = {float(row.split()[3]): row for row in rows}
+    # Of three heads two are right, and one of three true ones is missed.
+    assert by_threshold[0.0] == "3 heads of 0 or more 66.67% 66.67% 66.67%"
+    # The wrong one is the least sure.
+    assert by_threshold[0.35] == "2 heads of 0.35 or more 80.00% 100.00% 66.67%"
+    assert by_threshold[0.5] == "1 heads of 0.5 or more 50.00% 100.00% 33.33%"
+
+
+def test_another_set_is_named(sets, capsys):
+    (sets[1] / "train/a.png").rename(sets[1] / "train/c.png")
+    with pytest.raises(SystemExit):
+        main(["confidence", *map(str, sets)])
+    assert "has no a: name the set that was labelled" in capsys.readouterr().err

@@ -37,7 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     preprocessing = read_common_preprocessing(folders, arguments.tile)
     val = ConcatDataset([CountedPhotos(one, "val", preprocessing) for one in folders])
     which = (folders, arguments.crop_size, arguments.seed, preprocessing, cache_of(arguments))
-    crops = CrowdCrops(*which, arguments.loss == TRANSPORT, tuple(arguments.scale_range))
+    augmentation = tuple(arguments.scale_range), arguments.colour_jitter
+    crops = CrowdCrops(*which, arguments.loss == TRANSPORT, *augmentation)
     batches = crop_batches(
         crops, arguments.batch_size, arguments.workers, pin_memory=device.type == "cuda"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from crowd.io.config import (
     YES_NO,
     ArgumentParser,
+    ClosedUnitInterval,
     Namespace,
     NonNegativeFloat,
     PositiveFloat,
@@ -69,6 +70,8 @@ def build_parser() -> ArgumentParser:
     counts = "weight of block counts (16, 32, 64 px and the crop) beside the loss; 0: none"
     add("--block-counts", type=NonNegativeFloat, default=0.0, help=counts)
     add_scale_range(group, SCALE_RANGE)
+    jitter = "how far saturation, contrast and brightness of crops go from 1; 0: not released"
+    add("--colour-jitter", type=ClosedUnitInterval, default=0.0, help=jitter)
     add("--tile", type=PositiveInt, default=512, help="photos are counted in tiles of this side")
     add = parser.add_argument_group("transport kernel").add_argument
     for name, what in (

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 from torch.utils.data import DataLoader, Dataset
 
 from crowd.data.images import read_size
@@ -60,6 +60,7 @@ class CrowdCrops(Dataset):
         cache_gib: memory for decoded photos, GiB.
         fitted: whether the loss needs the fitted Gaussians.
         scale_range: of the augmentation.
+        colour_jitter: of the augmentation.
 
     Raises:
         InputError: a file is missing, or photo, annotation and Gaussians do not belong together.
@@ -74,6 +75,7 @@ class CrowdCrops(Dataset):
         cache_gib: float = 2.0,
         fitted: bool = True,
         scale_range: tuple[float, float] = SCALE_RANGE,
+        colour_jitter: float = 0.0,
     ):
         if crop_size < 16 or crop_size % 16:
             raise InputError(f"crop_size {crop_size} is no multiple of 16: choose one")
@@ -84,7 +86,7 @@ class CrowdCrops(Dataset):
                 require_beside(paths, gaussians_path, "Gaussians", FIT)
             self.paths += paths
         self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
-        self.scale_range = scale_range
+        self.scale_range, self.colour_jitter = scale_range, colour_jitter
         listed = progress(self.paths, "reading heads", unit="photo")
         self.heads = [read_heads(path, preprocessing, fitted) for path in listed]
         self._cache = Cache(cache_gib)
@@ -98,7 +100,8 @@ class CrowdCrops(Dataset):
         path = self.paths[index]
         (image,) = self._cache.get(index, lambda: (read_photo(path, self.preprocessing),))
         sample = Sample(image, *self.heads[index])
-        crop, targets = augment(sample, self.crop_size, rng, self.scale_range)
+        how = self.scale_range, self.colour_jitter
+        crop, targets = augment(sample, self.crop_size, rng, *how)
         arrays = (crop.points, crop.scales, crop.rotations, targets)
         heads = Heads(*(torch.from_numpy(array) for array in arrays))
         return photo_tensor(crop.image, self.preprocessing), heads, path.name
@@ -180,6 +183,15 @@ def to_grey(sample: Sample) -> Sample:
     return sample._replace(image=np.asarray(grey))
 
 
+def recolour(sample: Sample, saturation: float, contrast: float, brightness: float) -> Sample:
+    """Change saturation, contrast (about the mean luma) and brightness by factors, 1 for none."""
+    image = Image.fromarray(sample.image)
+    changes = (ImageEnhance.Color, saturation), (ImageEnhance.Contrast, contrast)
+    for change, factor in (*changes, (ImageEnhance.Brightness, brightness)):
+        image = change(image).enhance(factor)
+    return sample._replace(image=np.asarray(image))
+
+
 def flip(sample: Sample) -> Sample:
     """Mirror left and right: x becomes W - x, and the angle of every Gaussian its negative."""
     points = sample.points.copy()
@@ -227,13 +239,15 @@ def augment(
     crop_size: int,
     rng: np.random.Generator,
     scale_range: tuple[float, float] = SCALE_RANGE,
+    colour_jitter: float = 0.0,
 ) -> tuple[Sample, np.ndarray]:
     """Draw one training crop.
 
     Grey with probability 0.12; scaled by `scale_range` where the short side stays at least
-    `crop_size`; cropped at random; flipped with probability 0.5. A photo smaller than the crop is
-    padded, not enlarged: heads keep the size that they have when the photo is tested. `rng` is
-    always asked for the same five numbers.
+    `crop_size`; cropped at random; flipped with probability 0.5; saturation, contrast and
+    brightness changed by factors within `colour_jitter` of 1 (not released). A photo smaller than
+    the crop is padded, not enlarged: heads keep the size that they have when the photo is tested.
+    `rng` is always asked for the same five numbers, and with `colour_jitter` for three more.
 
     Returns the crop with the heads whose box lies in it to 30 % or more, and their shares, the
     targets t_n of the loss, float32 [n].
@@ -250,4 +264,6 @@ def augment(
         crop = to_grey(crop)
     if mirror < FLIP_PROBABILITY:
         crop = flip(crop)
+    if colour_jitter:
+        crop = recolour(crop, *rng.uniform(1 - colour_jitter, 1 + colour_jitter, 3))
     return crop, shares

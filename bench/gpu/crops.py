@@ -3,7 +3,7 @@
 The photos lie in the device's memory as uint8. A batch is one gather of the windows that its crops
 see, two batched matrix products that resample them, and a few operations that change their colours;
 its heads are one padded array. Nothing waits for the device. What is drawn is what
-`gst.dataset.augment` draws, and colours beside it, from random numbers of (seed, epoch) alone.
+`gst.dataset.augment` draws, from random numbers of (seed, epoch) alone.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Drawing(NamedTuple):
     Attributes:
         crop_size: pixels.
         scale_range: smallest and largest factor.
-        colours: how far brightness, contrast and saturation go from 1; 0: left alone.
+        colour_jitter: how far saturation, contrast and brightness go from 1.
         rounds: how often an epoch takes every photo.
         seed: of order and augmentation.
     """
 
     crop_size: int
     scale_range: tuple[float, float]
-    colours: float = 0.0
+    colour_jitter: float = 0.0
     rounds: int = 1
     seed: int = 4073
 
@@ -153,14 +153,15 @@ class DeviceCrops:
 
     def _recolour(self, images: Tensor, grey: Tensor, random: Tensor) -> Tensor:
         """Change saturation, contrast and brightness of each crop; grey has no saturation."""
-        factors = 1 + self.drawing.colours * (2 * random[..., None, None, None] - 1)
+        factors = 1 + self.drawing.colour_jitter * (2 * random[..., None, None, None] - 1)
         saturation, contrast, brightness = factors
         luma = (images * self._luma).sum(1, keepdim=True)
         saturation = torch.where(grey[:, None, None, None], 0.0, saturation)
-        images = torch.lerp(luma, images, saturation)
-        if not self.drawing.colours:
+        images = torch.lerp(luma, images, saturation).clamp(0, 1)
+        if not self.drawing.colour_jitter:
             return images
-        images = torch.lerp(luma.mean((2, 3), keepdim=True), images, contrast)
+        mean = (images * self._luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+        images = torch.lerp(mean, images, contrast).clamp(0, 1)
         return (images * brightness).clamp(0, 1)
 
     def _place(self, chosen, factor, stretch, corner, mirrored, most: int) -> Heads:

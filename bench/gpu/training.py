@@ -57,20 +57,20 @@ RESERVE = 30.0  # seconds for the test and the record
 
 
 class Plan(NamedTuple):
-    """One training: the weights to start from, options of train_gs.py, colours of `Drawing`."""
+    """One training: the weights to start from, and options of train_gs.py."""
 
     network: str
     loss: str
     weights: str
     options: Sequence[str]
-    colours: float = 0.0
 
 
 _LITE0 = "efficientnet_lite0_features.pth"
 _WAY = ["--config", str(ROOT / "experiments/gst_light.yml"), "--batch-size", "8"]
+_WAY += ["--colour-jitter", "0.2"]
 LIGHT = (
-    Plan("light", TRANSPORT, _LITE0, [*_WAY, "--block-counts", "1"], 0.2),
-    Plan("light", "bayesian", _LITE0, _WAY, 0.2),
+    Plan("light", TRANSPORT, _LITE0, [*_WAY, "--block-counts", "1"]),
+    Plan("light", "bayesian", _LITE0, _WAY),
 )
 PAPER = (Plan("vgg", TRANSPORT, "vgg16_features.pth", ["--tile", "2048"]),)
 
@@ -186,13 +186,13 @@ class Job:
         return read_arguments(build_parser(), words + pick([], ["--batch-size", "2"]))
 
     def _crops(self, arguments: Namespace, known: CrowdCrops) -> DeviceCrops:
-        """The crops of train_gs.py, and other colours."""
+        """The crops of train_gs.py."""
         samples = {
             path.name: Sample(read_photo(path, known.preprocessing), *heads)
             for path, heads in zip(known.paths, known.heads, strict=True)
         }
         size, rounds = arguments.crop_size, self.context.pick(ROUNDS, 1)
-        how = (tuple(arguments.scale_range), self.plan.colours, rounds, arguments.seed)
+        how = (tuple(arguments.scale_range), arguments.colour_jitter, rounds, arguments.seed)
         return DeviceCrops(samples, Drawing(size, *how), arguments.batch_size, self.context.device)
 
     def _length(self, seconds: float, model, crops: DeviceCrops, losses_of, count) -> int:

@@ -18,6 +18,7 @@ with ending(), extra("commands", "every command"):
     import jsonargparse
     import yaml
     from jsonargparse import Namespace
+    from jsonargparse.typing import ClosedUnitInterval as ClosedUnitInterval
     from jsonargparse.typing import NonNegativeFloat as NonNegativeFloat
     from jsonargparse.typing import NonNegativeInt as NonNegativeInt
     from jsonargparse.typing import PositiveFloat as PositiveFloat

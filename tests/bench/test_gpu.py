@@ -50,32 +50,34 @@ DRAWING = Drawing(SIDE, (0.6, 1.3))
 class Chosen:
     """Stands for numpy's generator in `augment`, with the numbers that the device drew."""
 
-    def __init__(self, factor, rest):
-        self.factor, self.rest = factor, rest
+    def __init__(self, factor, rest, colours):
+        self.factor, self.rest, self.colours = factor, rest, colours
 
     def random(self, _):
         return self.rest
 
-    def uniform(self, low, high):
-        return low + (high - low) * self.factor
+    def uniform(self, low, high, number=None):
+        return low + (high - low) * (self.colours if number else self.factor)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("seed", range(4))
-def test_crops_drawn_in_a_batch_are_those_of_the_augmentation(seed, device):
+@pytest.mark.parametrize(("seed", "jitter"), [(0, 0.0), (1, 0.0), (2, 0.3), (3, 0.0), (3, 0.3)])
+def test_crops_drawn_in_a_batch_are_those_of_the_augmentation(seed, jitter, device):
     random = torch.rand(8, 3, generator=torch.Generator().manual_seed(seed))
     random[4] = 0.05 if seed == 3 else 1.0
-    drawn = DeviceCrops(PHOTOS, DRAWING, 3, torch.device(device)).draw([0, 1, 2], random.to(device))
+    drawing = DRAWING._replace(colour_jitter=jitter)
+    drawn = DeviceCrops(PHOTOS, drawing, 3, torch.device(device)).draw([0, 1, 2], random.to(device))
     heads = Heads(*(array.cpu() for array in drawn.heads))
     batch = Batch(drawn.images.cpu(), heads, drawn.names)
     mean, std = (255 * np.array(values) for values in (Preprocessing.mean, Preprocessing.std))
     for i, (name, sample) in enumerate(PHOTOS.items()):
         factor, top, left, mirror, grey = random[:5, i].double().tolist()
-        chosen = Chosen(factor, (grey, left, top, mirror))
-        crop, shares = augment(sample, SIDE, chosen, DRAWING.scale_range)
+        chosen = Chosen(factor, (grey, left, top, mirror), random[5:, i].double().numpy())
+        crop, shares = augment(sample, SIDE, chosen, DRAWING.scale_range, jitter)
         seen = batch.images[i].permute(1, 2, 0).numpy() * std + mean
-        # Pillow rounds twice, and once more to grey; padding is a rounded colour.
-        assert np.abs(seen - crop.image).max() < 2
+        # Pillow rounds twice, once more to grey, and after each change of colours, which the next
+        # one enlarges by up to 1.3; padding is a rounded colour.
+        assert np.abs(seen - crop.image).max() < (6 if jitter else 2)
         mine, theirs = [], [crop.points, crop.scales, crop.rotations, shares]
         for array, expected in zip(batch.heads, theirs, strict=True):
             mine.append(array[i, : len(shares)].numpy())

@@ -11,6 +11,7 @@ from gst.dataset import (
     box_shares,
     box_sides,
     flip,
+    recolour,
     scale_and_crop,
     scaled_size,
 )
@@ -49,6 +50,37 @@ def test_share_of_a_box_across_the_corner_and_its_clamped_side():
     shares = box_shares(np.array([[0.0, 0.0], [5, 5], [-9, 5]]), np.array([8.0, 8, 8]), 64, 64)
     np.testing.assert_allclose(shares, [0.25, 1, 0])
     np.testing.assert_array_equal(box_sides([0, 3, 4, 50, 128, 1000]), [4, 4, 4, 50, 128, 128])
+
+
+def test_colours_change_by_their_factors_about_luma_mean_and_black():
+    sample = make_sample(0)
+    luma = sample.image @ np.array([0.299, 0.587, 0.114])
+    for number, expected in enumerate(
+        (
+            luma[..., None] + 0.5 * (sample.image - luma[..., None]),
+            luma.mean() + 0.5 * (sample.image - luma.mean()),
+            0.5 * sample.image,
+        )
+    ):
+        factors = np.where(np.arange(3) == number, 0.5, 1.0)
+        # Pillow rounds luma, mean and result.
+        assert np.abs(recolour(sample, *factors).image - expected).max() < 2
+    np.testing.assert_array_equal(recolour(sample, 1, 1, 1).image, sample.image)
+
+
+def test_jittered_colours_leave_crop_and_heads_as_they_were():
+    sample = make_sample(5)
+    bright = []
+    for seed in range(60):
+        (plain, shares), (crop, same) = (
+            augment(sample, 64, np.random.default_rng(seed), colour_jitter=jitter)
+            for jitter in (0.0, 0.4)
+        )
+        for one, other in zip((*plain[1:], shares), (*crop[1:], same), strict=True):
+            np.testing.assert_array_equal(one, other)
+        bright.append(crop.image.mean() / plain.image.mean())
+    # Brightness goes from 0.6 to 1.4; what would be brighter than white is white.
+    assert min(bright) < 0.7 < 1.15 < max(bright)
 
 
 def test_flip_keeps_each_point_on_its_pixel():

@@ -5,8 +5,9 @@
         --output pseudo
 
 Writes a set as mgot.fidt does: `NAME.jpg` (a copy), `NAME.npy` the peaks, `NAME.h5` with the
-predicted map as it is and its peaks as `kpoint`. Annotations of the photos are never read. Run
-again, it goes on where it stopped.
+predicted map as it is and its peaks as `kpoint`; with --redraw, the FIDT map of these peaks, as
+sharp as that of annotated heads, which a training may scale (--scale_range). Annotations of the
+photos are never read. Run again, it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from typing import TYPE_CHECKING
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import SETTINGS, list_split
 from crowd.data.stage import is_made, origin, record_path, write_record
-from crowd.io.config import ArgumentParser, NonNegativeInt
+from crowd.io.config import YES_NO, ArgumentParser, NonNegativeInt
 from crowd.io.errors import InputError, command
 from crowd.io.files import atomic_path, content_hash, write_array
 from crowd.io.h5 import write_h5
 from crowd.io.progress import progress
 from mgot.fidt import Preprocessing, read_preprocessing
+from mgot.maps import fidt_map as draw
 from mgot.maps import head_pixels
 from mgot.patches import require_only
 from mgot.transfer import TILE_HELP, add_transfer, fill
@@ -40,7 +42,8 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
 
     None where all that is written is there, made by the same settings from the same photo, which is
     read as it is stored: the labels are for this very file. `settings` are `smooth` and `tile`, as
-    for `mgot.local_maxima` and `predict_map`, and what else decides the labels. Raises `InputError`
+    for `mgot.local_maxima` and `predict_map`, `redraw`, for the FIDT map of the heads found in
+    place of the predicted one, and what else decides the labels. Raises `InputError`
     where the photo cannot be read or the map is not finite.
     """
     made_from, record = origin(settings, [photo]), record_path(folder / photo.name)
@@ -54,7 +57,9 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     fidt_map = predict_map(counter.model, tensor, settings["tile"])
     heads = peak_centers(fidt_map, str(photo), settings["smooth"])
     copy_file(photo, copy)
-    write_h5(maps, fidt_map=fidt_map.numpy(), kpoint=head_pixels(heads, *fidt_map.shape))
+    predicted = fidt_map.numpy()
+    written = draw(heads, *predicted.shape) if settings["redraw"] else predicted
+    write_h5(maps, fidt_map=written, kpoint=head_pixels(heads, *predicted.shape))
     write_array(points, heads)
     write_record(record, made_from)
     return len(heads)
@@ -74,6 +79,8 @@ def build_parser() -> ArgumentParser:
     add("--data_dir", type=str, help="set of mgot.fidt with the target's photos")
     add("--split", choices=("train", "val", "test"), default="train")
     add("--output", type=str, help="folder of the labelled set")
+    redraw = "write the FIDT map of the heads found, not the predicted map (not released)"
+    add("--redraw", action=YES_NO, default=False, help=redraw)
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add_transfer(parser)
@@ -95,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "checkpoint": content_hash(arguments.save_path),
         "smooth": read_preprocessing(arguments.data_dir).smooth,
         "tile": arguments.tile,
+        "redraw": arguments.redraw,
     }
     data_dir, output = Path(arguments.data_dir), Path(arguments.output)
     if data_dir.resolve() == output.resolve():

@@ -11,7 +11,7 @@ from crowd.data.images import read_image
 from crowd.data.network_input import photo_tensor
 from mgot.evaluation import load_counter, predict_map
 from mgot.fidt import Preprocessing, read_preprocessing
-from mgot.maps import local_maxima
+from mgot.maps import fidt_map, head_pixels, local_maxima
 from mgot.pseudo_label import main
 
 
@@ -58,6 +58,21 @@ def test_labels_are_the_model_s_map_and_its_peaks(
         marked[peaks[:, 1], peaks[:, 0]] = 1
         np.testing.assert_array_equal(kpoint, marked)
     assert read_preprocessing(tmp_path / "out") == read_preprocessing(root)
+
+
+def test_redrawn_labels_are_the_fidt_map_of_the_heads_found(
+    write_fidt_set, write_counter, tmp_path, run
+):
+    write_fidt_set()
+    write_counter()
+    run()
+    assert "4 photos labelled" in run("--redraw")
+    for photo in sorted((tmp_path / "out/train").glob("*.png")):
+        values, kpoint = labels(photo)
+        heads = np.load(photo.with_suffix(".npy"))
+        assert len(heads) > 1
+        np.testing.assert_array_equal(values, fidt_map(heads, *values.shape))
+        np.testing.assert_array_equal(kpoint, head_pixels(heads, *values.shape))
 
 
 def test_no_peaks_is_a_photo_without_heads(write_fidt_set, write_counter, tmp_path, run):

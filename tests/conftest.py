@@ -25,6 +25,13 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="a machine without CUDA"))
 
 
+@pytest.fixture(autouse=True)
+def denormals():
+    """A training leaves them flushed in its process, which here is that of the tests after it."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def golden():
     """Folder with outputs of the released functions."""

@@ -94,10 +94,12 @@ def begin(arguments: Namespace) -> tuple[Path, torch.device, bool]:
     """
     import torch
 
-    from crowd.train.devices import choose_precision
+    from crowd.train.devices import choose_precision, flush_denormals
     from crowd.train.distributed import join
     from crowd.train.state import open_folder
 
+    # Before torch starts its threads, which take it over.
+    flush_denormals()
     folder, device = Path(arguments.save_dir), join(arguments.device)
     arguments.precision = choose_precision(device, arguments.precision)
     resume = open_folder(folder, arguments.resume)

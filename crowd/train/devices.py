@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +40,17 @@ def to_device(images: Tensor, device: torch.device) -> Tensor:
     """Move a batch [B, 3, H, W] to `device`; on a GPU in the order that its convolutions prefer."""
     layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
     return images.to(device, non_blocking=True).contiguous(memory_format=layout)
+
+
+def flush_denormals() -> None:
+    """Let this process take numbers below 1e-38 for 0, where its CPU can.
+
+    With them a CPU computes up to a hundred times more slowly, and the gradient of a density is
+    made of them where a photo shows nobody: crops of ShanghaiTech B took three times as long.
+    """
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # numpy keeps what it finds, and would warn of numbers that are flushed
+    torch.set_flush_denormal(True)
 
 
 def mixed_precision(amp: bool, device: torch.device) -> contextlib.AbstractContextManager:

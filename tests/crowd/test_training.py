@@ -1,4 +1,5 @@
 import dataclasses
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,9 @@ from torch import nn
 
 from crowd.count.evaluation import PhotoCount, errors_of, errors_table, guessing_errors
 from crowd.data.network_input import Preprocessing
+from crowd.io.config import Namespace
 from crowd.io.errors import InputError
+from crowd.train.arguments import begin
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.devices import choose_precision
 from crowd.train.state import (
@@ -109,6 +112,19 @@ def test_bfloat16_is_automatic_on_gpus_that_do_not_emulate_it(monkeypatch, major
 
 
 @pytest.mark.parametrize("part", ["model", "average", "optimizer", "scheduler", "epoch", "best"])
+def test_a_training_flushes_denormals(tmp_path):
+    if not torch.set_flush_denormal(True):
+        pytest.skip("a CPU that cannot")
+    torch.set_flush_denormal(False)
+    small = torch.tensor(2e-38)
+    assert (small / 4).item() > 0
+    begin(Namespace(save_dir=str(tmp_path), device="cpu", precision="auto", resume=False, seed=0))
+    assert (small / 4).item() == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.finfo(np.float32)
+
+
 @pytest.mark.parametrize("missing", [True, False])
 def test_a_damaged_state_cannot_be_continued(tmp_path, part, missing):
     first_epoch(training(ema=0.5), tmp_path)

@@ -111,7 +111,6 @@ def test_bfloat16_is_automatic_on_gpus_that_do_not_emulate_it(monkeypatch, major
     assert choose_precision(torch.device("cuda"), "auto") == expected
 
 
-@pytest.mark.parametrize("part", ["model", "average", "optimizer", "scheduler", "epoch", "best"])
 def test_a_training_flushes_denormals(tmp_path):
     if not torch.set_flush_denormal(True):
         pytest.skip("a CPU that cannot")
@@ -125,6 +124,7 @@ def test_a_training_flushes_denormals(tmp_path):
         np.finfo(np.float32)
 
 
+@pytest.mark.parametrize("part", ["model", "average", "optimizer", "scheduler", "epoch", "best"])
 @pytest.mark.parametrize("missing", [True, False])
 def test_a_damaged_state_cannot_be_continued(tmp_path, part, missing):
     first_epoch(training(ema=0.5), tmp_path)

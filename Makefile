@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 READY = $(VENV)/.installed
 
-.PHONY: setup demo test test-machines fuzz soak lint bench figures clean
+.PHONY: setup demo test test-machines fuzz soak lint bench clean
 
 setup: $(READY)
 
@@ -37,15 +37,10 @@ lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-# Real photos, for the figures that need them, are looked for below $(DATA).
+# Real photos, for the  that need them, are looked for below $(DATA).
 DATA ?= data
 bench: $(READY)
 	$(RUN) -m bench --data $(DATA)
-
-# The README's pictures of drawn scenes; those of real photos: python -m experiments picture.
-FIGURES = mgot_overview.jpg mgot_matches.jpg mgot_peaks.jpg
-figures: demo
-	cp $(FIGURES:%=demo/pictures/%) image
 
 clean:
 	rm -rf $(VENV) demo soak fuzz .pytest_cache .ruff_cache

@@ -8,7 +8,7 @@ python -m experiments overview data/…/train/11.jpg     heads, Gaussians, kerne
 python -m experiments overview mgot/configs/A2B.yml    a transfer's clusters, matches, weights
 python -m experiments contact-sheet data/…/train/*.jpg --output sheet.jpg    many photos' fits
 python -m experiments extremes results/…/test data/…/test    counted worst, and best
-python -m experiments densities data/…/test/IMG_1.jpg RUN …    of several trainings
+python -m experiments predictions data/…/test/IMG_1.jpg RUN …    of several trainings
 python -m experiments confidence runs/mgot_A2B/pseudo_labels data/shb_fidt    right, by confidence
 python -m experiments report RUN … [--output report.html]    one page about runs, opens offline
 """
@@ -89,20 +89,16 @@ def draw_extremes(arguments: Namespace) -> None:
     print(path)
 
 
-def draw_densities(arguments: Namespace) -> None:
-    """Draw the densities that several trainings give a photo of a processed set."""
+def draw_predictions(arguments: Namespace) -> None:
+    """Draw what several trainings, of either method, make of a photo of a processed set."""
     if len(_named(arguments)) < 2:
-        raise InputError("name a photo of a processed set, then folders of train_gs.py")
-    import torch
-
+        raise InputError("name a photo of a processed set, then run folders or checkpoints")
     from experiments import figures
-    from gst.counter import load_counter
 
     photo, *runs = map(Path, arguments.names)
-    path = Path(arguments.output or f"{photo.stem}_densities.jpg")
-    cpu = torch.device("cpu")
-    counters = {run.name: load_counter(run / "best.pth", cpu) for run in runs}
-    figures.draw_densities(path, photo, counters)
+    path = Path(arguments.output or f"{photo.stem}_predictions.jpg")
+    counters = {(run.parent if run.is_file() else run).name: figures.load_any(run) for run in runs}
+    figures.draw_predictions(path, photo, counters)
     print(path)
 
 
@@ -153,10 +149,10 @@ ACTIONS = {
     "confidence": show_confidence,
     "contact-sheet": draw_contact_sheet,
     "demo": run_demo,
-    "densities": draw_densities,
     "extremes": draw_extremes,
     "overview": draw_overview,
     "picture": draw_pictures,
+    "predictions": draw_predictions,
     "report": write_report,
     "run": run_rows,
     "show": show_tables,

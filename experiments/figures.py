@@ -1,4 +1,4 @@
-"""Pictures of a GST run: fitted Gaussians, the kernel, densities and the training curve."""
+"""Pictures of a GST run: fitted Gaussians, the kernel, predictions and the training curve."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import torch
 
 from crowd.count.evaluation import PhotoCount
 from crowd.data.images import read_image
-from crowd.data.network_input import read_photo
+from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import read_annotation, split_photos
 from crowd.io.progress import progress
 from crowd.pictures import drawing as pictures
 from crowd.pictures.drawing import faded
 from crowd.pictures.overlays import density_overlay, gaussians_overlay, heads_overlay
+from crowd.train.checkpoints import load_checkpoint
 from crowd.train.runs import read_log
 from GS2D import rasterize
 from GS2D.store import gaussians_path, read_gaussians
 from gst import transport_kernel
 from gst.counter import Counter, density_of, load_counter
+from mgot.evaluation import load_counter as load_fidt_counter
+from mgot.evaluation import peak_centers, predict_map
+from mgot.models import MODELS as FIDT_MODELS
 
 OVERVIEW_SIDE = 256  # pixels
 CELL = np.ones((8, 8, 1))
@@ -96,8 +100,10 @@ def draw_extremes(path: Path, counts: list[PhotoCount], folder: Path, counter: C
     pictures.contact_sheet(path, sheet, captions, columns=SHEET_COLUMNS)
 
 
-def draw_densities(path: Path, photo: Path, counters: dict[str, Counter]) -> None:
-    """Draw a photo's annotated heads, and beside them the densities of several counters.
+def draw_predictions(path: Path, photo: Path, counters: dict[str, Counter]) -> None:
+    """Draw a photo's annotated heads, and beside them what several counters of either method see.
+
+    That is a density, or a FIDT map with the heads found.
 
     Args:
         path: picture to write.
@@ -110,9 +116,23 @@ def draw_densities(path: Path, photo: Path, counters: dict[str, Counter]) -> Non
     }
     for caption, counter in counters.items():
         image = read_photo(photo, counter.preprocessing)
-        count, density = density_of(counter, image, photo.name)
-        panels[f"{caption}: {count:.1f}"] = density_overlay(faded(image), density)
+        if counter.name in FIDT_MODELS:
+            fidt_map = predict_map(counter.model, photo_tensor(image, counter.preprocessing))
+            found = peak_centers(fidt_map, photo.name, counter.preprocessing.smooth)
+            drawn = density_overlay(faded(image), fidt_map.numpy(), 1, found)
+            panels[f"{caption}: {len(found)}"] = drawn
+        else:
+            count, density = density_of(counter, image, photo.name)
+            panels[f"{caption}: {count:.1f}"] = density_overlay(faded(image), density)
     pictures.contact_sheet(path, list(panels.values()), list(panels), columns=len(panels))
+
+
+def load_any(path: Path) -> Counter:
+    """Load a counter of either method from a run folder's `best.pth`, or from a checkpoint."""
+    path = path if path.is_file() else path / "best.pth"
+    name = (load_checkpoint(path).get("recipe") or {}).get("model_name")
+    load = load_fidt_counter if name in FIDT_MODELS else load_counter
+    return load(path, torch.device("cpu"))
 
 
 def _middle(image: np.ndarray) -> np.ndarray:

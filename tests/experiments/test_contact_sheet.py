@@ -55,7 +55,7 @@ def test_extremes_are_the_worst_then_the_best(photos, tmp_path, monkeypatch):
     assert {image.shape[1] for image in images} == {figures.SHEET_WIDTH}
 
 
-def test_densities_of_trainings_stand_beside_the_heads(photos, tmp_path, monkeypatch):
+def test_predictions_of_trainings_stand_beside_the_heads(photos, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(pictures, "contact_sheet", lambda *sheet, columns: drawn.append(sheet))
     monkeypatch.setattr(figures, "density_of", lambda *_: (2.0, np.diag([2.0, 0.0])))
@@ -64,13 +64,13 @@ def test_densities_of_trainings_stand_beside_the_heads(photos, tmp_path, monkeyp
     run.mkdir()
     (run / "best.pth").symlink_to(BOXED)
     monkeypatch.chdir(tmp_path)
-    main(["densities", str(photos[0]), str(run)])
+    main(["predictions", str(photos[0]), str(run)])
     ((_, images, captions),) = drawn
     assert captions == ["1 annotated heads", "gst: 2.0"]
     # A black photo, but for the head, and but for the cell that holds two people.
     assert all(np.ptp(image) > 0 for image in images)
     with pytest.raises(SystemExit):
-        main(["densities", str(photos[0])])
+        main(["predictions", str(photos[0])])
 
 
 def test_command_writes_the_sheet(photos, tmp_path, capsys):

@@ -15,7 +15,7 @@ import pytest
 from experiments import records, show, tables
 
 ROOT = Path(tables.__file__).parent.parent
-PAGES = ("README.md", "docs/RESULTS.md", "docs/SPEED.md")
+PAGES = ("README.md", "docs/RESULTS.md", "docs/ADAPTATION.md", "docs/SPEED.md")
 TEXT = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
 MARKER = re.compile(r"<!-- (table|bench): ([\w ]+) -->")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")

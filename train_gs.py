@@ -8,12 +8,19 @@ from __future__ import annotations
 from crowd.count.evaluation import errors_of
 from crowd.io.config import save_arguments
 from crowd.io.errors import command
+from crowd.io.progress import note
 from crowd.train.arguments import begin, cache_of, optimisation
 from crowd.train.runs import Run
 from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
 from gst.models import build_model
 from gst.options import TRANSPORT
 from gst.photos import read_common_preprocessing
+
+COLLAPSED = (
+    "the counter sees nobody in the validation photos: its density has collapsed to 0, and a "
+    "training seldom comes back from there; start again with a lower --lr, or with --pretrained "
+    "and a trained counter"
+)
 
 
 @command
@@ -57,8 +64,10 @@ def main(argv: list[str] | None = None) -> None:
         training.resume(folder)
 
     def validate(training: Training) -> dict[str, float]:
-        counts = evaluate(training.evaluated, photos, preprocessing.tile, "val")
-        errors = errors_of(all_gather(counts))
+        counts = all_gather(evaluate(training.evaluated, photos, preprocessing.tile, "val"))
+        errors = errors_of(counts)
+        if sum(one.predicted for one in counts) < 0.01 * sum(one.actual for one in counts):
+            note(COLLAPSED)
         training.keep_best(folder, errors)
         return errors
 

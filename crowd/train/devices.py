@@ -45,8 +45,9 @@ def to_device(images: Tensor, device: torch.device) -> Tensor:
 def flush_denormals() -> None:
     """Let this process take numbers below 1e-38 for 0, where its CPU can.
 
-    With them a CPU computes up to a hundred times more slowly, and the gradient of a density is
-    made of them where a photo shows nobody: crops of ShanghaiTech B took three times as long.
+    With them a CPU computes up to a hundred times more slowly, and where a photo shows nobody the
+    gradient of its density is made of them. On ShanghaiTech B they took a fifth of a step's time,
+    and two thirds of it once a network had collapsed to a density of 0.
     """
     for kind in (np.float32, np.float64):
         np.finfo(kind)  # numpy keeps what it finds, and would warn of numbers that are flushed

@@ -67,6 +67,27 @@ def assert_same_checkpoint(first, second):
     assert first["best"] == second["best"]
 
 
+class Blind(nn.Module):
+    """A counter whose density is 0 everywhere."""
+
+    has_attention = False
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, images):
+        return nn.functional.avg_pool2d(images[:, :1], 8) * self.weight * 0
+
+
+def test_a_density_that_has_collapsed_is_said(write_set, train, capsys):
+    data = write_set()
+    train(data, "blind", model=Blind)
+    assert "density has collapsed to 0" in capsys.readouterr().err
+    train(data, "seeing", model=Dropping)
+    assert "collapsed" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("model", "stop"), [(None, "training"), (Dropping, "logging")])
 def test_a_killed_training_continues_to_the_same_figures(write_set, train, model, stop):
     options = shlex.split("--lr-schedule cosine --ema 0.5 --validate-from 1 --validate-every 2")

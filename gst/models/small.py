@@ -24,8 +24,15 @@ class Light(Lite0Counter):
 
     has_attention = False
 
-    def __init__(self, width: int = 96):
-        """Build the network; `width` is the number of the pyramid's channels."""
+    def __init__(self, width: int = 96, bias: float = 1.0):
+        """Build the network.
+
+        Args:
+            width: channels of the pyramid.
+            bias: of the last convolution at the start. 1 means a head in 7 × 7 cells; where heads
+                are farther apart every cell then learns to see less, and the density may collapse
+                to 0: -3, a head in 36 × 36 cells, keeps such trainings alive.
+        """
         super().__init__(STRIDES)
         self.lateral = nn.ModuleList(nn.Conv2d(CHANNELS[stride], width, 1) for stride in STRIDES)
         self.head = nn.Sequential(
@@ -35,7 +42,7 @@ class Light(Lite0Counter):
             nn.ReLU(inplace=True),
             nn.Conv2d(width, 1, 1),
         )
-        nn.init.constant_(self.head[-1].bias, 1.0)
+        nn.init.constant_(self.head[-1].bias, bias)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -8,19 +8,12 @@ from __future__ import annotations
 from crowd.count.evaluation import errors_of
 from crowd.io.config import save_arguments
 from crowd.io.errors import command
-from crowd.io.progress import note
 from crowd.train.arguments import begin, cache_of, optimisation
 from crowd.train.runs import Run
 from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
 from gst.models import build_model
 from gst.options import TRANSPORT
 from gst.photos import read_common_preprocessing
-
-COLLAPSED = (
-    "the counter sees nobody in the validation photos: its density has collapsed to 0, and a "
-    "training seldom comes back from there; start again with a lower --lr, or with --pretrained "
-    "and a trained counter"
-)
 
 
 @command
@@ -35,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     from crowd.train.loading import CountedPhotos, photo_loader
     from crowd.train.loop import Epochs, Steps, fit
     from crowd.train.state import Training, describe
-    from gst.counter import evaluate
+    from gst.counter import evaluate, say_if_collapsed
     from gst.dataset import CrowdCrops, crop_batches
     from gst.losses import batch_losses
 
@@ -54,10 +47,9 @@ def main(argv: list[str] | None = None) -> None:
     pretrained = "none" if resume else arguments.pretrained
     name, options = arguments.model_name, arguments.model_options
     model = build_model(name, pretrained, **options)
-    known_by = crops.described()
     training = Training(
         place(synchronise_norms(model), device),
-        describe(arguments, (name, options), preprocessing, known_by, {"also_data_dir"}),
+        describe(arguments, (name, options), preprocessing, crops.described(), {"also_data_dir"}),
         **optimisation(arguments),
     )
     if resume:
@@ -66,8 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     def validate(training: Training) -> dict[str, float]:
         counts = all_gather(evaluate(training.evaluated, photos, preprocessing.tile, "val"))
         errors = errors_of(counts)
-        if sum(one.predicted for one in counts) < 0.01 * sum(one.actual for one in counts):
-            note(COLLAPSED)
+        say_if_collapsed(counts)
         training.keep_best(folder, errors)
         return errors
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from crowd.count.evaluation import PhotoCount, for_each_photo
 from crowd.count.photos import Annotate, Seen
 from crowd.data.network_input import photo_tensor
 from crowd.io.errors import InputError
+from crowd.io.progress import note
 from crowd.pictures.overlays import density_overlay
 from gst.localize import density_heads
 from gst.models import BOXED, MODELS, build_model
@@ -72,6 +73,16 @@ def evaluate(
         return counted
 
     return for_each_photo(model, photos, count, what)
+
+
+def say_if_collapsed(counts: Sequence[PhotoCount]) -> None:
+    """Note on stderr when the photos of a validation, together, are counted as nearly empty."""
+    if sum(one.predicted for one in counts) < 0.01 * sum(one.actual for one in counts):
+        note(
+            "the counter sees nobody in the validation photos: its density has collapsed to 0, and "
+            "a training seldom comes back from there; start again with a lower --lr, or with "
+            "--pretrained and a trained counter"
+        )
 
 
 @torch.inference_mode()

@@ -225,12 +225,15 @@ def test_gaussians_from_elsewhere_are_not_lost_unasked(fit, photos, capsys):
     assert "4 photos fitted" in capsys.readouterr().out
 
 
-def test_a_downsampled_fit_comes_back_in_pixels_of_the_photo_as_seen(fit, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("stored", "orientation"), [((50, 21), 1), ((21, 50), 6)])
+def test_a_downsampled_fit_comes_back_in_pixels_of_the_photo_as_seen(
+    fit, tmp_path, monkeypatch, stored, orientation
+):
     photo, given = tmp_path / "set" / "odd.jpg", []
     photo.parent.mkdir()
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored turned
-    Image.new("RGB", (21, 50)).save(photo, exif=exif)
+    exif[0x0112] = orientation
+    Image.new("RGB", stored).save(photo, exif=exif)
     corners = np.array([[0, 0], [50, 21], [25, 10.5]], np.float32)
     np.save(photo.with_suffix(".npy"), corners)
     real = jobs.fit_side_by_side
@@ -417,19 +420,3 @@ def test_turned_photo_is_fitted_as_seen(fit, tmp_path):
     np.save(photo.with_suffix(".npy"), np.array([[29.0, 58.0]]))
     fit()
     assert len(read_gaussians(gaussians_path(photo))) == 1
-
-
-def test_a_downsampled_fit_comes_back_in_pixels_of_the_photo(fit, tmp_path, monkeypatch):
-    photo, given = tmp_path / "set" / "odd.png", []
-    write_image(photo, np.zeros((21, 50, 3), np.uint8))
-    corners = np.array([[0, 0], [50, 21], [25, 10.5]], np.float32)
-    np.save(photo.with_suffix(".npy"), corners)
-    real = jobs.fit_side_by_side
-    monkeypatch.setattr(jobs, "fit_side_by_side", lambda *a: given.extend(a[0]) or real(*a))
-    fit("--downsample_ratio", 4)
-    ((image, points),) = given
-    assert image.shape == (5, 12, 3)
-    np.testing.assert_allclose(points, [[0, 0], [12, 5], [6, 2.5]], rtol=1e-6)
-    params = read_gaussians(gaussians_path(photo))
-    np.testing.assert_array_equal(params[:, :2], corners)
-    assert (params[:, 2:4] > 11).all()  # three and more of the small photo's pixels

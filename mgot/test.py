@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from crowd.count import command as counting
 from crowd.count.evaluation import compare, errors_table, localization_table, write_results
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, PositiveFloat
-from crowd.io.errors import command
+from crowd.io.errors import InputError, command
 from mgot.localization import write_points_file
 from mgot.models import MODELS
 from mgot.transfer import TILE_HELP
@@ -76,6 +76,9 @@ def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Count a split, a photo, a folder or a video."""
     arguments = build_parser().read(argv)
+    controls = arguments.batch_norm_from, arguments.count_factor_from
+    if arguments.data_dir is None and any(controls):
+        raise InputError("--batch_norm_from and --count_factor_from are of a test: name --data_dir")
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from mgot.evaluation import annotator, load_counter
 

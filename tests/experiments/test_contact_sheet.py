@@ -1,15 +1,20 @@
 """The sheet of fits: every photo beside its render, in a file small enough for a README."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from crowd.data.images import write_image
 from crowd.pictures import drawing as pictures
+from crowd.train.checkpoints import save_checkpoint
 from experiments import figures
 from experiments.__main__ import main
 from GS2D.store import gaussians_path, write_gaussians
 from gst.models import BOXED
+from mgot.fidt import Preprocessing
+from mgot.models import build_model
 
 
 @pytest.fixture
@@ -71,6 +76,23 @@ def test_predictions_of_trainings_stand_beside_the_heads(photos, tmp_path, monke
     assert all(np.ptp(image) > 0 for image in images)
     with pytest.raises(SystemExit):
         main(["predictions", str(photos[0])])
+
+
+def test_a_fidt_map_is_drawn_with_the_heads_found(photos, tmp_path, monkeypatch):
+    drawn, tiny = [], {"widths": [16, 8], "hidden": 4}
+    monkeypatch.setattr(pictures, "contact_sheet", lambda *sheet, columns: drawn.append(sheet))
+    monkeypatch.setattr(figures, "peak_centers", lambda *_: np.array([[9.5, 9.5], [50.5, 70.5]]))
+    np.save(photos[0].with_suffix(".npy"), [[100, 45]])
+    recipe = {"model_name": "hrnet_small", "model_options": tiny, "train_median": 2.0}
+    recipe |= {"preprocessing": dataclasses.asdict(Preprocessing()), "settings": {}}
+    run = tmp_path / "fidt"
+    model = build_model("hrnet_small", **tiny).state_dict()
+    save_checkpoint(run / "last.pth", model=model, recipe=recipe)
+    monkeypatch.chdir(tmp_path)
+    main(["predictions", str(photos[0]), str(run / "last.pth")])
+    ((_, (_, seen), captions),) = drawn
+    assert captions == ["1 annotated heads", "fidt: 2"]
+    assert seen[9, 9].max() > 200  # a dot
 
 
 def test_command_writes_the_sheet(photos, tmp_path, capsys):

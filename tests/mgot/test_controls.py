@@ -81,6 +81,12 @@ def test_the_factor_makes_the_total_of_the_set_that_it_is_from_right(
     np.testing.assert_allclose(scaled, plain * 12 / plain.sum(), atol=6e-5)
 
 
+@pytest.mark.parametrize("control", ["--batch_norm_from", "--count_factor_from"])
+def test_a_control_of_a_single_photo_is_refused(control, write_counter, failure):
+    options = "--save_path", write_counter(), "--image", "photo.jpg", control, "data"
+    assert "name --data_dir" in failure(mgot_test.main, *options)
+
+
 def test_without_a_head_found_there_is_no_factor(write_fidt_set, monkeypatch):
     monkeypatch.setattr(CountedSet, "find", lambda self, model: [[]] * len(self.photos))
     with pytest.raises(InputError, match="there is no factor"):

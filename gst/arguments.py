@@ -67,7 +67,7 @@ def build_parser() -> ArgumentParser:
     add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")
     weight = "of transport in dm_count"
     add("--ot-weight", type=NonNegativeFloat, default=WEIGHTS["ot"], help=weight)
-    counts = "weight of block counts (16, 32, 64 px and the crop) beside the loss; 0: none"
+    counts = "weight of the Poisson deviance of counts in blocks (16, 32, 64 px, the crop); 0: none"
     add("--block-counts", type=NonNegativeFloat, default=0.0, help=counts)
     add_scale_range(group, SCALE_RANGE)
     jitter = "how far saturation, contrast and brightness of crops go from 1; 0: not released"

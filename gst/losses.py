@@ -27,7 +27,8 @@ BAYESIAN_BACKGROUND = 1.0  # of the crop's short side
 REGULARISATION = 10.0  # of DM-Count's transport, squared pixels
 ITERATIONS = 100
 SMALLEST = 1e-12  # share of a cell, so that its logarithm exists
-# Side of a block in cells (16, 32 and 64 pixels), and what its error weighs.
+NEARLY_NONE = 1e-3  # heads in a block
+# Side of a block in cells (16, 32 and 64 pixels), and what its deviance weighs.
 BLOCKS = {2: 0.25, 4: 0.5, 8: 1.0}
 
 
@@ -181,19 +182,30 @@ def sinkhorn_cost(
 
 
 def block_count_loss(heads: list, density: Tensor) -> Tensor:
-    """Sum of |predicted − annotated| counts over blocks of 16, 32 and 64 pixels and the crop.
+    """Poisson deviance of the counts of blocks of 16, 32 and 64 pixels and of the crop.
 
     A density loss such as GST's sets where mass belongs; this one sets how much there is, and does
-    not ask where in a block. No part of GST's paper. A head counts in the cell that it lies in, or
-    the nearest. Mean over the batch, the blocks weighted by 1/4, 1/2, 1 and the crop by 1; blocks
-    that the border cuts are left out.
+    not ask where in a block. No part of GST's paper. An absolute error is least at the median: a
+    block that holds a head in two crops of five is to be empty, and where heads are rare all blocks
+    end so. The deviance is least at the mean. A head counts in the cell that it lies in, or the
+    nearest. Half the deviance, summed, mean over the batch; the blocks are weighted by 1/4, 1/2, 1
+    and the crop by 1; blocks that the border cuts are left out.
     """
     padded = pad_heads(heads, density.device)
     index = nearest_cells(padded.points, density.shape[-2:])
-    annotated = torch.zeros_like(density).flatten(1)
-    annotated = annotated.scatter_add(1, index, padded.targets.to(density))
-    error = density - annotated.view_as(density)
-    loss = error.sum(dim=(1, 2, 3)).abs().sum()
+    cells = torch.zeros_like(density).flatten(1)
+    cells = cells.scatter_add(1, index, padded.targets.to(density)).view_as(density)
+    loss = poisson_deviance(density.sum((1, 2, 3)), cells.sum((1, 2, 3)))
     for side, weight in BLOCKS.items():
-        loss = loss + weight * side**2 * functional.avg_pool2d(error, side).abs().sum()
+        blocks = (side**2 * functional.avg_pool2d(one, side) for one in (density, cells))
+        loss = loss + weight * poisson_deviance(*blocks)
     return loss / len(density)
+
+
+def poisson_deviance(predicted: Tensor, actual: Tensor) -> Tensor:
+    """Σ λ − n + n log(n / λ), half the deviance of counts n from predicted means λ; 0 for λ = n.
+
+    Neither may be negative; both are raised by `NEARLY_NONE`, so that the logarithms exist.
+    """
+    mean, count = predicted + NEARLY_NONE, actual + NEARLY_NONE
+    return (mean - count + count * (count / mean).log()).sum()

@@ -8,11 +8,13 @@ import torch
 from crowd.sinkhorn import scale
 from gst.heads import Heads
 from gst.losses import (
+    NEARLY_NONE,
     SIGMA,
     bayesian_posterior,
     block_count_loss,
     gaussian_density,
     nearest_cells,
+    poisson_deviance,
     sinkhorn_cost,
     squared_distances,
 )
@@ -163,17 +165,35 @@ def test_block_counts_are_those_of_a_loop():
     value = block_count_loss(heads, density)
     expected = 0
     for one, predicted in zip(heads, density[:, 0], strict=True):
-        error = predicted - torch.zeros_like(predicted)
+        actual = torch.zeros_like(predicted)
         for (x, y), target in zip(one.points, one.targets, strict=True):
-            error[int(y) // 8, int(x) // 8] -= target
-        expected = expected + error.sum().abs() / 2
+            actual[int(y) // 8, int(x) // 8] += target
+        expected = expected + deviance(predicted.sum(), actual.sum()) / 2
         for side, weight in ((2, 0.25), (4, 0.5), (8, 1)):
             for row in range(9 // side):
                 for column in range(10 // side):
-                    block = error[row * side :, column * side :][:side, :side]
-                    expected = expected + weight * block.sum().abs() / 2
+                    block = slice(row * side, (row + 1) * side), slice(column * side, None)
+                    mean, count = (one[block][:, :side].sum() for one in (predicted, actual))
+                    expected = expected + weight * deviance(mean, count) / 2
     torch.testing.assert_close(value, expected)
     slopes = [
         torch.autograd.grad(loss, density, retain_graph=True)[0] for loss in (value, expected)
     ]
     torch.testing.assert_close(*slopes)
+
+
+def deviance(mean: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """Difference of two logarithms of Poisson likelihoods: of the count as its own mean, and of
+    the mean, both raised."""
+    count = count + NEARLY_NONE
+    own, other = torch.distributions.Poisson(count), torch.distributions.Poisson(mean + NEARLY_NONE)
+    own._validate_args = other._validate_args = False  # counts are shares of heads
+    return own.log_prob(count) - other.log_prob(count)
+
+
+def test_the_deviance_of_counts_is_least_at_their_mean():
+    """An absolute error's at the median: nobody, where two crops of five show a head."""
+    counts, means = torch.tensor([0.0, 0, 0, 1, 1]), torch.linspace(0, 1, 101)
+    losses = torch.stack([poisson_deviance(mean.expand(5), counts) for mean in means])
+    assert means[losses.argmin()] == pytest.approx(0.4, abs=0.01)
+    assert poisson_deviance(counts, counts) == 0

@@ -80,8 +80,8 @@ def say_if_collapsed(counts: Sequence[PhotoCount]) -> None:
     if sum(one.predicted for one in counts) < 0.01 * sum(one.actual for one in counts):
         note(
             "the counter sees nobody in the validation photos: its density has collapsed to 0, and "
-            "a training seldom comes back from there; start again with a lower --lr, or with "
-            "--pretrained and a trained counter"
+            "a training seldom comes back from there; start again with --block-counts 4, with a lower "
+            "--lr, or with --pretrained and a trained counter"
         )
 
 

@@ -1,4 +1,4 @@
-"""Say what is wrong with a data set, before hours are spent on it.
+"""Check a data set: photos, annotations, splits.
 
     python -m crowd.validate data/qnrf --layout qnrf
     python -m crowd.validate data/qnrf --layout qnrf --output report.json --fix data/qnrf_clean

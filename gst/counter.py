@@ -80,8 +80,8 @@ def say_if_collapsed(counts: Sequence[PhotoCount]) -> None:
     if sum(one.predicted for one in counts) < 0.01 * sum(one.actual for one in counts):
         note(
             "the counter sees nobody in the validation photos: its density has collapsed to 0, and "
-            "a training seldom comes back from there; start again with --block-counts 4, with a lower "
-            "--lr, or with --pretrained and a trained counter"
+            "a training seldom comes back from there; start again with --block-counts 4, a lower "
+            "--lr, or --pretrained and a trained counter"
         )
 
 
@@ -130,5 +130,5 @@ def _count(density: Tensor, name: str) -> float:
     """Sum a density map; raise `InputError` naming the photo when the count is not finite."""
     count = density.sum(dtype=torch.float64).item()
     if not math.isfinite(count):
-        raise InputError(f"the model counts {count} people in {name}: its weights are lost")
+        raise InputError(f"the count of {name} is {count}: the checkpoint diverged or is corrupt")
     return count

@@ -107,7 +107,7 @@ class CrowdCrops(Dataset):
         return photo_tensor(crop.image, self.preprocessing), heads, path.name
 
     def described(self) -> TrainingPhotos:
-        """Return what a training that sees these photos, annotations and Gaussians is known by."""
+        """Fingerprint of photos, annotations and Gaussians, checked by --resume."""
         median = float(np.median([len(points) for points, *_ in self.heads]))
         labels = (array for one in self.heads for array in one)
         return TrainingPhotos(len(self), median, fingerprint(self.paths, labels))

@@ -72,8 +72,8 @@ def raise_or_note(message: str, faults: list[str] | None) -> None:
 def command(main: Callable) -> Callable:
     """Make `main` a command: an `InputError` becomes one line on stderr and exit code 2.
 
-    A reader of its output that goes away, as `head` does, ends it without a word. Any other
-    exception is a fault of ours and keeps its traceback.
+    It exits quietly on a broken pipe (`| head`). Any other exception is a fault of ours and keeps
+    its traceback.
     """
 
     @functools.wraps(main)

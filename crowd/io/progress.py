@@ -75,7 +75,7 @@ def in_processes(
             yield from pool.map(function, items)
     except BrokenProcessPool as error:
         raise InputError(
-            "a worker process died, most likely for want of memory: run again with fewer --workers"
+            "a worker process died, probably out of memory: run again with fewer --workers"
         ) from error
 
 

@@ -62,9 +62,10 @@ def mixed_precision(amp: bool, device: torch.device) -> contextlib.AbstractConte
 def choose_precision(device: torch.device, precision: str) -> str:
     """Return what a run's models are trained in, `float32` or `bfloat16`.
 
-    `auto` is bfloat16 on a GPU that has it, and float32 on every CPU: figures shall not depend on
-    the machine unless asked for. `native` is bfloat16 on a CPU with AMX as well, which trains up to
-    2.4 times as fast with it; one without has to emulate it, which takes three times as long.
+    `auto` is bfloat16 on a GPU that has it, and float32 on every CPU: results should not depend on
+    the hardware by default. `native` is bfloat16 on a CPU with AMX as well, which trains up to 2.4
+    times as fast with it (`vgg_small`; `light` is slower with it, for torch's depthwise
+    convolutions are); a CPU without AMX has to emulate it, which takes three times as long.
     """
     if precision not in ("auto", "native"):
         return precision

@@ -69,7 +69,7 @@ _LITE0 = "efficientnet_lite0_features.pth"
 _WAY = ["--config", str(ROOT / "experiments/gst_light.yml"), "--batch-size", "8"]
 _WAY += ["--colour-jitter", "0.2"]
 LIGHT = (
-    Plan("light", TRANSPORT, _LITE0, [*_WAY, "--block-counts", "1"]),
+    Plan("light", TRANSPORT, _LITE0, [*_WAY, "--block-counts", "4"]),
     Plan("light", "bayesian", _LITE0, _WAY),
 )
 PAPER = (Plan("vgg", TRANSPORT, "vgg16_features.pth", ["--tile", "2048"]),)

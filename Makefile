@@ -37,7 +37,7 @@ lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-# Real photos, for the  that need them, are looked for below $(DATA).
+# Benchmarks that need real photos look for them below $(DATA).
 DATA ?= data
 bench: $(READY)
 	$(RUN) -m bench --data $(DATA)

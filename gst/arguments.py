@@ -37,6 +37,7 @@ PAPER = {
     "validate_from": 600,
     "validate_every": 5,
 }
+BLOCK_PIXELS = 64  # side of the largest blocks of --block-counts
 # Options of one loss alone, with their defaults.
 OPTIONS = {
     TRANSPORT: dataclasses.asdict(KernelOptions()),
@@ -95,6 +96,11 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
     arguments = parser.read(argv)
     check_options(MODELS, arguments.model_name, arguments.model_options)
     check_scale_range(arguments)
+    if arguments.block_counts and arguments.crop_size < BLOCK_PIXELS:
+        raise InputError(
+            f"--block-counts needs crops of {BLOCK_PIXELS} pixels or more: raise --crop-size, or "
+            "leave it out"
+        )
     for loss, defaults in OPTIONS.items():
         for name, default in defaults.items():
             if loss != arguments.loss and arguments[name] != default:

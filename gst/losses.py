@@ -28,8 +28,8 @@ REGULARISATION = 10.0  # of DM-Count's transport, squared pixels
 ITERATIONS = 100
 SMALLEST = 1e-12  # share of a cell, so that its logarithm exists
 NEARLY_NONE = 1e-3  # heads in a block
-# Side of a block in cells (16, 32 and 64 pixels), and what its deviance weighs.
-BLOCKS = {2: 0.25, 4: 0.5, 8: 1.0}
+# What the deviance of blocks of 2, 4 and 8 cells (16, 32 and 64 pixels) weighs.
+BLOCKS = (0.25, 0.5, 1.0)
 
 
 def batch_losses(
@@ -196,9 +196,11 @@ def block_count_loss(heads: list, density: Tensor) -> Tensor:
     cells = torch.zeros_like(density).flatten(1)
     cells = cells.scatter_add(1, index, padded.targets.to(density)).view_as(density)
     loss = poisson_deviance(density.sum((1, 2, 3)), cells.sum((1, 2, 3)))
-    for side, weight in BLOCKS.items():
-        blocks = (side**2 * functional.avg_pool2d(one, side) for one in (density, cells))
-        loss = loss + weight * poisson_deviance(*blocks)
+    for weight in BLOCKS:
+        density, cells = (
+            functional.avg_pool2d(one, 2, divisor_override=1) for one in (density, cells)
+        )
+        loss = loss + weight * poisson_deviance(density, cells)
     return loss / len(density)
 
 

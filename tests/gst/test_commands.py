@@ -309,6 +309,16 @@ def test_options_of_one_loss_are_refused_with_another():
             read(loss, *options)
 
 
+def test_blocks_that_no_crop_holds_are_refused():
+    def read(size):
+        words = f"--data-dir d --block-counts 4 --crop-size {size}"
+        return read_arguments(build_parser(), words.split())
+
+    assert read(64).block_counts == 4
+    with pytest.raises(InputError, match="crops of 64 pixels"):
+        read(63)
+
+
 def test_two_sets_are_trained_on_together(write_set, train, capsys):
     first, second = write_set(), write_set(train=(2, 7), val=(5,), name="more")
     run = train(first, "run", "--also-data-dir", str(second), "--epochs", "1")

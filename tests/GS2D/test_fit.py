@@ -264,14 +264,3 @@ def test_a_fit_goes_on_while_only_its_shape_loss_falls():
     agree(fast, fused_fit.fit_reference(problem, schedule, "reference"))
     assert 60 < fast.iterations < 400
     assert fast.shape_loss < 0.1 < shape_loss(torch.from_numpy(start)).item()
-
-
-def test_rotations_start_uniform_and_follow_the_seed():
-    points = np.random.default_rng(0).uniform(0, 9, (4000, 2))
-    image, distances = np.zeros((9, 9, 3), np.uint8), np.full(4000, 9.0)
-    first, again, other = (initial_parameters(image, points, distances, s)[:, 2] for s in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).all()
-    angles = activate(torch.from_numpy(initial_parameters(image, points, distances, 1)))[1]
-    shares = np.histogram(angles, bins=10, range=(0, np.pi))[0] / 4000
-    assert np.abs(shares - 0.1).max() < 0.025

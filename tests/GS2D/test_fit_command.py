@@ -401,22 +401,3 @@ def test_settings_of_an_earlier_version_stand(fit, photos, capsys):
     known["settings"]["of_another_version"] = 3
     record.write_text(json.dumps(known))
     assert "of_another_version 3, not None" in refusal(fit, capsys)
-
-
-def test_an_overwriting_run_that_was_interrupted_continues(fit, photos, capsys, interrupt):
-    fit()
-    interrupt(2, "--overwrite")
-    capsys.readouterr()
-    fit()
-    assert "2 photos fitted, 2 were finished" in capsys.readouterr().out
-
-
-def test_turned_photo_is_fitted_as_seen(fit, tmp_path):
-    photo = tmp_path / "set" / "turned.jpg"
-    photo.parent.mkdir()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (60, 30)).save(photo, exif=exif)
-    np.save(photo.with_suffix(".npy"), np.array([[29.0, 58.0]]))
-    fit()
-    assert len(read_gaussians(gaussians_path(photo))) == 1

@@ -144,11 +144,3 @@ def test_processing_that_is_killed_between_its_two_files_keeps_the_original(
     monkeypatch.undo()
     process_file(path)
     np.testing.assert_array_equal(read_gaussians(backup_path(path)), params)
-
-
-def test_what_is_no_gaussian_is_not_written(tmp_path, params):
-    path = tmp_path / "x_gs_params.h5"
-    for wrong in (params[:, :7], params[0], np.where(params == params[3, 4], np.nan, params)):
-        with pytest.raises(ValueError, match="Gaussians for"):
-            write_gaussians(path, wrong)
-    assert list(tmp_path.iterdir()) == []

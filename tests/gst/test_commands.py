@@ -349,15 +349,3 @@ def test_a_release_counts_what_the_training_s_counter_counts(write_set, train, t
         export.main, capsys, ["--save-path", str(tmp_path / "plain.pth"), "--output", "x.pth"]
     )
     assert "--model-name" in message
-
-
-def test_more_epochs_continue_a_finished_training(write_set, train):
-    data = write_set()
-    whole = train(data, "whole")
-    train(data, "parts", "--epochs", "2")
-    parts = train(data, "parts", "--resume")
-    figures = [
-        [line["transport"] for line in read_log(folder / "log.jsonl")] for folder in (whole, parts)
-    ]
-    assert figures[0] == figures[1]
-    assert len(figures[0]) == 4

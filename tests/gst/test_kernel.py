@@ -158,12 +158,3 @@ def test_the_gpu_agrees():
     on_gpu = transport_kernel(*(array.cuda() for array in gaussians), 256)
     assert on_gpu.is_cuda
     torch.testing.assert_close(on_gpu.cpu(), transport_kernel(*gaussians, 256))
-
-
-def test_far_from_every_head_nothing_overflows():
-    points, scales, rotations = np.zeros((2, 2)), np.full((2, 2), 0.1), np.zeros(2)
-    for use_background in (True, False):
-        kernel = transport_kernel(points, scales, rotations, 4096, use_background=use_background)
-        assert kernel.isfinite().all()
-        torch.testing.assert_close(kernel.sum(0), torch.ones(512 * 512))
-    assert transport_kernel(points, scales, rotations, 4096)[-1, -1] == 1

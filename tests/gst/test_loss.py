@@ -198,14 +198,6 @@ def test_far_heads_and_long_thin_ones(use_background):
     assert_twins(gaussian_transport_loss, heads, draw_batch((0,))[1], **options)
 
 
-def test_a_batch_is_the_mean_of_its_crops():
-    heads, density = draw_batch((9, 0, 40))
-    each = [gaussian_transport_loss([one], density[i : i + 1]) for i, one in enumerate(heads)]
-    loss = gaussian_transport_loss(heads, density)
-    torch.testing.assert_close(loss, torch.stack(each).mean())
-    assert each[1].item() == pytest.approx(abs(density[1].sum().item()), rel=1e-5)
-
-
 def test_heads_that_do_not_fit_are_refused():
     heads, density = draw_heads(3), draw_batch((3,))[1]
     for loss_of in (*FAST, gaussian_transport_loss_reference):

@@ -22,15 +22,17 @@ NAMES = ("crowd 1", "b.c", "IMG_3", "empty")
 
 
 @pytest.fixture
-def fit(root, tmp_path):
-    """Run the command in this process on the set, a few iterations."""
+def fit(root, tmp_path, capsys):
+    """Run the command in this process on the set, a few iterations; returns what it printed."""
     spec = importlib.util.spec_from_file_location("fit_command", root / SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
     def run(*options):
         fixed = "--num_epochs", "3", "--workers", "1"
+        capsys.readouterr()
         module.main(["--root_path", str(tmp_path / "set"), *fixed, *map(str, options)])
+        return capsys.readouterr().out
 
     return run
 
@@ -55,7 +57,6 @@ def table(photos):
 
 
 def refusal(fit, capsys, *options):
-    capsys.readouterr()
     with pytest.raises(SystemExit) as caught:
         fit(*options)
     assert caught.value.code == 2
@@ -82,7 +83,7 @@ def test_every_photo_gets_its_gaussians_and_its_line(fit, photos):
     assert all(loss > 0 for loss in losses.values())
 
 
-def test_finished_photos_are_kept_and_changed_ones_fitted_again(fit, photos, capsys):
+def test_finished_photos_are_kept_and_changed_ones_fitted_again(fit, photos):
     fit()
     before = {photo: gaussians_path(photo).stat().st_mtime_ns for photo in photos}
     first_table = table(photos)
@@ -90,9 +91,7 @@ def test_finished_photos_are_kept_and_changed_ones_fitted_again(fit, photos, cap
     broken = gaussians_path(photos[2])
     broken.write_bytes(broken.read_bytes()[:300])
     (photos[0].parent / "gs_params" / "loss_results.csv").unlink()
-    capsys.readouterr()
-    fit()
-    assert "2 photos fitted, 2 were finished" in capsys.readouterr().out
+    assert "2 photos fitted, 2 were finished" in fit()
     kept = [gaussians_path(photo).stat().st_mtime_ns == before[photo] for photo in photos]
     assert kept == [True, False, False, True]
     assert table(photos) == first_table
@@ -104,8 +103,7 @@ def test_finished_photos_are_kept_and_changed_ones_fitted_again(fit, photos, cap
     np.save(third, np.load(third) * np.float32([1, 1, 2]))
     for path in (photos[0], photos[1].with_suffix(".npy"), third):
         os.utime(path, (0, 0))
-    fit()
-    assert "3 photos fitted, 1 were finished" in capsys.readouterr().out
+    assert "3 photos fitted, 1 were finished" in fit()
     assert len(read_gaussians(gaussians_path(photos[1]))) == 2
 
 
@@ -131,7 +129,7 @@ def test_processed_gaussians_are_finished_and_their_backup_goes_with_a_new_fit(f
 
 
 @pytest.fixture
-def interrupt(fit, monkeypatch, capsys):
+def interrupt(fit, monkeypatch):
     """Run the command, and end it by Ctrl-C before the photo that follows `after` others."""
     real = jobs.fit_side_by_side
 
@@ -153,15 +151,13 @@ def interrupt(fit, monkeypatch, capsys):
     return run
 
 
-def test_elimination_does_not_pass_old_fits_off_as_new(fit, photos, capsys, interrupt):
+def test_elimination_does_not_pass_old_fits_off_as_new(fit, photos, interrupt):
     fit()
     for photo in photos[:2]:
         deform(photo)
     interrupt(1, "--overwrite", "--seed", 5)
     process(["--folder", str(gaussians_path(photos[0]).parent)])
-    capsys.readouterr()
-    fit("--seed", 5)
-    assert "3 photos fitted, 1 were finished" in capsys.readouterr().out
+    assert "3 photos fitted, 1 were finished" in fit("--seed", 5)
 
 
 def test_other_settings_do_not_mix(fit, photos, capsys):
@@ -171,8 +167,7 @@ def test_other_settings_do_not_mix(fit, photos, capsys):
     assert "--overwrite" in message
     fit("--backend", "reference")
     fit("--num_epochs", 4, "--overwrite")
-    fit("--num_epochs", 4)
-    assert "0 photos fitted" in capsys.readouterr().out.splitlines()[-1]
+    assert "0 photos fitted" in fit("--num_epochs", 4)
     fit("--num_epochs", 4, "--flat_threshold", 0.5)
     flat = "--num_epochs", 40, "--stop_when_flat", "--flat_window", 2
     assert "num_epochs 4, not 40" in refusal(fit, capsys, *flat)
@@ -181,25 +176,22 @@ def test_other_settings_do_not_mix(fit, photos, capsys):
     assert "stop_when_flat True, not False" in refusal(fit, capsys, *flat[:2])
 
 
-def test_a_copy_of_the_folder_computes_nothing_anew(fit, photos, tmp_path, copied, capsys):
+def test_a_copy_of_the_folder_computes_nothing_anew(fit, photos, tmp_path, copied):
     fit()
     train = photos[0].parent
     # As a plain copy may leave them: what was fitted looks older than photos and points.
     (copy,) = copied(tmp_path / "copy", train)
     for path in copy.glob("*.*"):
         os.utime(path, ns=(2 * 10**18,) * 2)
-    capsys.readouterr()
-    fit("--root_path", copy)
-    assert "0 photos fitted, 4 were finished" in capsys.readouterr().out
+    assert "0 photos fitted, 4 were finished" in fit("--root_path", copy)
 
 
-def test_iterations_used_are_reported(fit, photos, capsys):
+def test_iterations_used_are_reported(fit, photos):
     flat = "--stop_when_flat", "--flat_threshold", 1, "--flat_window", 5
-    fit("--num_epochs", 40, *flat)
+    assert "8 of 40 iterations on average" in fit("--num_epochs", 40, *flat)
     reported = {row[0]: int(row[3]) for row in table(photos)[1:]}
     # Ten iterations are the fewest that two windows take, and with so high a threshold enough.
     assert reported == {photo.name: 10 * (photo.stem != "empty") for photo in photos}
-    assert "8 of 40 iterations on average" in capsys.readouterr().out
 
 
 def from_elsewhere(photo, shift=0.0):
@@ -211,8 +203,7 @@ def from_elsewhere(photo, shift=0.0):
 
 def test_gaussians_from_elsewhere_are_not_lost_unasked(fit, photos, capsys):
     kept = [from_elsewhere(photo) for photo in photos[:2]]
-    fit()
-    assert "2 photos fitted, 2 were finished" in capsys.readouterr().out
+    assert "2 photos fitted, 2 were finished" in fit()
     assert [gaussians_path(photo).read_bytes() for photo in photos[:2]] == kept
     path, before = gaussians_path(photos[0]), from_elsewhere(photos[0], shift=0.5)
     message = refusal(fit, capsys)
@@ -221,8 +212,7 @@ def test_gaussians_from_elsewhere_are_not_lost_unasked(fit, photos, capsys):
     path.write_bytes(before[:300])
     assert str(path) in refusal(fit, capsys)
     assert path.read_bytes() == before[:300]
-    fit("--overwrite")
-    assert "4 photos fitted" in capsys.readouterr().out
+    assert "4 photos fitted" in fit("--overwrite")
 
 
 @pytest.mark.parametrize(("stored", "orientation"), [((50, 21), 1), ((21, 50), 6)])
@@ -257,19 +247,15 @@ def test_workers_compute_what_one_process_does(root, fit, photos):
         np.testing.assert_allclose(read_gaussians(gaussians_path(photo)), alone[photo], atol=1e-4)
 
 
-def test_shards_share_the_photos_out(fit, photos, capsys, monkeypatch):
+def test_shards_share_the_photos_out(fit, photos, monkeypatch):
     """What torchrun sets for two processes; either may be killed and started again."""
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    fit()
-    monkeypatch.setenv("RANK", "0")
-    fit()
-    out = capsys.readouterr().out
-    assert out.splitlines() == ["2 photos fitted, 0 were finished"] * 2
+    for rank in "10":
+        monkeypatch.setenv("RANK", rank)
+        assert fit() == "2 photos fitted, 0 were finished\n"
     assert all(gaussians_path(photo).exists() for photo in photos)
     assert len(table(photos)) == 1 + len(photos)
-    fit()
-    assert "0 photos fitted, 2 were finished" in capsys.readouterr().out
+    assert fit() == "0 photos fitted, 2 were finished\n"
 
 
 @pytest.mark.parametrize(
@@ -320,11 +306,10 @@ def test_a_command_that_cannot_run_leaves_finished_fits_finished(
     assert not (photos[0].parent / "gs_params").exists()
     fit()
     refusal(fit, capsys, "--num_epochs", 4, "--overwrite", *fault)
-    fit()
-    assert "0 photos fitted, 4 were finished" in capsys.readouterr().out
+    assert "0 photos fitted, 4 were finished" in fit()
 
 
-def test_photos_of_a_group_are_fitted_side_by_side(fit, photos, capsys, monkeypatch):
+def test_photos_of_a_group_are_fitted_side_by_side(fit, photos, monkeypatch):
     """With a GPU --workers says how many; here the CPU takes its place."""
     groups, real = [], jobs.fit_together
 
@@ -334,10 +319,9 @@ def test_photos_of_a_group_are_fitted_side_by_side(fit, photos, capsys, monkeypa
 
     monkeypatch.setattr(jobs, "choose_backend", lambda *_, **__: "gsplat")
     monkeypatch.setattr(jobs, "fit_together", together)
-    fit("--workers", 3)
+    assert "4 photos fitted" in fit("--workers", 3)
     assert [len(group) for group in groups] == [3, 1]
     assert {photo for group in groups for photo in group} == set(photos)
-    assert "4 photos fitted" in capsys.readouterr().out
 
 
 def test_a_fit_that_diverges_writes_nothing(fit, photos, capsys, monkeypatch):
@@ -353,7 +337,7 @@ def test_a_fit_that_diverges_writes_nothing(fit, photos, capsys, monkeypatch):
     assert not list(photos[0].parent.glob("gs_params/*.h5"))
 
 
-def test_every_data_set_has_a_configuration_that_the_command_reads(root, fit, photos, capsys):
+def test_every_data_set_has_a_configuration_that_the_command_reads(root, fit, photos):
     datasets = {path.stem for path in (root / "gst" / "configs").glob("*.yml")}
     configurations = {path.name: path for path in (root / "GS2D").glob("config_*_gsplat.yml")}
     assert set(configurations) == {f"config_{name}_gsplat.yml" for name in datasets}
@@ -361,20 +345,18 @@ def test_every_data_set_has_a_configuration_that_the_command_reads(root, fit, ph
         values = yaml.safe_load(path.read_text())
         assert values.pop("root_path") == f"data/{name[7:-11]}_processed"
         assert values["num_epochs"] == 4000
-        fit("--config", path)
-    assert "note" not in capsys.readouterr().out
+        assert "note" not in fit("--config", path)
 
 
-def test_released_configuration_is_read_with_a_note(fit, photos, tmp_path, capsys):
+def test_released_configuration_is_read_with_a_note(fit, photos, tmp_path):
     released = tmp_path / "released.yml"
     released.write_text(
         "root_path: nowhere\ndownsample_ratio: 1\nnum_epochs: 9\nlearning_rate: 0.01\nbk_num: 0\n"
         "use_bk_mask: True\ndisplay_interval: 100\ngradient_threshold: 0.002\n"
         "gaussian_threshold: 0.002\ndisplay_loss: False\ngt_points: True\n"
     )
-    fit("--config", released)
-    out = capsys.readouterr().out
-    assert "note: display_interval, gradient_threshold, gaussian_threshold, display_loss" in out
+    unused = "display_interval, gradient_threshold, gaussian_threshold, display_loss"
+    assert f"note: {unused}" in fit("--config", released)
 
 
 def test_processes_fit_on_a_gpu_of_their_own_or_on_the_cpu(
@@ -396,8 +378,7 @@ def test_settings_of_an_earlier_version_stand(fit, photos, capsys):
     known = json.loads(record.read_text())
     del known["settings"]["stop_when_flat"]
     record.write_text(json.dumps(known))
-    fit()
-    assert "0 photos fitted" in capsys.readouterr().out.splitlines()[-1]
+    assert "0 photos fitted" in fit()
     known["settings"]["of_another_version"] = 3
     record.write_text(json.dumps(known))
     assert "of_another_version 3, not None" in refusal(fit, capsys)

@@ -21,6 +21,7 @@ from crowd.io.errors import InputError
 from gst.heads import SINGLE_HEAD, neighbour_distance
 
 SMALLEST = 16  # pixels: the stride of VGG-19, below which nothing is left
+SMALLEST_TILE = 2 * SMALLEST  # a side that is little longer is cut in two
 FIELDS = {name: name for name in ("min_size", "max_size", "interpolation", "depth")}
 
 
@@ -37,7 +38,7 @@ class Preprocessing(photos.Preprocessing):
     def __post_init__(self):
         """Raise `ValueError` or `TypeError` for values, read from a file, that cannot be."""
         super().__post_init__()
-        if self.min_size < SMALLEST or self.tile < SMALLEST:
+        if self.min_size < SMALLEST or self.tile < SMALLEST_TILE:
             raise ValueError(f"min_size {self.min_size}, tile {self.tile}")
 
 
@@ -66,8 +67,8 @@ def read_preprocessing(
     `tile` is of the evaluation, and no matter of the set. Raises `InputError` if it is too small.
     """
     made = photos.read_preprocessing(data_dir, Preprocessing, FIELDS, "preprocess_dataset_ucf.py")
-    if tile < SMALLEST:
-        raise InputError(f"--tile {tile} is too small: {SMALLEST} pixels are the least")
+    if tile < SMALLEST_TILE:
+        raise InputError(f"--tile {tile} is too small: {SMALLEST_TILE} pixels are the least")
     return dataclasses.replace(made, tile=tile)
 
 

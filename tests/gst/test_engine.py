@@ -13,7 +13,7 @@ from gst.counter import evaluate, load_counter, predict_density, tile_edges
 from gst.dataset import CrowdCrops, collate
 from gst.losses import batch_losses
 from gst.models import build_model
-from gst.photos import Preprocessing, read_preprocessing
+from gst.photos import SMALLEST, Preprocessing, read_preprocessing
 
 CPU = torch.device("cpu")
 
@@ -104,6 +104,13 @@ def test_tiles_are_as_released(side):
     assert edges[-1][1] == side
     assert len(edges) == -(-side // 512)
     assert all(end - start == side // len(edges) for start, end in edges[:-1])
+
+
+def test_no_tile_is_too_small_for_a_network(write_set):
+    sides = range(SMALLEST, 2000)
+    assert min(end - start for side in sides for start, end in tile_edges(side, 32)) == SMALLEST
+    with pytest.raises(InputError, match="--tile 31 is too small: 32 pixels"):
+        read_preprocessing(write_set(), tile=31)
 
 
 @pytest.mark.parametrize("size", [(96, 64), (200, 130), (131, 67), (64, 257)])

@@ -56,7 +56,7 @@ class TransportLoss(nn.Module):
 def _as_heads(given) -> Heads:
     if isinstance(given, Heads):
         return given
-    if not isinstance(given, tuple):
+    if not (isinstance(given, tuple) and len(given) == 3):
         return round_heads(given)
     gaussians = as_gaussians(*given)
     return Heads(*gaussians, torch.ones(len(gaussians[0])))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import functools
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from crowd.data.layouts.points import upright_size
 from crowd.data.processed import read_annotation
 from crowd.data.stage import origin, read_record, record_path, write_record
 from crowd.io.errors import InputError, Refused
-from crowd.io.files import write_text
+from crowd.io.files import csv_text, write_text
 from crowd.io.progress import in_processes, note, progress, start_worker
 from crowd.train.distributed import take_gpu
 from GS2D import Convergence
@@ -183,14 +182,14 @@ def _write(photo: Path, made_from: dict, fitted: Gaussians, settings: FitSetting
 
 def write_loss_table(folder: Path) -> None:
     """Write `gs_params/loss_results.csv` from the report that every photo's file holds."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["File Name", "Render_Loss", "Shape_Loss", "Iterations"])
+    rows = []
     for photo in list_images(folder):
-        path = gaussians_path(photo)
-        if path.is_file():
-            table.writerow([photo.name, *(f"{value:.6g}" for value in read_report(path))])
-    write_text(folder / FOLDER / LOSS_TABLE, text.getvalue())
+        # A damaged file may be one that this run, or another process, has yet to fit again.
+        with contextlib.suppress(InputError):
+            report = read_report(gaussians_path(photo))
+            rows.append([photo.name, *(f"{value:.6g}" for value in report)])
+    columns = "File Name", "Render_Loss", "Shape_Loss", "Iterations"
+    write_text(folder / FOLDER / LOSS_TABLE, csv_text(columns, rows))
 
 
 def compile_kernels(backend: str) -> None:

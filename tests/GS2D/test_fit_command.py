@@ -332,9 +332,14 @@ def test_a_fit_that_diverges_writes_nothing(fit, photos, capsys, monkeypatch):
         fitted[0].scales[:] = np.nan
         return fitted
 
+    fit()
+    waiting = [gaussians_path(photo) for photo in (photos[0], photos[-1])]
+    waiting[0].unlink()
+    waiting[1].write_bytes(b"damaged")
     monkeypatch.setattr(jobs, "fit_side_by_side", diverges)
     assert "learning_rate below 0.01" in refusal(fit, capsys)
-    assert not list(photos[0].parent.glob("gs_params/*.h5"))
+    assert not waiting[0].exists()
+    assert len(table(photos)) == 3
 
 
 def test_every_data_set_has_a_configuration_that_the_command_reads(root, fit, photos):

@@ -52,18 +52,10 @@ class CrowdCrops(Dataset):
     read and checked when the sets are opened; photos are decoded once and kept as uint8 while they
     fit into `cache_gib`, of each worker process.
 
-    Args:
-        data_dirs: processed sets.
-        crop_size: side of a crop, pixels, a multiple of 16 (the encoder's stride).
-        seed: of the augmentation.
-        preprocessing: with which the sets must have been processed.
-        cache_gib: memory for decoded photos, GiB.
-        fitted: whether the loss needs the fitted Gaussians.
-        scale_range: of the augmentation.
-        colour_jitter: of the augmentation.
-
-    Raises:
-        InputError: a file is missing, or photo, annotation and Gaussians do not belong together.
+    `data_dirs` are sets processed with `preprocessing`, `crop_size` is a multiple of 16 pixels (the
+    encoder's stride), `fitted` says whether the loss needs the fitted Gaussians; `scale_range` and
+    `colour_jitter` are those of `augment`. Raises `InputError` when a file is missing, or photo,
+    annotation and Gaussians do not belong together.
     """
 
     def __init__(

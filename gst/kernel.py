@@ -44,22 +44,13 @@ def transport_kernel(
 ) -> Tensor:
     """Transport kernel of one crop (paper, transport plan from Bayes' rule; released code).
 
-    Arrays are numpy or torch, on any device; the kernel is float32 on the device of `points`.
-
-    Args:
-        points: centres x, y of the Gaussians, [N, 2], pixels of the crop.
-        scales: standard deviations along the Gaussians' own axes, [N, 2], pixels.
-        rotations: angle from the x axis to a Gaussian's first axis, [N] or [N, 1], radians.
-        crop_size: side of a square crop, or (height, width), pixels.
-        stride: side of a cell of the density map, pixels.
-        background_ratio: this and the next five are those of `KernelOptions`.
-        cut_off: see there.
-        post_min: see there.
-        post_max: see there.
-        scale_ratio: see there.
-        use_background: see there.
-        owners: annotation 0 … A − 1 of each Gaussian, [N], or `BACKGROUND`. Default: Gaussian n
-            belongs to annotation n.
+    Of Gaussians with centres `points` x, y [N, 2], pixels of the crop; standard deviations `scales`
+    [N, 2] along their own axes, pixels; and `rotations` [N] or [N, 1], the angle from the x axis to
+    the first of these, radians. `crop_size` is the side of a square crop, or (height, width),
+    `stride` that of a cell of the density map, both in pixels. `owners` [N] names the annotation
+    0 … A − 1 of each Gaussian, or `BACKGROUND`; else Gaussian n belongs to annotation n. All others
+    are `KernelOptions`. Arrays are numpy or torch, on any device; the kernel is float32 on the
+    device of `points`.
 
     Returns:
         K, [N + 1, cells] with the background in the last row, or [N, cells] without background;

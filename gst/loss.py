@@ -119,20 +119,12 @@ def gaussian_transport_loss(
 ) -> Tensor:
     """`transport_loss` with the kernels of `transport_kernel`, differentiable in the density.
 
+    A scalar, of the Gaussians and targets of each crop, on any device, and the predicted density
+    maps D, `[B, 1, h, w]`, of crops of h · stride rows; a crop without heads costs |Σ D|. Raises
+    `ValueError` for arrays that do not fit each other or hold a NaN or infinite value.
+
     On a CPU by compiled code that evaluates each Gaussian only near its centre and keeps no
     kernel; elsewhere, and of heads that are padded, by `padded_transport_loss`.
-
-    Args:
-        heads: Gaussians and targets of each crop, on any device; one without heads costs |Σ D|.
-        density: predicted density maps D, `[B, 1, h, w]`, of crops of h · stride rows.
-        options: of the kernel.
-        stride: side of a cell, pixels.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ValueError: arrays that do not fit each other or hold a NaN or infinite value.
     """
     if density.device.type == "cpu" and not isinstance(heads, Heads):
         _check(density, len(heads))

@@ -48,12 +48,10 @@ class Light(Lite0Counter):
     def forward(self, images: Tensor) -> Tensor:
         """Normalised RGB [B, 3, H, W], sides >= 16 -> density [B, 1, H // 8, W // 8], >= 0."""
         height, width = density_size(images)
-        total, pyramid = None, self.padded_features(images[..., : height * 8, : width * 8])
-        for lateral, features in zip(reversed(self.lateral), reversed(pyramid), strict=True):
-            finer = lateral(features)
-            if total is not None:
-                finer = finer + functional.interpolate(total, scale_factor=2.0, mode="bilinear")
-            total = finer
+        pyramid = self.padded_features(images[..., : height * 8, : width * 8])
+        *finer, total = [layer(one) for layer, one in zip(self.lateral, pyramid, strict=True)]
+        for features in reversed(finer):
+            total = features + functional.interpolate(total, scale_factor=2.0, mode="bilinear")
         density = functional.softplus(self.head(total)) / PIXELS
         return density[..., :height, :width]
 

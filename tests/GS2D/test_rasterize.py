@@ -122,31 +122,19 @@ def test_no_gradient_through_a_capped_alpha():
 
 def test_thin_rotated_gaussians():
     """A needle of 60:1 at 45 degrees: the textbook conic would cancel in single precision."""
-    random = np.random.default_rng(3)
-    number = 20
-    gaussians = [
-        torch.tensor(part, dtype=torch.float32)
-        for part in (
-            random.uniform(20, 180, (number, 2)),
-            np.tile([60.0, 1.0], (number, 1)),
-            np.pi / 4 + random.uniform(-0.1, 0.1, number),
-            random.uniform(0, 1, (number, 3)),
-            np.full(number, 0.7),
-        )
-    ]
+    means, _, rotations, colors, _ = scene(20, 200, 200, seed=3)
+    scales, opacities = torch.tensor([[60.0, 1.0]]).repeat(20, 1), torch.full((20,), 0.7)
+    gaussians = [means, scales, np.pi / 4 + rotations / 70, colors, opacities]
     expected = render_with_gradients(backend("reference"), gaussians, 200, 200, torch.float64)
     compare(render_with_gradients(backend("cpu"), gaussians, 200, 200, torch.float32), expected)
 
 
 def test_number_of_threads_does_not_matter(monkeypatch):
-    gaussians = scene(80, 300, 130, seed=5)
-    before = torch.get_num_threads()
-    results = []
+    gaussians, results = scene(80, 300, 130, seed=5), []
+    monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", 5)
     for threads in (1, 2, 5):
-        monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", 5)
-        torch.set_num_threads(threads)
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         results.append(render_with_gradients(backend("cpu"), gaussians, 300, 130, torch.float32))
-    torch.set_num_threads(before)
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-5)
 

@@ -7,8 +7,6 @@ import torch
 from gst import transport_kernel
 from gst.kernel import BACKGROUND, cell_centers, transport_kernel_reference
 
-CASES = ["a", "b", "nobg"]
-
 
 def draw(count, size=64, seed=0):
     rng = np.random.default_rng(seed)
@@ -18,18 +16,13 @@ def draw(count, size=64, seed=0):
     return points, scales, rotations
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["a", "b", "nobg"])
 def test_released_kernels_are_matched(golden, case):
     data = np.load(golden / f"gst_kernel_{case}.npz")
-    options = {
-        "background_ratio": float(data["background_ratio"]),
-        "cut_off": float(data["cut_off"]),
-        "post_min": float(data["post_min"]),
-        "post_max": float(data["post_max"]),
-        "use_background": bool(data["use_background"]),
-    }
-    images = [i for i in range(len(data["n"])) if data["n"][i] > 0]
-    assert images
+    names = "background_ratio", "cut_off", "post_min", "post_max", "use_background"
+    options = {name: data[name].item() for name in names}
+    images = np.flatnonzero(data["n"])
+    assert len(images)
     for i in images:
         gaussians = [data[f"{name}{i}"] for name in ("points", "scales", "rotations")]
         kernel = transport_kernel(*gaussians, int(data["crop"]), int(data["stride"]), **options)

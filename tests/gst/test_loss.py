@@ -35,9 +35,8 @@ def draw_density(batch, side=4, seed=1):
 def test_released_losses_are_matched(golden, case):
     """By whole kernels, one image and the batch, and from Gaussians."""
     data = np.load(golden / f"gst_kernel_{case}.npz")
-    names = ("background_ratio", "cut_off", "post_min", "post_max")
-    options = {name: float(data[name]) for name in names}
-    options = KernelOptions(**options, use_background=bool(data["use_background"]))
+    names = "background_ratio", "cut_off", "post_min", "post_max", "use_background"
+    options = KernelOptions(**{name: data[name].item() for name in names})
     images = range(len(data["n"]))
     kernels = [torch.tensor(data[f"kernel{i}"]) if data["n"][i] else None for i in images]
     targets = [torch.tensor(data[f"targets{i}"]) for i in images]

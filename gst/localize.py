@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,24 +48,17 @@ def density_heads(
     border = REACH + 2
     rest = np.pad(np.asarray(density, np.float64).clip(0), border)
     around = _around(rest)
-    heap = [(-around[cell], cell) for cell in zip(*np.nonzero(around >= least), strict=True)]
-    heapq.heapify(heap)
     heads, confidences = [], []
-    while heap:
-        mass, (row, column) = heapq.heappop(heap)
-        if -mass != around[row, column]:
-            continue  # it has changed since, and waits in the heap with what it holds now
+    while (mass := around.flat[best := int(around.argmax())]) >= least:
+        row, column = divmod(best, around.shape[1])
         window = rest[row - 1 : row + 2, column - 1 : column + 2]
         y, x = (_OFFSETS * window).sum(axis=(1, 2)) / window.sum()
         _take_person(rest[row - REACH : row + REACH + 1, column - REACH : column + REACH + 1], y, x)
         heads.append((column + x, row + y))
-        confidences.append(min(-mass, 1.0))
+        confidences.append(min(mass, 1.0))
         top, left = row - REACH - 1, column - REACH - 1
-        new = _around(rest[top - 1 : row + border + 1, left - 1 : column + border + 1])[1:-1, 1:-1]
-        old = around[top : row + border, left : column + border]
-        for cell in zip(*np.nonzero((new != old) & (new >= least)), strict=True):
-            heapq.heappush(heap, (-new[cell], (top + cell[0], left + cell[1])))
-        old[:] = new
+        changed = _around(rest[top - 1 : row + border + 1, left - 1 : column + border + 1])
+        around[top : row + border, left : column + border] = changed[1:-1, 1:-1]
     places = (np.reshape(heads, (-1, 2)) - border + 0.5) * stride
     return places.astype(np.float32), np.array(confidences, np.float32)
 

@@ -268,27 +268,18 @@ def test_presets_set_the_crop_of_the_data_and_the_command_line_wins(dataset, tmp
     assert arguments.crop_size == 128
 
 
-def readme_commands(text):
-    """Commands of our scripts in the code blocks, as (script, arguments)."""
-    found = []
-    for block in re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.removeprefix("$ "), comments=True)
-            if len(words) > 1 and words[0] in ("python", "python3") and words[1] in SCRIPTS:
-                found.append((words[1], words[2:]))
-    return found
-
-
-def test_every_command_of_the_readme_and_of_the_scripts_is_accepted(root, script, monkeypatch):
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_readme_names_a_script_and_its_own_commands_are_accepted(
+    name, root, script, monkeypatch
+):
+    """The README's own are read in tests/experiments/test_commands.py."""
     monkeypatch.chdir(root)
-    commands = readme_commands((root / "README.md").read_text(encoding="utf-8"))
-    assert {name for name, _ in commands} == set(SCRIPTS)
-    for name in ("train_gs.py", "test.py"):
-        own = readme_commands(f"```\n{script(name).__doc__}\n```")
-        assert own
-        commands += own
-    for name, arguments in commands:
-        script(name).build_parser().read(arguments)
+    module = script(name)
+    assert f"python {name} " in (root / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^ *python \S+ (.*)", module.__doc__, re.MULTILINE)
+    assert commands
+    for arguments in commands:
+        module.build_parser().read(shlex.split(arguments))
 
 
 def test_options_of_one_loss_are_refused_with_another():

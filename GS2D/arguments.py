@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from crowd.io.config import YES_NO, ArgumentParser, NonNegativeInt, PositiveFloat, PositiveInt
+from crowd.io.config import (
+    YES_NO,
+    ArgumentParser,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from crowd.io.files import require_folder
 from GS2D import Convergence
 
@@ -30,7 +37,7 @@ def fit_parser(description: str) -> ArgumentParser:
     flat = "stop a photo when its loss is flat, num_epochs at the latest"
     add("--stop_when_flat", action=YES_NO, default=False, help=flat)
     flat = "relative difference of the mean losses of two windows in a row"
-    add("--flat_threshold", type=float, default=Convergence.threshold, help=flat)
+    add("--flat_threshold", type=NonNegativeFloat, default=Convergence.threshold, help=flat)
     flat = "iterations of a window"
     add("--flat_window", type=PositiveInt, default=Convergence.window, help=flat)
     add("--bk_num", type=int, default=0, help="background Gaussians; only 0 is implemented")

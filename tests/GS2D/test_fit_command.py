@@ -283,6 +283,7 @@ def test_bad_input_is_one_sentence(fit, photos, capsys, break_input, message):
     [
         (("--bk_num", 3), "bk_num 3"),
         (("--flat_window", 0), "'flat_window': Not of type PositiveInt: 0"),
+        (("--flat_threshold", "nan"), "flat_threshold"),
         (("--no_gt_points",), "gt_points"),
         (("--downsample_ratio", "nan"), "downsample_ratio"),
         (("--num_epohcs", 5), "did you mean '--num-epochs'"),

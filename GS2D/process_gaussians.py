@@ -29,13 +29,9 @@ RATIO_LIMIT = 1.5
 
 
 def eliminate_deformity(params: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Make every Gaussian round whose ratio of axes exceeds 1.5 (released code).
+    """Make every Gaussian [N, 8] round whose ratio of axes exceeds 1.5 (released code).
 
-    Args:
-        params: [N, 8] as `GS2D.store` keeps them; a Gaussian with a NaN scale stays as it is.
-
-    Returns:
-        The new params, and which rows changed, bool [N].
+    One with a NaN scale stays as it is. Returns new ones, and which rows changed, bool [N].
     """
     short, long = params[:, 2:4].min(axis=1), params[:, 2:4].max(axis=1)
     deformed = long / short > RATIO_LIMIT

@@ -48,16 +48,10 @@ UNTOLD = Report()
 
 
 def write_gaussians(path: str | os.PathLike, params: np.ndarray, report: Report = UNTOLD) -> None:
-    """Write Gaussians whole or not at all.
+    """Write Gaussians [N, 8] as float32, whole or not at all.
 
-    Args:
-        path: The h5 file.
-        params: [N, 8], written as float32; all finite, only the scales of a file from elsewhere may
-            be NaN.
-        report: How the fit ended, kept in the datasets `losses` (render, shape) and `iterations`.
-
-    Raises:
-        ValueError: `params` has another shape, or is not finite.
+    How the fit ended goes into the datasets `losses` (render, shape) and `iterations`. Raises
+    `ValueError` for another shape, or values that are not finite; only scales may be NaN.
     """
     params = np.asarray(params, dtype=np.float32)
     if (fault := _fault(params)) is not None:

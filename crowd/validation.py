@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -205,7 +206,7 @@ def _difference_hash(image: np.ndarray) -> np.ndarray:
 def _without_partner(photos: Sequence[Path], root: Path, layout: str) -> list[Finding]:
     """Annotations that no photo belongs to, and what lies among the photos and is not read."""
     found = [
-        Finding("annotation without photo", "", path.relative_to(root).as_posix(), "no such photo")
+        Finding("annotation without photo", "", os.path.relpath(path, root), "no such photo")
         for path in annotations_without_photo(root, layout, photos)
     ]
     others = {

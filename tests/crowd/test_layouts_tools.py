@@ -198,6 +198,17 @@ def test_yolo_keeps_labels_beside_images(tmp_path, folder):
     assert set(find_photos(tmp_path, "yolo")) == {"train"}
 
 
+def test_labels_around_the_folder_that_is_named_may_have_no_photo(tmp_path, capsys):
+    write_photo(tmp_path / "images" / "a.png")
+    write_tool(tmp_path / "labels", "yolo", {"a.png": POINTS, "b.png": POINTS})
+    given = [str(tmp_path / "images"), "--layout", "yolo", "--workers", "0"]
+    with pytest.raises(SystemExit):
+        validate(given)
+    assert "annotation without photo: 1\n         ../labels/b.txt" in capsys.readouterr().out
+    assert len(find_photos(tmp_path / "images", "yolo")["all"]) == 1
+    assert "(the first: ../labels/b.txt)" in capsys.readouterr().err
+
+
 def test_coco_files_of_two_splits_in_one_folder(tmp_path):
     for split in ("train2017", "val2017"):
         write_photo(tmp_path / split / f"{split}.png")

@@ -98,7 +98,7 @@ def _say_what_is_left_out(
     if lonely:
         note(
             f"{len(lonely)} annotations in {root} belong to no photo that is read: left out (the "
-            f"first: {lonely[0].relative_to(root)})"
+            f"first: {os.path.relpath(lonely[0], root)})"
         )
 
 

@@ -30,7 +30,7 @@ _HEIC_BRANDS = re.compile(rb"ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)")
 AUTO, RANGE = "auto", "range"
 BITS = (8, 10, 12, 14, 16)
 _DEPTHS = f"{AUTO}, {', '.join(map(str, BITS))} (bits), {RANGE} (each picture's own) or LOW:HIGH"
-DEPTH_HELP = f"brightness of pictures of more than 8 bits: {_DEPTHS}"
+DEPTH_HELP = f"brightness of pictures of more than 8 bits: {_DEPTHS}, such as --depth=-20:40"
 # Of the values that a type holds, those that a picture must span to be taken at its word.
 _SPAN = 1 / 4
 
@@ -280,7 +280,7 @@ def _explain(name: str, used: tuple, high: float, floats: bool, depth: str) -> s
         offers = ["--depth 0:1, "]
     return (
         f"{name} holds values {used[0]:g} to {used[1]:g} of 0 to {high:g}, and {said}: add "
-        f"{''.join(offers[:1])}--depth range (its own darkest and brightest) or --depth LOW:HIGH, "
+        f"{''.join(offers[:1])}--depth range (its own darkest and brightest) or --depth=LOW:HIGH, "
         "where photos are preprocessed and where they are counted"
     )
 

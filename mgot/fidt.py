@@ -23,7 +23,7 @@ import numpy as np
 
 from crowd.data import network_input as photos
 from crowd.data.images import read_orientation, read_size, write_image
-from crowd.data.prepare import JPEG_QUALITY, Job, Resized, add_arguments, process
+from crowd.data.prepare import Job, Resized, add_arguments, process
 from crowd.data.resize import JPEG_LIMIT, LONG
 from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
@@ -107,7 +107,7 @@ class FidtJob(Job):
             with atomic_path(self.output) as part:
                 shutil.copyfile(self.photo, part)
         else:
-            write_image(self.output, resized.image, quality=JPEG_QUALITY)
+            write_image(self.output, resized.image)
 
 
 def build_parser() -> ArgumentParser:

@@ -57,8 +57,10 @@ def read_stored(path: Photo, depth: str = AUTO) -> Stored:
     """Read a photo with what its file says about it; raise `InputError` as `read_image` does."""
     with _opened(path) as image:
         deep = image.mode[0] in "IF" or _has_deep_colours(image)
-        pixels = _upright_rgb(image, depth, str(path))
-        return Stored(pixels, _orientation(image), image.mode, deep, _holds_several(image))
+        pixels, several = _upright_rgb(image, depth, str(path), deep), _holds_several(image)
+        if several:
+            note(f"{path} holds several pictures: the first one is read")
+        return Stored(pixels, _orientation(image), image.mode, deep, several)
 
 
 def read_image(path: Photo, depth: str = AUTO) -> np.ndarray:
@@ -182,13 +184,12 @@ def _orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _upright_rgb(image: Image.Image, depth: str, name: str) -> np.ndarray:
+def _upright_rgb(image: Image.Image, depth: str, name: str, deep: bool) -> np.ndarray:
     """Decode any mode to upright 8-bit RGB, of which Pillow's own conversion clips deeper ones.
 
     Strips are converted and turned one by one, so that a large photo stands in memory twice, as
     Pillow decodes it and as it is returned, and not once more a step.
     """
-    deep_colours = _has_deep_colours(image)
     image.load()
     orientation, (width, height) = _orientation(image), image.size
     grey = to_8_bits(np.asarray(image), depth, name) if image.mode[0] in "IF" else None
@@ -201,10 +202,8 @@ def _upright_rgb(image: Image.Image, depth: str, name: str) -> np.ndarray:
             stored[top:bottom] = grey[top:bottom, :, None]
         else:
             stored[top:bottom] = image.crop((0, top, width, bottom)).convert("RGB")
-    if deep_colours and grey is None:
+    if deep and grey is None:
         _require_used(upright, depth, name)
-    if _holds_several(image):
-        note(f"{name} holds several pictures: the first one is read")
     return upright
 
 

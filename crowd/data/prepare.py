@@ -34,9 +34,6 @@ WORKING = ("workers", "overwrite", "skip_bad")
 PLACES = ("config", "input_dataset_path", "output_dataset_path", "train_list", "val_list")
 
 
-JPEG_QUALITY = 95
-
-
 @dataclasses.dataclass(frozen=True)
 class Resized:
     """A photo at its new size with the heads that lie in it."""
@@ -80,7 +77,7 @@ class Job:
 
     def write(self, resized: Resized, heads: np.ndarray) -> None:
         """Write all of `outputs`, each whole or not at all."""
-        write_image(self.output, resized.image, quality=JPEG_QUALITY)
+        write_image(self.output, resized.image)
         write_array(self.output.with_suffix(".npy"), heads)
 
 

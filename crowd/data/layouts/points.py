@@ -202,17 +202,13 @@ def upright_points(points: np.ndarray, orientation: int, width: int, height: int
 
     `width` and `height` are those of the upright photo; all is in pixels.
     """
-    return _mirrored(points if orientation < 5 else points[:, ::-1], orientation, width, height)
+    x, y = (points if orientation < 5 else points[:, ::-1]).T
+    x = width - x if orientation in (2, 3, 6, 7) else x
+    y = height - y if orientation in (3, 4, 7, 8) else y
+    return np.stack([x, y], axis=1)
 
 
 def stored_points(points: np.ndarray, orientation: int, width: int, height: int) -> np.ndarray:
     """Carry points of the upright photo back to the photo as stored: undo `upright_points`."""
-    points = _mirrored(points, orientation, width, height)
-    return points if orientation < 5 else points[:, ::-1]
-
-
-def _mirrored(points: np.ndarray, orientation: int, width: int, height: int) -> np.ndarray:
-    x, y = points.T
-    x = width - x if orientation in (2, 3, 6, 7) else x
-    y = height - y if orientation in (3, 4, 7, 8) else y
-    return np.stack([x, y], axis=1)
+    size = upright_size((width, height), orientation)
+    return upright_points(points, {6: 8, 8: 6}.get(orientation, orientation), *size)

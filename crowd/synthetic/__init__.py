@@ -55,12 +55,12 @@ def make_dataset(
         InputError: layout or domain unknown, a number out of range, the folder not writable, or
             holding other data.
     """
-    from crowd.synthetic.ground import find_domain  # which brings OpenCV
+    from crowd.synthetic.ground import DOMAINS  # which brings OpenCV
     from crowd.synthetic.scene import render_scene
 
-    find_domain(domain)
-    if layout not in _PHOTOS:
-        raise InputError(f"unknown layout '{layout}': choose one of {', '.join(LAYOUTS)}")
+    for what, name, known in (("domain", domain, DOMAINS), ("layout", layout, LAYOUTS)):
+        if name not in known:
+            raise InputError(f"unknown {what} '{name}': choose one of {', '.join(known)}")
     test_images = (images + 1) // 2 if test_images is None else test_images
     if min(images, test_images, seed) < 0:
         raise InputError("a number of photos or the seed is negative: ask for 0 or more")

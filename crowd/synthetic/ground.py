@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crowd.io.errors import InputError, extra
+from crowd.io.errors import extra
 
 with extra("commands", "drawing scenes"):
     import cv2
@@ -104,13 +104,6 @@ _STADIUM = Domain(
 DOMAINS = {"a": _STREET, "b": _STADIUM}
 
 
-def find_domain(name: str) -> Domain:
-    """Return the domain called `name`; raise `InputError` when there is none."""
-    if name not in DOMAINS:
-        raise InputError(f"unknown domain '{name}': choose one of {', '.join(DOMAINS)}")
-    return DOMAINS[name]
-
-
 @dataclass(frozen=True)
 class Camera:
     """Camera at `elevation` metres above the ground's origin, looking along +z and `pitch` down.
@@ -205,15 +198,10 @@ def place_people(
 
 @dataclass(frozen=True)
 class Background:
-    """Photo without people.
+    """Photo without people."""
 
-    Attributes:
-        planes: float32 [3, H, W] in 0-1, not yet lit or hazed.
-        depth: Distance on the ground per photo row, metres; the backdrop has that of its foot.
-    """
-
-    planes: np.ndarray
-    depth: np.ndarray
+    planes: np.ndarray  # float32 [3, H, W] in 0-1, not yet lit or hazed
+    depth: np.ndarray  # of the ground at each row, metres; the backdrop has that of its foot
 
 
 def draw_background(rng: np.random.Generator, domain: Domain, camera: Camera) -> Background:

@@ -10,6 +10,7 @@ import numpy as np
 
 from crowd.io.errors import extra
 from crowd.synthetic.ground import (
+    DOMAINS,
     HEAD_HEIGHT,
     Background,
     Camera,
@@ -18,7 +19,6 @@ from crowd.synthetic.ground import (
     draw_background,
     draw_camera,
     draw_number,
-    find_domain,
     place_people,
 )
 
@@ -79,16 +79,10 @@ def render_scene(
 
     A head gets a point when its centre lies inside the photo and, after everything nearer has been
     drawn over it, at least 30 % of its pixels are left to see (`VISIBLE_SHARE`); pixels beyond the
-    border count as hidden, and a pixel belongs to what covers more than half of it.
-
-    Args:
-        seed: Seed of the data set.
-        domain: "a" (daylight street) or "b" (dusk, crowded, hazy).
-        index: Number of the photo within its split.
-        split: "train" or "test": they never share a scene.
-        size: Width and height in pixels.
+    border count as hidden, and a pixel belongs to what covers more than half of it. `index` counts
+    within the split, "train" or "test", which never share a scene; `size` is (width, height).
     """
-    looks = find_domain(domain)
+    looks = DOMAINS[domain]
     key = [seed, looks.code, SPLITS.index(split), index]
     first, second, rng, last = (np.random.default_rng([*key, i]) for i in range(4))
     camera = draw_camera(first, looks, *size)

@@ -51,16 +51,10 @@ Kind = TypeVar("Kind", bound=Preprocessing)
 def read_preprocessing(
     data_dir: str | os.PathLike, kind: type[Kind], names: dict[str, str], command: str
 ) -> Kind:
-    """Return how a processed set was made: `preprocess.yml` in it, or the defaults without one.
+    """Return how `command` made a processed set: its `preprocess.yml`, or the defaults without one.
 
-    Args:
-        data_dir: the processed set.
-        kind: of preprocessing.
-        names: field of `kind` -> key of the file.
-        command: that wrote the set.
-
-    Raises:
-        InputError: the file or its values are damaged, or a key of `names` is missing.
+    `names` are keys of that file by fields of `kind`. Raises `InputError` when one is missing, or
+    the file or a value is damaged.
     """
     path = Path(data_dir) / SETTINGS
     if not path.is_file():

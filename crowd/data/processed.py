@@ -56,14 +56,8 @@ def read_annotation(
     A row is a head: x and y in pixels of the photo and, in GST's `train/`, its extent in pixels,
     which is the mean distance to the three nearest heads, or on JHU-Crowd++ its box's height.
 
-    Args:
-        path: the photo.
-        columns: 2 or 3, where just that is wanted.
-        size: (width, height) of the photo, in which all heads must lie.
-
-    Raises:
-        InputError: the file is missing or damaged, has another shape, holds what is no number, or
-            heads outside the photo.
+    Raises `InputError` when the file is missing, damaged or of another shape (`columns`: 2 or 3,
+    where just that is wanted), or holds what is no number, or heads outside the photo's `size`.
     """
     file = path.with_suffix(".npy")
     points = read_array(file, PREPROCESS)

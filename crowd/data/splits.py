@@ -208,18 +208,11 @@ def complete_splits(
 ) -> tuple[dict[str, list[Path]], str]:
     """Give a set without validation photos some, taken from its training photos.
 
-    Args:
-        found: what `crowd.annotations.find_photos` returned.
-        how: 'random' or 'time' (see `split_at_random`, `split_by_time`).
-        ratio: share of the training photos that validate.
-        seed: of the split.
-        train_list: list file that decides in place of `how`.
-        val_list: the same for validation; one of the two is enough.
-        fold: of a set without splits, the fifth that is tested (see `hold_out_fold`).
+    `found` is from `crowd.annotations.find_photos`; `how` is 'random' or 'time' (`split_at_random`,
+    `split_by_time`), unless lists decide, of which one is enough; `fold` is for `hold_out_fold`.
 
-    Returns:
-        'train', 'val', 'test' -> photos, those that exist; and a sentence that says what was done,
-        empty when the set's own splits stand. Raises `InputError` for what does not fit the set.
+    Returns 'train', 'val', 'test' -> photos, those that exist; and a sentence that says what was
+    done, empty when the set's own splits stand. Raises `InputError` for what does not fit the set.
     """
     splits = dict(found)
     lists = [str(path) for path in (train_list, val_list) if path]

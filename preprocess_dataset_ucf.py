@@ -10,12 +10,11 @@ the mean distance to its three nearest. Run again, it goes on where it stopped.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from crowd.data.prepare import add_arguments, process
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
-from gst.photos import SMALLEST, GaussianJob
+from gst.photos import FIELDS, SMALLEST, GaussianJob, Preprocessing
 
 
 def build_parser() -> ArgumentParser:
@@ -38,14 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{SMALLEST} or more"
         )
 
-    def make(split: str, photo: Path, output: Path, **settings) -> GaussianJob:
-        return GaussianJob(
-            photo=photo,
-            output=output,
-            min_size=arguments.min_size,
-            extents=split == "train",
-            **settings,
-        )
+    def make(split: str, **fields) -> GaussianJob:
+        how = Preprocessing(**{name: arguments[name] for name in FIELDS})
+        return GaussianJob(how=how, extents=split == "train", **fields)
 
     process(arguments, make)
 

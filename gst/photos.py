@@ -106,7 +106,7 @@ class GaussianJob(Job):
         """Return the heads, float32 [N, 3] with their extents (see above) and [N, 2] without."""
         if not self.extents:
             return resized.points
-        if self.layout == "jhu":
+        if self.seen.layout == "jhu":
             box_heights = self.seen.boxes(self.convention)[resized.inside, 1]
             extents = box_heights * resized.ratio
         else:

@@ -16,7 +16,6 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -89,7 +88,6 @@ def read_preprocessing(data_dir: str | os.PathLike) -> Preprocessing:
 class FidtJob(Job):
     """One photo to process, with the FIDT map of its heads."""
 
-    bounded: ClassVar[str] = LONG
     companions: ClassVar[tuple[str, ...]] = (".npy", ".h5")
 
     def write(self, resized: Resized, heads: np.ndarray) -> None:
@@ -101,11 +99,11 @@ class FidtJob(Job):
             fidt_map=fidt_map(heads, height, width),
             kpoint=head_pixels(heads, height, width),
         )
-        jpeg = self.photo.suffix.lower() in (".jpg", ".jpeg")
-        same = jpeg and read_size(self.photo) == (width, height)
-        if same and read_orientation(self.photo) == 1:
+        jpeg = self.seen.photo.suffix.lower() in (".jpg", ".jpeg")
+        same = jpeg and read_size(self.seen.photo) == (width, height)
+        if same and read_orientation(self.seen.photo) == 1:
             with atomic_path(self.output) as part:
-                shutil.copyfile(self.photo, part)
+                shutil.copyfile(self.seen.photo, part)
         else:
             write_image(self.output, resized.image)
 
@@ -139,7 +137,7 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
         if arguments[name] is None:
             arguments[name] = getattr(sizes, name)
     different = arguments.test_min_size != arguments.min_size
-    if different and not 1 <= arguments.test_min_size <= arguments.max_size:
+    if different and not 1 <= arguments.test_min_size <= min(arguments.max_size, JPEG_LIMIT):
         raise InputError(
             f"--test-min-size {arguments.test_min_size} and --max-size {arguments.max_size} do "
             "not fit together: keep 1 <= min <= max"
@@ -154,9 +152,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = read_arguments(argv)
 
-    def make(split: str, photo: Path, output: Path, **settings) -> FidtJob:
+    def make(split: str, **fields) -> FidtJob:
         min_size = arguments.min_size if split == "train" else arguments.test_min_size
-        return FidtJob(photo=photo, output=output, min_size=min_size, **settings)
+        others = {name: arguments[name] for name in ("max_size", "interpolation", "depth")}
+        return FidtJob(how=Preprocessing(min_size=min_size, **others), **fields)
 
     process(arguments, make)
 

@@ -44,6 +44,11 @@ class Preprocessing:
         if not len(self.mean) == len(self.std) == 3 or not min(self.std) > 0:
             raise ValueError(f"mean {self.mean} and std {self.std}")
 
+    def resize(self, image: np.ndarray) -> np.ndarray:
+        """Bring a photo, uint8 [H, W, 3], to the size at which the network sees it."""
+        bounds = (self.min_size, self.max_size, self.interpolation, self.bounded)
+        return resize_photo(image, *bounds)
+
 
 Kind = TypeVar("Kind", bound=Preprocessing)
 
@@ -75,13 +80,7 @@ def read_photo(path: str | os.PathLike, preprocessing: Preprocessing) -> np.ndar
     A photo of a processed set has this size already and comes back as it is stored.
     Raises `InputError` as `crowd.data.images.read_image` does.
     """
-    return resize_photo(
-        read_image(path, preprocessing.depth),
-        preprocessing.min_size,
-        preprocessing.max_size,
-        preprocessing.interpolation,
-        preprocessing.bounded,
-    )
+    return preprocessing.resize(read_image(path, preprocessing.depth))
 
 
 def photo_tensor(image: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:

@@ -16,11 +16,12 @@ import numpy as np
 from crowd.annotations import LAYOUTS, find_photos
 from crowd.data.images import AUTO, DEPTH_HELP, depth_option, read_image, write_image
 from crowd.data.layouts.places import short_names
-from crowd.data.layouts.points import DEFAULT, PointConvention, Seen, add_convention
+from crowd.data.layouts.points import PointConvention, Seen, add_convention
 from crowd.data.layouts.registry import layout_help
 from crowd.data.layouts.survey import survey
+from crowd.data.network_input import Preprocessing
 from crowd.data.processed import SETTINGS
-from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, SHORT, resize_photo, target_size
+from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, target_size
 from crowd.data.splits import complete_splits
 from crowd.data.stage import forget, is_made, origin, record_path, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, save_arguments
@@ -46,22 +47,16 @@ class Resized:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """One photo to process; its size as `crowd.data.resize.resize_photo` has it."""
+    """One photo to process."""
 
-    bounded: ClassVar[str] = SHORT
     companions: ClassVar[tuple[str, ...]] = (".npy",)
 
-    photo: Path
     seen: Seen  # header and annotation of the photo
-    layout: str
     output: Path  # the `NAME.jpg` to write, with `NAME.npy` (the heads) beside it
-    convention: PointConvention = DEFAULT
-    min_size: int = 512
-    max_size: int = 2048
-    interpolation: str = "bilinear"
-    depth: str = AUTO
-    settings: dict = dataclasses.field(default_factory=dict)  # that decide what is written
-    skip_bad: bool = False  # report a photo that cannot be read instead of raising
+    how: Preprocessing
+    convention: PointConvention
+    settings: dict  # that decide what is written
+    skip_bad: bool  # report a photo that cannot be read instead of raising
 
     def outputs(self) -> list[Path]:
         """Everything that is written for this photo."""
@@ -69,7 +64,7 @@ class Job:
 
     def origin(self) -> dict:
         """What `outputs` are made from (`crowd.data.stage`)."""
-        return origin(self.settings, filter(None, [self.photo, self.seen.file]))
+        return origin(self.settings, filter(None, [self.seen.photo, self.seen.file]))
 
     def heads(self, resized: Resized) -> np.ndarray:
         """Return what `NAME.npy` shall hold, a row a head, x and y first."""
@@ -121,12 +116,13 @@ def process_photo(job: Job) -> Outcome:
 
 
 def _resized(job: Job) -> Resized:
-    image, points = read_image(job.photo, job.depth), job.seen.heads(job.convention)
+    photo, how = job.seen.photo, job.how
+    image, points = read_image(photo, how.depth), job.seen.heads(job.convention)
     size = np.array(image.shape[1::-1])
-    if max(target_size(*size, job.min_size, job.max_size, job.bounded)) > JPEG_LIMIT:
-        raise InputError(f"{job.photo}: {size[0]} x {size[1]} is too narrow a strip: crop it")
+    if max(target_size(*size, how.min_size, how.max_size, how.bounded)) > JPEG_LIMIT:
+        raise InputError(f"{photo}: {size[0]} x {size[1]} is too narrow a strip: crop it")
     inside = ((points >= 0) & (points <= size)).all(1)
-    image = resize_photo(image, job.min_size, job.max_size, job.interpolation, job.bounded)
+    image = how.resize(image)
     new_size = np.array(image.shape[1::-1])
     # Each axis by its own factor, so that heads follow the rounding of the side they lie on.
     heads = np.minimum(points[inside] * (new_size / size), new_size).astype(np.float32)
@@ -196,8 +192,8 @@ def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) ->
 def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     """Make the processed set that the arguments describe, and print what is in it.
 
-    `make` returns the job of (split, photo, output, **other fields of `Job`). Raises `InputError`
-    for arguments that do not fit together or do not fit the set, and for a bad photo.
+    `make` returns the job of (split, **all fields of `Job` but `how`). Raises `InputError` for
+    arguments that do not fit together or do not fit the set, and for a bad photo.
     """
     _check(arguments)
     found = find_photos(arguments.input_dataset_path, arguments.layout)
@@ -212,12 +208,12 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     looked = survey(photos, arguments.layout, convention, arguments.workers)
     looked.require_answers()
     values = {key: value for key, value in vars(arguments).items() if key not in WORKING}
-    names = ("layout", "max_size", "interpolation", "depth", "skip_bad")
-    fields = {name: arguments[name] for name in names} | {"convention": convention}
-    fields["settings"] = {key: value for key, value in values.items() if key not in PLACES}
+    settings = {key: value for key, value in values.items() if key not in PLACES}
+    fields = {"convention": convention, "settings": settings, "skip_bad": arguments.skip_bad}
 
     jobs = [
-        make(*place, seen=looked.photos[place[1]], **fields) for place in places_of(splits, output)
+        make(split, seen=looked.photos[photo], output=path, **fields)
+        for split, photo, path in places_of(splits, output)
     ]
     write_text(output / SETTINGS, save_arguments(Namespace(**values)))
     if arguments.overwrite:
@@ -237,7 +233,7 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
 
 def _check(arguments: Namespace) -> None:
     """Raise `InputError` for arguments that do not fit together."""
-    if not 1 <= arguments.min_size <= arguments.max_size:
+    if not 1 <= arguments.min_size <= min(arguments.max_size, JPEG_LIMIT):
         raise InputError(
             f"--min-size {arguments.min_size} and --max-size {arguments.max_size} do not fit "
             "together: keep 1 <= min <= max"

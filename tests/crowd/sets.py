@@ -1,5 +1,6 @@
 """Small data sets for tests, as public sets and labelling tools keep them, and commands on them."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -68,48 +69,41 @@ def write_table(folder, layout, sets):
     write_text(folder / f"annotations.{layout}", text)
 
 
-def write_split(root, layout, split, sets, seed=0):
+FOLDERS = {"qnrf": "{Split}", "sht": "{split}_data/images", "jhu": "{split}/images",
+           "nwpu": "images", "ucf_cc_50": ".", "brt": "{split}/frame"}  # fmt: skip
+
+
+def write_split(root, layout, split, sets, seed=0, size=SIZE):
     """Write photos and annotations (name -> points) as a public set keeps them; return the photos.
 
     The photos are all different, and those of another seed too.
     """
-    photos = []
-    for number, (name, points) in enumerate(sets.items()):
+    place = FOLDERS.get(layout, "{split}").format(split=split, Split=split.capitalize())
+    folder = root / place
+    for name, points in sets.items():
         points = np.asarray(points, float)
-        if layout == "qnrf":
-            photo = root / split.capitalize() / f"{name}.jpg"
-            write_mat(photo.with_name(f"{name}_ann.mat"), annPoints=points)
-        elif layout == "ucf_cc_50":
-            photo = root / f"{name}.jpg"
-            write_mat(photo.with_name(f"{name}_ann.mat"), annPoints=points)
+        if layout in ("qnrf", "ucf_cc_50"):
+            write_mat(folder / f"{name}_ann.mat", annPoints=points)
         elif layout == "sht":
-            photo = root / f"{split}_data" / "images" / f"{name}.jpg"
-            folder = photo.parent.parent / ("ground_truth" if split == "test" else "ground-truth")
+            truth = "ground_truth" if split == "test" else "ground-truth"
             cell = np.empty((1, 1), object)
             cell[0, 0] = {"location": points, "number": len(points)}
-            write_mat(folder / f"GT_{name}.mat", image_info=cell)
+            write_mat(folder.parent / truth / f"GT_{name}.mat", image_info=cell)
         elif layout == "jhu":
-            photo = root / split / "images" / f"{name}.jpg"
             rows = (f"{x} {y} {10 + i} {20 + i} 1 0\n" for i, (x, y) in enumerate(points))
             write_text(root / split / "gt" / f"{name}.txt", "".join(rows))
+        elif layout == "nwpu" and split == "val":
+            write_mat(root / "mats" / f"{name}.mat", annPoints=points)
         elif layout == "nwpu":
-            photo = root / "images" / f"{name}.jpg"
-            if split == "val":
-                write_mat(root / "mats" / f"{name}.mat", annPoints=points)
-            else:
-                content = {"img_id": photo.name, "points": points.tolist()}
-                write_text(root / "jsons" / f"{name}.json", json.dumps(content))
+            content = {"img_id": f"{name}.jpg", "points": points.tolist()}
+            write_text(root / "jsons" / f"{name}.json", json.dumps(content))
         elif layout == "brt":
-            photo = root / split / "frame" / f"{name}.jpg"
             write_mat(root / split / "ground_truth" / f"{name}.mat", loc=points)
-        else:
-            photo = root / split / f"{name}.jpg"
-        photos.append(write_photo(photo, seed=seed + number))
     if layout == "nwpu":
         write_text(root / f"{split}.txt", "".join(f"{name} 1 2\n" for name in sets))
     elif layout in ("csv", "json"):
-        write_table(root / split, layout, {f"{name}.jpg": one for name, one in sets.items()})
-    return photos
+        write_table(folder, layout, {f"{name}.jpg": one for name, one in sets.items()})
+    return [write_photo(folder / f"{name}.jpg", size, seed=seed + i) for i, name in enumerate(sets)]
 
 
 def write_tool(folder, tool, sets, size=SIZE, label="head"):
@@ -210,12 +204,17 @@ def options(root, layout, *more):
     return [str(one) for one in given]
 
 
+def run(command, *arguments, code=0):
+    """Run a command that must end with this code."""
+    with pytest.raises(SystemExit) if code else contextlib.nullcontext() as stop:
+        command([str(argument) for argument in arguments])
+    assert not code or stop.value.code == code
+
+
 def refused(capsys, command, *arguments):
     """Run a command that must end with code 2, and return the one sentence that it says."""
-    with pytest.raises(SystemExit) as stop:
-        command([str(argument) for argument in arguments])
+    run(command, *arguments, code=2)
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert stop.value.code == 2
     assert said.startswith("error: ")
     return said
 

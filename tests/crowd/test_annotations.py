@@ -86,43 +86,6 @@ def test_missing_annotation(tmp_path, layout):
         read_points(write_photo(tmp_path / split / "a.jpg"), layout)
 
 
-BAD = {
-    "jhu": ("train/images/a.jpg", "train/gt/a.txt"),
-    "nwpu": ("images/a.jpg", "jsons/a.json"),
-    "csv": ("a.jpg", "annotations.csv"),
-    "json": ("a.jpg", "points.json"),
-}
-
-
-@pytest.mark.parametrize(
-    ("layout", "text", "says"),
-    [
-        ("jhu", "1 2 3 4 5 6\n1 2 3\n", "line 2 is not 6 numbers"),
-        ("jhu", "1 2 3 four 5 6\n", "line 1 is not 6 numbers"),
-        ("jhu", "nan 2 3 4 5 6\n", "not finite"),
-        ("jhu", "1 2 3 inf 5 6\n", "not finite"),
-        ("nwpu", '{"points": [[1, 2]', "damaged or not JSON"),
-        ("nwpu", "[1]", "no 'points'"),
-        ("nwpu", '{"points": [[1, 2], [3]]}', "not rows 'x, y'"),
-        ("csv", "name,x,y\na.jpg,1,2\n", "is no CSV with the header image,x,y"),
-        ("csv", "", "is no CSV with"),
-        ("csv", "image,x,y\na.jpg,1,2\na.jpg,1\n", "line 3"),
-        ("csv", "image,x,y\na.jpg,1,two\n", "line 2"),
-        ("csv", "image,x,y\na.jpg,nan,2\n", "'a.jpg': point 1 is not finite"),
-        ("json", '{"a.jpg": [[1, 2', "damaged or not JSON"),
-        ("json", '{"a.jpg": [["1", "2"]]}', "of numbers"),
-        ("json", '{"b.jpg": []}', "does not name the photo"),
-    ],
-)
-def test_bad_files_name_themselves(tmp_path, layout, text, says):
-    photo, file = (tmp_path / name for name in BAD[layout])
-    write_photo(photo)
-    write_text(file, text)
-    with pytest.raises(InputError, match=says) as raised:
-        read_points(photo, layout)
-    assert str(file) in str(raised.value)
-
-
 def test_csv_is_found_above_the_photos_and_by_relative_path(tmp_path):
     first = write_photo(tmp_path / "train" / "images" / "1.jpg")
     second = write_photo(tmp_path / "test" / "images" / "1.jpg")

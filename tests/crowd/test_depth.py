@@ -1,7 +1,6 @@
 """Pictures of more than 8 bits: never black in silence, one rule for training and counting."""
 
 import csv
-import importlib
 
 import cv2
 import numpy as np
@@ -19,7 +18,8 @@ from gst.photos import Preprocessing, read_preprocessing, require_same
 from mgot import fidt
 from mgot.features import read_patch
 from mgot.fidt import read_preprocessing as read_fidt_preprocessing
-from tests.crowd.sets import options, refused, write_table
+from preprocess_dataset_ucf import main as preprocess
+from tests.crowd.sets import options, refused, run, write_table
 from tests.crowd.test_counting import look
 
 # What shall become of every value, 0 to 255, however a file stores it.
@@ -117,7 +117,7 @@ def test_dark_colours_of_16_bits_are_named_too(tmp_path, ending):
 
 
 COMMANDS = {
-    importlib.import_module("preprocess_dataset_ucf").main: read_preprocessing,
+    preprocess: read_preprocessing,
     fidt.main: read_fidt_preprocessing,
 }
 
@@ -171,14 +171,12 @@ def test_the_clean_copy_is_never_black(tmp_path, capsys):
     root.mkdir()
     names = [save(root, stored)[0].name for stored in ("10 of 16 bits", "floats 0 to 1")]
     write_table(root, "csv", {name: [[3, 4]] for name in names})
-    given = [str(root), "--layout", "csv", "--workers", "0", "--fix"]
-    with pytest.raises(SystemExit):
-        validate([*given, str(tmp_path / "asked")])
+    given = [validate, root, "--layout", "csv", "--workers", 0, "--fix"]
+    run(*given, tmp_path / "asked", code=1)
     assert "--depth 10" in capsys.readouterr().out
     assert not (tmp_path / "asked" / names[0]).exists()
     np.testing.assert_array_equal(read_image(tmp_path / "asked" / names[1])[..., 0], GREY)
-    with pytest.raises(SystemExit):
-        validate([*given, str(tmp_path / "said"), "--depth", "range"])
+    run(*given, tmp_path / "said", "--depth", "range", code=1)
     for name in names:
         np.testing.assert_array_equal(read_image(tmp_path / "said" / name)[..., 0], GREY)
 

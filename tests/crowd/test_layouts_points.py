@@ -1,6 +1,5 @@
 """What points are: whose pixels, which units, which order; asked where a set leaves it open."""
 
-import importlib
 import json
 
 import numpy as np
@@ -13,19 +12,20 @@ from crowd.data.layouts.survey import survey
 from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from mgot.fidt import main as fidt
+from preprocess_dataset_ucf import main as preprocess
 from tests.crowd.sets import (
     SIZE,
     assert_heads_are_white,
     options,
     read_photo,
     refused,
+    run,
     write_photo,
     write_table,
     write_text,
     written_heads,
 )
 
-preprocess = importlib.import_module("preprocess_dataset_ucf").main
 COMMANDS = {"preprocess": preprocess, "fidt": fidt}
 
 HEADS = [[3.5, 4.25], [20.0, 30.5], [40.0, 8.0], [60.5, 40.5], [55.0, 20.0], [62.0, 2.0]]
@@ -56,14 +56,8 @@ def assert_heads(out):
 def clean_copy(root, layout, *more, code=0):
     """Validate a set, and write the copy, which must be clean."""
     copy = root.parent / "copy"
-    given = [str(one) for one in (root, "--layout", layout, "--workers", 0, "--fix", copy, *more)]
-    if code:
-        with pytest.raises(SystemExit) as stop:
-            validate(given)
-        assert stop.value.code == code
-    else:
-        validate(given)
-    validate([str(copy), "--layout", layout])
+    run(validate, root, "--layout", layout, "--workers", 0, "--fix", copy, *more, code=code)
+    run(validate, copy, "--layout", layout)
     return copy
 
 
@@ -155,18 +149,18 @@ def test_fractions_and_rows_before_columns_are_questions(
     tmp_path, command, layout, question, capsys
 ):
     points, switch, right, wrong = QUESTIONS[question]
-    root, run = write_set(tmp_path / "set", layout, points=points), COMMANDS[command]
+    root, make = write_set(tmp_path / "set", layout, points=points), COMMANDS[command]
     checked = [root, "--layout", layout, "--fix", tmp_path / "copy"]
     for said in (
-        refused(capsys, run, *options(root, layout)),
+        refused(capsys, make, *options(root, layout)),
         refused(capsys, validate, *checked),
     ):
         assert question in said
         assert f"{switch} {right}" in said
     assert not (tmp_path / "out").exists()
-    run(options(root, layout, switch, right))
+    make(options(root, layout, switch, right))
     assert_heads(tmp_path / "out")
-    run(options(root, layout, switch, wrong))
+    make(options(root, layout, switch, wrong))
     inside = points[((points >= 0) & (points <= SIZE)).all(1)]
     for written in written_heads(tmp_path / "out").values():
         np.testing.assert_allclose(written, inside, rtol=1e-5)

@@ -1,6 +1,5 @@
 """Labelling tools: points by value, every command, labels, files of another format."""
 
-import importlib
 import json
 
 import numpy as np
@@ -11,6 +10,7 @@ from crowd.data.layouts.points import PointConvention
 from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from mgot.fidt import main as fidt
+from preprocess_dataset_ucf import main as preprocess
 from tests.crowd.sets import (
     POINTS,
     SIZE,
@@ -19,12 +19,12 @@ from tests.crowd.sets import (
     options,
     read_photo,
     refused,
+    run,
     write_photo,
+    write_text,
     write_tool,
     written_heads,
 )
-
-preprocess = importlib.import_module("preprocess_dataset_ucf").main
 
 # (layout, file, what the tool wrote, the points that are meant) of a photo a.png of 64 x 48.
 EXAMPLES = {
@@ -163,9 +163,8 @@ def test_every_command_reads_every_tool(tmp_path, tool, capsys):
         for name, points in heads.items():
             np.testing.assert_allclose(points, sets[f"{name}.png"], atol=1e-4)
         assert_heads_are_white(out)
-    with pytest.raises(SystemExit) as stop:
-        validate([str(root), "--layout", tool, "--fix", str(copy), *which])
-    assert stop.value.code == 1  # notes alone: rotated by EXIF
+    # Notes alone: rotated by EXIF.
+    run(validate, root, "--layout", tool, "--fix", copy, *which, code=1)
     assert "--layout csv reads it" in capsys.readouterr().out
     validate([str(copy), "--layout", "csv"])
     for name, points in sets.items():
@@ -201,9 +200,7 @@ def test_yolo_keeps_labels_beside_images(tmp_path, folder):
 def test_labels_around_the_folder_that_is_named_may_have_no_photo(tmp_path, capsys):
     write_photo(tmp_path / "images" / "a.png")
     write_tool(tmp_path / "labels", "yolo", {"a.png": POINTS, "b.png": POINTS})
-    given = [str(tmp_path / "images"), "--layout", "yolo", "--workers", "0"]
-    with pytest.raises(SystemExit):
-        validate(given)
+    run(validate, tmp_path / "images", "--layout", "yolo", "--workers", 0, code=1)
     assert "annotation without photo: 1\n         ../labels/b.txt" in capsys.readouterr().out
     assert len(find_photos(tmp_path / "images", "yolo")["all"]) == 1
     assert "(the first: ../labels/b.txt)" in capsys.readouterr().err
@@ -299,14 +296,30 @@ def test_keypoints_of_a_body_and_crowds_are_labels_of_their_own(tmp_path):
         ("labelme", "a.json", '{"flags": {}}', "is no labelme"),
         ("coco", "c.json", '{"images": [], "annotations": [{"image_id": 3}]}', "lacks"),
         ("makesense", "m.csv", "head,1,2,a.png,64,48\nhead,x,2,a.png,64,48\n", "line 2"),
+        ("jhu", "train/gt/a.txt", "1 2 3 4 5 6\n1 2 3\n", "line 2 is not 6 numbers"),
+        ("jhu", "train/gt/a.txt", "1 2 3 four 5 6\n", "line 1 is not 6 numbers"),
+        ("jhu", "train/gt/a.txt", "nan 2 3 4 5 6\n", "not finite"),
+        ("jhu", "train/gt/a.txt", "1 2 3 inf 5 6\n", "not finite"),
+        ("nwpu", "jsons/a.json", '{"points": [[1, 2]', "damaged or not JSON"),
+        ("nwpu", "jsons/a.json", "[1]", "no 'points'"),
+        ("nwpu", "jsons/a.json", '{"points": [[1, 2], [3]]}', "not rows 'x, y'"),
+        ("csv", "annotations.csv", "name,x,y\na.jpg,1,2\n", "is no CSV with the header image,x,y"),
+        ("csv", "annotations.csv", "", "is no CSV with"),
+        ("csv", "annotations.csv", "image,x,y\na.jpg,1,2\na.jpg,1\n", "line 3"),
+        ("csv", "annotations.csv", "image,x,y\na.jpg,1,two\n", "line 2"),
+        ("csv", "annotations.csv", "image,x,y\na.jpg,nan,2\n", "'a.jpg': point 1 is not finite"),
+        ("json", "points.json", '{"a.jpg": [[1, 2', "damaged or not JSON"),
+        ("json", "points.json", '{"a.jpg": [["1", "2"]]}', "of numbers"),
+        ("json", "points.json", '{"b.jpg": []}', "does not name the photo"),
     ],
 )
-def test_damaged_files_of_tools_are_one_sentence(tmp_path, layout, file, text, says):
-    photo = write_photo(tmp_path / "a.png")
-    (tmp_path / file).write_text(text)
+def test_damaged_files_are_one_sentence(tmp_path, layout, file, text, says):
+    folder = {"jhu": "train/images", "nwpu": "images"}.get(layout, "")
+    photo = write_photo(tmp_path / folder / "a.jpg")
+    write_text(tmp_path / file, text)
     with pytest.raises(InputError, match=says) as raised:
         read_points(photo, layout)
-    assert file in str(raised.value)
+    assert str(tmp_path / file) in str(raised.value)
 
 
 def test_several_annotations_of_one_photo_and_turned_photos_are_refused(tmp_path):

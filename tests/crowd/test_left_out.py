@@ -20,7 +20,7 @@ from crowd.validate import main as validate
 from GS2D.jobs import photos_to_fit
 from mgot import patches
 from mgot.features import extract_features
-from tests.crowd.sets import options, refused, write_table
+from tests.crowd.sets import options, refused, run, write_table
 from tests.crowd.test_counting import look
 
 PIXELS = np.kron(np.random.default_rng(0).integers(0, 256, (4, 6, 3)), np.ones((8, 8, 1)))
@@ -225,8 +225,7 @@ def test_patches_say_what_they_leave_out(tmp_path, capsys):
 def test_the_validator_finds_what_is_left_out(tmp_path, capsys):
     raw = photos_with_much_else(tmp_path / "raw")
     write_table(raw, "csv", {"a 1.jpg": [[3, 4]]})
-    with pytest.raises(SystemExit):
-        validate([str(raw), "--layout", "csv", "--workers", "0"])
+    run(validate, raw, "--layout", "csv", "--workers", 0, code=1)
     out = capsys.readouterr().out
     assert "note   not read as a photo: 5" in out
     assert "IMG_1.HEIC: HEIC needs a plugin: pip install pillow-heif" in out

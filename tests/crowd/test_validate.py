@@ -18,6 +18,7 @@ from tests.crowd.sets import (
     POINTS,
     read_photo,
     refused,
+    run,
     scene,
     write_mat,
     write_photo,
@@ -44,13 +45,7 @@ def tree(root):
 
 def validate(root, layout, capsys, *options, code):
     report = root.parent / "report.json"
-    arguments = [root, "--layout", layout, "--output", report, "--workers", 0, *options]
-    if code:
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        assert stop.value.code == code
-    else:
-        main([str(argument) for argument in arguments])
+    run(main, root, "--layout", layout, "--output", report, "--workers", 0, *options, code=code)
     return json.loads(report.read_text()), capsys.readouterr().out
 
 

@@ -1,18 +1,19 @@
 """The processed set: sizes and distances of the release, few heads, and the command's behaviour."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
 import yaml
 from PIL import Image
 
 from crowd.data.resize import resize_photo, target_size
 from gst.heads import neighbour_distance
+from preprocess_dataset_ucf import main as command
+from tests.crowd import sets
+from tests.crowd.sets import write_mat, write_photo, write_split, write_text
 
-command = importlib.import_module("preprocess_dataset_ucf").main
+SIZE = (20, 16)
 
 
 def test_sizes_of_the_release(golden):
@@ -66,25 +67,12 @@ def test_few_heads(points, expected):
     np.testing.assert_allclose(distance, expected)
 
 
-def write_photo(path, size=(20, 16), seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1] // 4, size[0] // 4, 3), np.uint8)
-    Image.fromarray(pixels).resize(size).save(path)
-    return path
-
-
-def save_mat(path, **values):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scipy.io.savemat(path, values)
-
-
 def qnrf(root, train=6, test=2):
     """Photos with 0, 1, 2, 3, 4 … heads."""
-    for folder, number in (("Train", train), ("Test", test)):
-        for i in range(number):
-            photo = write_photo(root / folder / f"img_{i:04}.jpg", seed=i)
-            points = np.random.default_rng(i).uniform(1, 15, (i, 2))
-            save_mat(photo.with_name(f"{photo.stem}_ann.mat"), annPoints=points)
+    for split, number in (("train", train), ("test", test)):
+        places = [np.random.default_rng(i).uniform(1, 15, (i, 2)) for i in range(number)]
+        heads = {f"img_{i:04}": points for i, points in enumerate(places)}
+        write_split(root, "qnrf", split, heads, size=SIZE)
     return root
 
 
@@ -93,19 +81,15 @@ def run(tmp_path, capsys):
     """Run the command on `tmp_path/set` into `tmp_path/out`; return what it printed."""
 
     def run(*flags, code=0):
-        paths = ["--origin-dir", str(tmp_path / "set"), "--data-dir", str(tmp_path / "out")]
-        sizes = ["--min-size", "32", "--max-size", "64", "--workers", "0"]
-        argv = [*paths, *sizes, *map(str, flags)]
-        if code:
-            with pytest.raises(SystemExit) as raised:
-                command(argv)
-            assert raised.value.code == code
-            printed = capsys.readouterr().err
-            assert printed.startswith("error: ")
-            assert printed.count("\n") == 1
-            return printed
-        command(argv)
-        return capsys.readouterr().out
+        paths = ["--origin-dir", tmp_path / "set", "--data-dir", tmp_path / "out"]
+        sizes = ["--min-size", 32, "--max-size", 64, "--workers", 0]
+        sets.run(command, *paths, *sizes, *flags, code=code)
+        printed = capsys.readouterr()
+        if not code:
+            return printed.out
+        assert printed.err.startswith("error: ")
+        assert printed.err.count("\n") == 1
+        return printed.err
 
     return run
 
@@ -150,9 +134,8 @@ def test_command_on_qnrf(tmp_path, run):
 
 
 def test_points_outside_are_dropped_and_duplicates_told(tmp_path, run):
-    photo = write_photo(tmp_path / "set" / "Test" / "a.jpg")
     points = [[0, 0], [20, 16], [20.1, 3], [-0.1, 3], [3, 17], [5, 6], [5, 6], [5, 6]]
-    save_mat(photo.with_name("a_ann.mat"), annPoints=points)
+    write_split(tmp_path / "set", "qnrf", "test", {"a": points}, size=SIZE)
     row = next(line for line in run().splitlines() if line.startswith("test")).split()
     heads = np.load(tmp_path / "out" / "test" / "a.npy")
     assert heads.tolist() == [[0, 0], [40, 32], [10, 12], [10, 12], [10, 12]]
@@ -163,10 +146,9 @@ def test_points_outside_are_dropped_and_duplicates_told(tmp_path, run):
 
 def test_jhu_keeps_its_boxes_and_its_splits(tmp_path, run):
     for split in ("train", "val", "test"):
-        write_photo(tmp_path / "set" / split / "images" / "0001.jpg")
-        path = tmp_path / "set" / split / "gt" / "0001.txt"
-        path.parent.mkdir()
-        path.write_text("30 1 5 6 0 0\n4 3 5 7 0 0\n8 8 5 9.5 0 0\n")
+        write_photo(tmp_path / "set" / split / "images" / "0001.jpg", SIZE)
+        heads = "30 1 5 6 0 0\n4 3 5 7 0 0\n8 8 5 9.5 0 0\n"
+        write_text(tmp_path / "set" / split / "gt" / "0001.txt", heads)
     printed = run("--layout", "jhu")
     out = tmp_path / "out"
     assert np.load(out / "train" / "0001.npy").tolist() == [[8, 6, 14], [16, 16, 19]]
@@ -176,9 +158,8 @@ def test_jhu_keeps_its_boxes_and_its_splits(tmp_path, run):
 
 
 def test_ucf_cc_50_is_tested_in_folds(tmp_path, run):
-    for i in range(1, 51):
-        photo = write_photo(tmp_path / "set" / f"{i}.jpg")
-        save_mat(photo.with_name(f"{i}_ann.mat"), annPoints=[[1, 2]])
+    heads = {str(number): [[1, 2]] for number in range(1, 51)}
+    write_split(tmp_path / "set", "ucf_cc_50", "all", heads, size=SIZE)
     assert "--fold" in run("--layout", "ucf_cc_50", code=2)
     run("--layout", "ucf_cc_50", "--fold", 2)
     tested = {path.stem for path in (tmp_path / "out" / "test").glob("*.jpg")}
@@ -224,7 +205,7 @@ def truncate(path):
         ("img_0002.jpg", truncate),
         ("img_0002_ann.mat", truncate),
         ("img_0002_ann.mat", Path.unlink),
-        ("img_0002_ann.mat", lambda path: save_mat(path, annPoints=[[1, np.nan]])),
+        ("img_0002_ann.mat", lambda path: write_mat(path, annPoints=[[1, np.nan]])),
     ],
 )
 def test_a_bad_photo_stops_the_command_and_leaves_nothing_of_before(tmp_path, run, name, spoil):
@@ -247,6 +228,7 @@ def test_a_bad_photo_stops_the_command_and_leaves_nothing_of_before(tmp_path, ru
     [
         (["--layout", "qnfr"], "invalid choice: 'qnfr'"),
         (["--min-size", "99"], "--min-size 99 and --max-size 64"),
+        (["--min-size", "70000", "--max-size", "80000"], "do not fit together"),
         (["--min-size", "15"], "--min-size 15 is less than the networks can see: choose 16"),
         (["--val-ratio", "1.5"], "validation share of 1.5"),
         (["--fold", "1"], "--fold 1"),
@@ -269,7 +251,7 @@ def test_folders_and_photos_that_do_not_fit(tmp_path, run):
     assert "write elsewhere" in run(code=2)
     (tmp_path / "out").unlink()
     qnrf(tmp_path / "set", train=3, test=1)
-    other = write_photo(tmp_path / "set" / "Test" / "img_0000.png")
+    other = write_photo(tmp_path / "set" / "Test" / "img_0000.png", SIZE)
     assert "share a name" in run(code=2)
     other.unlink()
     write_photo(tmp_path / "set" / "Test" / "img_0000.jpg", (9000, 4))

@@ -33,6 +33,13 @@ def test_round_trip(tmp_path, layout):
             np.testing.assert_allclose(read, points)
 
 
+@pytest.mark.parametrize("layout", ["sht", "jhu", "nwpu", "brt"])
+def test_a_photo_is_named_from_within_its_folder(tmp_path, monkeypatch, layout):
+    (photo,) = write_split(tmp_path, layout, "train", {"a": POINTS[1]})
+    monkeypatch.chdir(photo.parent)
+    np.testing.assert_allclose(read_points("a.jpg", layout), POINTS[1])
+
+
 @pytest.mark.parametrize("shape", [(0, 0), (1, 0)])
 @pytest.mark.parametrize(("layout", "key"), [("qnrf", "annPoints"), ("sht", "image_info")])
 def test_empty_of_any_shape_is_no_heads(tmp_path, shape, layout, key):

@@ -24,7 +24,7 @@ _SHOWN = 5
 def annotation_path(image_path: str | os.PathLike, layout: str) -> Path:
     """Return where the photo's annotation belongs; only a table of points must be there."""
     known = layout_of(layout)
-    image_path = Path(image_path)
+    image_path = Path(os.path.abspath(image_path))
     if known.table:
         return find_table(image_path, layout)
     places = []

@@ -38,7 +38,8 @@ def list_folder(folder: str | os.PathLike) -> Listing:
     listing = Listing([], [], [])
     for path in sorted(folder.glob("[!.]*")):
         if path.is_dir():
-            listing.folders.extend([path] * _holds_photos(path))
+            endings = (one.suffix.lower() for one in path.rglob("*"))
+            listing.folders.extend([path] * any(ending in IMAGE_SUFFIXES for ending in endings))
         else:
             (listing.files if missing_reader(path.suffix) else listing.photos).append(path)
     return listing
@@ -73,12 +74,6 @@ def say_left_out(folder: str | os.PathLike, others: Sequence[Path], more: str = 
 def why_not_read(path: Path) -> str:
     """Why `path` is not among the photos of a folder, and what to do."""
     return "a folder with photos" if path.is_dir() else missing_reader(path.suffix)
-
-
-def _holds_photos(folder: Path) -> bool:
-    return any(
-        name.lower().endswith(IMAGE_SUFFIXES) for _, _, names in os.walk(folder) for name in names
-    )
 
 
 def missing_reader(suffix: str) -> str:

@@ -66,13 +66,10 @@ def read_stored(path: Photo, depth: str = AUTO) -> Stored:
 def read_image(path: Photo, depth: str = AUTO) -> np.ndarray:
     """Read a photo whole, upright (EXIF orientation applied), as RGB, uint8 [H, W, 3].
 
-    Args:
-        path: of the photo; of one that holds several pictures the first is read, with a note.
-        depth: how more than 8 bits become 8 (see above).
-
-    Raises `InputError` when the file is missing, truncated, no picture, of a format that nothing
-    here reads, or larger than `most_pixels`, and `Unclear` when it does not say which of its
-    values is white.
+    Of several pictures in a file the first is read, with a note; `depth` says how more than 8 bits
+    become 8 (see above). Raises `InputError` when the file is missing, truncated, no picture, of a
+    format that nothing here reads, or larger than `most_pixels`, and `Unclear` when it does not say
+    which of its values is white.
     """
     return read_stored(path, depth).pixels
 

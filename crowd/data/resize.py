@@ -85,18 +85,10 @@ def scaled_window(image: np.ndarray, factor: float, left: int, top: int, size: i
         return image[top:bottom, left:right]
     stretch = np.array([scaled_width / width, scaled_height / height])
     box = np.array([left, top, right, bottom]) / np.tile(stretch, 2)
-    return np.asarray(_resample(image, box, (right - left, bottom - top)))
-
-
-def _resample(image: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Resample `box` (left, top, right, bottom; fractions of pixels) of `image` to `size`.
-
-    Pillow copies what it is given, so it is given the box and the two pixels around it that the
-    bilinear filter can reach.
-    """
-    left, top = np.maximum(np.floor(box[:2]).astype(int) - 2, 0)
-    right, bottom = np.ceil(box[2:]).astype(int) + 2
-    part = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
-    low = box[:2] - (left, top)
-    high = np.minimum(box[2:] - (left, top), part.size)
-    return part.resize(size, Image.Resampling.BILINEAR, box=(*low.tolist(), *high.tolist()))
+    # Pillow copies what it is given: the box, and two pixels around it that its filter can reach.
+    near = np.maximum(np.floor(box[:2]).astype(int) - 2, 0)
+    far = np.ceil(box[2:]).astype(int) + 2
+    part = Image.fromarray(np.ascontiguousarray(image[near[1] : far[1], near[0] : far[0]]))
+    place = np.minimum(box - np.tile(near, 2), np.tile(part.size, 2))
+    window = (right - left, bottom - top)
+    return np.asarray(part.resize(window, Image.Resampling.BILINEAR, box=tuple(place.tolist())))

@@ -35,10 +35,9 @@ def annotation_path(image_path: str | os.PathLike, layout: str) -> Path:
             around = _subfolder(around.parent, folder[-1]) or around.parent / folder[-1]
         places.append(around / name)
     file = places[0]
-    if known.instead and "images" in file.parts:
-        last = len(file.parts) - 1 - file.parts[::-1].index("images")
-        before, after = file.parts[:last], file.parts[last + 1 :]
-        places += [Path(*before, name, *after) for name in known.instead]
+    before, images, after = file.as_posix().rpartition("/images/")
+    if images:
+        places += [Path(f"{before}/{name}/{after}") for name in known.instead]
     places += [file.parent / name / file.name for name in known.instead]
     return next((place for place in places if place.is_file()), file)
 
@@ -46,22 +45,14 @@ def annotation_path(image_path: str | os.PathLike, layout: str) -> Path:
 def find_photos(
     root: str | os.PathLike, layout: str, faults: list[str] | None = None
 ) -> dict[str, list[Path]]:
-    """Return the photos of each split that the data set has.
+    """Return 'train', 'val', 'test' -> photos of a data set; one without splits has 'all' alone.
 
-    Args:
-        root: folder of the data set (ShanghaiTech: `part_A` or `part_B`, whatever its spelling).
-        layout: one of `LAYOUTS`.
-        faults: takes the messages about lists and tables that name what is not there, which are
-            raised without it.
+    They are in the order of names, or of the set's list files. Of ShanghaiTech `root` is `part_A`
+    or `part_B`, whatever its spelling. A split of NWPU-Crowd without any annotation (its test
+    photos, as published) is left out, with a note on stderr.
 
-    Returns:
-        'train', 'val', 'test' -> photos in the order of names or of the set's list files; a set
-        without splits has the single key 'all'. A split of NWPU-Crowd without any annotation (its
-        test photos, as published) is left out, with a note on stderr.
-
-    Raises:
-        InputError: nothing of that layout is there, a list names a photo that is not, or a table
-            of points does (see `crowd.data.layouts.tables.check_table`).
+    Raises `InputError` when nothing of that layout is there; and, unless the message is taken by
+    `faults`, when a list or a table of points names a photo that is not there.
     """
     known = layout_of(layout)
     expected = f"{layout} has {known.expected}"

@@ -97,22 +97,24 @@ def process_photo(job: Job) -> Outcome:
     split, record = job.output.parent.name, record_path(job.output)
     try:
         made_from = job.origin()
-        if is_made(record, made_from, job.outputs()):
-            heads = read_array(job.output.with_suffix(".npy"), "run again with --overwrite")
-            outside = len(job.seen.heads(job.convention)) - len(heads)
-            return Outcome(split, len(heads), outside, _duplicates(heads))
-        resized = _resized(job)
-        heads = job.heads(resized)
+        made = is_made(record, made_from, job.outputs())
+        if not made:
+            resized = _resized(job)
+            heads = job.heads(resized)
     except InputError as error:
         if not job.skip_bad:
             raise
         for path in job.outputs():
             path.unlink(missing_ok=True)
         return Outcome(split, fault=str(error))
-    job.write(resized, heads)
-    write_record(record, made_from)
-    outside = len(resized.inside) - len(heads)
-    return Outcome(split, len(heads), outside, _duplicates(heads), written=True)
+    if made:
+        heads = read_array(job.output.with_suffix(".npy"), "run again with --overwrite")
+    else:
+        job.write(resized, heads)
+        write_record(record, made_from)
+    outside = len(job.seen.heads(job.convention)) - len(heads)
+    duplicates = len(heads) - len(np.unique(heads[:, :2], axis=0))
+    return Outcome(split, len(heads), outside, duplicates, written=not made)
 
 
 def _resized(job: Job) -> Resized:
@@ -127,10 +129,6 @@ def _resized(job: Job) -> Resized:
     # Each axis by its own factor, so that heads follow the rounding of the side they lie on.
     heads = np.minimum(points[inside] * (new_size / size), new_size).astype(np.float32)
     return Resized(image, heads, inside, new_size.min() / size.min())
-
-
-def _duplicates(heads: np.ndarray) -> int:
-    return len(heads) - len(np.unique(heads[:, :2], axis=0))
 
 
 def places_of(splits: dict[str, list[Path]], output: Path) -> list[tuple[str, Path, Path]]:

@@ -196,7 +196,7 @@ def test_other_settings_or_overwrite_write_anew(tmp_path, run):
 
 
 def truncate(path):
-    path.write_bytes(path.read_bytes()[:200])
+    path.write_bytes(path.read_bytes()[:100])
 
 
 @pytest.mark.parametrize(
@@ -221,6 +221,15 @@ def test_a_bad_photo_stops_the_command_and_leaves_nothing_of_before(tmp_path, ru
     assert skipped.count("\n") == 1
     assert not list((tmp_path / "out").rglob("img_0002.*"))
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 4
+
+
+def test_a_damaged_output_is_no_fault_of_its_photo(tmp_path, run):
+    qnrf(tmp_path / "set", train=4, test=1)
+    run()
+    truncate(tmp_path / "out" / "test" / "img_0000.npy")
+    assert "run again with --overwrite" in run("--skip-bad", code=2)
+    assert (tmp_path / "out" / "test" / "img_0000.jpg").is_file()
+    assert "5 photos written" in run("--overwrite")
 
 
 @pytest.mark.parametrize(

@@ -116,13 +116,8 @@ def _label_question(found: Survey) -> Question:
     return None
 
 
-def _outside(
-    found: Survey, picture: str, seen: Sequence[Seen], swapped: bool = False
-) -> tuple[int, int]:
+def _outside(seen: Sequence[Seen], picture: str, how: PointConvention) -> tuple[int, int]:
     """Count the points of photos, and those outside, when they are of `picture`."""
-    order = found.convention.point_order
-    other = XY if order == ROW_COLUMN else ROW_COLUMN
-    how = replace(found.convention, point_order=other if swapped else order)
     total = outside = 0
     for one in seen:
         points = one.heads_of(picture, how)
@@ -145,7 +140,8 @@ def _picture_question(found: Survey) -> Question:
     if not turned or found.convention.points:
         return None
     picture = found.convention.picture(found.layout)
-    (total, upright), (_, stored) = (_outside(found, one, turned) for one in (UPRIGHT, STORED))
+    counts = (_outside(turned, one, found.convention) for one in (UPRIGHT, STORED))
+    (total, upright), (_, stored) = counts
     outside, other = (upright, stored) if picture == UPRIGHT else (stored, upright)
     if picture and not _fits_better(total, outside, other):
         return None
@@ -198,8 +194,9 @@ def _place_question(found: Survey) -> Question:
             f"--point-units {units}, or --point-units {PIXELS}"
         )
     picture = found.convention.picture(found.layout) or STORED
-    total, outside = _outside(found, picture, found.seen)
-    _, other = _outside(found, picture, found.seen, swapped=True)
+    total, outside = _outside(found.seen, picture, found.convention)
+    swapped = replace(found.convention, point_order=ROW_COLUMN)
+    _, other = _outside(found.seen, picture, swapped)
     if not found.convention.point_order and _fits_better(total, outside, other):
         return first, (
             f"the points look like (row, column): {outside} of {total} lie outside their photos "

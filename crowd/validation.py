@@ -14,9 +14,9 @@ import numpy as np
 
 from crowd.annotations import find_photos
 from crowd.data.folders import why_not_read
-from crowd.data.images import AUTO, Unclear, read_stored
+from crowd.data.images import Unclear, read_stored
 from crowd.data.layouts.places import annotations_without_photo, left_out, not_read
-from crowd.data.layouts.points import DEFAULT, PointConvention, Seen
+from crowd.data.layouts.points import PointConvention, Seen
 from crowd.data.layouts.registry import UPRIGHT
 from crowd.data.layouts.survey import Survey, survey
 from crowd.io.errors import InputError, extra
@@ -85,8 +85,8 @@ class Checked:
     seen: Seen
     root: Path
     split: str
-    depth: str = AUTO
-    convention: PointConvention = DEFAULT
+    depth: str
+    convention: PointConvention
     findings: list[Finding] = field(default_factory=list)  # about this photo alone
     usable: bool = False  # whether photo and annotation could be read
     keep: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # points that --fix keeps
@@ -105,11 +105,7 @@ class Checked:
 
 
 def check_set(
-    root: Path,
-    layout: str,
-    workers: int,
-    depth: str = AUTO,
-    convention: PointConvention = DEFAULT,
+    root: Path, layout: str, workers: int, depth: str, convention: PointConvention
 ) -> tuple[list[Checked], list[Finding], Survey]:
     """Look at all photos of all splits, those of more than 8 bits by `depth` (`crowd.data.images`).
 

@@ -16,8 +16,6 @@ from crowd.train.loading import CountedPhotos, photo_loader
 from mgot.evaluation import CountedSet
 from mgot.fidt import Preprocessing
 
-MOMENTUM = nn.BatchNorm2d(1).momentum
-
 
 def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike, split: str = "train") -> None:
     """Take the statistics of every batch normalisation from a split's photos (AdaBN).
@@ -28,6 +26,7 @@ def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike, split: str =
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     if not norms:
         raise InputError("this network has no batch normalisation: leave --batch_norm_from out")
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over what it sees
@@ -41,9 +40,9 @@ def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike, split: str =
         model(image[None].to(device))
 
     for_each_photo(model, loader, see, f"statistics of {split}")
-    for norm in norms:
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
-        norm.momentum = MOMENTUM
+        norm.momentum = momentum
 
 
 def count_factor(model: nn.Module, data_dir: str | os.PathLike, split: str = "val") -> float:

@@ -13,9 +13,6 @@ from mgot.maps import PATCH_SIDE
 from mgot.options import AlignmentOptions, SsimCost
 from mgot.transport import Transport, entropic_partial, sinkhorn
 
-CLUSTER_ITERATIONS = 2000
-PATCH_ITERATIONS = 1000
-PATCH_TOLERANCE = 1e-10
 # With mass < 1, a target patch of which less than this share moved has no counterpart.
 LEAST_SHARE = 0.01
 # Masses nearer to each other than this share are equal: a plan is e to the power of thousands, each
@@ -63,7 +60,7 @@ def match_clusters_by_cost(cost, reg: float = DEFAULT.cluster_reg, sizes=(None, 
     clusters, `sizes` `[k]` and `[l]`.
     """
     masses = (None if given is None else np.divide(given, np.sum(given)) for given in sizes)
-    transport = sinkhorn(cost, *masses, reg, max_iterations=CLUSTER_ITERATIONS)
+    transport = sinkhorn(cost, *masses, reg)
     return Matching(_partners(transport.plan), np.ones(len(transport.plan)), transport)
 
 
@@ -104,9 +101,7 @@ def match_patches_by_cost(
     values (one per target row that chose, repeats included) is weighted by value / mean, any other
     by 1: the released form of the paper's re-weighting.
     """
-    transport = entropic_partial(
-        cost, mass=mass, reg=reg, max_iterations=PATCH_ITERATIONS, tolerance=PATCH_TOLERANCE
-    )
+    transport = entropic_partial(cost, mass=mass, reg=reg)
     plan = transport.plan
     moved = plan.sum(axis=1) >= LEAST_SHARE / len(plan)
     index = np.where(moved, _partners(plan), -1)
@@ -145,7 +140,7 @@ def match_daot_by_cost(
     far_columns = cost.min(axis=0) > columns
     inner = np.where(far_columns, columns, np.where(far_rows, rows, cost))
     extended = np.block([[inner, rows], [columns, np.float64(corner)]])
-    transport = sinkhorn(extended, reg=reg, max_iterations=PATCH_ITERATIONS)
+    transport = sinkhorn(extended, reg=reg, max_iterations=1000)
     index = _partners(transport.plan[:-1, :-1])
     return Matching(index, np.ones(len(index)), transport)
 

@@ -34,9 +34,7 @@ MEMBERS = "name the cluster index file that k_means.py (or the released code) wr
 class Features:
     """Patches of an open feature file, `[n, 1, 1, 224, 224]`, read a slice at a time.
 
-    Attributes:
-        names: of all patches of the file.
-        shape: of these.
+    `names` are those of all patches of the file, `shape` is that of these.
     """
 
     def __init__(self, path: Path, names: list[str], values: h5py.Dataset, indices: Sequence[int]):
@@ -82,9 +80,8 @@ def check_maps(values: np.ndarray, names: Sequence[str], where: str) -> None:
 def open_features(path: str | os.PathLike) -> Iterator[Features]:
     """Open a feature file for reading.
 
-    Raises:
-        InputError: no such file; no h5 file or one cut short; a dataset missing, empty, of another
-            shape or type; as many paths as features are needed.
+    Raises `InputError` when it is missing or damaged, or a dataset is missing, empty, or of another
+    shape or type; as many paths as features are needed.
     """
     with h5_to_read(path, REMEDY) as file:
         with _reading(path):
@@ -121,11 +118,8 @@ def names_in(file: h5py.File) -> list[str]:
 
 
 class Clusters(NamedTuple):
-    """A partition of a feature file.
-
-    Attributes:
-        centers: float32 `[k, 50176]`.
-        members: k arrays, int64 `[n_i]`, of indices into the features.
+    """A partition of a feature file: centres float32 `[k, 50176]`, and k arrays of the members'
+    indices, int64 `[n_i]`.
     """
 
     centers: np.ndarray
@@ -137,9 +131,8 @@ def read_clusters(
 ) -> Clusters:
     """Read the clusters of `count` features, written by k_means.py or the released code.
 
-    Raises:
-        InputError: a file is missing, damaged or of other content; the two disagree on the number
-            of clusters; a cluster is empty; or they do not divide `count` features among them.
+    Raises `InputError` when a file is missing, damaged or of other content, the two disagree on the
+    number of clusters, a cluster is empty, or they do not divide `count` features among them.
     """
     centers = read_h5(centers_file, "cluster_center", CENTERS)
     shape = list(centers.shape)
@@ -177,16 +170,10 @@ def write_index_lists(path: str | os.PathLike, lists) -> None:
 
 
 def read_index_lists(path: str | os.PathLike) -> list[np.ndarray]:
-    """Read k lists of indices without running anything the file may contain.
+    """Read k lists of indices, int64 `[n_i]`, without running anything the file may contain.
 
-    Args:
-        path: an `.npy` object array of k lists, as `write_index_lists` or the released code wrote.
-
-    Returns:
-        k arrays, int64 `[n_i]`.
-
-    Raises:
-        InputError: no such file; damaged; content other than lists of integers.
+    `path` is an `.npy` object array, as `write_index_lists` or the released code wrote. Raises
+    `InputError` when it is missing or damaged, or holds anything but lists of integers.
     """
     path = require_file(path, MEMBERS)
     try:

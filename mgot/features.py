@@ -77,12 +77,9 @@ def write_features(
         compute: from `first, last` to the values of these patches, 224 × 224 each.
         block: patches at a time.
 
-    Returns:
-        The number of patches computed by all processes; 0 when the file was there already.
-
-    Raises:
-        InputError: the folder is not writable, the disk is full, another process writes the same
-            file, or a model put out values far outside a FIDT map's range.
+    Returns the number of patches computed by all processes, 0 when the file was there already.
+    Raises `InputError` when it cannot be written, another process writes it, or a model puts out
+    values far outside a FIDT map's range.
     """
     import torch
 

@@ -16,6 +16,7 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -102,10 +103,15 @@ class FidtJob(Job):
         jpeg = self.seen.photo.suffix.lower() in (".jpg", ".jpeg")
         same = jpeg and read_size(self.seen.photo) == (width, height)
         if same and read_orientation(self.seen.photo) == 1:
-            with atomic_path(self.output) as part:
-                shutil.copyfile(self.seen.photo, part)
+            copy_file(self.seen.photo, self.output)
         else:
             write_image(self.output, resized.image)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with atomic_path(target) as part:
+        shutil.copyfile(source, part)
 
 
 def build_parser() -> ArgumentParser:

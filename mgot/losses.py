@@ -64,13 +64,7 @@ def detail_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor
     Most of a FIDT map's energy is in the wide surroundings of its heads (on ShanghaiTech A, of 12.4
     a head the details hold 0.6), so that MSE learns these first and the peaks, which are counted,
     last. Being linear in the maps, this error is least where MSE is: at the map's expected value.
-
-    Args:
-        prediction: `[B, 1, H, W]`.
-        target: FIDT maps `[B, 1, H, W]`.
-
-    Returns:
-        `[B]`, differentiable in both.
+    Of maps `[B, 1, H, W]` returns `[B]`, differentiable in both.
     """
     error = prediction - target
     mean = F.avg_pool2d(error, DETAIL, stride=1, padding=DETAIL // 2, count_include_pad=False)

@@ -54,17 +54,8 @@ def fidt_map(points, height: int, width: int) -> np.ndarray:
 def head_pixels(points, height: int, width: int) -> np.ndarray:
     """Mark the pixel (floor x, floor y) of every head inside the photo (`kpoint` in the h5 files).
 
-    Args:
-        points: heads `[N, 2]` or wider, x and y first, in pixels.
-        height: rows of the map.
-        width: columns of the map.
-
-    Returns:
-        uint8 `[height, width]`, 1 at head pixels, the last one for heads on the right and lower
-        edge; two heads on one pixel give one mark.
-
-    Raises:
-        InputError: a coordinate is NaN or infinite.
+    Arguments and errors as for `fidt_map`. Returns uint8 `[height, width]`, 1 at head pixels, the
+    last one for heads on the right and lower edge; two heads on one pixel give one mark.
     """
     columns, rows = _pixels_inside(points, height, width)
     marks = np.zeros((height, width), np.uint8)

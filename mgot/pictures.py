@@ -60,14 +60,9 @@ def draw_elbow(path: str | os.PathLike, ks: Sequence[int], inertias: Sequence[fl
 def pca_projection(features, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Project samples and centres on the samples' first two principal axes.
 
-    One projection for both, so that a centre lies at the mean of its members' points.
-
-    Args:
-        features: `[n, ...]`, flattened to `[n, d]`, of at least 2 values a sample; read in blocks.
-        centers: `[k, d]`.
-
-    Returns:
-        `[n, 2]` and `[k, 2]`.
+    One projection for both, so that a centre lies at the mean of its members' points. Features are
+    flattened to `[n, d]`, with d of at least 2, and read in blocks; centres are `[k, d]`.
+    Returns `[n, 2]` and `[k, 2]`.
     """
     mean = means(features, np.zeros(len(features), np.int64), 1)[0]
     axes = np.random.default_rng(0).normal(size=(len(mean), min(8, len(mean))))

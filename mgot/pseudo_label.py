@@ -12,7 +12,6 @@ photos are never read. Run again, it goes on where it stopped.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +21,10 @@ from crowd.data.processed import SETTINGS, list_split
 from crowd.data.stage import is_made, origin, record_path, write_record
 from crowd.io.config import YES_NO, ArgumentParser, NonNegativeInt
 from crowd.io.errors import InputError, command
-from crowd.io.files import atomic_path, content_hash, write_array
+from crowd.io.files import content_hash, write_array
 from crowd.io.h5 import write_h5
 from crowd.io.progress import progress
-from mgot.fidt import Preprocessing, read_preprocessing
+from mgot.fidt import Preprocessing, copy_file, read_preprocessing
 from mgot.maps import fidt_map as draw
 from mgot.maps import head_pixels
 from mgot.patches import require_only
@@ -63,12 +62,6 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     write_array(points, heads)
     write_record(record, made_from)
     return len(heads)
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a file, whole or not at all."""
-    with atomic_path(target) as part:
-        shutil.copyfile(source, part)
 
 
 def build_parser() -> ArgumentParser:

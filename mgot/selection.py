@@ -132,10 +132,7 @@ def _match_clusters(target: Clusters, source: Clusters, options: AlignmentOption
 def summarise(alignment: Alignment, weights: np.ndarray, available: int) -> dict:
     """Return what is known of an alignment, ready for JSON.
 
-    Args:
-        alignment: what was selected.
-        weights: as written to the file, float64 `[p]`.
-        available: number of source patches there are.
+    `weights` are those written to the file, float64 `[p]`; `available` source patches there are.
     """
     spread = {name: float(getattr(weights, name)()) for name in ("min", "mean", "max", "std")}
     spread |= {"median": float(np.median(weights)), "above_1": int((weights > 1 + 1e-6).sum())}
@@ -152,9 +149,7 @@ def summarise(alignment: Alignment, weights: np.ndarray, available: int) -> dict
 def describe(summary: dict, why_all_1: str) -> str:
     """Return the lines that a reader needs: matches, residuals, patches used, spread of weights.
 
-    Args:
-        summary: as `summarise` returns it.
-        why_all_1: what is said where all weights are 1.
+    `why_all_1` is what is said where all weights are 1.
     """
     groups = summary["groups"]
     first = groups[0] if groups else {}

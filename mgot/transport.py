@@ -50,7 +50,7 @@ def sinkhorn(
         a: mass of the rows `[n]`; uniform, 1/n each, when None.
         b: mass of the columns `[m]`, of the same total; uniform when None.
         reg: weight of the entropy, in units of the cost.
-        max_iterations: most row and column updates.
+        max_iterations: most row and column updates (default: as released).
         tolerance: stop when the L1 error of the row marginal falls to it.
 
     Raises:
@@ -93,7 +93,7 @@ def entropic_partial(
         b: mass of the columns `[m]`; uniform when None.
         mass: mass to move; the smaller of both totals when None.
         reg: weight of the entropy, in units of the cost.
-        max_iterations: most row and column updates.
+        max_iterations: most row and column updates (default: as released).
         tolerance: stop when the mass that an update still moves falls to it.
 
     Raises:

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 import mgot
-from crowd.io.errors import InputError
 from mgot.alignment import (
     daot_costs,
     match_clusters_by_cost,
@@ -106,19 +105,6 @@ def test_dustbin_of_an_empty_map_is_dear_and_of_a_full_one_free():
     assert mgot.ssim_cost(ones, zeros)[0, 0] > 0.5
     costs = daot_costs(np.concatenate([ones, zeros]), np.concatenate([zeros, ones]))
     np.testing.assert_array_equal(match_daot_by_cost(*costs).index, [1, 0])
-
-
-def test_an_empty_side_is_an_input_error():
-    with pytest.raises(InputError, match="empty side"):
-        mgot.match_patches(np.zeros((0, 224, 224)), np.zeros((2, 224, 224)))
-    with pytest.raises(InputError, match="empty side"):
-        mgot.match_clusters(np.zeros((2, 224, 224)), np.zeros((0, 224, 224)))
-
-
-def test_the_package_lends_its_names():
-    assert all(callable(getattr(mgot, name)) for name in mgot.__all__)
-    with pytest.raises(AttributeError):
-        mgot.no_such_name  # noqa: B018
 
 
 @pytest.mark.parametrize("mass", [None, 0.7])

@@ -43,14 +43,9 @@ def run(tmp_path, runner):
 
 def options(tmp_path, sizes=("--min-size", "1", "--max-size", "999")):
     paths = ["--input-dataset-path", str(tmp_path / "raw")]
-    paths += ["--output-dataset-path", str(tmp_path / "out")]
-    return [*paths, "--layout", "csv", "--workers", "0", "--val-list", val_list(tmp_path), *sizes]
-
-
-def val_list(tmp_path):
-    path = tmp_path / "val_list.txt"
-    path.write_text("c\n")
-    return str(path)
+    paths += ["--output-dataset-path", str(tmp_path / "out"), "--val-list", str(tmp_path / "val")]
+    (tmp_path / "val").write_text("c\n")
+    return [*paths, "--layout", "csv", "--workers", "0", *sizes]
 
 
 def read_maps(path):
@@ -140,10 +135,12 @@ def test_sizes_of_each_data_set(tmp_path, layout, expected, crop):
     assert read_preprocessing(tmp_path).smooth == expected[3]
 
 
-def test_it_goes_on_where_it_stopped(tmp_path, run):
+def test_it_goes_on_where_it_stopped_and_in_a_copy_of_the_folders(tmp_path, run, copied):
     write_raw(tmp_path / "raw")
     run()
-    assert "0 photos written, 8 were up to date" in run()
+    out, raw = copied(tmp_path / "copy", tmp_path / "out", tmp_path / "raw")
+    for places in ((), ("--input-dataset-path", raw, "--output-dataset-path", out)):
+        assert "0 photos written, 8 were up to date" in run(*places)
     (tmp_path / "out/test/b.h5").unlink()
     assert "1 photos written, 7 were up to date" in run()
     table = tmp_path / "raw/train/annotations.csv"
@@ -151,14 +148,6 @@ def test_it_goes_on_where_it_stopped(tmp_path, run):
     os.utime(table, (0, 0))
     assert "4 photos written, 4 were up to date" in run()
     assert "8 photos written" in run("--smooth")
-
-
-def test_a_copy_of_the_folders_computes_nothing_anew(tmp_path, run, copied):
-    write_raw(tmp_path / "raw")
-    run()
-    out, raw = copied(tmp_path / "copy", tmp_path / "out", tmp_path / "raw")
-    places = "--input-dataset-path", raw, "--output-dataset-path", out
-    assert "0 photos written, 8 were up to date" in run(*places)
 
 
 def test_bounds_that_do_not_fit_write_nothing(tmp_path, run):

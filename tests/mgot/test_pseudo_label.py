@@ -89,11 +89,16 @@ def test_no_peaks_is_a_photo_without_heads(write_fidt_set, write_counter, tmp_pa
     assert not kpoint.any()
 
 
-def test_it_goes_on_where_it_stopped(write_fidt_set, write_counter, tmp_path, run):
-    root = write_fidt_set()
-    write_counter()
+def test_it_goes_on_where_it_stopped_and_in_a_copy_of_the_folders(
+    write_fidt_set, write_counter, tmp_path, run, copied
+):
+    root, counter = write_fidt_set(), write_counter()
     run()
-    assert "0 photos labelled with 0 heads, 4 were up to date" in run()
+    out, data, moved = *copied(tmp_path / "copy", tmp_path / "out", root), tmp_path / "moved.pth"
+    moved.write_bytes(counter.read_bytes())
+    os.utime(moved, ns=(10**18 * 3,) * 2)
+    for places in ((), ("--data_dir", data, "--output", out, "--save_path", moved)):
+        assert "0 photos labelled with 0 heads, 4 were up to date" in run(*places)
     (tmp_path / "out/train/photo1.h5").unlink()
     (tmp_path / "out/train/photo2.npy").unlink()
     assert "2 photos labelled" in run()
@@ -104,18 +109,6 @@ def test_it_goes_on_where_it_stopped(write_fidt_set, write_counter, tmp_path, ru
     os.utime(write_counter(seed=1), (0, 0))
     assert "4 photos labelled" in run()
     assert not list((tmp_path / "out").rglob(".part-*"))
-
-
-def test_a_copy_of_the_folders_computes_nothing_anew(
-    write_fidt_set, write_counter, tmp_path, run, copied
-):
-    root, counter = write_fidt_set(), write_counter()
-    run()
-    out, data = copied(tmp_path / "copy", tmp_path / "out", root)
-    moved = counter.rename(tmp_path / "moved.pth")
-    os.utime(moved, ns=(10**18 * 3,) * 2)
-    places = "--data_dir", data, "--output", out, "--save_path", moved
-    assert "0 photos labelled with 0 heads, 4 were up to date" in run(*places)
 
 
 def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, run, failure):

@@ -73,12 +73,13 @@ def select(write_fidt_set, tmp_path):
 
 
 @pytest.fixture
-def finetune(tmp_path, monkeypatch):
-    """Run train_baseline_weight.py with small settings."""
+def finetune(write_fidt_set, write_counter, select, tmp_path, monkeypatch):
+    """Run train_baseline_weight.py with small settings on patches, selected as by `select`."""
 
-    def run(selection, pre, val_dir, folder="tuned", options="", stop=None):
-        arguments = f"{SETTINGS} {selection} --pre {pre} --val_dir {val_dir} "
-        arguments += f"--save_path {tmp_path / folder} {options}"
+    def run(folder="tuned", options="", stop=None, val=(2, 0), **selected):
+        arguments = f"{SETTINGS} {select(**selected)} --pre {write_counter()} {options} "
+        arguments += f"--val_dir {write_fidt_set(name='target', val=val)} "
+        arguments += f"--save_path {tmp_path / folder}"
         with monkeypatch.context() as patch:
             interrupt(patch, stop)
             weight.main(shlex.split(arguments))
@@ -131,26 +132,21 @@ def test_a_killed_training_continues_to_the_same_figures(write_fidt_set, baselin
     ]
 
 
-def test_a_killed_fine_tuning_continues_to_the_same_figures(
-    write_fidt_set, write_counter, select, finetune
-):
-    where = select(), write_counter(), write_fidt_set(name="target")
-    whole = finetune(*where, "whole")
+def test_a_killed_fine_tuning_continues_to_the_same_figures(finetune):
+    whole = finetune("whole")
     with pytest.raises(SystemExit):
-        finetune(*where, "parts", stop="training")
-    assert_same_run(whole, finetune(*where, "parts", "--resume"))
+        finetune("parts", stop="training")
+    assert_same_run(whole, finetune("parts", "--resume"))
 
 
-@pytest.mark.parametrize("changed", ["weights", "names"])
-def test_a_fine_tuning_is_not_continued_on_another_selection(
-    write_fidt_set, write_counter, select, finetune, capsys, changed
-):
-    where = write_counter(), write_fidt_set(name="target")
-    folder = finetune(select(), *where)
+@pytest.mark.parametrize(
+    "other", [{"weights": (2.0, 1.0, 1.0, 0.5, 1.5)}, {"names": (3, 1, 2, 0, 3)}]
+)
+def test_a_fine_tuning_is_not_continued_on_another_selection(finetune, capsys, other):
+    folder = finetune()
     before = (folder / "log.jsonl").read_bytes()
-    other = {"weights": (2.0, 1.0, 1.0, 0.5, 1.5), "names": (3, 1, 2, 0, 3)}
     with pytest.raises(SystemExit):
-        finetune(select(**{changed: other[changed]}), *where, options="--epochs 5 --resume")
+        finetune(options="--epochs 5 --resume", **other)
     assert "cannot be continued because training_data" in capsys.readouterr().err
     assert (folder / "log.jsonl").read_bytes() == before
 
@@ -218,58 +214,41 @@ def test_without_photos_to_validate_on_the_last_epoch_is_the_best(write_fidt_set
     torch.testing.assert_close(best["model"], last["model"])
 
 
-def test_fine_tuning_starts_from_the_given_weights_and_weighs(
-    write_fidt_set, write_counter, select, finetune
-):
-    target, pre = write_fidt_set(name="target"), write_counter()
-    tuned = finetune(select(), pre, target, options="--epochs 1 --lr 1e-12 --preload_data")
-    before, after = (load_checkpoint(path)["model"] for path in (pre, tuned / "best.pth"))
+def test_fine_tuning_starts_from_the_given_weights_and_weighs(finetune, tmp_path):
+    tuned = finetune(options="--epochs 1 --lr 1e-12 --preload_data") / "best.pth"
+    before, after = (load_checkpoint(path) for path in (tmp_path / "counter.pth", tuned))
     # Heads of patches say nothing about those of whole photos.
-    assert load_checkpoint(tuned / "best.pth")["recipe"]["train_median"] == 2.0
-    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-6)
-    losses = [
-        read_log(
-            finetune(select(weights), pre, target, name, "--epochs 1 --lr 1e-12") / "log.jsonl"
-        )
-        for name, weights in (("one", (1.0,) * 5), ("three", (3.0,) * 5))
-    ]
-    assert losses[1][0]["mse"] == pytest.approx(3 * losses[0][0]["mse"], rel=1e-4)
+    assert after["recipe"]["train_median"] == 2.0
+    torch.testing.assert_close(after["model"], before["model"], rtol=1e-4, atol=1e-6)
+    one, three = (
+        read_log(finetune(f"{w}", "--epochs 1 --lr 1e-12", weights=(w,) * 5) / "log.jsonl")
+        for w in (1.0, 3.0)
+    )
+    assert three[0]["mse"] == pytest.approx(3 * one[0]["mse"], rel=1e-4)
 
 
-def test_fine_tuning_takes_pseudo_labels_of_the_target_along(
-    write_fidt_set, write_counter, select, finetune
-):
-    target, pre = write_fidt_set(name="target"), write_counter()
+def test_fine_tuning_takes_pseudo_labels_of_the_target_along(write_fidt_set, finetune):
     labels = write_fidt_set(train=(2, 3), name="labels")
     once = "--epochs 1 --lr 1e-12 --batch_size 7"  # 5 patches and 2 photos: one batch
-    alone = finetune(select((0.0,) * 5), pre, target, "alone", once)
-    along = finetune(select((0.0,) * 5), pre, target, "along", f"{once} --pseudo_labels {labels}")
-    without, with_labels = (read_log(one / "log.jsonl")[0]["mse"] for one in (alone, along))
+    without, with_labels = (
+        read_log(finetune(name, f"{once} {more}", weights=(0.0,) * 5) / "log.jsonl")[0]["mse"]
+        for name, more in (("alone", ""), ("along", f"--pseudo_labels {labels}"))
+    )
     # Weights of 0 leave nothing of the patches: what is learnt from is the photos, at weight 1.
     assert without == 0 < with_labels
 
 
-def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(
-    write_fidt_set, write_counter, select, finetune, capsys
-):
-    target = write_fidt_set(name="target", val=())
-    options = "--select_on test --start_epoch 2"
-    folder = finetune(select(), write_counter(), target, options=options)
+def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(finetune, capsys):
+    folder = finetune(options="--select_on test --start_epoch 2", val=())
     assert "chosen on test" in capsys.readouterr().out
     log = read_log(folder / "log.jsonl")
     assert [line["epoch"] for line in log] == [2, 3]
     assert "test_mae" in log[-1]
 
 
-def test_a_first_epoch_beyond_the_last_writes_nothing(
-    write_fidt_set, write_counter, select, finetune, tmp_path, capsys
-):
-    where = select(), write_counter(), write_fidt_set(name="target")
-    with pytest.raises(SystemExit) as stop:
-        finetune(*where, options="--start_epoch 4")
-    assert stop.value.code == 2
-    assert "--start_epoch 4 leaves none of --epochs 4" in capsys.readouterr().err
-    assert not (tmp_path / "tuned").exists()
+def test_a_first_epoch_beyond_the_last_is_refused(failure):
+    options = "--dataset A2B --start_epoch 4 --epochs 4"
+    assert "--start_epoch 4 leaves none of --epochs 4" in failure(weight.main, *options.split())
 
 
 def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_counter, capsys):

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from crowd.io.errors import InputError
-from crowd.io.h5 import write_h5
 from mgot.feature_files import read_clusters, read_index_lists, write_index_lists
 from mgot.patches import read_selection, write_selection
 
@@ -90,15 +89,6 @@ def test_refuses_what_are_no_lists_of_integers(tmp_path, entries):
     save_objects(tmp_path / "index.npy", *entries)
     with pytest.raises(InputError, match=r"k_means\.py"):
         read_index_lists(tmp_path / "index.npy")
-
-
-@pytest.mark.parametrize("lists", [[[0, 8], [1, -1]], [[0, 1], [1]], [[0, 2], [1]], [[0, 1]]])
-def test_refuses_lists_that_do_not_divide_the_features(tmp_path, lists):
-    write_index_lists(tmp_path / "i.npy", lists)
-    write_h5(tmp_path / "c.h5", cluster_center=np.zeros((len(lists), 224 * 224)))
-    count = 3 if lists[0] == [0, 1] else 2
-    with pytest.raises(InputError, match=r"i\.npy does not divide \d features"):
-        read_clusters(tmp_path / "c.h5", tmp_path / "i.npy", count)
 
 
 def test_names_a_missing_or_damaged_file(tmp_path):

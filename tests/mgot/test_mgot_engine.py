@@ -13,7 +13,7 @@ from crowd.train.loop import Steps, train_one_epoch
 from mgot import test as mgot_test
 from mgot.dataset import Batch
 from mgot.evaluation import CountedSet, peak_centers, predict_map, tile_windows
-from mgot.losses import detail_error, instance_ssim
+from mgot.losses import fidt_loss
 from mgot.maps import fidt_map
 from mgot.models import build_model
 from mgot.pseudo_label import build_parser as label_parser
@@ -52,41 +52,25 @@ class Blurred(nn.Module):
         return (spread[..., :height, :width] + grey) / 2
 
 
-def make_batch(heads, weights=None, seed=0, size=32):
-    rng = np.random.default_rng(seed)
-    points = [rng.uniform(0, size, (number, 2)).astype(np.float32) for number in heads]
-    maps = np.stack([fidt_map(one, size, size)[None] for one in points])
-    images = torch.from_numpy(rng.normal(size=(len(heads), 3, size, size)).astype(np.float32))
-    weights = torch.ones(len(heads)) if weights is None else torch.tensor(weights)
-    names = [f"photo{index}" for index in range(len(heads))]
-    return Batch(
-        images, torch.from_numpy(maps), list(map(torch.from_numpy, points)), weights, names
-    )
+def make_batch(counts=(3, 0, 7), size=32):
+    rng = np.random.default_rng(0)
+    points = [rng.uniform(0, size, (count, 2)).astype(np.float32) for count in counts]
+    maps = torch.tensor(np.stack([fidt_map(one, size, size)[None] for one in points]))
+    images = torch.from_numpy(rng.normal(size=(len(counts), 3, size, size)).astype(np.float32))
+    weights, names = torch.tensor([2.0, 1.0, 0.5]), [f"photo{index}" for index in range(3)]
+    return Batch(images, maps, list(map(torch.from_numpy, points)), weights, names)
 
 
-def tiny():
-    torch.manual_seed(0)
-    return build_model("hrnet_small", widths=[16, 8], hidden=4)
-
-
-@pytest.mark.parametrize("weights", [{}, {"ssim_weight": 30.0}, {"detail_weight": 15.0}])
-def test_losses_are_weighted_sums_and_the_epoch_steps_on_them(weights):
-    batch, model = make_batch([3, 0, 7], weights=[2.0, 1.0, 0.5]), Blue()
-    losses_of = functools.partial(batch_losses, device=CPU, **weights)
-    losses = losses_of(model, batch)
-    squared = (model(batch.images) - batch.maps).square().sum(dim=(1, 2, 3))
-    torch.testing.assert_close(losses["mse"], (batch.weights * squared).sum())
-    if "ssim_weight" in weights:
-        issim = instance_ssim(model(batch.images), batch.maps, batch.heads)
-        torch.testing.assert_close(losses["issim"], (batch.weights * issim).sum())
-    if "detail_weight" in weights:
-        details = detail_error(model(batch.images), batch.maps)
-        torch.testing.assert_close(losses["detail"], (batch.weights * details).sum())
-    factors = {"issim": weights.get("ssim_weight", 1), "detail": weights.get("detail_weight", 1)}
-    total = sum(factors.get(name, 1) * loss for name, loss in losses.items())
+def test_losses_are_weighted_and_the_epoch_steps_on_their_sum():
+    batch, model, given = make_batch(), Blue(), {"ssim_weight": 30.0, "detail_weight": 15.0}
+    losses_of = functools.partial(batch_losses, device=CPU, **given)
+    losses, prediction = losses_of(model, batch), model(batch.images)
+    expected = fidt_loss(prediction, batch.maps, batch.heads, **given, weights=batch.weights)
+    torch.testing.assert_close(losses, expected)
+    total = losses["mse"] + 30 * losses["issim"] + 15 * losses["detail"]
     before, gradient = model.scale.item(), torch.autograd.grad(total, model.scale)[0].item()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, fused=True)
-    steps = Steps(factors, summed=True)
+    steps = Steps({"issim": 30.0, "detail": 15.0}, summed=True)
     figures = train_one_epoch(model, [batch], losses_of, optimizer, 0, steps=steps)
     assert model.scale.item() == pytest.approx(before - 1e-6 * gradient, rel=1e-6)
     means = {name: loss.item() / 3 for name, loss in losses.items()}
@@ -109,7 +93,9 @@ def test_tiles_of_a_counter_that_sees_less_than_the_margin_join_to_the_whole_map
 
 
 def test_tiles_change_what_group_norm_sees_and_every_help_says_so():
-    model, image = tiny().eval(), torch.rand(3, 32, 400)
+    model = build_model("hrnet_small", widths=[16, 8], hidden=4).eval()
+    torch.manual_seed(0)
+    image = torch.rand(3, 32, 400)
     nn.init.normal_(model.last_layer[-1].weight)
     whole, tiled = predict_map(model, image), predict_map(model, image, tile=288)
     assert (whole - tiled).abs().max() > 1e-3 * whole.abs().max()

@@ -19,12 +19,12 @@ COMMANDS = {
 }
 
 
-def blobs(count, kinds=4, noise=0.01, seed=0):
-    """Maps of `kinds` kinds in turn: each kind fills its own quarter of the patch, and noise."""
-    rng = np.random.default_rng(seed)
-    values = np.abs(rng.normal(0, noise, (count, SIDE, SIDE))).astype(np.float32)
+def blobs(count):
+    """Maps of four kinds in turn: each kind fills its own quarter of the patch, and noise."""
+    noise = np.random.default_rng(0).normal(0, 0.01, (count, SIDE, SIDE))
+    values = np.abs(noise).astype(np.float32)
     for index, value in enumerate(values):
-        top, left = divmod(index % kinds, 2)
+        top, left = divmod(index % 4, 2)
         value[top * 112 : top * 112 + 112, left * 112 : left * 112 + 112] += 0.5
     return values
 

@@ -90,9 +90,8 @@ def test_a_scaled_crop_is_a_piece_of_the_scaled_photo_and_its_map(factor):
         window = np.s_[int(y * (height - 39)) :, int(x * (width - 39)) :]
         whole = [array[window][:40, :40] for array in (np.asarray(resampled), *labels)]
         expected, *maps = [array[:, ::-1] if mirror < 0.5 else array for array in whole]
-        np.testing.assert_allclose(
-            pixels.astype(int), expected, atol=3
-        )  # Pillow rounds its weights
+        # Pillow rounds its weights.
+        np.testing.assert_allclose(pixels.astype(int), expected, atol=3)
         for array, values in zip(found, maps, strict=True):
             np.testing.assert_array_equal(array, values)
         seen.add((found[0][:, 0].max() == 1, found[0].max() == 1, mirror < 0.5))
@@ -100,14 +99,10 @@ def test_a_scaled_crop_is_a_piece_of_the_scaled_photo_and_its_map(factor):
 
 
 def test_a_small_photo_is_not_scaled_below_the_crop():
-    image = np.zeros((30, 50, 3), np.uint8)
-    sizes = {
-        augment_scaled(image, np.zeros((0, 2)), 24, np.random.default_rng(seed), (0.5, 1.5))[
-            0
-        ].shape
-        for seed in range(30)
-    }
-    assert sizes == {(24, 24, 3)}
+    photo = np.zeros((30, 50, 3), np.uint8), np.zeros((0, 2))
+    for seed in range(30):
+        pixels, *_ = augment_scaled(*photo, 24, np.random.default_rng(seed), (0.5, 1.5))
+        assert pixels.shape == (24, 24, 3)
 
 
 def test_a_predicted_map_is_not_scaled(write_fidt_set):

@@ -17,8 +17,8 @@ from mgot.evaluation import CountedSet
 from mgot.fidt import Preprocessing
 
 
-def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike, split: str = "train") -> None:
-    """Take the statistics of every batch normalisation from a split's photos (AdaBN).
+def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike) -> None:
+    """Take the statistics of every batch normalisation from a set's training photos (AdaBN).
 
     Each photo counts alike: the statistics are the mean over photos of each one's mean and
     variance. The annotation is not looked at. Raises `InputError` where the model has none.
@@ -30,7 +30,7 @@ def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike, split: str =
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over what it sees
-    loader = photo_loader(CountedPhotos(data_dir, split, Preprocessing()), 0)
+    loader = photo_loader(CountedPhotos(data_dir, "train", Preprocessing()), 0)
     device = next(model.parameters()).device
 
     @torch.inference_mode()
@@ -39,20 +39,20 @@ def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike, split: str =
             norm.train()
         model(image[None].to(device))
 
-    for_each_photo(model, loader, see, f"statistics of {split}")
+    for_each_photo(model, loader, see, "statistics of train")
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
         norm.momentum = momentum
 
 
-def count_factor(model: nn.Module, data_dir: str | os.PathLike, split: str = "val") -> float:
-    """Annotated heads per head found on a split of the source, where points are known.
+def count_factor(model: nn.Module, data_dir: str | os.PathLike, tile: int = 0) -> float:
+    """Annotated heads per head found on the source's `val`, where points are known.
 
-    Raises `InputError` where nothing is found.
+    `tile` is as for `predict_map`. Raises `InputError` where nothing is found.
     """
-    photos = CountedSet(data_dir, split)
+    photos = CountedSet(data_dir, "val", tile=tile)
     counts = photos.counts(photos.find(model))
     found = sum(one.predicted for one in counts)
     if not found:
-        raise InputError(f"no head is found on {split} of {data_dir}: there is no factor")
+        raise InputError(f"no head is found on val of {data_dir}: there is no factor")
     return sum(one.actual for one in counts) / found

@@ -51,7 +51,7 @@ def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
         reset_batch_norm(counter.model, arguments.batch_norm_from)
     factor = None
     if arguments.count_factor_from is not None:
-        factor = count_factor(counter.model, arguments.count_factor_from)
+        factor = count_factor(counter.model, arguments.count_factor_from, arguments.tile)
     where = (arguments.data_dir, arguments.split, arguments.workers, arguments.tile)
     counted = CountedSet(*where)
     found = counted.find(counter.model)

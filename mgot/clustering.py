@@ -66,7 +66,7 @@ def kmeans(features, k: int, seed: int = 0, restarts: int = 10) -> Clustering:
     Raises:
         InputError: fewer distinct samples than clusters.
     """
-    return _Samples(features).cluster(k, seed, restarts)
+    return _Samples(features, seed).cluster(k, restarts)
 
 
 def elbow(
@@ -77,10 +77,10 @@ def elbow(
     Beside its own restarts each k starts from the solution before it, with the sample farthest
     from its centre as a new cluster. Other arguments and errors as for `kmeans`.
     """
-    samples, solutions = _Samples(features), []
+    samples, solutions = _Samples(features, seed), []
     for k in progress(sorted(set(ks)), "k-means", unit="k"):
         start = samples.split_farthest(solutions[-1].labels, k) if solutions else None
-        solutions.append(samples.cluster(k, seed, restarts, start))
+        solutions.append(samples.cluster(k, restarts, start))
     return solutions
 
 
@@ -91,16 +91,23 @@ def count_distinct(features) -> int:
 
 
 class _Samples:
-    """Samples `[n, d]`, few enough for their inner products, or read block by block."""
+    """Samples `[n, d]`: few with their inner products, or many, read in blocks, with a part."""
 
-    def __init__(self, features):
-        self.features, self.count = in_memory(features), len(features)
+    def __init__(self, features, seed: int):
+        self.features, self.count, self.seed = in_memory(features), len(features), seed
         self.distinct = count_distinct(self.features)
         self.mean = means(self.features, np.zeros(self.count, np.int64), 1)[0]
-        held = self.count <= GRAM_SAMPLES
-        self.gram = _gram(self.features, self.mean) if held else None
+        self.gram = self.part = None
+        if self.count <= GRAM_SAMPLES:
+            self.gram = _gram(self.features, self.mean)
+        else:
+            chosen = np.zeros(self.count, bool)
+            random = np.random.default_rng(seed)
+            chosen[random.choice(self.count, GRAM_SAMPLES, replace=False)] = True
+            blocks = [block[chosen[place]] for place, block in read_blocks(self.features)]
+            self.part = _Samples(np.concatenate(blocks), seed)
 
-    def cluster(self, k: int, seed: int, restarts: int, start=None) -> Clustering:
+    def cluster(self, k: int, restarts: int, start=None) -> Clustering:
         """Return the best partition from `restarts` starts and, where given, from labels `start`.
 
         Raises `InputError` where the samples cannot form k clusters.
@@ -111,14 +118,11 @@ class _Samples:
                 "clusters: choose fewer, or check the model that made the features"
             )
         if self.gram is not None:
-            labels, inertia = _best_partition(self.gram, k, seed, restarts, start)
+            labels, inertia = _best_partition(self.gram, k, self.seed, restarts, start)
             centers = means(self.features, labels, k).astype(np.float32)
             # Sums of inner products that cancel may end below 0.
             return Clustering(labels, centers, max(float(inertia), 0.0))
-        chosen = np.zeros(self.count, bool)
-        chosen[np.random.default_rng(seed).choice(self.count, GRAM_SAMPLES, replace=False)] = True
-        parts = [block[chosen[place]] for place, block in read_blocks(self.features)]
-        starts = [_Samples(np.concatenate(parts)).cluster(k, seed, restarts).centers]
+        starts = [self.part.cluster(k, restarts).centers]
         if start is not None:
             starts.append(means(self.features, start, k))
         return min(map(self._iterate, starts), key=lambda result: result.inertia)

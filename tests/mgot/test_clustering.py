@@ -71,12 +71,15 @@ def test_partition_is_scikit_learns(seed):
         np.testing.assert_allclose(center, samples[members].mean(0), atol=1e-6)
 
 
-def test_samples_read_in_blocks_are_clustered_as_well(tmp_path, few_in_memory):
+def test_samples_read_in_blocks_are_clustered_as_well(tmp_path, few_in_memory, monkeypatch):
     samples, _ = blobs(sizes=(40, 61, 50), dimensions=20, spread=0.5)
+    gram, made = clustering._gram, []
+    monkeypatch.setattr(clustering, "_gram", lambda *args: made.append(1) or gram(*args))
     with h5py.File(tmp_path / "f.h5", "w") as file:
         file.create_dataset("features", data=samples.reshape(-1, 1, 4, 5))
         streamed = kmeans(file["features"], 3)
         along = elbow(file["features"], range(2, 7))
+    assert len(made) == 2  # once for all k, of the part that is held
     plain = KMeans(3, n_init=10, random_state=0).fit(samples)
     assert streamed.inertia == pytest.approx(plain.inertia_, rel=1e-4)
     distances = ((samples[:, None] - streamed.centers) ** 2).sum(-1)
@@ -136,6 +139,6 @@ def test_a_cluster_left_empty_gets_the_farthest_sample(few_in_memory, count):
     samples[:, 0] = np.arange(count) % 2 + np.linspace(0, 0.01, count)
     samples[-1] = 50.0, 50.0
     start = np.arange(count) // 2 % 3
-    result = clustering._Samples(samples).cluster(3, 0, 1, start)
+    result = clustering._Samples(samples, 0).cluster(3, 1, start)
     assert sorted(set(result.labels.tolist())) == [0, 1, 2]
     assert (result.labels == result.labels[-1]).sum() == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crowd.io.config import ArgumentParser, Namespace, PositiveInt, Seed, documented
-from crowd.io.errors import InputError, command
+from crowd.io.errors import command
 from crowd.io.h5 import write_h5
 from mgot.feature_files import write_index_lists
 from mgot.maps import PATCH_SIDE
@@ -53,10 +53,8 @@ def run(arguments: Namespace) -> None:
 
     with open_features(arguments.feature) as features:
         values = in_memory(features)
-        try:
-            clustering = kmeans(values, arguments.cluster_num, arguments.seed)
-        except InputError as error:
-            raise InputError(f"{arguments.feature}: {error}") from error
+        number, seed = arguments.cluster_num, arguments.seed
+        clustering = kmeans(values, number, seed, name=arguments.feature)
         write_h5(arguments.center_cluster, cluster_center=clustering.centers)
         write_index_lists(arguments.cluster_index, clustering.index_lists)
         samples, centers = pca_projection(values, clustering.centers)

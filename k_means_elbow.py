@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from crowd.io.config import ArgumentParser, Namespace, Seed, documented
-from crowd.io.errors import InputError, command
+from crowd.io.errors import command
 from crowd.io.files import write_text
 from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
 
@@ -49,30 +49,22 @@ def run(arguments: Namespace) -> None:
     """Run the command for one domain."""
     fill(arguments, FILES)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
-    from mgot.clustering import count_distinct, elbow, in_memory
+    from mgot.clustering import elbow
     from mgot.feature_files import open_features
     from mgot.pictures import draw_elbow
 
     with open_features(arguments.feature_path) as features:
-        values = in_memory(features)
-        distinct = count_distinct(values)
-        apart = f"{distinct} of {len(values)} patches can be told apart"
-        if distinct < KS[0]:
-            raise InputError(
-                f"{arguments.feature_path}: only {apart}, too few for an elbow: cut more patches, "
-                "or check the model that made the features"
-            )
-        if distinct < KS[-1]:
-            print(f"{apart}: no k beyond {distinct}")
-        ks = KS[: distinct - KS[0] + 1]
-        solutions = elbow(values, ks, arguments.seed)
+        solutions = elbow(features, KS, arguments.seed, name=arguments.feature_path)
+    ks, patches = KS[: len(solutions)], len(solutions[0].labels)
+    if len(ks) < len(KS):
+        print(f"{ks[-1]} of {patches} patches can be told apart: no k beyond {ks[-1]}")
     inertias = [solution.inertia for solution in solutions]
     best = farthest_from_chord(ks, inertias)
     picture = Path(arguments.elbow_map)
     draw_elbow(picture, ks, inertias, best)
     figures = {
         "features": arguments.feature_path,
-        "patches": len(solutions[0].labels),
+        "patches": patches,
         "inertia": dict(zip(ks, inertias, strict=True)),
         "elbow": best,
     }

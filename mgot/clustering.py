@@ -49,7 +49,9 @@ def in_memory(features):
     return next(read_blocks(features, len(features)))[1]
 
 
-def kmeans(features, k: int, seed: int = 0, restarts: int = 10) -> Clustering:
+def kmeans(
+    features, k: int, seed: int = 0, restarts: int = 10, name: str = "k-means"
+) -> Clustering:
     """Euclidean k-means (k-means++ starts, Lloyd's iterations, the best of `restarts`).
 
     The iterations run on the samples' inner products in float64: the same partition for a fraction
@@ -62,23 +64,31 @@ def kmeans(features, k: int, seed: int = 0, restarts: int = 10) -> Clustering:
         k: number of clusters, at least 1.
         seed: of the k-means++ starts.
         restarts: number of starts.
+        name: of the features in the error.
 
     Raises:
         InputError: fewer distinct samples than clusters.
     """
-    return _Samples(features, seed).cluster(k, restarts)
+    return _Samples(features, seed, name).cluster(k, restarts)
 
 
 def elbow(
-    features, ks: Iterable[int] = range(2, 11), seed: int = 0, restarts: int = 10
+    features,
+    ks: Iterable[int] = range(2, 11),
+    seed: int = 0,
+    restarts: int = 10,
+    name: str = "k-means",
 ) -> list[Clustering]:
     """Cluster for several k, in ascending order; the inertia never rises from one to the next.
 
     Beside its own restarts each k starts from the solution before it, with the sample farthest
-    from its centre as a new cluster. Other arguments and errors as for `kmeans`.
+    from its centre as a new cluster. Ends before the first k that is more than there are distinct
+    samples, where it is not the first of all. Other arguments and errors as for `kmeans`.
     """
-    samples, solutions = _Samples(features, seed), []
+    samples, solutions = _Samples(features, seed, name), []
     for k in progress(sorted(set(ks)), "k-means", unit="k"):
+        if solutions and k > samples.distinct:
+            break
         start = samples.split_farthest(solutions[-1].labels, k) if solutions else None
         solutions.append(samples.cluster(k, restarts, start))
     return solutions
@@ -93,8 +103,9 @@ def count_distinct(features) -> int:
 class _Samples:
     """Samples `[n, d]`: few with their inner products, or many, read in blocks, with a part."""
 
-    def __init__(self, features, seed: int):
-        self.features, self.count, self.seed = in_memory(features), len(features), seed
+    def __init__(self, features, seed: int, name: str):
+        self.features, self.count = in_memory(features), len(features)
+        self.seed, self.name = seed, name
         self.distinct = count_distinct(self.features)
         self.mean = means(self.features, np.zeros(self.count, np.int64), 1)[0]
         self.gram = self.part = None
@@ -105,7 +116,7 @@ class _Samples:
             random = np.random.default_rng(seed)
             chosen[random.choice(self.count, GRAM_SAMPLES, replace=False)] = True
             blocks = [block[chosen[place]] for place, block in read_blocks(self.features)]
-            self.part = _Samples(np.concatenate(blocks), seed)
+            self.part = _Samples(np.concatenate(blocks), seed, f"{name}, a part")
 
     def cluster(self, k: int, restarts: int, start=None) -> Clustering:
         """Return the best partition from `restarts` starts and, where given, from labels `start`.
@@ -114,8 +125,8 @@ class _Samples:
         """
         if not 1 <= k <= self.distinct:
             raise InputError(
-                f"only {self.distinct} of {self.count} samples are distinct, which cannot form {k} "
-                "clusters: choose fewer, or check the model that made the features"
+                f"{self.name}: only {self.distinct} of {self.count} samples are distinct, which "
+                f"cannot form {k} clusters: choose fewer, cut more patches, or check the model"
             )
         if self.gram is not None:
             labels, inertia = _best_partition(self.gram, k, self.seed, restarts, start)

@@ -46,7 +46,7 @@ def test_says_why_samples_cannot_be_clustered(samples, message):
     with pytest.raises(InputError, match=message):
         kmeans(samples, 3)
     with pytest.raises(InputError, match=message):
-        elbow(samples, [1, 3])
+        elbow(samples, [3, 4])
     with pytest.raises(InputError, match="cannot form 0 clusters"):
         kmeans(samples, 0)
 
@@ -139,6 +139,6 @@ def test_a_cluster_left_empty_gets_the_farthest_sample(few_in_memory, count):
     samples[:, 0] = np.arange(count) % 2 + np.linspace(0, 0.01, count)
     samples[-1] = 50.0, 50.0
     start = np.arange(count) // 2 % 3
-    result = clustering._Samples(samples, 0).cluster(3, 1, start)
+    result = clustering._Samples(samples, 0, "").cluster(3, 1, start)
     assert sorted(set(result.labels.tolist())) == [0, 1, 2]
     assert (result.labels == result.labels[-1]).sum() == 1

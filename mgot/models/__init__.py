@@ -33,7 +33,8 @@ def build_model(name: str, pretrained: str | os.PathLike = "none", **options) ->
         pretrained: `none`; `imagenet` (hrnet_w48: timm's weights, downloaded once; light_fidt:
             those of a package in requirements.txt); or a checkpoint: of a training of ours, or a
             file of weights, at its top (or under `state_dict`, as in the authors' files). Of
-            another counter with its backbone, such as GST's `light`, light_fidt takes that alone.
+            another counter with its backbone, such as GST's `light`, or of timm's
+            `tf_efficientnet_lite0`, light_fidt takes the backbone alone, which is printed.
         **options: keyword arguments of the model's class.
 
     Raises:
@@ -44,15 +45,23 @@ def build_model(name: str, pretrained: str | os.PathLike = "none", **options) ->
     if pretrained == "imagenet" and name == "hrnet_small":
         raise InputError(f"{name} has no ImageNet weights: set pretrained to 'none' or a file")
     model = MODELS[name](**options)
-    if pretrained != "none" and name == "light_fidt":
-        model.load_pretrained(pretrained)
-    elif pretrained == "imagenet":
-        from mgot.models.hrnet import load_imagenet
-
-        load_imagenet(model)
+    if pretrained == "imagenet":
+        model.load_imagenet()
     elif pretrained != "none":
-        from crowd.count.counter import weights_of
-        from crowd.train.checkpoints import load_checkpoint, load_weights
-
-        load_weights(model, weights_of(load_checkpoint(pretrained), pretrained), pretrained)
+        _load_file(model, name, pretrained)
     return model
+
+
+def _load_file(model: nn.Module, name: str, path: str | os.PathLike) -> None:
+    from crowd.count.counter import weights_of
+    from crowd.train.checkpoints import load_checkpoint, load_weights
+    from crowd.train.efficientnet import backbone_weights
+
+    state = load_checkpoint(path)
+    weights = weights_of(state, path)
+    backbone = backbone_weights(state, weights, name) if name == "light_fidt" else None
+    if backbone is None:
+        load_weights(model, weights, path)
+    else:
+        load_weights(model.features, backbone, path)
+        print(f"{path}: its backbone ({len(backbone)} tensors); the rest starts at random")

@@ -50,6 +50,26 @@ class HRNet(nn.Module):
         branches = self.stage4(_add_branch(self.transition3, branches))
         return self.last_layer(join_branches(branches))[..., :height, :width]
 
+    def load_imagenet(self) -> None:
+        """Fill the backbone with timm's ImageNet weights, downloaded when they are not cached.
+
+        The whole classifier is loaded, strictly, and the backbone's part of it copied, strictly:
+        timm's own loader of backbones leaves out in silence what does not fit. Raises `InputError`
+        where the weights could not be fetched.
+        """
+        try:
+            classifier = _timm().create_model(ARCHITECTURE, pretrained=True)
+        except Exception as error:  # the kinds depend on timm's, the hub's and their HTTP libraries
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"the ImageNet weights of {ARCHITECTURE} could not be downloaded ({reason[:200]}): "
+                "connect this machine to the network for the first run, or name a checkpoint file"
+            ) from error
+        given, wanted = classifier.state_dict(), self.state_dict()
+        head = {name: value for name, value in wanted.items() if name.startswith("last_layer.")}
+        backbone = {name: given[name] for name in wanted if name in given}
+        load_weights(self, backbone | head, f"timm's {ARCHITECTURE}")
+
 
 def _add_branch(transition: nn.ModuleList, branches: list[torch.Tensor]) -> list[torch.Tensor]:
     """The branches there are, and a coarser one made of the coarsest."""
@@ -75,29 +95,6 @@ def _backbone() -> nn.Module:
         elif isinstance(module, nn.BatchNorm2d):
             module.momentum = BATCH_NORM_MOMENTUM
     return backbone
-
-
-def load_imagenet(model: HRNet) -> None:
-    """Fill the backbone with timm's ImageNet weights, downloading them when they are not cached.
-
-    The whole classifier is loaded, strictly, and the backbone's part of it copied, strictly: timm's
-    own loader of backbones leaves out in silence what does not fit.
-
-    Raises:
-        InputError: the weights could not be fetched.
-    """
-    try:
-        classifier = _timm().create_model(ARCHITECTURE, pretrained=True)
-    except Exception as error:  # the kinds depend on timm's, the hub's and their HTTP libraries
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"the ImageNet weights of {ARCHITECTURE} could not be downloaded ({reason[:200]}): "
-            "connect this machine to the network for the first run, or name a checkpoint file"
-        ) from error
-    given, wanted = classifier.state_dict(), model.state_dict()
-    head = {name: value for name, value in wanted.items() if name.startswith("last_layer.")}
-    backbone = {name: given[name] for name in wanted if name in given}
-    load_weights(model, backbone | head, f"timm's {ARCHITECTURE}")
 
 
 class SmallHRNet(nn.Module):

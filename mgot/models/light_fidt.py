@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crowd.count.counter import weights_of
-from crowd.train.checkpoints import load_checkpoint, load_weights
-from crowd.train.efficientnet import (
-    CHANNELS,
-    PACKAGE,
-    Lite0Counter,
-    backbone_weights,
-    imagenet_weights,
-)
+from crowd.train.checkpoints import load_weights
+from crowd.train.efficientnet import CHANNELS, PACKAGE, Lite0Counter, imagenet_weights
 
 STRIDES = (2, 4, 8, 16, 32)
 
@@ -57,26 +49,9 @@ class LightFidt(Lite0Counter):
             joined = join(joined, features)
         return doubled(self.head(joined))[..., :height, :width]
 
-    def load_pretrained(self, pretrained: str | os.PathLike) -> None:
-        """Load ImageNet's backbone (`imagenet`) or a file: the whole model, or its backbone.
-
-        A backbone is that of timm's `tf_efficientnet_lite0` or of another counter's checkpoint,
-        such as GST's `light`; then the rest stays at random, which is printed.
-
-        Raises:
-            InputError: the package of ImageNet's weights is missing, or weights do not fit.
-        """
-        if pretrained == "imagenet":
-            load_weights(self.features, imagenet_weights(), PACKAGE)
-            return
-        state = load_checkpoint(pretrained)
-        weights = weights_of(state, pretrained)
-        backbone = backbone_weights(state, weights, "light_fidt")
-        if backbone is None:
-            load_weights(self, weights, pretrained)
-            return
-        load_weights(self.features, backbone, pretrained)
-        print(f"{pretrained}: its backbone ({len(backbone)} tensors); the rest starts at random")
+    def load_imagenet(self) -> None:
+        """Fill the backbone with ImageNet's weights; raise `InputError` without their package."""
+        load_weights(self.features, imagenet_weights(), PACKAGE)
 
 
 class Join(nn.Module):

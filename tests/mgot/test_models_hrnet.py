@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from crowd.io.errors import InputError
 from crowd.train.checkpoints import load_weights, save_checkpoint
 from mgot.models import build_model
-from mgot.models.hrnet import load_imagenet
 
 
 def fill(shapes: dict, seed: int) -> dict:
@@ -154,12 +153,12 @@ def test_imagenet_weights_fill_the_backbone_and_leave_the_head(w48, monkeypatch)
         return SimpleNamespace(state_dict=lambda: classifier)
 
     monkeypatch.setattr("timm.create_model", create_model)
-    load_imagenet(model)
+    model.load_imagenet()
     assert asked == [("hrnet_w48", {"pretrained": True})]
     torch.testing.assert_close(dict(model.state_dict()), given | head, rtol=0, atol=0)
     del classifier["conv1.weight"]
     with pytest.raises(InputError, match=r"missing: conv1.weight"):
-        load_imagenet(model)
+        model.load_imagenet()
 
 
 def test_a_failed_download_is_one_sentence(w48, monkeypatch):
@@ -168,7 +167,7 @@ def test_a_failed_download_is_one_sentence(w48, monkeypatch):
 
     monkeypatch.setattr("timm.create_model", create_model)
     with pytest.raises(InputError, match=r"could not be downloaded.*name resolution failed.*file"):
-        load_imagenet(w48)
+        w48.load_imagenet()
 
 
 def test_unknown_names_and_weights_are_refused():

@@ -133,7 +133,10 @@ class _Samples:
             centers = means(self.features, labels, k).astype(np.float32)
             # Sums of inner products that cancel may end below 0.
             return Clustering(labels, centers, max(float(inertia), 0.0))
-        starts = [self.part.cluster(k, restarts).centers]
+        starts = [self.part.cluster(min(k, self.part.distinct), restarts).centers]
+        if len(starts[0]) < k:
+            labels = self.split_farthest(self._assign(starts[0])[0], k)
+            starts = [means(self.features, labels, k)]
         if start is not None:
             starts.append(means(self.features, start, k))
         return min(map(self._iterate, starts), key=lambda result: result.inertia)

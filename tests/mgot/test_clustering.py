@@ -90,6 +90,14 @@ def test_samples_read_in_blocks_are_clustered_as_well(tmp_path, few_in_memory, m
     assert all(later < earlier for earlier, later in itertools.pairwise(inertia))
 
 
+def test_a_part_of_fewer_distinct_samples_than_clusters_is_a_start(few_in_memory):
+    samples = np.ones((200, 4), np.float32)
+    samples[:4] += np.eye(4, dtype=np.float32)
+    result = kmeans(samples, 5)
+    assert sorted(map(len, result.index_lists)) == [1, 1, 1, 1, 196]
+    assert 0 <= result.inertia < 1e-12  # sums that cancel
+
+
 def test_blocks_make_no_difference_to_the_projection(monkeypatch):
     samples, _ = blobs(spread=0.05)
     whole = pca_projection(samples, samples[:5])

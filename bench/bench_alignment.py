@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.measure import bench_parser, random_map, write_record
+from bench.measure import random_map, read_arguments, write_record
 from crowd.io.errors import InputError, command
 from crowd.io.h5 import write_h5
 from crowd.train.runs import ROOT
@@ -79,12 +79,6 @@ def run(folder: Path, *argv: str) -> dict:
     return {"seconds": seconds, "cpu_seconds": used, "peak_gb": usage.ru_maxrss * 1024 / 1e9}
 
 
-def cluster(folder: Path, side: str) -> dict:
-    """Run k_means.py on one side; its files are not used afterwards."""
-    files = ("--center_cluster", "c.h5", "--cluster_index", "c.npy", "--vis_path", "c.png")
-    return run(folder, "k_means.py", "--feature", f"{side}.h5", *files)
-
-
 def align(folder: Path, *argv: str) -> dict:
     """Run k_means_ot_weight.py with the clusters written beforehand; also the pairs compared."""
     options = ["--query", "target.h5", "--gallery", "source.h5", "--device", "cpu"]
@@ -101,16 +95,17 @@ def align(folder: Path, *argv: str) -> dict:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write the record."""
-    parser = bench_parser("alignment", __doc__.split("\n", 1)[0])
-    arguments = parser.read(argv)
-    torch.set_num_threads(arguments.threads)
+    arguments = read_arguments("alignment", __doc__, argv)
     stages = {}
+    # What k_means.py writes is not used afterwards.
+    files = ("--center_cluster", "c.h5", "--cluster_index", "c.npy", "--vis_path", "c.png")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for side, clusters in (("target", TARGET), ("source", SOURCE)):
             write_domain(folder, side, clusters)
         for side in ("source", "target"):
-            stages[f"k_means.py, {side}"] = cluster(folder, side)
+            cluster = ("k_means.py", "--feature", f"{side}.h5", *files)
+            stages[f"k_means.py, {side}"] = run(folder, *cluster)
         stages["k_means_ot_weight.py"] = align(folder)
         stages["k_means_ot_weight.py --alignment daot"] = align(folder, "--alignment", "daot")
     *clustered, daot = stages.values()

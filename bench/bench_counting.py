@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.measure import Timing, bench_parser, ratio, time_in_turn, write_record
+from bench.measure import ratio, read_arguments, time_in_turn, write_record
 from crowd.count.photos import count_one
 from crowd.io.errors import command
 from crowd.train.checkpoints import save_checkpoint
@@ -77,13 +77,13 @@ def measure(folder: Path, repeats: int) -> dict:
     options = [[], ["--save-path", names["vgg"][0], "--model-name", "vgg"]]
     figures: dict = {
         name: {
-            "seconds": timing.median,
+            "seconds": statistics.median(times),
             "cpu_seconds": statistics.median(seconds[1:]),
             "peak_megabytes": peak_megabytes(photo, weights),
         }
-        for name, timing, seconds, weights in zip(names, timings, used, options, strict=True)
+        for name, times, seconds, weights in zip(names, timings, used, options, strict=True)
     }
-    figures["cpu_ratio"] = ratio(*(Timing(tuple(seconds[1:])) for seconds in used[::-1]))
+    figures["cpu_ratio"] = ratio(*(seconds[1:] for seconds in used[::-1]))
     return figures | {"light_108_megapixels": {"peak_megabytes": peak_megabytes(large, [])}}
 
 
@@ -97,10 +97,7 @@ def spend(program: Callable[[], object], used: list[float]) -> None:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write the record."""
-    parser = bench_parser("counting", __doc__.split("\n", 1)[0], threads=1)
-    parser.add_argument("--repeats", type=int, default=5, help="photos of each counter")
-    arguments = parser.read(argv)
-    torch.set_num_threads(arguments.threads)
+    arguments = read_arguments("counting", __doc__, argv, repeats=5, threads=1)
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), arguments.repeats)
     for name in ("light", "vgg"):

@@ -17,11 +17,12 @@ import gc
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
 
-from bench.measure import bench_parser, ratio, time_in_turn, write_record
+from bench.measure import ratio, read_arguments, time_in_turn, write_record
 from crowd.io.errors import command
 from crowd.io.progress import progress
 from crowd.sinkhorn import Scaling
@@ -165,25 +166,24 @@ def measure(count: int, models: dict[str, float]) -> list[dict]:
         {
             "loss": name,
             "heads": count,
-            "seconds": timing.median,
-            "times_of_gst": ratio(timing, timings[0]),
+            "seconds": median(times),
+            "times_of_gst": ratio(times, timings[0]),
             "peak_megabytes": added_memory(program),
             "share": {
-                model: timing.median / (timing.median + seconds)
+                model: median(times) / (median(times) + seconds)
                 for model, seconds in models.items()
             },
         }
-        for name, timing, program in zip(LOSSES, timings, programs, strict=True)
+        for name, times, program in zip(LOSSES, timings, programs, strict=True)
     ]
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print a table, write the record."""
-    arguments = bench_parser("loss", __doc__.split("\n", 1)[0], threads=1).read(argv)
-    torch.set_num_threads(arguments.threads)
+    arguments = read_arguments("loss", __doc__, argv, threads=1)
     models = {
-        name: time_in_turn([model_step(name)], REPEATS_OF_MODELS)[0].median for name in MODELS
+        name: median(time_in_turn([model_step(name)], REPEATS_OF_MODELS)[0]) for name in MODELS
     }
     lines = [line for count in progress(HEADS, "heads") for line in measure(count, models)]
     for name, seconds in models.items():

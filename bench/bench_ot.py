@@ -16,12 +16,12 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Sequence
+from statistics import median
 
 import numpy as np
 import ot
-import torch
 
-from bench.measure import bench_parser, random_maps, ratio, time_in_turn, write_record
+from bench.measure import random_maps, ratio, read_arguments, time_in_turn, write_record
 from crowd.io.errors import command
 from mgot.ssim import ssim_cost
 from mgot.transport import entropic_partial
@@ -70,7 +70,7 @@ def measure(cost: np.ndarray, mass: float, repeats: int) -> dict:
         timing, *timings = time_in_turn([ours, *programs.values()], repeats)
         pot = {
             name: {
-                "seconds": taken.median,
+                "seconds": median(taken),
                 "ratio": ratio(taken, timing),
                 "error": error(program()),
             }
@@ -86,10 +86,10 @@ def measure(cost: np.ndarray, mass: float, repeats: int) -> dict:
         "mass": mass,
         "pot": pot,
         "fastest": fastest,
-        "seconds": timing.median,
+        "seconds": median(timing),
         "ratio": pot[fastest]["ratio"],
         "equal_tolerance": equal,
-        "equal_seconds": mine.median,
+        "equal_seconds": median(mine),
         "equal_ratio": ratio(theirs, mine),
         "error": error(result.plan),
         "iterations": result.iterations,
@@ -100,10 +100,7 @@ def measure(cost: np.ndarray, mass: float, repeats: int) -> dict:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write the record."""
-    parser = bench_parser("ot", __doc__.split("\n", 1)[0])
-    parser.add_argument("--repeats", type=int, default=7, help="turns")
-    arguments = parser.read(argv)
-    torch.set_num_threads(arguments.threads)
+    arguments = read_arguments("ot", __doc__, argv, repeats=7)
     random = np.random.default_rng(0)
     sides = [random_maps(random.integers(1, 3, size), size) for size in (ROWS, COLUMNS)]
     cost = ssim_cost(*sides).astype(np.float64)

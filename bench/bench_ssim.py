@@ -9,12 +9,13 @@ one process, in alternation, on the same number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d
 
-from bench.measure import bench_parser, random_maps, ratio, time_in_turn, write_record
+from bench.measure import random_maps, ratio, read_arguments, time_in_turn, write_record
 from crowd.io.errors import command
 from mgot.options import VARIANTS
 from mgot.ssim import C1, C2, ssim_cost
@@ -62,9 +63,9 @@ def measure(repeats: int) -> dict:
     pairs = TARGET * SOURCE
     released, official, overall = timings
     microseconds = {
-        "released": 1e6 * released.median / REFERENCE_PAIRS,
-        "official": 1e6 * official.median / pairs,
-        "global": 1e6 * overall.median / pairs,
+        "released": 1e6 * median(released) / REFERENCE_PAIRS,
+        "official": 1e6 * median(official) / pairs,
+        "global": 1e6 * median(overall) / pairs,
     }
     return {
         "pairs": {"released": REFERENCE_PAIRS, "official": pairs, "global": pairs},
@@ -78,10 +79,7 @@ def measure(repeats: int) -> dict:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write the record."""
-    parser = bench_parser("ssim", __doc__.split("\n", 1)[0])
-    parser.add_argument("--repeats", type=int, default=5, help="turns of all programs")
-    arguments = parser.read(argv)
-    torch.set_num_threads(arguments.threads)
+    arguments = read_arguments("ssim", __doc__, argv, repeats=5)
     figures = measure(arguments.repeats)
     for name, value in figures["microseconds_per_pair"].items():
         print(f"{name}: {value:.2f} microseconds a pair")

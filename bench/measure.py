@@ -7,64 +7,53 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from crowd.io.config import ArgumentParser
+from crowd.io.config import ArgumentParser, Namespace
 from crowd.io.files import write_text
 from crowd.train.runs import ROOT, environment
 from mgot.maps import PATCH_SIDE, fidt_map
 
 DATA = "data"
-ALL = os.cpu_count() or 1
 RESULTS = ROOT / "bench" / "results"
 # Median number of heads in a patch of each kind; a kind becomes a cluster.
 HEADS = (2, 12, 40, 120)
 SPREAD = 0.4
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds that each run of one program took, in order."""
+def read_arguments(
+    name: str,
+    description: str,
+    argv: Sequence[str] | None,
+    repeats: int | None = None,
+    threads: int = os.cpu_count() or 1,
+) -> Namespace:
+    """Read the arguments of a benchmark, and set torch's threads.
 
-    runs: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """The middle run, in seconds."""
-        return statistics.median(self.runs)
-
-    @property
-    def shortest(self) -> float:
-        """The shortest run, in seconds: what others did meanwhile is least in it."""
-        return min(self.runs)
-
-
-def bench_parser(name: str, description: str, threads: int = ALL) -> ArgumentParser:
-    """Return a parser with the arguments of every benchmark: --data, --threads, --output.
-
-    `threads` is the default of --threads.
+    `repeats` and `threads` are the defaults of --repeats, which None leaves out, and --threads.
     """
-    parser = ArgumentParser(prog=f"python -m bench.bench_{name}", description=description)
+    import torch
+
+    text = description.split("\n", 1)[0]
+    parser = ArgumentParser(prog=f"python -m bench.bench_{name}", description=text)
     add = parser.add_argument
     add("--data", type=str, default=DATA, help="folder of the data sets, where photos are needed")
     add("--threads", type=int, default=threads, help="threads of torch")
     add("--output", type=str, default=str(RESULTS / f"{name}.json"), help="record to write")
-    return parser
+    if repeats is not None:
+        add("--repeats", type=int, default=repeats, help="turns of all programs")
+    arguments = parser.read(argv)
+    torch.set_num_threads(arguments.threads)
+    return arguments
 
 
-def time_runs(program: Callable[[], object], repeats: int) -> Timing:
-    """Time `repeats` runs of `program`, after one to warm up."""
-    return time_in_turn([program], repeats)[0]
-
-
-def time_in_turn(programs: list[Callable[[], object]], repeats: int) -> list[Timing]:
+def time_in_turn(programs: list[Callable[[], object]], repeats: int) -> list[list[float]]:
     """Time programs in alternation, so that what else the machine does falls on all of them.
 
-    Each runs once to warm up, then `repeats` times.
+    Each runs once to warm up, then `repeats` times; returns the seconds of each program's runs.
     """
     for program in programs:
         program()
@@ -74,12 +63,12 @@ def time_in_turn(programs: list[Callable[[], object]], repeats: int) -> list[Tim
             start = time.perf_counter()
             program()
             times.append(time.perf_counter() - start)
-    return [Timing(tuple(times)) for times in runs]
+    return runs
 
 
-def ratio(slow: Timing, fast: Timing) -> float:
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
     """How many times faster: the median over the turns of two programs timed in alternation."""
-    return statistics.median(a / b for a, b in zip(slow.runs, fast.runs, strict=True))
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
 def write_record(output: str | os.PathLike, **figures: object) -> None:

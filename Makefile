@@ -37,10 +37,8 @@ lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-# Benchmarks that need real photos look for them below $(DATA).
-DATA ?= data
 bench: $(READY)
-	$(RUN) -m bench --data $(DATA)
+	$(RUN) -m bench
 
 clean:
 	rm -rf $(VENV) demo soak fuzz .pytest_cache .ruff_cache

@@ -2,7 +2,6 @@
 
 python -m bench                       all of bench/bench_*.py
 python -m bench splatting …           those named
-python -m bench --data FOLDER         real photos for the benchmarks that want them
 python -m bench gpu …                 what wants a GPU, and trainings on it (docs/GPU.md)
 
 Every benchmark prints its figures and writes them to `bench/results/NAME.json`, with the machine's
@@ -17,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.gpu.command import main as gpu
-from bench.measure import DATA
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError, command
 from crowd.train.runs import ROOT
@@ -40,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     parser = ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", default=[], help=f"of: {', '.join(names())}")
-    parser.add_argument("--data", type=str, default=DATA, help="folder of the data sets")
     arguments = parser.read(argv)
     unknown = [name for name in arguments.names if name not in names()]
     if unknown:
@@ -48,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     failed = []
     for name in arguments.names or names():
         print(f"\n== {name}", flush=True)
-        module = f"bench.{PREFIX}{name}"
-        done = subprocess.run([sys.executable, "-m", module, "--data", arguments.data], cwd=ROOT)
+        done = subprocess.run([sys.executable, "-m", f"bench.{PREFIX}{name}"], cwd=ROOT)
         failed += [name] if done.returncode else []
     if failed:
         raise InputError(f"{', '.join(failed)} stopped: see the message above")

@@ -17,7 +17,6 @@ from crowd.io.files import write_text
 from crowd.train.runs import ROOT, environment
 from mgot.maps import PATCH_SIDE, fidt_map
 
-DATA = "data"
 RESULTS = ROOT / "bench" / "results"
 # Median number of heads in a patch of each kind; a kind becomes a cluster.
 HEADS = (2, 12, 40, 120)
@@ -40,7 +39,6 @@ def read_arguments(
     text = description.split("\n", 1)[0]
     parser = ArgumentParser(prog=f"python -m bench.bench_{name}", description=text)
     add = parser.add_argument
-    add("--data", type=str, default=DATA, help="folder of the data sets, where photos are needed")
     add("--threads", type=int, default=threads, help="threads of torch")
     add("--output", type=str, default=str(RESULTS / f"{name}.json"), help="record to write")
     if repeats is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crowd.io.errors import InputError
 from crowd.io.files import write_text
-from crowd.train.runs import environment
+from crowd.train.runs import environment, read_log
 from experiments.records import record_run
 from experiments.tables import Row, with_predecessors
 
@@ -27,13 +27,8 @@ def run_row(row: Row, only: Iterable[int] = ()) -> None:
 
     Commands that are finished are not repeated; one that was interrupted continues where it can.
     All paths are those of a checkout, from which the command is run: `data/`, `runs/`, `results/`.
-
-    Args:
-        row: of a table.
-        only: seeds or folds to run; all by default.
-
-    Raises:
-        InputError: a data set is missing, a command failed, or a seed is none of the row's.
+    `only` names some seeds or folds. Raises `InputError` where a data set is missing, a command
+    failed, or a seed is none of the row's.
     """
     require_data(row)
     unknown = set(only) - set(row.repeat_values)
@@ -74,18 +69,19 @@ def fill_in(text: str, row: Row, repeat: int) -> str:
     return text.format(repeat=repeat, work=work_folder(row, repeat).as_posix())
 
 
-def record_folder(row: Row, repeat: int) -> Path:
-    """Where a row's record goes."""
-    return RESULTS / row.table.name / row.name / f"{row.table.repeat_name}_{repeat}"
+def row_folder(row: Row) -> Path:
+    """Where a row's records are."""
+    return RESULTS / row.table.name / row.name
 
 
 def record_row(row: Row, repeat: int) -> None:
     """Copy what the row's figures rest on to its record, with the commands and their times."""
-    record = record_folder(row, repeat)
-    folders = [fill_in(place, row, repeat) for place in (row.run, row.result)]
+    record = row_folder(row) / f"{row.table.repeat_name}_{repeat}"
+    run, result = (Path(fill_in(place, row, repeat)) for place in (row.run, row.result))
     also = {name: Path(fill_in(file, row, repeat)) for name, file in row.also.items()}
-    record_run(Path(folders[0]) if row.run else None, record, Path(folders[1]), also)
-    lines = _finished(RUNS / row.table.name) + _finished(work_folder(row, repeat))
+    record_run(run if row.run else None, record, result, also)
+    folders = RUNS / row.table.name, work_folder(row, repeat)
+    lines = [line for folder in folders for line in read_log(folder / FINISHED)]
     commands = {fill_in(stage, row, repeat) for stage in stages_of(row)}
     kept = [line for line in lines if line["command"] in commands]
     write_text(record / FINISHED, "".join(json.dumps(line) + "\n" for line in kept))
@@ -98,7 +94,8 @@ def run_stage(command: str, folder: Path) -> None:
     `cpu_seconds` there are those of the command's own process: workers that a fork server started
     (fits, preprocessing) are missing from them, and in `seconds` alone.
     """
-    if any(line["command"] == command for line in _finished(folder)):
+    path = folder / FINISHED
+    if any(line["command"] == command for line in read_log(path)):
         return
     print(f"\n$ python {command}", flush=True)
     started, cpu = time.monotonic(), _children_seconds()
@@ -112,17 +109,10 @@ def run_stage(command: str, folder: Path) -> None:
         "commit": environment()["commit"],
     }
     # Read again: another row may have run beside this one, with the same seed.
-    lines = [*_finished(folder), line]
-    write_text(folder / FINISHED, "".join(json.dumps(line) + "\n" for line in lines))
+    lines = [*read_log(path), line]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _children_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def _finished(folder: Path) -> list[dict]:
-    path = folder / FINISHED
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

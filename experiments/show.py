@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from crowd.io.errors import InputError
 from experiments.records import in_words, read_records, uncommitted
-from experiments.runner import RESULTS, require_data
+from experiments.runner import require_data, row_folder
 from experiments.tables import Row, Table, read_rows
 
 MARK = "†"  # of rows that rest on records whose program is in no commit
@@ -38,11 +36,6 @@ def show(name: str) -> str:
             lines.append(["  published", *paper, str(row.paper.get("source", ""))])
         notes += [f"{row.title}: {row.note}"] * bool(row.note)
     return "\n".join([*_aligned(lines), "", table.protocol, *notes])
-
-
-def row_folder(row: Row) -> Path:
-    """Where a row's records are."""
-    return RESULTS / row.table.name / row.name
 
 
 def row_figures(row: Row) -> dict[str, dict[str, float]] | None:

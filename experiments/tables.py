@@ -14,9 +14,8 @@ import dataclasses
 import difflib
 from pathlib import Path
 
-import yaml
-
 from crowd.io.errors import InputError
+from crowd.io.files import read_yaml
 
 FOLDER = Path(__file__).parent / "rows"
 TABLE_FILE = "table.yml"
@@ -155,10 +154,7 @@ def with_predecessors(row: Row, folder: Path = FOLDER) -> list[Row]:
 
 def _read(path: Path, kind: type, given: set[str]) -> dict:
     """Read a YAML file whose keys are the fields of `kind` that are not `given`."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path, "mend it")
     fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in given}
     unknown = set(values) - set(fields)
     if unknown:

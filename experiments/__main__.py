@@ -63,7 +63,7 @@ def draw_overview(arguments: Namespace) -> None:
             transfer = mgot_overview.read_transfer(["--config", str(name)])
             mgot_overview.draw_overview(path, transfer)
         else:
-            figures.draw_overview(path, name, _boxed_counter())
+            figures.draw_overview(path, name, figures.load_any(BOXED))
         print(path)
 
 
@@ -83,9 +83,8 @@ def draw_extremes(arguments: Namespace) -> None:
     from experiments import figures
 
     test, photos = map(Path, arguments.names)
-    counter = _boxed_counter()
-    path = Path(arguments.output or "extremes.jpg")
-    figures.draw_extremes(path, read_counts(test / "predictions.csv"), photos, counter)
+    path, counts = Path(arguments.output or "extremes.jpg"), read_counts(test / "predictions.csv")
+    figures.draw_extremes(path, counts, photos, figures.load_any(BOXED))
     print(path)
 
 
@@ -129,14 +128,6 @@ def write_report(arguments: Namespace) -> None:
     output = Path(arguments.output or "report.html")
     report.write_report([Path(name) for name in _named(arguments)], output)
     print(output)
-
-
-def _boxed_counter():
-    import torch
-
-    from gst.counter import load_counter
-
-    return load_counter(BOXED, torch.device("cpu"))
 
 
 def _named(arguments: Namespace) -> list[str]:

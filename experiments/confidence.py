@@ -17,20 +17,16 @@ THRESHOLDS = (0.0, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 RADIUS = 8.0
 
 
-def confidence_table(labelled: Path, annotated: Path, split: str = "train") -> str:
+def confidence_table(labelled: Path, annotated: Path) -> str:
     """F1, precision and recall of the heads of pseudo labels at or above each confidence.
 
-    Args:
-        labelled: set of mgot.pseudo_label.
-        annotated: set of mgot.fidt with the same photos and their true heads.
-        split: of both.
-
-    Heads are matched within 8 pixels. Raises `InputError` where a photo of one set is not in the
-    other.
+    `labelled` is a set of mgot.pseudo_label, `annotated` one of mgot.fidt with the same photos and
+    their true heads. Heads are matched within 8 pixels. Raises `InputError` where a photo of one
+    set is not in the other.
     """
     scores = {threshold: [] for threshold in THRESHOLDS}
-    annotations = {photo.stem: photo for photo in list_split(annotated, split)}
-    for photo in list_split(labelled, split):
+    annotations = {photo.stem: photo for photo in list_split(annotated, "train")}
+    for photo in list_split(labelled, "train"):
         if photo.stem not in annotations:
             raise InputError(f"{annotated} has no {photo.stem}: name the set that was labelled")
         confidence = read_h5(labels_path(photo), "fidt_map", "run mgot.pseudo_label again")

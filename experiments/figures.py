@@ -33,12 +33,9 @@ SHEET_WIDTH, EXTREMES = 240, 10  # pixels; photos counted worst, and best
 
 
 def draw_gst(processed: Path, run: Path, output: Path) -> list[Path]:
-    """Draw a run's pictures into `output` and return their paths.
+    """Draw pictures of a folder of train_gs.py into `output`, and return their paths.
 
-    Args:
-        processed: processed set with Gaussians in `train/gs_params`.
-        run: folder of train_gs.py.
-        output: folder for the pictures.
+    `processed` is the set that it was trained on, with Gaussians in `train/gs_params`.
     """
     names = ("gaussians.jpg", "kernel.jpg", "density.jpg", "training.png")
     drawn = [output / f"gst_{name}" for name in names]
@@ -80,13 +77,9 @@ def draw_fit_sheet(path: Path, photos: list[Path]) -> None:
 
 
 def draw_extremes(path: Path, counts: list[PhotoCount], folder: Path, counter: Counter) -> None:
-    """Draw the photos that were counted worst, and below them those that were counted best.
+    """Draw the photos of a test that were counted worst, and below them those counted best.
 
-    Args:
-        path: picture to write.
-        counts: of a test.
-        folder: of its photos.
-        counter: whose density is drawn over them.
+    They lie in `folder`; the counter's density is drawn over them.
     """
     ranked = sorted(counts, key=lambda one: (abs(one.predicted - one.actual), -one.actual))
     chosen = dict.fromkeys([*reversed(ranked[-EXTREMES:]), *ranked[:EXTREMES]])
@@ -101,14 +94,9 @@ def draw_extremes(path: Path, counts: list[PhotoCount], folder: Path, counter: C
 
 
 def draw_predictions(path: Path, photo: Path, counters: dict[str, Counter]) -> None:
-    """Draw a photo's annotated heads, and beside them what several counters of either method see.
+    """Draw a processed photo's annotated heads, and what counters of either method see, captioned.
 
     That is a density, or a FIDT map with the heads found.
-
-    Args:
-        path: picture to write.
-        photo: of a processed set.
-        counters: caption -> counter.
     """
     heads = read_annotation(photo)
     panels = {
@@ -162,12 +150,7 @@ def draw_kernel(path: Path, photo: Path) -> None:
 def draw_overview(path: Path, photo: Path, counter: Counter) -> None:
     """Draw GST in one row: heads, fitted Gaussians, transport kernel, predicted density.
 
-    All of a photo's densest square, which the counter sees alone.
-
-    Args:
-        path: picture to write.
-        photo: of a processed set with Gaussians.
-        counter: whose density is drawn.
+    All of the densest square of a photo of a processed set, which the counter sees alone.
     """
     crop, render, points, kernel = _densest(photo)
     count, density = density_of(counter, crop, photo.name)

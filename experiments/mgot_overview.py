@@ -34,17 +34,11 @@ def read_transfer(argv: Sequence[str]) -> Namespace:
 
 
 def draw_overview(path: Path, transfer: Namespace) -> None:
-    """Draw what MGOT 1 to 3 make of a transfer, from their files.
+    """Draw what MGOT 1 to 3 make of a transfer (`read_transfer`), from their files.
 
     The photo is the one whose patches fall into most clusters. The alignment is computed anew, as
-    k_means_ot_weight.py does without options, for the pairs.
-
-    Args:
-        path: picture to write.
-        transfer: as `read_transfer` returns it.
-
-    Raises:
-        InputError: a stage has not run.
+    k_means_ot_weight.py does without options, for the pairs. Raises `InputError` where a stage has
+    not run.
     """
     files = files_of(transfer)
     in_target, in_source = (files[f"{name}.features"] for name in ("target", "source"))

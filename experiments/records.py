@@ -17,26 +17,18 @@ from crowd.train.runs import STARTS, read_log
 
 OF_RUN = ("config.yml", "environment.json", STARTS, "log.jsonl")
 OF_RESULT = ("metrics.json", "predictions.csv")
-ERRORS = {"MAE": "mae", "RMSE": "rmse", "NAE": "nae"}
 
 
-def record_run(
-    run: Path | None, record: Path, result: Path, also: Mapping[str, Path] | None = None
-) -> None:
-    """Copy what a figure rests on to `record`.
+def record_run(run: Path | None, record: Path, result: Path, also: Mapping[str, Path]) -> None:
+    """Copy what a figure rests on to the folder `record`.
 
-    Args:
-        run: folder of a training; None where nothing was trained.
-        record: folder to write.
-        result: folder of what was measured, kept in `test/`.
-        also: further files, name in the record -> file.
-
-    Raises:
-        InputError: a file is missing; nothing is copied then.
+    That is the folder `run` of a training, None where nothing was trained; that of what was
+    measured, `result`, kept in `test/`; and `also`, name in the record -> file. Raises `InputError`
+    where a file is missing; nothing is copied then.
     """
     sources = {f"test/{name}": result / name for name in OF_RESULT if run or name == OF_RESULT[0]}
     sources |= {name: run / name for name in OF_RUN} if run else {}
-    sources |= also or {}
+    sources |= also
     for source in sources.values():
         require_file(source, "train and test first")
     for name, source in sources.items():
@@ -44,15 +36,11 @@ def record_run(
             shutil.copyfile(source, part)
 
 
-def read_records(folder: Path, columns: Mapping[str, str] = ERRORS) -> dict[str, dict[str, float]]:
+def read_records(folder: Path, columns: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """Return the figures of all records of a row, `folder/seed_1` and its like, by their names.
 
-    Args:
-        folder: of a row's records.
-        columns: heading -> place of the figure in `test/metrics.json`, joined by dots.
-
-    Raises:
-        InputError: there is no record, or one lacks a figure.
+    `columns`: heading -> place of the figure in `test/metrics.json`, joined by dots. Raises
+    `InputError` where there is no record, or one lacks a figure.
     """
     return {
         record.name: _figures(record / "test" / "metrics.json", columns)

@@ -73,13 +73,7 @@ def write_report(folders: list[Path], output: Path) -> None:
     """Write a report: curves, every photo's count, the worst overlaid, Gaussians, stages' pictures.
 
     What cannot be drawn, because photos or checkpoints are elsewhere, is said in place of it.
-
-    Args:
-        folders: of runs.
-        output: HTML file to write.
-
-    Raises:
-        InputError: a folder is no run, or its files are damaged.
+    Raises `InputError` where a folder is no run, or its files are damaged.
     """
     runs = {folder: read_trainings(folder) for folder in folders}
     options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True}

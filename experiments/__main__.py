@@ -96,7 +96,10 @@ def draw_predictions(arguments: Namespace) -> None:
 
     photo, *runs = map(Path, arguments.names)
     path = Path(arguments.output or f"{photo.stem}_predictions.jpg")
-    counters = {(run.parent if run.is_file() else run).name: figures.load_any(run) for run in runs}
+    captions = [(run.parent if run.is_file() else run).name for run in runs]
+    if len(set(captions)) < len(runs):  # as of two seeds of a training
+        captions = list(map(str, runs))
+    counters = dict(zip(captions, map(figures.load_any, runs), strict=True))
     figures.draw_predictions(path, photo, counters)
     print(path)
 

@@ -65,13 +65,16 @@ def test_predictions_of_trainings_stand_beside_the_heads(photos, tmp_path, monke
     monkeypatch.setattr(pictures, "contact_sheet", lambda *sheet, columns: drawn.append(sheet))
     monkeypatch.setattr(figures, "density_of", lambda *_: (2.0, np.diag([2.0, 0.0])))
     np.save(photos[0].with_suffix(".npy"), [[100, 45]])
-    run = tmp_path / "gst"
-    run.mkdir()
-    (run / "best.pth").symlink_to(BOXED)
+    for run in ("1/gst", "2/gst"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "best.pth").symlink_to(BOXED)
     monkeypatch.chdir(tmp_path)
-    main(["predictions", str(photos[0]), str(run)])
-    ((_, images, captions),) = drawn
+    main(["predictions", str(photos[0]), str(tmp_path / "1/gst")])
+    main(["predictions", str(photos[0]), "1/gst", "2/gst/best.pth"])
+    (_, images, captions), (_, _, same) = drawn
     assert captions == ["1 annotated heads", "gst: 2.0"]
+    # Two runs of one name are both there.
+    assert same == ["1 annotated heads", "1/gst: 2.0", "2/gst/best.pth: 2.0"]
     # A black photo, but for the head, and but for the cell that holds two people.
     assert all(np.ptp(image) > 0 for image in images)
     with pytest.raises(SystemExit):

@@ -67,9 +67,9 @@ def draw_fit_sheet(path: Path, photos: list[Path]) -> None:
     sheet, captions = [], []
     for photo in progress(photos, "drawing", "photo"):
         image, (means, *_), render = _fit(photo)
-        halves = [image, (255 * render).round().astype(np.uint8)]
         halves = [
-            cv2.resize(_middle(one), SHEET_SIZE, interpolation=cv2.INTER_AREA) for one in halves
+            cv2.resize(_middle(one), SHEET_SIZE, interpolation=cv2.INTER_AREA)
+            for one in (image, render)
         ]
         sheet.append(np.concatenate(halves, axis=1))
         captions.append(f"{photo.stem}: {len(means)}")
@@ -133,11 +133,12 @@ def _middle(image: np.ndarray) -> np.ndarray:
 
 
 def _fit(photo: Path) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """A photo, its means, scales, rotations and colours, and what these render to."""
+    """A photo, its means, scales, rotations and colours, and what these render to, uint8."""
     image = read_image(photo)
     params = read_gaussians(gaussians_path(photo))
     gaussians = [params[:, :2], params[:, 2:4], params[:, 4], params[:, 5:]]
-    return image, gaussians, rasterize(*gaussians, image.shape[1], image.shape[0])[0]
+    render = rasterize(*gaussians, image.shape[1], image.shape[0])[0]
+    return image, gaussians, (255 * render.clip(0, 1)).round().astype(np.uint8)
 
 
 def draw_kernel(path: Path, photo: Path) -> None:
@@ -156,7 +157,7 @@ def draw_overview(path: Path, photo: Path, counter: Counter) -> None:
     count, density = density_of(counter, crop, photo.name)
     panels = {
         f"{len(points)} annotated heads": heads_overlay(crop, points),
-        "fitted Gaussians": (255 * render).round().astype(np.uint8),
+        "fitted Gaussians": render,
         "transport kernel": kernel,
         f"density: {count:.1f}": density_overlay(faded(crop), density),
     }

@@ -34,16 +34,10 @@ def kernel_colours(heads: np.ndarray) -> np.ndarray:
 
 
 def draw_curve(path: str | os.PathLike, log: list[dict], names: Sequence[str], title: str) -> None:
-    """Draw figures of a training over its epochs, a panel a name, the lowest value marked.
+    """Draw errors and losses of a training over its epochs, a panel a name, the lowest marked.
 
-    Args:
-        path: Picture to write.
-        log: Lines such as {"epoch": 3, "loss": 0.5}; a line may lack a name.
-        names: What to draw; all are errors or losses: lower is better.
-        title: Title of the picture.
-
-    Raises:
-        InputError: no line of the log has one of the names.
+    Lines of the log, such as {"epoch": 3, "loss": 0.5}, may lack a name. Raises `InputError` where
+    all of them do.
     """
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
@@ -82,52 +76,29 @@ def _draw_one_curve(axis, log: list[dict], name: str) -> None:
 def contact_sheet(
     path: str | os.PathLike, images: Sequence[np.ndarray], captions: Sequence[str], columns: int
 ) -> None:
-    """Draw pictures in rows, each above its caption.
-
-    Args:
-        path: Picture to write.
-        images: Pictures [H, W, 3], uint8 or float in 0-1, or [H, W] in grey; sizes may differ.
-        captions: A caption a picture.
-        columns: Pictures in a row.
-    """
+    """Draw pictures, uint8 [H, W, 3] of any sizes, in rows, each above its caption."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     letters = max(int(105 / columns), 8)
     wrapped = ["\n".join(textwrap.wrap(caption, letters)) for caption in captions]
     lines = max(caption.count("\n") + 1 for caption in wrapped)
-    tallest = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
+    tallest = max(image.shape[0] / image.shape[1] for image in images)
     row_height = _WIDTH / columns * tallest + 0.22 * lines + 0.1
     figure = Figure((_WIDTH, row_height * rows), dpi=_DPI, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, image, caption in zip(axes, images, wrapped, strict=False):
-        _show(axis, image)
+        shrink = min(_LONGEST_SIDE / max(image.shape[:2]), 1)
+        axis.imshow(cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA))
         axis.set_xlabel(caption, fontsize=_TEXT, labelpad=3)
     for axis in axes:
         axis.set(xticks=[], yticks=[], frame_on=False)
     write_figure(path, figure)
 
 
-def _as_bytes(image: np.ndarray) -> np.ndarray:
-    image = np.asarray(image)
-    if image.dtype != np.uint8:
-        image = (image * 255.0).round().clip(0, 255).astype(np.uint8)
-    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-
-
 def faded(image: np.ndarray) -> np.ndarray:
-    """Return the photo in a light grey on which colours stand out."""
-    grey = _as_bytes(image).mean(axis=2)
-    return _as_bytes((60 + 0.65 * grey).astype(np.uint8))
-
-
-def _show(axis, image: np.ndarray) -> None:
-    """Show a picture in coordinates of its own, shrunk to what can be seen."""
-    height, width = np.shape(image)[:2]
-    image = _as_bytes(image)
-    shrink = _LONGEST_SIDE / max(image.shape[:2])
-    if shrink < 1:
-        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    axis.imshow(image, extent=(0, width, height, 0))
+    """Return the photo, uint8 [H, W, 3], in a light grey on which colours stand out."""
+    grey = image.mean(axis=2, keepdims=True)
+    return np.repeat((60 + 0.65 * grey).astype(np.uint8), 3, axis=2)
 
 
 def _distinct_colours(heads: np.ndarray) -> np.ndarray:

@@ -25,16 +25,10 @@ NOBODY = np.zeros((0, 2), np.float32)
 def density_overlay(
     image: np.ndarray, density: np.ndarray, stride: int = 8, heads: np.ndarray = NOBODY
 ) -> np.ndarray:
-    """Lay a density map over a photo.
+    """Lay a density map over a photo, uint8 [H, W, 3], which is what it returns too.
 
-    Args:
-        image: uint8 [H, W, 3], RGB.
-        density: people per cell [h, w]; cells are squares from the corner on.
-        stride: side of a cell, pixels.
-        heads: (x, y) [N, 2], pixels, marked by small dots.
-
-    Returns:
-        uint8 [H, W, 3].
+    `density` is people per cell [h, w], cells being squares of `stride` pixels from the corner on.
+    `heads`, (x, y) [N, 2] in pixels, are marked by small dots.
     """
     height, width = image.shape[:2]
     size = (density.shape[1] * stride, density.shape[0] * stride)
@@ -77,14 +71,9 @@ def gaussians_overlay(
 ) -> np.ndarray:
     """Draw Gaussians as ellipses, of 1σ filled and of 2σ, over a photo uint8 [H, W, 3].
 
-    Args:
-        image: the photo.
-        means: centres (x, y) [N, 2], pixels.
-        scales: standard deviations along the two axes [N, 2], pixels.
-        rotations: angle of the first axis [N], radians from +x towards +y.
-        colors: of the Gaussians [N, 3] in 0-1.
-
-    Returns uint8 [H, W, 3].
+    Centres (x, y) [N, 2] and standard deviations along the two axes [N, 2] are in pixels, angles of
+    the first axis [N] in radians from +x towards +y, colours [N, 3] in 0-1. Returns uint8
+    [H, W, 3].
     """
     drawn = np.ascontiguousarray(image)
     # Fixed point of 1/16 pixel; OpenCV's whole numbers are pixel centres, hence the -8.
@@ -133,17 +122,10 @@ def with_count(image: np.ndarray, count: float) -> np.ndarray:
 
 
 def write_picture(path: str | os.PathLike, pixels: np.ndarray, limit: int = LIMIT) -> None:
-    """Write an RGB picture atomically in at most `limit` bytes.
+    """Write an RGB picture, uint8 [H, W, 3], atomically in at most `limit` bytes.
 
-    JPEG gives up quality first, PNG its full colours (256 are left); both then give up size.
-
-    Args:
-        path: Name ending in .jpg, .jpeg or .png.
-        pixels: uint8 [H, W, 3].
-        limit: Size in bytes.
-
-    Raises:
-        InputError: another ending, or the folder is not writable.
+    JPEG gives up quality first, PNG its full colours (256 are left); both then give up size. Raises
+    `InputError` where the name ends otherwise, or the folder is not writable.
     """
     kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}.get(Path(path).suffix.lower())
     if kind is None:

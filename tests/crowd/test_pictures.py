@@ -85,8 +85,8 @@ def test_a_sheet_shows_every_picture(tmp_path):
     path = tmp_path / "sheet.png"
     colours = [(220, 30, 30), (30, 220, 30), (30, 30, 220)]
     images = [np.full((50, 60 + 10 * i, 3), colour, np.uint8) for i, colour in enumerate(colours)]
-    images.append(np.full((40, 60), 0.5))
-    pictures.contact_sheet(path, images, ["red", "green", "blue", "a grey one"], columns=2)
+    images.append(np.full((2000, 3000, 3), 128, np.uint8))
+    pictures.contact_sheet(path, images, ["red", "green", "blue", "a large one"], columns=2)
     picture = read_image(path)
     boxes = [panels(picture, colour) for colour in colours]
     assert [len(found) for found in boxes] == [1, 1, 1]

@@ -27,22 +27,21 @@ from crowd.io.errors import InputError, command
 from crowd.io.files import require_folder, write_text
 from crowd.train.runs import ROOT
 
-WORKER = "bench.gpu.stages"
 TRAVELLING = [".gpu_train", ".gpu_test"]
 SHORTEST = 5.0  # seconds that a stage is begun for
 FOR_TRAINING = 0.5  # share of the time that is kept for the trainings
-# Seconds at most; 0: a training, which takes what is left, is tried once more when it fails, and
-# goes on with the next command.
+# What runs, and seconds at most; 0: a training, which takes what is left, is tried once more when
+# it fails, and goes on with the next command.
 STAGES = {
-    "a_machine": 40,
-    "b_build": 300,
-    "c_tests": 150,
-    "d_parity": 90,
-    "e_splatting": 60,
-    "f_steps": 120,
-    "g_alignment": 45,
-    "h_light": 0,
-    "i_vgg": 0,
+    "a_machine": ("bench.gpu.measures:describe", 40),
+    "b_build": ("bench.gpu.measures:build", 300),
+    "c_tests": ("bench.gpu.measures:test", 150),
+    "d_parity": ("bench.gpu.measures:parity", 90),
+    "e_splatting": ("bench.gpu.measures:splat", 60),
+    "f_steps": ("bench.gpu.measures:measure_steps", 120),
+    "g_alignment": ("bench.gpu.measures:align", 45),
+    "h_light": ("bench.gpu.training:train_light", 0),
+    "i_vgg": ("bench.gpu.training:train_paper", 0),
 }
 
 
@@ -56,7 +55,7 @@ def run_all(arguments, minutes: float) -> dict[str, dict]:
         "rehearsal": arguments.rehearse,
         "train_minutes": arguments.train_minutes,
     }
-    for name, most in STAGES.items():
+    for name, (program, most) in STAGES.items():
         for _ in range(1 if most else 2):
             status = read_records(Path(fields["work"])).get(name, {}).get("status")
             if most and status in (PASSED, FAILED):
@@ -66,7 +65,7 @@ def run_all(arguments, minutes: float) -> dict[str, dict]:
                 limit -= FOR_TRAINING * 60 * minutes
                 # A rehearsal tells nothing of speed.
                 limit = limit if arguments.rehearse else min(most, limit)
-            fields |= {"name": name, "deadline": time.time() + limit}
+            fields |= {"name": name, "program": program, "deadline": time.time() + limit}
             if run(fields, limit) != FAILED:
                 break
     return dict(sorted(read_records(Path(fields["work"])).items()))
@@ -83,7 +82,7 @@ def run(fields: dict, limit: float) -> str:
     error = "its process died: see log.txt"
     with open(context.output / "log.txt", "a", encoding="utf-8") as log:
         print(f"== {context.name}", file=log, flush=True)
-        words = [sys.executable, "-m", WORKER, json.dumps(fields)]
+        words = [sys.executable, "-m", "bench.gpu.stages", json.dumps(fields)]
         how = {"stdout": log, "stderr": log, "env": _environment(), "start_new_session": True}
         process = subprocess.Popen(words, cwd=ROOT, **how)
         try:

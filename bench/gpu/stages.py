@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
@@ -25,6 +26,7 @@ class Context:
 
     Attributes:
         name: of the stage.
+        program: function that is the stage, MODULE:FUNCTION.
         work: folder that is kept from one command to the next: records, photos, trainings.
         output: folder of what is to be looked at afterwards.
         data: folders of photos and weights.
@@ -34,6 +36,7 @@ class Context:
     """
 
     name: str
+    program: str
     work: Path
     output: Path
     data: list[Path]
@@ -89,39 +92,20 @@ def read_records(work: Path) -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
 
 
-def main(stages: dict[str, Callable[[Context], None]] | None = None) -> None:
+def main() -> None:
     """Run a stage, given as JSON of a `Context`'s fields; what it raises stands in its record."""
-    context = Context(**json.loads(sys.argv[1]))
-    started, stages = time.time(), stages or _stages(context)
+    context, started = Context(**json.loads(sys.argv[1])), time.time()
     try:
-        stages[context.name](context)
+        if context.rehearsal:
+            importlib.import_module("bench.gpu.stand_ins").install()
+        module, _, function = context.program.partition(":")
+        getattr(importlib.import_module(module), function)(context)
         context.note(status=PASSED)
     # A command that ends with an error exits.
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         context.note(status=FAILED, error=f"{type(error).__name__}: {error}"[:1000])
     context.note(stage_seconds=time.time() - started)
-
-
-def _stages(context: Context) -> dict[str, Callable[[Context], None]]:
-    import torch
-
-    from bench.gpu import measures, stand_ins, training
-
-    if context.rehearsal:
-        torch.set_num_threads(1)
-        stand_ins.install()
-    return {
-        "a_machine": measures.describe,
-        "b_build": measures.build,
-        "c_tests": measures.test,
-        "d_parity": measures.parity,
-        "e_splatting": measures.splat,
-        "f_steps": measures.measure_steps,
-        "g_alignment": measures.align,
-        "h_light": training.train_light,
-        "i_vgg": training.train_paper,
-    }
 
 
 if __name__ == "__main__":

@@ -69,10 +69,11 @@ FUNCTIONS = (isect_tiles, isect_offset_encode, rasterize_to_pixels)
 
 
 def install() -> None:
-    """Let the backend "gsplat" of this process run on its CPU, by these functions."""
+    """Let the backend "gsplat" of this process run on one core, by these functions."""
     from gsplat.cuda import _wrapper
 
     for function in FUNCTIONS:
         setattr(_wrapper, function.__name__, function)
+    torch.set_num_threads(1)
     gsplat_backend.DEVICE = torch.device("cpu")
     gsplat_backend.why_unusable = lambda: None

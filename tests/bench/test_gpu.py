@@ -13,6 +13,7 @@ import torch
 from bench import __main__ as bench
 from bench.gpu import command, training
 from bench.gpu.crops import DeviceCrops, Drawing, OutOfTime, graphed, most_in_a_crop
+from bench.gpu.measures import block_photo
 from bench.gpu.stages import Context
 from crowd.data.network_input import Preprocessing
 from crowd.train.devices import place
@@ -31,12 +32,10 @@ SIDE = 64
 
 
 def draw_photo(seed, height, width, heads):
+    image, points = block_photo(seed, heads, width, height)
     random = np.random.default_rng(seed)
-    blocks = random.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
-    image = np.kron(blocks, np.ones((8, 8, 1), np.uint8))[:height, :width]
-    arrays = [random.uniform(0, [width, height], (heads, 2)), random.uniform(3, 9, (heads, 2))]
-    arrays += [random.uniform(0, 3, heads), random.uniform(4, 40, heads)]
-    return Sample(image, *(array.astype(np.float32) for array in arrays))
+    shapes = [random.uniform(*one) for one in ((3, 9, (heads, 2)), (0, 3, heads), (4, 40, heads))]
+    return Sample(image, points, *(shape.astype(np.float32) for shape in shapes))
 
 
 PHOTOS = {
@@ -160,7 +159,8 @@ def test_every_stage_is_rehearsed_and_leaves_its_record(tmp_path):
 def test_a_training_goes_on_with_the_next_command_to_the_same_figures(tmp_path, monkeypatch):
     data = [tmp_path / name for name in command.TRAVELLING]
     training.draw(data)
-    context = Context("h_light", tmp_path, tmp_path / "out", data, time.time() + 600, True, 0.0)
+    where = tmp_path, tmp_path / "out", data
+    context = Context("h_light", "", *where, time.time() + 600, True, 0.0)
     job = training.Job(context, "a", training.LIGHT[1])
     stopped, whole, noted = [], {}, {}
     job.train(100.0, time.time() + 300, lambda **more: whole.update(more))
@@ -186,7 +186,6 @@ def test_a_training_goes_on_with_the_next_command_to_the_same_figures(tmp_path, 
 
 STAND_IN = """
 import os, time
-from bench.gpu import stages
 
 def fail(context):
     context.note(seen=1)
@@ -203,19 +202,23 @@ def train(context):
     if tries.read_text() == "I":
         os._exit(3)
 
-names = {"a_fails": fail, "b_sleeps": sleep, "c_passes": lambda context: None, "h_trains": train}
-if __name__ == "__main__":
-    stages.main(names)
+def succeed(context):
+    pass
 """
 
 
 def test_a_stage_that_fails_or_takes_too_long_stops_no_other(tmp_path, monkeypatch, capsys):
-    (tmp_path / "stand_in_worker.py").write_text(STAND_IN)
+    (tmp_path / "toy.py").write_text(STAND_IN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(command, "WORKER", "stand_in_worker")
     monkeypatch.setattr(command, "SHORTEST", 0.0)
     monkeypatch.setattr(command, "require_gpu", lambda: None)
-    stages = {"a_fails": 60, "b_sleeps": 15, "c_passes": 60, "d_none_left": -1, "h_trains": 0}
+    stages = {
+        "a_fails": ("toy:fail", 60),
+        "b_sleeps": ("toy:sleep", 15),
+        "c_passes": ("toy:succeed", 60),
+        "d_none_left": ("toy:succeed", -1),
+        "h_trains": ("toy:train", 0),
+    }
     monkeypatch.setattr(command, "STAGES", stages)
     words = ["--output", str(tmp_path / "out"), "--work", str(tmp_path / "work"), "--minutes", "9"]
     with pytest.raises(SystemExit) as ended:

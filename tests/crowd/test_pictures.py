@@ -9,10 +9,6 @@ from crowd.pictures.overlays import LIMIT, gaussians_overlay, write_picture
 PLAIN = (200, 40, 190)
 
 
-def plain_photo(width=160, height=120):
-    return np.full((height, width, 3), PLAIN, np.uint8)
-
-
 def panels(picture, colour):
     """Boxes (left, top, right, bottom) of the areas of one colour, from left to right."""
     hit = np.abs(picture.astype(int) - colour).max(axis=2) < 12
@@ -26,16 +22,11 @@ def panels(picture, colour):
     return boxes
 
 
-def captured_figure(monkeypatch):
-    figures = []
-    monkeypatch.setattr(pictures, "write_figure", lambda path, figure: figures.append(figure))
-    return figures
-
-
 def test_ellipses_are_drawn_where_the_gaussian_is():
     mean, scale, angle = np.array([70.0, 60.0]), np.array([20.0, 6.0]), np.pi / 6
     fill = np.array([[0.0, 0.0, 1.0]])
-    drawn = gaussians_overlay(plain_photo(), mean[None], scale[None], np.array([angle]), fill)
+    photo = np.full((120, 160, 3), PLAIN, np.uint8)
+    drawn = gaussians_overlay(photo, mean[None], scale[None], np.array([angle]), fill)
 
     def changed(point):
         x, y = np.floor(point).astype(int)
@@ -63,7 +54,8 @@ def test_a_cell_has_the_colour_of_its_annotation():
 
 
 def test_the_best_epoch_is_marked_and_gaps_are_skipped(monkeypatch):
-    figures = captured_figure(monkeypatch)
+    figures = []
+    monkeypatch.setattr(pictures, "write_figure", lambda path, figure: figures.append(figure))
     log = [{"epoch": i, "loss": 1000.0 * 0.5**i} for i in range(12)]
     log[3]["mae"], log[7]["mae"], log[9]["mae"], log[11]["mae"] = 9.0, 5.0, 6.0, float("nan")
     pictures.draw_curve("unused", log, ["loss", "mae"], "training")

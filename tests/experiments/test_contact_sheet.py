@@ -19,59 +19,58 @@ from mgot.models import build_model
 
 @pytest.fixture
 def photos(tmp_path):
-    """Black photos of several shapes with one white Gaussian in the middle of each."""
+    """Black photos of several shapes, each with a head in its middle, a white Gaussian."""
     paths = []
     for name, (height, width) in {"a": (90, 200), "b": (200, 90), "c": (40, 40)}.items():
         path = tmp_path / f"{name}.png"
         write_image(path, np.zeros((height, width, 3), np.uint8))
         params = [[width / 2, height / 2, 4, 4, 0, 1, 1, 1]]
         write_gaussians(gaussians_path(path), np.array(params, np.float32))
+        np.save(path.with_suffix(".npy"), [[width / 2, height / 2]])
         paths.append(path)
     return paths
 
 
-def test_every_photo_stands_beside_its_render(photos, tmp_path, monkeypatch):
-    drawn = {}
+@pytest.fixture
+def sheets(tmp_path, monkeypatch):
+    """What is drawn, as (path, images, captions), in place of pictures."""
+    drawn = []
+    monkeypatch.setattr(pictures, "contact_sheet", lambda *sheet, columns: drawn.append(sheet))
+    monkeypatch.chdir(tmp_path)
+    return drawn
 
-    def keep(path, images, captions, columns):
-        drawn.update(zip(captions, images, strict=True))
 
-    monkeypatch.setattr(pictures, "contact_sheet", keep)
-    figures.draw_fit_sheet(tmp_path / "sheet.jpg", photos)
-    assert list(drawn) == ["a: 1", "b: 1", "c: 1"]
-    for image in drawn.values():
+def test_every_photo_stands_beside_its_render(photos, sheets):
+    figures.draw_fit_sheet("sheet.jpg", photos)
+    ((_, images, captions),) = sheets
+    assert captions == ["a: 1", "b: 1", "c: 1"]
+    for image in images:
         photo, render = np.split(image, 2, axis=1)
         assert photo.max() == 0
         assert render[60, 80].min() > 200
         assert render[0].max() == 0
 
 
-def test_extremes_are_the_worst_then_the_best(photos, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(pictures, "contact_sheet", lambda *sheet, columns: drawn.append(sheet))
+def test_extremes_are_the_worst_then_the_best(photos, sheets, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "EXTREMES", 1)
     monkeypatch.setattr(figures, "density_of", lambda *_: (1.0, np.ones((2, 2))))
     (tmp_path / "predictions.csv").write_text(
         "name,actual,predicted\na.png,9,7.5\nb.png,3,3.2\nc.png,50,40\n"
     )
     main(["extremes", str(tmp_path), str(tmp_path)])
-    ((_, images, captions),) = drawn
+    ((_, images, captions),) = sheets
     assert captions == ["c: 40 of 50", "b: 3 of 3"]
     assert {image.shape[1] for image in images} == {figures.SHEET_WIDTH}
 
 
-def test_predictions_of_trainings_stand_beside_the_heads(photos, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(pictures, "contact_sheet", lambda *sheet, columns: drawn.append(sheet))
+def test_predictions_of_trainings_stand_beside_the_heads(photos, sheets, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "density_of", lambda *_: (2.0, np.diag([2.0, 0.0])))
-    np.save(photos[0].with_suffix(".npy"), [[100, 45]])
     for run in ("1/gst", "2/gst"):
         (tmp_path / run).mkdir(parents=True)
         (tmp_path / run / "best.pth").symlink_to(BOXED)
-    monkeypatch.chdir(tmp_path)
     main(["predictions", str(photos[0]), str(tmp_path / "1/gst")])
     main(["predictions", str(photos[0]), "1/gst", "2/gst/best.pth"])
-    (_, images, captions), (_, _, same) = drawn
+    (_, images, captions), (_, _, same) = sheets
     assert captions == ["1 annotated heads", "gst: 2.0"]
     # Two runs of one name are both there.
     assert same == ["1 annotated heads", "1/gst: 2.0", "2/gst/best.pth: 2.0"]
@@ -81,19 +80,15 @@ def test_predictions_of_trainings_stand_beside_the_heads(photos, tmp_path, monke
         main(["predictions", str(photos[0])])
 
 
-def test_a_fidt_map_is_drawn_with_the_heads_found(photos, tmp_path, monkeypatch):
-    drawn, tiny = [], {"widths": [16, 8], "hidden": 4}
-    monkeypatch.setattr(pictures, "contact_sheet", lambda *sheet, columns: drawn.append(sheet))
+def test_a_fidt_map_is_drawn_with_the_heads_found(photos, sheets, monkeypatch):
+    tiny = {"widths": [16, 8], "hidden": 4}
     monkeypatch.setattr(figures, "peak_centers", lambda *_: np.array([[9.5, 9.5], [50.5, 70.5]]))
-    np.save(photos[0].with_suffix(".npy"), [[100, 45]])
     recipe = {"model_name": "hrnet_small", "model_options": tiny, "train_median": 2.0}
     recipe |= {"preprocessing": dataclasses.asdict(Preprocessing()), "settings": {}}
-    run = tmp_path / "fidt"
     model = build_model("hrnet_small", **tiny).state_dict()
-    save_checkpoint(run / "last.pth", model=model, recipe=recipe)
-    monkeypatch.chdir(tmp_path)
-    main(["predictions", str(photos[0]), str(run / "last.pth")])
-    ((_, (_, seen), captions),) = drawn
+    save_checkpoint("fidt/last.pth", model=model, recipe=recipe)
+    main(["predictions", str(photos[0]), "fidt/last.pth"])
+    ((_, (_, seen), captions),) = sheets
     assert captions == ["1 annotated heads", "fidt: 2"]
     assert seen[9, 9].max() > 200  # a dot
 

@@ -11,15 +11,8 @@ import pytest
 from experiments import demo, runner, tables
 
 ROOT = Path(demo.__file__).parent.parent
-# Commands whose parser is made elsewhere than in their own build_parser.
-PARSERS = {
-    "mgot.train_baseline": "mgot.train_baseline:build_parser",
-    "k_means_ot_weight": "k_means_ot_weight:build_parser",
-    "train_baseline_weight": "train_baseline_weight:build_parser",
-    "experiments": "experiments.__main__:build_parser",
-    "crowd.synthetic": "crowd.synthetic.__main__:build_parser",
-    "crowd.page": "crowd.page.__main__:build_parser",
-}
+# Packages that are commands.
+PACKAGES = ("experiments", "crowd.synthetic", "crowd.page")
 
 
 def load(name):
@@ -40,8 +33,8 @@ def accept(words):
         name, arguments = words[1], words[2:]
     else:
         name, arguments = words[0].removesuffix(".py").replace("/", "."), words[1:]
-    module, _, function = PARSERS.get(name, f"{name}:build_parser").partition(":")
-    return getattr(load(module), function)().read(arguments)
+    module = load(f"{name}.__main__" if name in PACKAGES else name)
+    return module.build_parser().read(arguments)
 
 
 def documents():

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from crowd.data.images import open_image
@@ -19,10 +17,11 @@ from mgot.feature_files import open_features, read_clusters
 from mgot.features import read_patch
 from mgot.maps import PATCH_SIDE
 from mgot.patches import locate_patches, parse_size, patches_of
+from mgot.pictures import figure_of, show_map
 from mgot.selection import Alignment, align
 from mgot.transfer import add_transfer, files_of
 
-SIZE, DPI, TEXT = (13.0, 3.3), 120, 11
+SIZE, TEXT = (13.0, 3.3), 11
 EXAMPLES = 4  # matched patches
 
 
@@ -53,7 +52,7 @@ def draw_overview(path: Path, transfer: Namespace) -> None:
             locate_patches(features.names, files[f"{name}.patches"])
             for name, features in sides.items()
         ]
-    figure = Figure(SIZE, dpi=DPI, layout="constrained")
+    figure = figure_of(*SIZE)
     widths = [2.7, len(clusters[0].members), EXAMPLES]
     left, middle, right = figure.subfigures(1, 3, width_ratios=widths, wspace=0.02)
     cluster_of = {
@@ -93,7 +92,7 @@ def _matched_clusters(panel, clusters: list, alignment: Alignment) -> None:
         number, partner = group["target_cluster"], group["source_cluster"]
         maps = centers[0][number], centers[1][partner]
         for axis, center, side in zip(pair, maps, ("target", "source"), strict=True):
-            axis.imshow(center, cmap="inferno", norm=PowerNorm(0.5, 0, top))
+            show_map(axis, center, top)
             axis.set_title(f"{group[f'{side}_patches']} patches", fontsize=TEXT - 2)
             _frame(axis, number)
     axes[0, 0].set_ylabel("target", fontsize=TEXT)

@@ -80,6 +80,19 @@ def test_predictions_of_trainings_stand_beside_the_heads(photos, sheets, tmp_pat
         main(["predictions", str(photos[0])])
 
 
+def test_gst_stands_in_one_row(photos, sheets, monkeypatch):
+    monkeypatch.setattr(figures, "density_of", lambda *_: (2.0, np.ones((11, 11))))
+    main(["overview", str(photos[0])])
+    ((path, (heads, render, kernel, density), captions),) = sheets
+    assert path.name == "a_overview.jpg"
+    assert captions[:3] == ["1 annotated heads", "fitted Gaussians", "transport kernel"]
+    assert captions[3] == "density: 2.0"
+    # The densest square holds the head, whose render and kernel lie at its place.
+    assert {one.shape for one in (heads, render, kernel, density)} == {(88, 88, 3)}
+    (y, x), (v, u) = (np.argwhere(one.max(axis=2) > 150).mean(axis=0) for one in (render, kernel))
+    assert (y, x) == pytest.approx((v, u), abs=8)
+
+
 def test_a_fidt_map_is_drawn_with_the_heads_found(photos, sheets, monkeypatch):
     tiny = {"widths": [16, 8], "hidden": 4}
     monkeypatch.setattr(figures, "peak_centers", lambda *_: np.array([[9.5, 9.5], [50.5, 70.5]]))

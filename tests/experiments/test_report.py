@@ -1,11 +1,8 @@
 """The report of runs: whole in itself, with every photo's name, honest about what is missing."""
 
 import json
-import os
 import shutil
-import subprocess
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +18,8 @@ from gst.counter import load_counter
 from gst.models import build_model
 from gst.photos import Preprocessing
 from mgot.localization import write_points_file
+from tests.crowd.test_page_browser import browser  # noqa: F401 - a fixture
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NAMES = ("plain.jpg", "a & b <i>.jpg", "busy.jpg")
 SIZE = 64
 
@@ -196,30 +193,18 @@ def test_a_damaged_run_is_one_sentence_and_no_page(tmp_path, gst_run, capsys, da
     assert not (tmp_path / "out").exists()
 
 
-def browse(page: Path) -> str:
-    """Title that the page's own look at itself leaves: broken pictures and outside requests."""
-    look = """<script>addEventListener("load", () => {
-      const broken = [...document.images].filter((image) => !image.naturalWidth).length;
-      const names = performance.getEntriesByType("resource").map((entry) => entry.name);
-      const outside = names.filter((name) => !name.startsWith("data:")).length;
-      document.title = `broken ${broken} of ${document.images.length}, outside ${outside}`;
-    });</script>"""
-    page.write_text(page.read_text(encoding="utf-8") + look, encoding="utf-8")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    command += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    command += [f"--user-data-dir={page.parent / 'profile'}", "--virtual-time-budget=20000"]
-    environment = {**os.environ, "HOME": str(page.parent)}
-    done = subprocess.run(
-        [*command, page.as_uri()], capture_output=True, text=True, timeout=120, env=environment
-    )
-    return done.stdout.partition("<title>")[2].partition("</title>")[0]
+# Pictures that are broken, pictures, and what was asked for from outside.
+LOOK = """[[...document.images].filter(image => !image.naturalWidth).length, document.images.length,
+performance.getEntriesByType("resource").filter(one => !one.name.startsWith("data:")).length]"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-def test_a_browser_shows_every_picture_and_asks_for_nothing(tmp_path, gst_run, transfer):
+@pytest.mark.skipif(not shutil.which("chromedriver"), reason="a browser is needed")
+def test_a_browser_shows_every_picture_and_asks_for_nothing(tmp_path, gst_run, transfer, browser):  # noqa: F811
     page = tmp_path / "report.html"
     main(["report", str(gst_run), str(transfer), "--output", str(page)])
-    assert browse(page) == "broken 0 of 15, outside 0"
+    browser.tell("/url", url=page.as_uri())
+    assert browser.run(LOOK) == [0, 15, 0]
     # The look does see what it is to find.
-    page.write_text('<title></title><img src="http://example.org/x.png">', encoding="utf-8")
-    assert browse(page) == "broken 1 of 1, outside 1"
+    page.write_text('<img src="http://127.0.0.1:51234/x.png">', encoding="utf-8")
+    browser.tell("/url", url=page.as_uri())
+    assert browser.run(LOOK) == [1, 1, 1]

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 
 from crowd.count.evaluation import PhotoCount
 from crowd.data.images import read_image
@@ -67,10 +68,8 @@ def draw_fit_sheet(path: Path, photos: list[Path]) -> None:
     sheet, captions = [], []
     for photo in progress(photos, "drawing", "photo"):
         image, (means, *_), render = _fit(photo)
-        halves = [
-            cv2.resize(_middle(one), SHEET_SIZE, interpolation=cv2.INTER_AREA)
-            for one in (image, render)
-        ]
+        whole = (Image.fromarray(one) for one in (image, render))
+        halves = [ImageOps.fit(one, SHEET_SIZE, Image.Resampling.BOX) for one in whole]
         sheet.append(np.concatenate(halves, axis=1))
         captions.append(f"{photo.stem}: {len(means)}")
     pictures.contact_sheet(path, sheet, captions, columns=SHEET_COLUMNS)
@@ -121,15 +120,6 @@ def load_any(path: Path) -> Counter:
     name = (load_checkpoint(path).get("recipe") or {}).get("model_name")
     load = load_fidt_counter if name in FIDT_MODELS else load_counter
     return load(path, torch.device("cpu"))
-
-
-def _middle(image: np.ndarray) -> np.ndarray:
-    """The largest part of the sheet's aspect around the middle of an image."""
-    height, width = image.shape[:2]
-    scale = min(width / SHEET_SIZE[0], height / SHEET_SIZE[1])
-    columns, rows = (max(round(scale * side), 1) for side in SHEET_SIZE)
-    left, top = (width - columns) // 2, (height - rows) // 2
-    return image[top : top + rows, left : left + columns]
 
 
 def _fit(photo: Path) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
@@ -201,10 +191,9 @@ def busy_photo(photos: list[Path]) -> Path:
 
 def _densest_crop(points: np.ndarray, shape: tuple[int, int], size: int) -> tuple[int, int]:
     """Corner (x, y), multiples of 8, of the square of `size` that holds most points."""
-    best, corner = -1, (0, 0)
-    for y in range(0, shape[0] - size + 1, 32):
-        for x in range(0, shape[1] - size + 1, 32):
-            inside = ((points >= (x, y)) & (points < (x + size, y + size))).all(axis=1).sum()
-            if inside > best:
-                best, corner = inside, (x, y)
-    return corner
+    rows, columns = (range(0, side - size + 1, 32) for side in shape)
+
+    def heads(corner: tuple[int, int]) -> int:
+        return ((points >= corner) & (points < np.add(corner, size))).all(axis=1).sum()
+
+    return max(((x, y) for y in rows for x in columns), key=heads)

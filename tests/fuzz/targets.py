@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import h5py
@@ -22,6 +23,7 @@ from crowd.data.splits import read_list
 from crowd.io.files import write_array
 from crowd.io.h5 import write_h5
 from crowd.train.checkpoints import save_checkpoint
+from crowd.train.state import Recipe
 from GS2D.arguments import fit_parser
 from GS2D.store import Report, read_gaussians, read_report, write_gaussians
 from gst import counter as gst_counter
@@ -45,22 +47,14 @@ CPU = torch.device("cpu")
 SMALL = {"width": 0.1}
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """One format.
+class Target(NamedTuple):
+    """One format."""
 
-    Attributes:
-        suffix: of its files.
-        whole: writes whole files into a folder and returns them.
-        read: reads a file by all of the project's readers that may be given one.
-        text: whether words and lines are damaged, not only bytes.
-        craft: makes the bytes of a file that is whole but says something odd.
-    """
-
-    suffix: str
-    whole: Callable[[Path], list[Path]]
-    read: Callable[[Path], None]
-    text: bool = False
+    suffix: str  # of its files
+    whole: Callable[[Path], list[Path]]  # writes whole files into a folder and returns them
+    read: Callable[[Path], object]  # by all of the project's readers that may be given one
+    text: bool = False  # whether words and lines are damaged, not only bytes
+    # Makes the bytes of a file that is whole but says something odd.
     craft: Callable[[np.random.Generator], bytes] | None = None
 
 
@@ -104,10 +98,6 @@ def text(suffix: str, read: Callable[[Path], object], *contents: str) -> Target:
 def layout(name: str, suffix: str, *contents: str) -> Target:
     """A layout's files, read as it is."""
     return text(suffix, lambda path: parse(path, name), *contents)
-
-
-def points_of(kind) -> Callable[[Path], object]:
-    return lambda path: read_points_file(path, kind)
 
 
 def read_names(path: Path) -> None:
@@ -200,13 +190,7 @@ def whole_checkpoints(folder: Path) -> list[Path]:
 
 def checkpoint() -> dict:
     torch.manual_seed(0)
-    recipe = {
-        "model_name": "vgg_small",
-        "model_options": dict(SMALL),
-        "preprocessing": dataclasses.asdict(Preprocessing()),
-        "train_median": 3.0,
-        "settings": {},
-    }
+    recipe = dataclasses.asdict(Recipe("vgg_small", SMALL, vars(Preprocessing()), 3.0, {}))
     model = build_model("vgg_small", **SMALL).state_dict()
     return {"model": model, "average": None, "recipe": recipe, "epoch": 3, "best": {}}
 
@@ -233,10 +217,6 @@ def craft_checkpoint(rng: np.random.Generator) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
-
-
-def read_checkpoint(path: Path) -> None:
-    gst_counter.load_counter(path, CPU, "vgg_small")
 
 
 def whole_yaml(folder: Path) -> list[Path]:
@@ -291,8 +271,10 @@ TARGETS = {
     "csv": layout("csv", ".csv", CSV, QUOTED),
     "txt_jhu": layout("jhu", ".txt", "".join(f"{x:.0f} {y:.0f} 10 12 1 0\n" for x, y in POINTS)),
     "txt_lists": text(".txt", read_names, NAMES),
-    "txt_peaks": text(".txt", points_of(PREDICTED), f"1 12 {PEAKS}\n2 0\n"),
-    "txt_heads": text(".txt", points_of(ANNOTATED), f"1 12 {HEADS}\n"),
+    "txt_peaks": text(
+        ".txt", lambda path: read_points_file(path, PREDICTED), f"1 12 {PEAKS}\n2 0\n"
+    ),
+    "txt_heads": text(".txt", lambda path: read_points_file(path, ANNOTATED), f"1 12 {HEADS}\n"),
     "labelme": tool("labelme", ".json"),
     "cvat": tool("cvat", ".xml"),
     "coco": tool("coco", ".json"),
@@ -309,7 +291,12 @@ TARGETS = {
     "h5_centres": Target(
         ".h5", whole_centres, lambda path: read_clusters(path, path.with_name("lists.npy"), 3)
     ),
-    "pth": Target(".pth", whole_checkpoints, read_checkpoint, craft=craft_checkpoint),
+    "pth": Target(
+        ".pth",
+        whole_checkpoints,
+        lambda path: gst_counter.load_counter(path, CPU, "vgg_small"),
+        craft=craft_checkpoint,
+    ),
     "yml": Target(".yml", whole_yaml, read_yaml, text=True),
     "jpg": photos(".jpg", "RGB", "L", "CMYK"),
     "png": photos(".png", "RGB", "P", "LA", "I;16"),

@@ -231,7 +231,7 @@ def build_parser() -> ArgumentParser:
     add("--output", type=str, help="h5 file to write")
     add("--batch_size", type=PositiveInt, default=16)
     add("--bgr", action=YES_NO, help="swap red and blue, as the released code does")
-    add("--device", type=str, default="auto", help="a GPU's number, cpu or auto")
+    add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add_transfer(parser, domain=True)
     return parser
 

@@ -44,7 +44,8 @@ def read_record(record: Path) -> dict:
         known = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    whole = isinstance(known, dict) and known.keys() >= {"settings", "sources"}
+    return known if whole else {}
 
 
 def write_record(record: Path, made_from: dict) -> None:

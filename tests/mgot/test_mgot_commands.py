@@ -370,6 +370,16 @@ def test_released_flags_are_accepted():
     assert (arguments.save_dir, arguments.device, arguments.visual) == ("x", "cpu", True)
 
 
+NETWORKS = ["mgot.pseudo_label", "mgot.train_baseline", "mgot.features", "mgot.test"]
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "k_means_ot_weight", "train_baseline_weight"])
+def test_a_device_is_named_in_the_release_s_words_too(name):
+    parser = importlib.import_module(name).build_parser()
+    (device,) = (action for action in parser._actions if action.dest == "device")
+    assert {"--device", "--gpu_id"} <= set(device.option_strings)
+
+
 @pytest.mark.parametrize("module", [fidt, pseudo_label, train_baseline, mgot_test, weight])
 def test_commands_in_a_module_s_own_description_are_accepted(module, root, monkeypatch):
     monkeypatch.chdir(root)

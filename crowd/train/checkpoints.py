@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crowd.io.errors import InputError
 from crowd.io.files import atomic_path, require_file, unreadable
@@ -104,14 +104,21 @@ def require_fit(model: nn.Module, weights: dict, path: str | os.PathLike) -> dic
         "unexpected": [name for name in weights if name not in expected],
         "of another shape": [
             name
-            for name in expected
-            if name in weights and expected[name].shape != getattr(weights[name], "shape", None)
+            for name, value in expected.items()
+            if name in weights and not _fits(weights[name], value)
         ],
     }
     if any(faults.values()):
         listed = "; ".join(f"{kind}: {_first(names)}" for kind, names in faults.items() if names)
         raise InputError(f"{path} does not fit this model ({listed}): name the model that made it")
     return weights
+
+
+def _fits(value: object, expected: Tensor) -> bool:
+    """Whether a value from a file is a tensor of that shape, and an ordinary one."""
+    if not isinstance(value, Tensor) or value.is_nested or value.layout != torch.strided:
+        return False
+    return value.shape == expected.shape and not value.is_meta and not value.is_quantized
 
 
 def _first(names: list[str], limit: int = 5) -> str:

@@ -58,3 +58,16 @@ def test_weights_fit_strictly_with_or_without_module(tmp_path):
     for word in ("some.pth", "missing: bias", "unexpected: offset", "of another shape: weight"):
         assert word in str(raised.value)
     assert torch.equal(model.weight, other.weight)
+
+
+@pytest.mark.parametrize("kind", ["meta", "sparse", "number"])
+def test_weights_that_are_no_ordinary_tensors_are_one_sentence(tmp_path, kind):
+    model, path = nn.BatchNorm1d(2), tmp_path / "a.pth"
+    name, value = {
+        "meta": ("weight", torch.ones(2, device="meta")),
+        "sparse": ("weight", torch.ones(2).to_sparse()),
+        "number": ("num_batches_tracked", np.int64(3)),
+    }[kind]
+    save_checkpoint(path, **model.state_dict() | {name: value})
+    with pytest.raises(InputError, match=rf"a\.pth .*of another shape: {name}"):
+        load_weights(model, load_checkpoint(path), path)

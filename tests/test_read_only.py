@@ -37,7 +37,7 @@ def run(code, folder, **variables):
 
 
 def test_every_compiled_module_is_imported_where_nothing_can_be_cached(tmp_path):
-    files = [*ROOT.glob("[!t]*/*.py"), *ROOT.glob("*.py")]
+    files = [*ROOT.glob("[!.t]*/**/*.py"), *ROOT.glob("*.py")]
     texts = {path: path.read_text(encoding="utf-8") for path in files}
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)

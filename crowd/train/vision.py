@@ -7,35 +7,18 @@ for models and transforms. Everything that needs torchvision (or timm) imports i
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import torch
 
 from crowd.io.errors import extra
 
-
-def _declare_missing_operators() -> None:
-    if torch.version.cuda or torch.version.hip:
-        return
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None:
-        return
-    compiled = Path(spec.origin).parent / "_C.so"
-    try:
-        torch.ops.load_library(str(compiled))
-    except OSError:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        boxes = "Tensor dets, Tensor scores, float iou_threshold"
-        for name in ("nms", "qnms"):
-            library.define(f"{name}({boxes}) -> Tensor")
-        # The declarations live as long as the library object does.
-        _declare_missing_operators.library = library
-
-
-_declare_missing_operators()
-
 with extra("commands", "the networks of torchvision and timm"):
-    import torchvision
+    try:
+        import torchvision
+    except RuntimeError:
+        # What it declares lasts as long as the object does.
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
 
 __all__ = ["torchvision"]

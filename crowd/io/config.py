@@ -81,7 +81,9 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     def read(self, argv: Sequence[str] | None = None) -> Namespace:
         """Parse `argv` (default: the command line) over the YAML files."""
         argv = self._spell(sys.argv[1:] if argv is None else argv)
-        given = _given(argv, self)
+        # All checks are left to the full parse, and the answer to --help, which knows the files.
+        asked = [word for word in argv if word not in ("-h", "--help")]
+        given = vars(self.parse_args(asked, defaults=False, _skip_validation=True))
         configs = [Path(file) for file in given.get("config", []) if file]
         values = {action.dest: action.default for action in self._actions}
         for config in configs:
@@ -158,19 +160,6 @@ def dashed(word: str) -> str:
 def _nearest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
-
-
-def _given(argv: Sequence[str] | None, parser: ArgumentParser) -> dict:
-    """Read what the command line itself gives, leaving all checks to the full parse."""
-    look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for action in parser._actions:
-        if action.option_strings and action.dest != "help":
-            takes = {"action": "store_true"} if action.nargs == 0 else {"nargs": "?"}
-            if action.dest == "config":
-                takes["action"] = "append"
-            names = action.option_strings
-            look.add_argument(*names, dest=action.dest, default=argparse.SUPPRESS, **takes)
-    return vars(look.parse_known_args(argv)[0])
 
 
 def save_arguments(arguments: Namespace) -> str:

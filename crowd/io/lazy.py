@@ -7,31 +7,20 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import UserDict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
-class LazyNames(Mapping):
+class LazyNames(UserDict):
     """A dictionary whose keys are known at once; a value is imported when it is looked up.
 
-    `homes` gives for each name "module:attribute", or the module where the attribute has the name.
+    It is made from "module:attribute" of each name, or the module where the attribute has the name.
     """
 
-    def __init__(self, homes: Mapping[str, str]):
-        self.homes = dict(homes)
-
     def __getitem__(self, name: str) -> Any:
-        module, _, attribute = self.homes[name].partition(":")
+        module, _, attribute = self.data[name].partition(":")
         return getattr(importlib.import_module(module), attribute or name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.homes
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.homes)
-
-    def __len__(self) -> int:
-        return len(self.homes)
 
 
 def lazy_package(
@@ -39,7 +28,7 @@ def lazy_package(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` of a package whose public names are imported when used.
 
-    `homes` are as of `LazyNames`; no name may be that of a module of the package, which would take
+    `homes` are as for `LazyNames`; no name may be that of a module of the package, which would take
     its place once it is imported.
     """
     names = LazyNames(homes)

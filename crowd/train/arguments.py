@@ -86,7 +86,7 @@ def check_scale_range(arguments: Namespace) -> None:
 
 
 def begin(arguments: Namespace) -> tuple[Path, torch.device, bool]:
-    """Open the run folder, join the other processes and seed torch.
+    """Look into the run folder, join the other processes and seed torch.
 
     `arguments.precision` becomes what it stands for on the device. Returns the run folder, the
     device, and whether a training is continued. Raises `InputError` when the folder holds a
@@ -96,15 +96,19 @@ def begin(arguments: Namespace) -> tuple[Path, torch.device, bool]:
 
     from crowd.train.devices import choose_precision, flush_denormals
     from crowd.train.distributed import join
-    from crowd.train.state import open_folder
+    from crowd.train.state import LAST
 
     # Before torch starts its threads, which take it over.
     flush_denormals()
     folder, device = Path(arguments.save_dir), join(arguments.device)
     arguments.precision = choose_precision(device, arguments.precision)
-    resume = open_folder(folder, arguments.resume)
+    begun = (folder / LAST).is_file()
+    if begun and not arguments.resume:
+        raise InputError(
+            f"{folder} holds a training: add --resume to continue it, or choose another folder"
+        )
     torch.manual_seed(arguments.seed)
-    return folder, device, resume
+    return folder, device, begun
 
 
 def cache_of(arguments: Namespace) -> float:

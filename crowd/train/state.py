@@ -218,19 +218,6 @@ class Training:
             )
 
 
-def open_folder(folder: Path, resume: bool) -> bool:
-    """Say whether there is a training to continue in `folder`.
-
-    Raises `InputError` when there is one and `resume` is not set, so that none is overwritten.
-    """
-    exists = (folder / LAST).is_file()
-    if exists and not resume:
-        raise InputError(
-            f"{folder} holds a training: add --resume to continue it, or choose another folder"
-        )
-    return exists
-
-
 def describe(
     arguments: Namespace,
     model: tuple[str, dict],

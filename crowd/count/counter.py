@@ -62,15 +62,17 @@ def load_counter(
     """
     state = load_checkpoint(path)
     name = named_model(state, path, model_name, method.models, method.command)
-    if state.get("recipe") is None:
-        weights = weights_of(state, path)
-        model, options = method.build_model(name), {}
-        median, preprocessing = None, method.preprocessing()
+    recipe, weights = state.get("recipe"), weights_of(state, path)
+    if recipe is None:
+        model, options, median = method.build_model(name), {}, None
+        preprocessing = method.preprocessing()
     else:
-        weights, options, constants, median = _parts(path, state)
         try:
-            preprocessing = method.preprocessing(**constants)
+            median = recipe["train_median"]
+            median = None if median is None else float(median)
+            preprocessing = method.preprocessing(**recipe["preprocessing"])
             # Said here, "none" cannot be said there: nothing is downloaded or opened for a file.
+            options = dict(recipe["model_options"])
             if options:
                 # Built without memory first: options may ask for any size, weights of it not.
                 # Without options the size is known, and torch's compiler, imported to draw random
@@ -78,13 +80,14 @@ def load_counter(
                 with torch.device("meta"):
                     require_fit(method.build_model(name, "none", **options), weights, path)
             model = method.build_model(name, "none", **options)
-        except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
             raise InputError(
-                f"{path} describes a model that cannot be built: copy it again or train anew"
+                f"{path} lacks a part, or describes a model that cannot be built: copy it again or "
+                "train anew"
             ) from error
     load_weights(model, weights, path)
-    trained = state.get("recipe") is not None
-    return Counter(place(model, device).eval(), name, preprocessing, median, options, trained)
+    model = place(model, device).eval()
+    return Counter(model, name, preprocessing, median, options, recipe is not None)
 
 
 def named_model(
@@ -121,21 +124,6 @@ def with_depth(counter: Counter, depth: str | None) -> Counter:
         return counter
     changed = dataclasses.replace(counter.preprocessing, depth=depth)
     return counter._replace(preprocessing=changed)
-
-
-def _parts(path: str | os.PathLike, state: dict) -> tuple[dict, dict, dict, float | None]:
-    """Return a training's weights, options of its model, preprocessing and median count.
-
-    Raises `InputError` when one of them is missing or of another type.
-    """
-    weights = weights_of(state, path)
-    try:
-        recipe = state["recipe"]
-        options, preprocessing = dict(recipe["model_options"]), dict(recipe["preprocessing"])
-        median = None if recipe["train_median"] is None else float(recipe["train_median"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} lacks a part or is damaged: copy it again") from error
-    return weights, options, preprocessing, median
 
 
 def weights_of(state: dict, path: str | os.PathLike) -> dict:

@@ -6,10 +6,8 @@ python train_gs.py --model-name vgg --dataset qnrf --pretrained imagenet
 from __future__ import annotations
 
 from crowd.count.evaluation import errors_of
-from crowd.io.config import save_arguments
 from crowd.io.errors import command
 from crowd.train.arguments import begin, cache_of, optimisation
-from crowd.train.runs import Run
 from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
 from gst.models import build_model
 from gst.options import TRANSPORT
@@ -26,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     from crowd.train.devices import place
     from crowd.train.distributed import all_gather, leave, synchronise_norms
     from crowd.train.loading import CountedPhotos, photo_loader
-    from crowd.train.loop import Epochs, Steps, fit
+    from crowd.train.loop import Steps, fit
     from crowd.train.state import Training, describe
     from gst.counter import evaluate, say_if_collapsed
     from gst.dataset import CrowdCrops, crop_batches
@@ -68,8 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         batches,
         lambda model, batch: batch_losses(model, batch, device, amp, **options),
         validate,
-        Run(folder, save_arguments(arguments), training.epoch),
-        Epochs.of(arguments),
+        arguments,
         Steps(
             loss_weights(arguments),
             clip=arguments.clip_gradient,

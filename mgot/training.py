@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from crowd.count.evaluation import errors_of, errors_table
-from crowd.io.config import Namespace, save_arguments
+from crowd.io.config import Namespace
 from crowd.train import arguments as common
 from crowd.train.devices import mixed_precision, place, to_device
 from crowd.train.distributed import is_main_process, leave, synchronise_norms
-from crowd.train.loop import Epochs, Steps, fit
-from crowd.train.runs import Run
+from crowd.train.loop import Steps, fit
 from crowd.train.state import LAST, Training, TrainingPhotos, describe, fingerprint
 from mgot.dataset import Batch, FidtCrops, crop_batches, labels_path
 from mgot.evaluation import CountedSet, load_counter
@@ -86,8 +85,7 @@ def train(
         batches,
         functools.partial(batch_losses, device=device, **how),
         functools.partial(_validate, validation, folder, arguments.visual) if validation else None,
-        Run(folder, save_arguments(arguments), training.epoch),
-        Epochs.of(arguments, arguments.print_freq),
+        arguments,
         Steps(
             {"issim": weights["ssim_weight"], "detail": weights["detail_weight"]},
             summed=True,
@@ -95,6 +93,7 @@ def train(
             check="check the photo and its map",
         ),
         validation.split if validation else "val",
+        arguments.print_freq,
     )
     leave()
     _report(errors, training.best, validation)

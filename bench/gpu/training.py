@@ -26,15 +26,15 @@ from bench.gpu.crops import DeviceCrops, Drawing, OutOfTime, graphed
 from bench.gpu.stages import Context
 from crowd.count.evaluation import errors_of
 from crowd.data.network_input import read_photo
-from crowd.io.config import Namespace, save_arguments
+from crowd.io.config import Namespace
 from crowd.io.files import write_text
 from crowd.synthetic import make_dataset
 from crowd.train.arguments import optimisation
 from crowd.train.checkpoints import load_checkpoint, save_release
 from crowd.train.devices import choose_precision, place
 from crowd.train.loading import CountedPhotos
-from crowd.train.loop import Epochs, Steps, fit, train_one_epoch
-from crowd.train.runs import ROOT, Run, read_log
+from crowd.train.loop import Steps, fit, train_one_epoch
+from crowd.train.runs import ROOT, read_log
 from crowd.train.state import BEST, LAST, Training, describe
 from GS2D import jobs, process_gaussians
 from GS2D.jobs import FitSettings, is_finished, photos_to_fit
@@ -168,10 +168,9 @@ class Job:
             return errors
 
         crops.until = until
-        run = Run(self.folder, save_arguments(arguments), training.epoch)
         steps = Steps(loss_weights(arguments), clip=arguments.clip_gradient)
         with contextlib.suppress(OutOfTime):
-            fit(training, crops, losses_of, validate, run, Epochs.of(arguments), steps)
+            fit(training, crops, losses_of, validate, arguments, steps)
         log, times = (read_log(self.folder / name) for name in ("log.jsonl", "times.jsonl"))
         note(epoch=training.epoch, best=training.best, log=log, times=times)
         self._test(note)

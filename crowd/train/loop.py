@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from crowd.data.images import write_image
-from crowd.io.config import Namespace
+from crowd.io.config import Namespace, save_arguments
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from crowd.train.checkpoints import save_checkpoint
@@ -61,32 +61,15 @@ class Steps:
     check: str = "check the photo and its annotation"
 
 
-@dataclasses.dataclass(frozen=True)
-class Epochs:
-    """Which epochs a training has."""
-
-    seed: int  # of crops and dropout
-    last: int  # number of them
-    validate_from: int  # first epoch after which it is validated
-    validate_every: int  # epochs from one validation to the next
-    print_every: int = 1  # epochs from one printed line to the next
-
-    @classmethod
-    def of(cls, arguments: Namespace, print_every: int = 1) -> Epochs:
-        """Take them from a command's arguments."""
-        names = ("seed", "epochs", "validate_from", "validate_every")
-        return cls(*(arguments[name] for name in names), print_every)
-
-
 def fit(
     training: Training,
     batches: DataLoader,
     losses_of: Losses,
     validate: Callable[[Training], dict[str, float]] | None,
-    run: Run,
-    epochs: Epochs,
+    arguments: Namespace,
     steps: Steps,
     split: str = "val",
+    print_every: int = 1,
 ) -> dict[int, dict[str, float]]:
     """Train to the last epoch; validate, keep the best checkpoint, log, and save after every epoch.
 
@@ -98,19 +81,20 @@ def fit(
         batches: of `crowd.train.loading.crop_loader`.
         losses_of: see `Losses`.
         validate: keeps the best and returns errors; None: the last epoch is the best.
-        run: its folder.
-        epochs: which they are.
+        arguments: of the command, as `crowd.train.arguments.add_training` gives them.
         steps: how they are made.
         split: that is validated on.
+        print_every: epochs from one printed line to the next.
 
     Returns the errors by epoch.
     """
-    model, folder, errors = parallel(training.model), run.folder, {}
+    run = Run(arguments.save_dir, save_arguments(arguments), training.epoch)
+    model, folder, last, errors = parallel(training.model), run.folder, arguments.epochs, {}
     device = next(model.parameters()).device
-    print(f"{folder}: epochs {training.epoch} to {epochs.last} on {device}")
-    for epoch in range(training.epoch, epochs.last):
+    print(f"{folder}: epochs {training.epoch} to {last} on {device}")
+    for epoch in range(training.epoch, last):
         batches.batch_sampler.epoch = epoch
-        seed_epoch(epochs.seed, epoch)
+        seed_epoch(arguments.seed, epoch)
         started = time.monotonic()
         figures = train_one_epoch(
             *(model, batches, losses_of, training.optimizer, epoch, training.average),
@@ -120,15 +104,15 @@ def fit(
         times = {"seconds": seconds, "photos_per_second": batches.batch_sampler.length / seconds}
         figures["lr"] = training.scheduler.get_last_lr()[0]
         if validate is None:
-            if epoch + 1 == epochs.last:
+            if epoch + 1 == last:
                 training.keep(folder)
-        elif validates(epoch, epochs.last, epochs.validate_from, epochs.validate_every):
+        elif validates(epoch, last, arguments.validate_from, arguments.validate_every):
             errors[epoch] = validate(training)
             named = {f"{split}_{name}": value for name, value in errors[epoch].items()}
             figures |= {name: value for name, value in named.items() if value == value}
         run.log(epoch, figures, times)
         training.finish_epoch(folder)
-        if epoch % epochs.print_every == 0 or epoch + 1 == epochs.last:
+        if epoch % print_every == 0 or epoch + 1 == last:
             said = (figures | times).items()
             print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in said))
     run.close()

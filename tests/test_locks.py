@@ -1,5 +1,6 @@
 """A lock, or what else the system refuses, is never called damage; h5 files are read unlocked."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -64,6 +65,39 @@ H5 = {
     ),
     "MATLAB 7.3": (write_v73, lambda path: read_mat_points(path, "annPoints")),
 }
+
+
+@contextlib.contextmanager
+def refusing(name, number, words=None):
+    """What has this name raises the system's error of that number."""
+
+    def refuse(*_, **__):
+        raise OSError(number, words or os.strerror(number))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(name, refuse)
+        yield
+
+
+def begin_features(path, names, done):
+    """Write features, and interrupt it when so many of them are done."""
+
+    def stop(first, last):
+        if first == done:
+            raise KeyboardInterrupt
+        return maps(first, last)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_features(path, names, "r", stop, block=1)
+
+
+@pytest.fixture
+def fitted_photo(tmp_path):
+    photo = tmp_path / "a.png"
+    write_image(photo, np.zeros((9, 9, 3), np.uint8))
+    write_array(photo.with_suffix(".npy"), np.ones((2, 2), np.float32))
+    write_gaussians(gaussians_path(photo), PARAMS)
+    return photo
 
 
 @pytest.fixture
@@ -141,14 +175,7 @@ def test_a_disk_without_locks_is_read_and_written(tmp_path, without_locks):
 def test_begun_features_survive_a_disk_without_locks(tmp_path, without_locks, before):
     """What an interrupted command left is continued, not written anew."""
     names = [f"{number}.jpg" for number in range(4)]
-
-    def stop(first, last):
-        if first == before:
-            raise KeyboardInterrupt
-        return maps(first, last)
-
-    with pytest.raises(KeyboardInterrupt):
-        write_features(tmp_path / "f.h5", names, "r", stop, block=1)
+    begin_features(tmp_path / "f.h5", names, before)
     done = without_locks(
         "import numpy as np\nfrom mgot.features import write_features\n"
         f"print(write_features({str(tmp_path / 'f.h5')!r}, {names}, 'r',"
@@ -157,48 +184,29 @@ def test_begun_features_survive_a_disk_without_locks(tmp_path, without_locks, be
     assert done.stdout == f"{4 - before}\n", done.stderr
 
 
-def test_begun_features_that_cannot_be_read_now_are_not_begun_again(tmp_path, monkeypatch):
-    def stop(first, last):
-        if first:
-            raise KeyboardInterrupt
-        return maps(first, last)
-
+def test_begun_features_that_cannot_be_read_now_are_not_begun_again(tmp_path):
     names = ["a.jpg", "b.jpg"]
-    with pytest.raises(KeyboardInterrupt):
-        write_features(tmp_path / "f.h5", names, "r", stop, 1)
+    begin_features(tmp_path / "f.h5", names, 1)
     (part,) = tmp_path.glob("*/*/*.npy")
     begun = part.read_bytes()
-
-    def refuse(*_, **__):
-        raise OSError(errno.EIO, "Input/output error")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("numpy.lib.format.read_array", refuse)
-        with pytest.raises(Refused):
-            write_features(tmp_path / "f.h5", names, "r", maps, 1)
+    with refusing("numpy.lib.format.read_array", errno.EIO), pytest.raises(Refused):
+        write_features(tmp_path / "f.h5", names, "r", maps, 1)
     assert part.read_bytes() == begun
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOLCK])
-def test_a_lock_that_is_asked_for_names_its_variable(tmp_path, monkeypatch, number):
+def test_a_lock_that_is_asked_for_names_its_variable(tmp_path, fitted_photo, number):
     """HDF5_USE_FILE_LOCKING=TRUE overrules what a program asks for."""
-    photo = tmp_path / "a.png"
-    write_image(photo, np.zeros((9, 9, 3), np.uint8))
-    write_array(photo.with_suffix(".npy"), np.ones((2, 2), np.float32))
-    write_gaussians(gaussians_path(photo), PARAMS)
     write_features(tmp_path / "f.h5", ["a.jpg"], "r", maps)
-
-    def refuse(*_, **__):
-        raise OSError(number, f"Unable to open file (unable to lock file, errno = {number})")
-
-    monkeypatch.setattr("h5py.File", refuse)
+    words = f"Unable to open file (unable to lock file, errno = {number})"
+    says = pytest.raises(Refused, match="set HDF5_USE_FILE_LOCKING=FALSE")
     for read in (
-        lambda: read_gaussians(gaussians_path(photo)),
-        lambda: is_finished(photo, FitSettings()),
+        lambda: read_gaussians(gaussians_path(fitted_photo)),
+        lambda: is_finished(fitted_photo, FitSettings()),
         lambda: read_names(tmp_path / "f.h5"),
         lambda: write_features(tmp_path / "f.h5", ["a.jpg"], "r", maps),
     ):
-        with pytest.raises(Refused, match="set HDF5_USE_FILE_LOCKING=FALSE") as caught:
+        with refusing("h5py.File", number, words), says as caught:
             read()
         assert "damaged" not in str(caught.value)
         assert "remove" not in str(caught.value)
@@ -206,7 +214,7 @@ def test_a_lock_that_is_asked_for_names_its_variable(tmp_path, monkeypatch, numb
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
 @pytest.mark.parametrize("kind", ["h5", "npy", "jpg", "pth", "index", "yml"])
-def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch, number, kind):
+def test_what_the_system_refuses_is_not_called_damaged(tmp_path, number, kind):
     path = tmp_path / f"a.{kind}"
     path.write_bytes(b"whole")
     opener, read = {
@@ -217,34 +225,19 @@ def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch, nu
         "index": ("builtins.open", lambda: read_index_lists(path)),
         "yml": ("pathlib.Path.read_text", lambda: read_yaml(path, "remove it")),
     }[kind]
-
-    def refuse(*_, **__):
-        raise OSError(number, os.strerror(number))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(opener, refuse)
-        with pytest.raises(Refused, match="which says nothing against its content"):
-            read()
+    says = pytest.raises(Refused, match="which says nothing against its content")
+    with refusing(opener, number), says:
+        read()
     with pytest.raises(InputError) as caught:
         read()
     assert not isinstance(caught.value, Refused)
 
 
-def test_a_fit_that_cannot_be_read_now_is_not_fitted_again(tmp_path, monkeypatch):
-    photo = tmp_path / "a.png"
-    write_image(photo, np.zeros((9, 9, 3), np.uint8))
-    write_array(photo.with_suffix(".npy"), np.ones((2, 2), np.float32))
-    write_gaussians(gaussians_path(photo), PARAMS)
-    made_from = origin(FitSettings().deciding(), [photo, photo.with_suffix(".npy")])
-    write_record(record_path(gaussians_path(photo)), made_from)
-    assert is_finished(photo, FitSettings())
-
-    def refuse(*_, **__):
-        raise OSError(errno.EIO, "Input/output error")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("h5py.File", refuse)
-        with pytest.raises(Refused):
-            is_finished(photo, FitSettings())
-    write_text(gaussians_path(photo), "no h5 file")
-    assert not is_finished(photo, FitSettings())
+def test_a_fit_that_cannot_be_read_now_is_not_fitted_again(fitted_photo):
+    path, labels = gaussians_path(fitted_photo), fitted_photo.with_suffix(".npy")
+    write_record(record_path(path), origin(FitSettings().deciding(), [fitted_photo, labels]))
+    assert is_finished(fitted_photo, FitSettings())
+    with refusing("h5py.File", errno.EIO), pytest.raises(Refused):
+        is_finished(fitted_photo, FitSettings())
+    write_text(path, "no h5 file")
+    assert not is_finished(fitted_photo, FitSettings())

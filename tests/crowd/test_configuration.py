@@ -212,10 +212,8 @@ def test_every_option_of_every_command_is_spelt_both_ways(parser_of, command):
         underscored = "--" + flag[2:].replace("-", "_")
         assert outcome(parser, [underscored, *value]) == read
         if yes_no:
-            for word in ("true", "yes", "True"):
-                assert outcome(parser, [first, word]) == outcome(parser, [f"{first}={word}"])
-                assert outcome(parser, [first, word]) == outcome(parser, [first])
-            for word in ("false", "no", "False"):
-                assert outcome(parser, [first, word]) == outcome(parser, [f"{first}={word}"])
-                assert outcome(parser, [first, word]) == outcome(parser, ["--no-" + first[2:]])
+            for flag, words in ((first, "true yes True"), (f"--no-{first[2:]}", "false no False")):
+                for word in words.split():
+                    assert outcome(parser, [first, word]) == outcome(parser, [f"{first}={word}"])
+                    assert outcome(parser, [first, word]) == outcome(parser, [flag])
             assert outcome(parser, [first]) != outcome(parser, [first, "false"])

@@ -1,7 +1,6 @@
 """Folders and videos: counts as CSV, pictures and a video, one sentence for what is none."""
 
 import csv
-import importlib.util
 import re
 
 import cv2
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import test as gst_test
 from crowd.count.photos import Seen, count_folder, count_photo, count_video
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
@@ -167,24 +167,20 @@ def test_every_row_of_a_large_photo_is_drawn_alike():
     assert (drawn != 100).any()
 
 
-def load_test(root):
-    spec = importlib.util.spec_from_file_location("test_py", root / "test.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_gst_counts_a_photo_a_folder_and_a_video_alike(root, tmp_path, capsys):
-    weights = tmp_path / "weights.pth"
-    save_checkpoint(weights, **build_model("vgg_small", width=1.0).state_dict())
+@pytest.mark.parametrize("method", ["gst", "mgot"])
+def test_a_photo_a_folder_and_a_video_are_counted_alike(method, write_counter, tmp_path, capsys):  # noqa: F811
+    if method == "gst":
+        main, weights = gst_test.main, tmp_path / "weights.pth"
+        save_checkpoint(weights, **build_model("vgg_small", width=1.0).state_dict())
+    else:
+        main, weights = mgot_test.main, write_counter()
     # The codec changes colours: the photo is what a frame of the video is decoded to.
     video, folder = write_video(tmp_path / "street.mp4", (60, 60), size=(640, 512)), tmp_path / "p"
     folder.mkdir()
     frame = cv2.VideoCapture(str(video)).read()[1]
     cv2.imwrite(str(folder / "p0.png"), frame)
-    options = ["--save-path", str(weights), "--model-name", "vgg_small", "--device", "cpu"]
-    options += ["--output", str(tmp_path / "out")]
-    main = load_test(root).main
+    options = ["--save-path", str(weights), "--device", "cpu", "--output", str(tmp_path / "out")]
+    options += ["--model-name", "vgg_small"] if method == "gst" else []
     main([*options, "--image", str(folder / "p0.png")])
     alone = float(re.match(r"([\d.]+) people", capsys.readouterr().out)[1])
     main([*options, "--folder", str(folder)])
@@ -199,7 +195,7 @@ def test_gst_counts_a_photo_a_folder_and_a_video_alike(root, tmp_path, capsys):
     assert "name one of" in capsys.readouterr().err
 
 
-def test_a_counter_with_a_page_introduces_itself(root, tmp_path, capsys, monkeypatch):
+def test_a_counter_with_a_page_introduces_itself(tmp_path, capsys, monkeypatch):
     weights, given = tmp_path / "given" / "small.pth", tmp_path / "given"
     given.mkdir()
     save_checkpoint(weights, **build_model("vgg_small").state_dict())
@@ -207,21 +203,7 @@ def test_a_counter_with_a_page_introduces_itself(root, tmp_path, capsys, monkeyp
     folder = write_photos(tmp_path / "photos", (60,))
     monkeypatch.chdir(tmp_path)
     options = ["--save-path", str(weights), "--model-name", "vgg_small", "--device", "cpu"]
-    load_test(root).main([*options, "--image", str(folder / "p0.png")])
+    gst_test.main([*options, "--image", str(folder / "p0.png")])
     assert capsys.readouterr().out.startswith("small: small, trained on nothing\n")
     assert (tmp_path / "counted/p0_points.csv").is_file()
     assert sorted(path.name for path in given.iterdir()) == ["small.pth", "small.yml"]
-
-
-def test_mgot_counts_a_photo_a_folder_and_a_video(write_counter, tmp_path, capsys):  # noqa: F811
-    folder, video = write_photos(tmp_path / "photos", (60,)), tmp_path / "street.mp4"
-    write_video(video, (60, 60))
-    options = ["--save_path", str(write_counter()), "--device", "cpu"]
-    options += ["--output", str(tmp_path / "out")]
-    mgot_test.main([*options, "--image", str(folder / "p0.png")])
-    alone = float(re.match(r"([\d.]+) people", capsys.readouterr().out)[1])
-    mgot_test.main([*options, "--folder", str(folder)])
-    mgot_test.main([*options, "--video", str(video)])
-    (row,) = rows(tmp_path / "out/counts.csv")
-    assert float(row["count"]) == alone
-    assert len(rows(tmp_path / "out/street_counts.csv")) == 2

@@ -47,8 +47,7 @@ def test_onnxruntime_puts_out_what_torch_does(
 ):
     monkeypatch.setattr("mgot.models.hrnet.ARCHITECTURE", "hrnet_w18_small")
     model = write_weights(tmp_path / "weights.pth", models, name)
-    dash = "-" if module is gst.export else "_"
-    options = [f"--save{dash}path", str(tmp_path / "weights.pth"), f"--model{dash}name", name]
+    options = ["--save-path", str(tmp_path / "weights.pth"), "--model-name", name]
     file = tmp_path / "model.onnx"
     module.main([*options, "--output", str(file), "--size", "80x64"])
     printed = capsys.readouterr().out

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import test as gst_test
 from crowd.synthetic.scene import render_scene
 from GS2D.store import gaussians_path, write_gaussians
-from tests.crowd.test_counting import load_test
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # W3C WebDriver's name of a reference
 FLAGS = (
@@ -147,13 +147,13 @@ def browser(tmp_path):
 
 
 @pytest.fixture
-def count_as_a_command(root, capsys):
+def count_as_a_command(capsys):
     """Give test.py a photo; return what it says of it, and the points that it writes."""
 
     def count(photo, *options):
         output = photo.parent / "counted"
         command = ["--device", "cpu", "--image", photo, "--output", output, *options]
-        load_test(root).main([str(word) for word in command])
+        gst_test.main([str(word) for word in command])
         sentence = capsys.readouterr().out.splitlines()[-1]
         return sentence, (output / f"{photo.stem}_points.csv").read_text()
 

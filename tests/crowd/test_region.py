@@ -1,6 +1,5 @@
 """Counting within a region: polygons and masks, rotated photos, people per square metre."""
 
-import csv
 import json
 import re
 
@@ -8,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import test as gst_test
 from crowd.count.photos import Seen, count_folder, count_photo, count_video
 from crowd.count.region import cell_shares, polygon_mask, read_region
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from mgot import test as mgot_test
-from tests.crowd.test_counting import load_test, write_photos, write_video
+from tests.crowd.test_counting import rows, write_photos, write_video
 from tests.mgot.conftest import write_counter  # noqa: F401 - a fixture
 
 STORED = Preprocessing(min_size=1, max_size=4000)
@@ -40,11 +40,6 @@ def one_a_cell(image, name):
 
 def heads_alone(image, name):
     return one_a_cell(image, name)._replace(density=None)
-
-
-def rows(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def in_region(sentence):
@@ -187,12 +182,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_what_is_no_region_is_one_sentence_and_exit_code_2(root, tmp_path, capsys, fault):
+def test_what_is_no_region_is_one_sentence_and_exit_code_2(tmp_path, capsys, fault):
     photos, (text, words) = write_photos(tmp_path / "photos", (90, 90)), WRONG[fault]
     (tmp_path / "r.json").write_text(text)
     options = ["--region", str(tmp_path / "r.json"), "--output", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as ended:
-        load_test(root).main([*options, "--image", str(photos / "p0.png"), "--device", "cpu"])
+        gst_test.main([*options, "--image", str(photos / "p0.png"), "--device", "cpu"])
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert re.search(words, error), error
@@ -222,7 +217,6 @@ def test_masks_that_do_not_fit_are_one_sentence(tmp_path):
 
 
 def test_both_methods_take_a_region_and_refuse_it_for_a_set(
-    root,
     write_counter,  # noqa: F811
     tmp_path,
     capsys,
@@ -231,7 +225,7 @@ def test_both_methods_take_a_region_and_refuse_it_for_a_set(
     whole = write_region(tmp_path / "r.json", [[0, 0], [64, 0], [64, 48], [0, 48]])
     options = ["--device", "cpu", "--output", str(tmp_path / "out"), "--region", str(whole)]
     mgot = ["--save_path", str(write_counter())]
-    for main, counter in ((load_test(root).main, []), (mgot_test.main, mgot)):
+    for main, counter in ((gst_test.main, []), (mgot_test.main, mgot)):
         main([*options, *counter, "--image", str(photos / "p0.png")])
         found = re.search(
             r"([\d.]+) people in the region \(([\d.]+) in the photo\)", capsys.readouterr().out

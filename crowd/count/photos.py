@@ -270,6 +270,8 @@ def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
     for frame in frames:
         if writer is None:
             size = frame.shape[1::-1]
+            # Of MPEG-4 no second has more than 65535 parts.
+            rate = round(rate, 3 if rate < 65 else 1)
             writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
         writer.write(np.ascontiguousarray(frame[..., ::-1]))
         written += 1

@@ -34,8 +34,8 @@ def write_photos(folder, greys, size=(64, 48)):
     return folder
 
 
-def write_video(path, greys, size=(64, 48), rate=10):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+def write_video(path, greys, size=(64, 48), rate=10, codec="mp4v"):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, size)
     for grey in greys:
         writer.write(np.full((size[1], size[0], 3), grey, np.uint8))
     writer.release()
@@ -97,6 +97,14 @@ def test_every_frame_of_a_video_is_counted_and_drawn(tmp_path):
     means = [drawn.read()[1].mean() for _ in range(4)]
     assert means == pytest.approx([215, 135, 55, 175], abs=6)
     assert not drawn.read()[0]
+
+
+@pytest.mark.parametrize("rate", [23.976, 239.763, 659.83])
+def test_frames_are_drawn_whatever_their_rate(tmp_path, rate):
+    video = write_video(tmp_path / "slow.mkv", (40, 120), rate=rate, codec="FFV1")
+    assert len(rows(count_video(video, tmp_path / "out", look, STORED))) == 2
+    drawn = cv2.VideoCapture(str(tmp_path / "out/slow_counted.mp4"))
+    assert drawn.get(cv2.CAP_PROP_FPS) == pytest.approx(rate, rel=1e-3)
 
 
 def test_deep_grey_video_is_not_counted_black(tmp_path):

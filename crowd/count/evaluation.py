@@ -51,11 +51,6 @@ def errors_of(counts: Sequence[PhotoCount]) -> dict[str, float]:
     return counting_errors(predicted, np.array([count.actual for count in counts]))
 
 
-def guessing_errors(counts: Sequence[PhotoCount], guess: float) -> dict[str, float]:
-    """Errors of answering `guess` for every photo: what a counter has to beat."""
-    return errors_of([count._replace(predicted=guess) for count in counts])
-
-
 def errors_table(rows: dict[str, dict[str, float]]) -> str:
     """Lay out errors as text, a row each; the papers print RMSE as MSE."""
     columns = {"MAE": ("mae", "9.2f"), "RMSE*": ("rmse", "9.2f"), "NAE": ("nae", "7.3f")}
@@ -89,7 +84,7 @@ def compare(
     rows = {f"{model}, {len(counts)} photos of {split}": errors}
     metrics = {"model": model, "split": split, "photos": len(counts), **errors}
     if guess is not None:
-        guessing = guessing_errors(counts, guess)
+        guessing = errors_of([count._replace(predicted=guess) for count in counts])
         rows[f"guessing {guess:g}, the training median"] = guessing
         metrics["guessing"] = {"count": guess, **guessing}
     return rows, metrics

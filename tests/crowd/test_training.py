@@ -7,20 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from crowd.count.evaluation import PhotoCount, errors_of, errors_table, guessing_errors
+from crowd.count.evaluation import PhotoCount, compare, errors_of, errors_table
 from crowd.data.network_input import Preprocessing
 from crowd.io.config import Namespace
 from crowd.io.errors import InputError
 from crowd.train.arguments import begin
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.devices import choose_precision
-from crowd.train.state import (
-    Recipe,
-    Training,
-    learning_rate_factor,
-    parameter_groups,
-    validates,
-)
+from crowd.train.state import Recipe, Training, learning_rate_factor, validates
 
 
 def recipe(**settings):
@@ -40,10 +34,10 @@ def first_epoch(made, folder):
 
 def test_errors_beside_those_of_guessing():
     counts = [PhotoCount("a", 10, 12.0), PhotoCount("b", 20, 16.0)]
-    errors = errors_of(counts)
-    assert errors == pytest.approx({"mae": 3.0, "rmse": np.sqrt(10), "nae": 0.2})
-    assert guessing_errors(counts, 15.0)["mae"] == 5.0
-    table = errors_table({"model": errors, "guess": guessing_errors(counts, 15.0)})
+    rows, metrics = compare(counts, "vgg", "test", 15.0)
+    assert metrics["guessing"]["mae"] == 5.0
+    assert errors_of(counts) == pytest.approx({"mae": 3.0, "rmse": np.sqrt(10), "nae": 0.2})
+    table = errors_table(rows)
     assert "RMSE" in table
     assert "MSE in the papers" in table
 
@@ -144,11 +138,6 @@ def test_the_backbone_learns_at_a_rate_of_its_own():
             self.features, self.head = nn.Linear(3, 2), nn.Linear(2, 1)
 
     model = Model()
-    head, backbone = parameter_groups(model, 0.1, 0.5)
-    assert [id(one) for one in head["params"]] == [id(one) for one in model.head.parameters()]
-    assert [id(one) for one in backbone["params"]] == [
-        id(one) for one in model.features.parameters()
-    ]
     made = Training(
         model, recipe(), lr=0.1, weight_decay=0, epochs=9, optimizer="adamw", backbone_lr=0.5
     )

@@ -153,6 +153,7 @@ def all_gather(items: list[Item]) -> list[Item]:
 def align_statistics(model: nn.Module, average: AveragedModel | None) -> None:
     """Give all processes the first one's running statistics, with which they validate."""
     if rank_and_world_size()[1] > 1:
-        for module in (model, average):
-            for buffer in module.buffers() if module is not None else ():
+        # The average's own count of steps stays on the CPU, where NCCL shares nothing.
+        for module in (model,) if average is None else (model, average.module):
+            for buffer in module.buffers():
                 distributed.broadcast(buffer, 0)

@@ -73,7 +73,9 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """RGB [B, 3, H, W] in -1 … 1, sides multiples of 32 -> features, finest first."""
-        norms = [one for one in self.modules() if isinstance(one, nn.BatchNorm2d)]
+        # Trained on several GPUs they are SyncBatchNorm (`crowd.train.distributed`).
+        kinds = nn.BatchNorm2d, nn.SyncBatchNorm
+        norms = [one for one in self.modules() if isinstance(one, kinds)]
         # Without a momentum the layers are to average what they see (AdaBN).
         folded = _fold(norms) if norms[0].momentum else ((1.0, None, norm) for norm in norms)
         x = functional.relu6(_normalised(self.conv_stem, folded, images))

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 import crowd.io.progress
 from crowd.io.errors import InputError
 from crowd.train import distributed
 from crowd.train.checkpoints import load_checkpoint
+from crowd.train.efficientnet import EfficientNetLite0
 from crowd.train.runs import read_log
 from mgot import features
 from mgot.feature_files import open_features
@@ -153,6 +155,25 @@ def test_processes_on_the_cpu_keep_norms_that_cpus_have(one_gpu, monkeypatch):
     for backend, kind in (("gloo", torch.nn.BatchNorm2d), ("nccl", torch.nn.SyncBatchNorm)):
         monkeypatch.setattr(distributed.distributed, "get_backend", lambda name=backend: name)
         assert type(distributed.synchronise_norms(torch.nn.BatchNorm2d(2))) is kind
+
+
+def test_the_light_backbone_computes_the_same_with_the_norms_of_several_gpus():
+    backbone, images = EfficientNetLite0().eval(), torch.rand(1, 3, 64, 64)
+    expected = backbone(images)
+    shared = torch.nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
+    torch.testing.assert_close(shared(images), expected, rtol=0, atol=0)
+
+
+def test_only_what_lies_on_the_gpu_is_broadcast(monkeypatch):
+    shared, model = [], torch.nn.BatchNorm2d(2)
+    monkeypatch.setattr(distributed, "rank_and_world_size", lambda: (1, 2))
+    monkeypatch.setattr(distributed.distributed, "broadcast", lambda one, _: shared.append(one))
+    average = AveragedModel(model)
+    distributed.align_statistics(model, average)
+    expected = [*model.buffers(), *average.module.buffers()]
+    assert list(map(id, shared)) == list(map(id, expected))
+    distributed.align_statistics(model, None)
+    assert len(shared) == 1.5 * len(expected)
 
 
 def test_shared_features_are_those_of_one_process(write_fidt_set, write_counter, succeed, tmp_path):

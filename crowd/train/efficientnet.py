@@ -103,12 +103,10 @@ class Lite0Counter(nn.Module):
         self.features = EfficientNetLite0(strides)
         # Other networks take images normalised with ImageNet's mean and deviation; this one undoes
         # that, so that all models are given the same.
-        scale, shift = (
-            torch.tensor(Preprocessing.std) / STD,
-            (torch.tensor(Preprocessing.mean) - MEAN) / STD,
-        )
-        self.register_buffer("scale", scale.view(3, 1, 1), persistent=False)
-        self.register_buffer("shift", shift.view(3, 1, 1), persistent=False)
+        mean = torch.tensor(Preprocessing.mean).view(3, 1, 1)
+        std = torch.tensor(Preprocessing.std).view(3, 1, 1)
+        self.register_buffer("scale", std / STD, persistent=False)
+        self.register_buffer("shift", (mean - MEAN) / STD, persistent=False)
 
     def padded_features(self, images: Tensor) -> list[Tensor]:
         """Return the features of normalised RGB [B, 3, H, W], finest first.

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from crowd.train.distributed import is_main_process, join, leave, parallel
 from crowd.train.loop import Steps, train_one_epoch
@@ -19,6 +18,7 @@ from mgot.dataset import crop_batches as mgot_batches
 from mgot.fidt import Preprocessing
 from mgot.models import build_model
 from mgot.training import batch_losses as mgot_losses
+from tests.gst.test_engine import Local
 
 
 class Keeping(torch.optim.SGD):
@@ -31,19 +31,6 @@ class Keeping(torch.optim.SGD):
     def step(self):
         parameters = self.param_groups[0]["params"]
         self.kept.append(torch.cat([one.grad.flatten().clone() for one in parameters]))
-
-
-class Local(nn.Module):
-    """A counter of a few weights without batch normalisation."""
-
-    has_attention = False
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.ReLU(), nn.Conv2d(8, 1, 1))
-
-    def forward(self, images):
-        return self.layers(images).abs()
 
 
 def run(method: str, data: Path, batch_size: int) -> tuple[torch.Tensor, dict]:

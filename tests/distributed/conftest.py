@@ -9,15 +9,18 @@ import pytest
 from tests.gst.conftest import write_set  # noqa: F401 - a fixture
 from tests.mgot.conftest import write_counter, write_fidt_set  # noqa: F401 - fixtures
 
+PATIENCE = 600  # seconds: a busy machine takes minutes to start two processes
+
 
 @pytest.fixture
 def torchrun(root):
     """Start a script, or -m and a module, in two processes; return torchrun's process."""
+    started = []
 
     def start(*words, restarts=0):
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         launcher += ["--nproc-per-node", "2", "--max-restarts", str(restarts)]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*launcher, *map(str, words)],
             cwd=root,
             env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
@@ -25,8 +28,12 @@ def torchrun(root):
             stderr=subprocess.STDOUT,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        process.terminate()  # it ends its own processes; one that has ended is left alone
 
 
 @pytest.fixture
@@ -35,7 +42,7 @@ def succeed(torchrun):
 
     def run(*words):
         process = torchrun(*words)
-        printed, _ = process.communicate(timeout=120)
+        printed, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, printed
         return printed
 

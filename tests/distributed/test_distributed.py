@@ -21,6 +21,7 @@ from mgot import features
 from mgot.feature_files import open_features
 from mgot.patches import write_selection
 from tests.distributed import steps
+from tests.distributed.conftest import PATIENCE
 
 GST = (
     "train_gs.py --model-name vgg_small --model-options '{\"width\": 0.25}' --device cpu "
@@ -92,7 +93,7 @@ def test_a_training_whose_process_is_killed_starts_again_and_ends_alike(
     process = torchrun(*words, tmp_path / "parts", restarts=1)
     wait_for(tmp_path / "parts/last.pth", process)
     kill_rank(process.pid, 1)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, printed
     assert "epochs 0 to 30" in printed
     assert printed.count(": epochs ") == 2
@@ -105,7 +106,7 @@ def test_a_training_whose_process_is_killed_starts_again_and_ends_alike(
 
 
 def wait_for(path, process):
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while not path.exists():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < until
@@ -125,7 +126,7 @@ def kill_rank(launcher, rank):
 def test_a_batch_too_small_for_all_processes_is_one_sentence(write_set, torchrun, tmp_path):
     words = [*shlex.split(GST), "--batch-size", "1", "--data-dir", write_set()]
     process = torchrun(*words, "--save-dir", tmp_path / "run")
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert "error: a batch of 1 leaves some of 2 processes without a crop" in printed
     assert not (tmp_path / "run").exists()

@@ -123,15 +123,20 @@ def optimisation(arguments: Namespace) -> dict:
 
 def check_options(models: Mapping[str, Callable], name: str, options: dict) -> None:
     """Raise `InputError` for options that a model does not have, or values that it refuses."""
-    known = list(inspect.signature(models[name]).parameters)
-    for option in options:
+    known = inspect.signature(models[name]).parameters
+    for option, value in options.items():
         if option not in known:
-            raise InputError(f"{name} has no option '{option}'; known: {known}")
+            raise InputError(f"{name} has no option '{option}'; known: {list(known)}")
+        kind = type(known[option].default)
+        if kind is int and not (type(value) is int and value > 0):
+            raise InputError(f"--model-options: {option} {value!r} is no whole number above 0")
+        if kind is float and type(value) not in (int, float):
+            raise InputError(f"--model-options: {option} {value!r} is no number")
     if options:
         import torch
 
         try:
             with torch.device("meta"):  # builds nothing that takes memory
                 models[name](**options)
-        except ValueError as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"--model-options: {error}") from error

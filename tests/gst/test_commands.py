@@ -244,7 +244,11 @@ def test_bad_input_is_one_sentence_that_names_it(write_set, train, script, tmp_p
     assert "add --resume" in failure(train, capsys, data, "run")
     options = ("--resume", "--crop-size", "32")
     assert "crop_size 64 became 32" in failure(train, capsys, data, "run", *options)
-    assert "width" in failure(train, capsys, data, "new", "--model-options", '{"widht": 2}')
+    for given, said in (
+        ('{"widht": 2}', "no option 'widht'; known: ['width']"),
+        ('{"width": "a"}', "width 'a' is no number"),
+    ):
+        assert said in failure(train, capsys, data, "new", "--model-options", given)
     fitted = data / "train/gs_params/photo0_gs_params.h5"
     with h5py.File(fitted, "r+") as file:
         file["params"][0, 2] += 1

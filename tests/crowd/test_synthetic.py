@@ -150,6 +150,7 @@ def test_a_folder_holds_one_set(tmp_path, change, message):
         ({"layout": "voc"}, "qnrf, sht"),
         ({"domain": "c"}, "a, b"),
         ({"images": -1}, "negative"),
+        ({"seed": -1}, "negative"),
         ({"size": (10, 10)}, "too small"),
     ],
 )

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import mgot
+from crowd.io.errors import InputError
 from mgot.alignment import (
     daot_costs,
     match_clusters_by_cost,
@@ -105,6 +106,13 @@ def test_dustbin_of_an_empty_map_is_dear_and_of_a_full_one_free():
     assert mgot.ssim_cost(ones, zeros)[0, 0] > 0.5
     costs = daot_costs(np.concatenate([ones, zeros]), np.concatenate([zeros, ones]))
     np.testing.assert_array_equal(match_daot_by_cost(*costs).index, [1, 0])
+
+
+def test_an_empty_side_is_an_input_error():
+    with pytest.raises(InputError, match="empty side"):
+        mgot.match_patches(np.zeros((0, 224, 224)), np.zeros((2, 224, 224)))
+    with pytest.raises(InputError, match="empty side"):
+        mgot.match_clusters(np.zeros((2, 224, 224)), np.zeros((0, 224, 224)))
 
 
 @pytest.mark.parametrize("mass", [None, 0.7])

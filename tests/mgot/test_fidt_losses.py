@@ -8,8 +8,8 @@ from mgot.losses import C2, detail_error, fidt_loss, instance_ssim, instance_ssi
 IMPLEMENTATIONS = [instance_ssim, instance_ssim_reference]
 
 
-def random_maps(batch, height, width, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(0)
+def random_maps(batch, height, width, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
     maps = torch.rand(2, batch, 1, height, width, generator=generator, dtype=dtype)
     return maps[0].requires_grad_(), maps[1].requires_grad_()
 
@@ -116,3 +116,19 @@ def test_details_are_what_the_mean_of_seven_by_seven_pixels_leaves():
             near = error[:, max(row - 3, 0) : row + 4, max(column - 3, 0) : column + 4]
             expected = expected + (error[:, row, column] - near.mean((1, 2))) ** 2
     torch.testing.assert_close(detail_error(prediction, target), expected)
+
+
+def test_a_raised_map_has_no_error_of_details_and_a_moved_peak_has():
+    peak = torch.zeros(1, 1, 20, 20)
+    peak[..., 9, 9] = 1
+    assert detail_error(peak + 0.3, peak) == pytest.approx(0, abs=1e-9)
+    assert detail_error(peak.roll(1, 2), peak) > 1.5
+
+
+def test_the_error_of_details_is_least_at_the_expected_map():
+    """Where heads are uncertain: of two maps, as likely, the mean."""
+    _, first = random_maps(1, 10, 10, seed=0)
+    _, second = random_maps(1, 10, 10, seed=1)
+    mean = ((first + second) / 2).detach().requires_grad_()
+    (detail_error(mean, first) + detail_error(mean, second)).sum().backward()
+    assert mean.grad.abs().max() < 1e-12

@@ -68,7 +68,14 @@ def test_reads_and_rewrites_the_released_files(root, tmp_path, name, sizes):
 
 @pytest.mark.parametrize("protocol", range(5))
 @pytest.mark.parametrize(
-    ("function", "argument"), [(os.system, "touch {}"), (exec, "open({!r}, 'w')"), (os.mkdir, "{}")]
+    ("function", "argument"),
+    [
+        (os.system, "touch {}"),
+        (os.mkdir, "{}"),
+        (getattr, "{}"),
+        (eval, "open({!r}, 'w')"),
+        (exec, "open({!r}, 'w')"),
+    ],
 )
 def test_runs_nothing_that_a_file_asks_for(tmp_path, function, argument, protocol):
     trace, path = tmp_path / "trace", tmp_path / "index.npy"

@@ -246,9 +246,12 @@ def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(fin
     assert "test_mae" in log[-1]
 
 
-def test_a_first_epoch_beyond_the_last_is_refused(failure):
-    options = "--dataset A2B --start_epoch 4 --epochs 4"
-    assert "--start_epoch 4 leaves none of --epochs 4" in failure(weight.main, *options.split())
+def test_a_first_epoch_beyond_the_last_writes_nothing(finetune, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        finetune(options="--start_epoch 4")
+    assert stop.value.code == 2
+    assert "--start_epoch 4 leaves none of --epochs 4" in capsys.readouterr().err
+    assert not (tmp_path / "tuned").exists()
 
 
 def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_counter, capsys):
@@ -272,6 +275,11 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_co
     points = (folder / "predicted_points.txt").read_text().splitlines()
     assert [line.split()[1] for line in points] == [f"{count:g}" for count in predicted]
     assert len(list((folder / "visual").iterdir())) == 3
+    before = (folder / "metrics.json").read_bytes()
+    mgot_test.main([*options, "--data_dir", str(data), "--split", "val"])
+    assert (folder / "metrics.json").read_bytes() == before
+    assert json.loads((folder.parent / "val/metrics.json").read_text())["split"] == "val"
+    capsys.readouterr()
 
     mgot_test.main([*options, "--image", str(data / "test/photo2.png")])
     assert capsys.readouterr().out.startswith(f"{predicted[2]:.1f} people in")
@@ -290,6 +298,10 @@ def test_released_weights_are_tested_under_their_model_s_name(
     assert "--model-name" in failure(mgot_test.main, *options)
     mgot_test.main([*options, "--model_name", "hrnet_small"])
     assert "hrnet_small, 3 photos of test" in capsys.readouterr().out
+    del weights["stem.0.weight"]
+    save_checkpoint(path, **weights)
+    message = failure(mgot_test.main, *options, "--model_name", "hrnet_small")
+    assert "missing: stem.0.weight" in message
 
 
 def test_bad_checkpoints_are_one_sentence(write_fidt_set, write_counter, tmp_path, failure):
@@ -300,10 +312,15 @@ def test_bad_checkpoints_are_one_sentence(write_fidt_set, write_counter, tmp_pat
     nn.init.constant_(state["model"]["last_layer.5.bias"], torch.nan)
     save_checkpoint(lost, **state)
     for options, words in (
+        (["--save_path", good, "--data_dir", tmp_path / "nowhere"], "nowhere"),
+        (["--save_path", good, "--data_dir", data, "--device", "99"], "--device 99"),
         (["--save_path", good, "--data_dir", data, "--tile", "99"], "--tile 99"),
         (["--save_path", good, "--data_dir", data, "--model_name", "hrnet_w48"], "not hrnet_w48"),
+        (["--save_path", good, "--image", tmp_path / "no.jpg"], "no.jpg"),
+        (["--save_path", good], "--image"),
         (["--save_path", other, "--data_dir", data], "another method (vgg)"),
         (["--save_path", lost, "--data_dir", data], "not finite (last_layer"),
+        (["--save_path", data / "preprocess.yml", "--data_dir", data], "preprocess.yml"),
     ):
         assert words in failure(mgot_test.main, *options)
 

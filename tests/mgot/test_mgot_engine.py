@@ -13,7 +13,7 @@ from crowd.train.loop import Steps, train_one_epoch
 from mgot import test as mgot_test
 from mgot.dataset import Batch
 from mgot.evaluation import CountedSet, peak_centers, predict_map, tile_windows
-from mgot.losses import fidt_loss
+from mgot.losses import detail_error, instance_ssim
 from mgot.maps import fidt_map
 from mgot.models import build_model
 from mgot.pseudo_label import build_parser as label_parser
@@ -61,16 +61,23 @@ def make_batch(counts=(3, 0, 7), size=32):
     return Batch(images, maps, list(map(torch.from_numpy, points)), weights, names)
 
 
-def test_losses_are_weighted_and_the_epoch_steps_on_their_sum():
-    batch, model, given = make_batch(), Blue(), {"ssim_weight": 30.0, "detail_weight": 15.0}
-    losses_of = functools.partial(batch_losses, device=CPU, **given)
+@pytest.mark.parametrize("factors", [{}, {"issim": 30.0}, {"detail": 15.0}])
+def test_losses_are_weighted_sums_and_the_epoch_steps_on_them(factors):
+    batch, model = make_batch(), Blue()
+    ssim, detail = factors.get("issim", 0.0), factors.get("detail", 0.0)
+    losses_of = functools.partial(batch_losses, device=CPU, ssim_weight=ssim, detail_weight=detail)
     losses, prediction = losses_of(model, batch), model(batch.images)
-    expected = fidt_loss(prediction, batch.maps, batch.heads, **given, weights=batch.weights)
+    each = {
+        "mse": (prediction - batch.maps).square().sum(dim=(1, 2, 3)),
+        "issim": instance_ssim(prediction, batch.maps, batch.heads),
+        "detail": detail_error(prediction, batch.maps),
+    }
+    expected = {name: (batch.weights * each[name]).sum() for name in ("mse", *factors)}
     torch.testing.assert_close(losses, expected)
-    total = losses["mse"] + 30 * losses["issim"] + 15 * losses["detail"]
+    total = sum(factors.get(name, 1) * loss for name, loss in losses.items())
     before, gradient = model.scale.item(), torch.autograd.grad(total, model.scale)[0].item()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, fused=True)
-    steps = Steps({"issim": 30.0, "detail": 15.0}, summed=True)
+    steps = Steps(factors, summed=True)
     figures = train_one_epoch(model, [batch], losses_of, optimizer, 0, steps=steps)
     assert model.scale.item() == pytest.approx(before - 1e-6 * gradient, rel=1e-6)
     means = {name: loss.item() / 3 for name, loss in losses.items()}

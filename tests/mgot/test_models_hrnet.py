@@ -109,8 +109,11 @@ def test_padding_is_appended_and_cut_off_again(name, request):
     torch.testing.assert_close(output, padded[..., :70, :45])
 
 
-def test_the_small_counter_is_small(small):
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (100, 65)])
+def test_the_small_counter_is_small_and_takes_any_size(small, size):
     assert sum(parameter.numel() for parameter in small.parameters()) <= 1_000_000
+    with torch.no_grad():
+        assert small(torch.zeros(1, 3, *size)).shape == (1, 1, *size)
 
 
 def test_the_small_counter_puts_a_peak_on_the_right_pixel():

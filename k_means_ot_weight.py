@@ -58,8 +58,7 @@ def build_parser() -> ArgumentParser:
     add("--seed", type=Seed, default=0, help="of --alignment random")
     add("--cluster_marginals", choices=MARGINALS, default=MARGINALS[0], help="mass of the clusters")
     add("--weights", action=YES_NO, default=True, help="or all of them 1")
-    where = "a GPU's number, cpu or auto; of the SSIM"
-    add("--device", "--gpu_id", type=str, default="auto", help=where)
+    add("--device", "--gpu_id", type=str, default="auto", help="of SSIM: GPU's number, cpu, auto")
     add_transfer(parser)
     return parser
 

@@ -49,35 +49,22 @@ def in_memory(features):
     return next(read_blocks(features, len(features)))[1]
 
 
-def kmeans(
-    features, k: int, seed: int = 0, restarts: int = 10, name: str = "k-means"
-) -> Clustering:
+def kmeans(features, k: int, seed: int = 0, restarts: int = 10, name="k-means") -> Clustering:
     """Euclidean k-means (k-means++ starts, Lloyd's iterations, the best of `restarts`).
 
     The iterations run on the samples' inner products in float64: the same partition for a fraction
     of the work. Of more than 8192 samples a random part is clustered so, and its centres are the
     start of iterations that read all samples block by block; memory stays the same.
 
-    Args:
-        features: `[n, ...]`, flattened to `[n, d]`; numpy, torch, an h5 dataset, or anything with
-            `shape` whose slices are arrays of finite numbers.
-        k: number of clusters, at least 1.
-        seed: of the k-means++ starts.
-        restarts: number of starts.
-        name: of the features in the error.
-
-    Raises:
-        InputError: fewer distinct samples than clusters.
+    Features are `[n, ...]`, flattened to `[n, d]`: numpy, torch, an h5 dataset, or anything with
+    `shape` whose slices are arrays of finite numbers. `seed` draws the starts. Raises `InputError`,
+    in which the features have `name`, for fewer distinct samples than clusters, or no cluster.
     """
     return _Samples(features, seed, name).cluster(k, restarts)
 
 
 def elbow(
-    features,
-    ks: Iterable[int] = range(2, 11),
-    seed: int = 0,
-    restarts: int = 10,
-    name: str = "k-means",
+    features, ks: Iterable[int] = range(2, 11), seed: int = 0, restarts: int = 10, name="k-means"
 ) -> list[Clustering]:
     """Cluster for several k, in ascending order; the inertia never rises from one to the next.
 
@@ -112,9 +99,8 @@ class _Samples:
         if self.count <= GRAM_SAMPLES:
             self.gram = _gram(self.features, self.mean)
         else:
-            chosen = np.zeros(self.count, bool)
-            random = np.random.default_rng(seed)
-            chosen[random.choice(self.count, GRAM_SAMPLES, replace=False)] = True
+            part = np.random.default_rng(seed).choice(self.count, GRAM_SAMPLES, replace=False)
+            chosen = np.isin(np.arange(self.count), part)
             blocks = [block[chosen[place]] for place, block in read_blocks(self.features)]
             self.part = _Samples(np.concatenate(blocks), seed, f"{name}, a part")
 

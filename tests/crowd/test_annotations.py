@@ -73,7 +73,9 @@ def test_matlab_7_3(tmp_path):
         ([[1.0, 2.0], [np.inf, 2.0]], "point 2 is not finite"),
         ([[1e39, 2.0]], "not finite"),
         ([[1.0, 2.0, 3.0]], "not rows 'x, y'"),
+        ([[1.0], [2.0]], "not rows 'x, y'"),
         ("text", "of numbers"),
+        ([[1 + 2j, 3]], "of numbers"),
     ],
 )
 def test_bad_points_name_the_file(tmp_path, points, says):

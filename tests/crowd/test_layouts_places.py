@@ -85,6 +85,7 @@ def test_scenes_that_number_their_photos_anew_keep_them_apart(tmp_path, command)
 
 LEAVES = {
     "csv": lambda root: write_table(root, "csv", {"a.png": [[3, 4]], "b.png": [[5, 6]]}),
+    "json": lambda root: write_table(root, "json", {"a.png": [], "b.png": [[3, 4]]}),
     "labelme": lambda root: write_tool(root, "labelme", {"a.png": POINTS, "b.png": POINTS}),
     "ucf_cc_50": lambda root: [
         write_mat(root / f"{name}_ann.mat", annPoints=POINTS) for name in "ab"
@@ -141,6 +142,7 @@ PHOTOS = [
         ("my photo 2.jpg 3 0", "my photo 2.jpg"),
         ("my photo 2 3 0", "my photo 2.jpg"),
         ("plain.jpg 1 2", "plain.jpg"),
+        ("plain 1 2", "plain.jpg"),
         ("scene 1.jpg 7", "scene 1.jpg"),
         ("scene.jpg 1", "scene.jpg"),
         ("/data/else/where/my photo 1.jpg  2", "my photo 1.jpg"),

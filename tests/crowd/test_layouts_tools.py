@@ -297,6 +297,7 @@ def test_keypoints_of_a_body_and_crowds_are_labels_of_their_own(tmp_path):
         ("coco", "c.json", '{"images": [], "annotations": [{"image_id": 3}]}', "lacks"),
         ("makesense", "m.csv", "head,1,2,a.png,64,48\nhead,x,2,a.png,64,48\n", "line 2"),
         ("jhu", "train/gt/a.txt", "1 2 3 4 5 6\n1 2 3\n", "line 2 is not 6 numbers"),
+        ("jhu", "train/gt/a.txt", "1 2 3 four 5 6\n", "line 1 is not 6 numbers"),
         ("jhu", "train/gt/a.txt", "nan 2 3 4 5 6\n", "not finite"),
         ("jhu", "train/gt/a.txt", "1 2 3 inf 5 6\n", "not finite"),
         ("nwpu", "jsons/a.json", '{"points": [[1, 2]', "damaged or not JSON"),

@@ -10,7 +10,7 @@ from crowd.io.errors import command
 from crowd.train.arguments import begin, cache_of, optimisation
 from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
 from gst.models import build_model
-from gst.options import TRANSPORT
+from gst.options import SCORES, TRANSPORT
 from gst.photos import read_common_preprocessing
 
 
@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         place(synchronise_norms(model), device),
         describe(arguments, (name, options), preprocessing, crops.described(), {"also_data_dir"}),
         **optimisation(arguments),
+        score=SCORES[arguments.best_by],
     )
     if resume:
         training.resume(folder)

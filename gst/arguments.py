@@ -23,7 +23,15 @@ from crowd.train.arguments import (
     check_scale_range,
 )
 from gst.models import MODELS
-from gst.options import COMPARED, DM_COUNT, SCALE_RANGE, TRANSPORT, WEIGHTS, KernelOptions
+from gst.options import (
+    COMPARED,
+    DM_COUNT,
+    SCALE_RANGE,
+    SCORES,
+    TRANSPORT,
+    WEIGHTS,
+    KernelOptions,
+)
 
 CONFIGS = Path(__file__).parent / "configs"
 DATASETS = tuple(sorted(path.stem for path in CONFIGS.glob("*.yml")))
@@ -63,6 +71,8 @@ def build_parser() -> ArgumentParser:
     add("--also-data-dir", type=str, nargs="*", default=[], help=also)
     add("--pretrained", type=str, default="none", help="none, imagenet or a file of weights")
     add_training(parser, PAPER, save_dir="run folder (default runs/gst_<dataset>_<model>)")
+    best = "what the best epoch has least of: rmse, 2·RMSE + MAE (released); nae, for sets together"
+    add("--best-by", choices=tuple(SCORES), default="rmse", help=best)
     group = parser.add_argument_group("loss and steps")
     add = group.add_argument
     add("--loss", choices=(TRANSPORT, *COMPARED), default=TRANSPORT, help="GST's, or another's")

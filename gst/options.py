@@ -19,6 +19,10 @@ COMPARED = LazyNames(
     }
 )
 """The losses that GST is compared with, by name."""
+SCORES = LazyNames(
+    {"rmse": "crowd.train.state:twice_rmse_plus_mae", "nae": "crowd.train.state:relative_error"}
+)
+"""Of a validation, by name: the epoch with the least is the best."""
 # Of the terms that do not weigh 1; `attention_variance` is that of `vgg_trans`.
 WEIGHTS = {"ot": 0.1, "tv": 0.01, "attention_variance": 0.1}
 

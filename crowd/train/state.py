@@ -108,6 +108,14 @@ def twice_rmse_plus_mae(errors: dict[str, float]) -> float:
     return 2 * errors["rmse"] + errors["mae"]
 
 
+def relative_error(errors: dict[str, float]) -> float:
+    """Score of a validation, NAE: all photos weigh alike, few heads or thousands.
+
+    Where no photo has heads it is MAE.
+    """
+    return errors["mae"] if math.isnan(errors["nae"]) else errors["nae"]
+
+
 class Training:
     """Model, optimizer, schedule, moving average, epochs done and the best validation so far.
 

@@ -14,7 +14,13 @@ from crowd.io.errors import InputError
 from crowd.train.arguments import begin
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.devices import choose_precision
-from crowd.train.state import Recipe, Training, learning_rate_factor, validates
+from crowd.train.state import (
+    Recipe,
+    Training,
+    learning_rate_factor,
+    relative_error,
+    validates,
+)
 
 
 def recipe(**settings):
@@ -64,6 +70,11 @@ def test_best_is_the_lowest_twice_rmse_plus_mae(tmp_path):
             kept.append(made.epoch)
     assert kept == [1, 3]
     assert made.best["epoch"] == 3
+
+
+def test_the_relative_error_of_photos_without_heads_is_their_mae():
+    assert relative_error({"mae": 3.0, "rmse": 4.0, "nae": 0.1}) == 0.1
+    assert relative_error({"mae": 3.0, "rmse": 4.0, "nae": float("nan")}) == 3.0
 
 
 def test_another_recipe_cannot_be_continued(tmp_path):

@@ -316,10 +316,13 @@ def test_blocks_that_no_crop_holds_are_refused():
 
 def test_two_sets_are_trained_on_together(write_set, train, capsys):
     first, second = write_set(), write_set(train=(2, 7), val=(5,), name="more")
-    run = train(first, "run", "--also-data-dir", str(second), "--epochs", "1")
+    options = "--also-data-dir", str(second), "--epochs", "1", "--best-by", "nae"
+    run = train(first, "run", *options)
     recipe = load_checkpoint(run / "last.pth")["recipe"]
     assert recipe["settings"]["photos"] == 6
     assert recipe["train_median"] == np.median([5, 1, 0, 3, 2, 7])
+    best = load_checkpoint(run / "best.pth")["best"]
+    assert best["score"] == best["nae"] > 0
     (second / "preprocess.yml").write_text("min_size: 64\nmax_size: 96\ninterpolation: bilinear\n")
     message = failure(train, capsys, first, "other", "--also-data-dir", str(second))
     assert "more was not preprocessed as" in message

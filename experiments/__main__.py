@@ -46,7 +46,7 @@ def draw_pictures(arguments: Namespace) -> None:
     """Draw fit and kernel of photos of a processed set."""
     from experiments import figures
 
-    for photo in map(Path, _named(arguments)):
+    for photo in _of_different_names(arguments):
         for name, draw in (("gaussians", figures.draw_fit), ("kernel", figures.draw_kernel)):
             path = Path(arguments.output or ".") / f"{photo.stem}_{name}.jpg"
             draw(path, photo)
@@ -57,7 +57,7 @@ def draw_overview(arguments: Namespace) -> None:
     """Draw GST in one row, on photos of a processed set, or MGOT, of transfers that were run."""
     from experiments import figures, mgot_overview
 
-    for name in map(Path, _named(arguments)):
+    for name in _of_different_names(arguments):
         path = Path(arguments.output or ".") / f"{name.stem}_overview.jpg"
         if name.suffix == ".yml":
             transfer = mgot_overview.read_transfer(["--config", str(name)])
@@ -137,6 +137,16 @@ def _named(arguments: Namespace) -> list[str]:
     if not arguments.names:
         raise InputError(f"say what to {arguments.what}: see python -m experiments --help")
     return arguments.names
+
+
+def _of_different_names(arguments: Namespace) -> list[Path]:
+    """Files whose pictures, which have their names, do not overwrite one another."""
+    paths = [Path(name) for name in _named(arguments)]
+    stems = [path.stem for path in paths]
+    for stem in stems:
+        if stems.count(stem) > 1:
+            raise InputError(f"several of these are named {stem}: draw them into an --output each")
+    return paths
 
 
 ACTIONS = {

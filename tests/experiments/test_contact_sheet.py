@@ -93,6 +93,14 @@ def test_gst_stands_in_one_row(photos, sheets, monkeypatch):
     assert (y, x) == pytest.approx((v, u), abs=8)
 
 
+@pytest.mark.parametrize("what", ["overview", "picture"])
+def test_pictures_of_one_name_do_not_overwrite_one_another(what, photos, sheets, capsys):
+    with pytest.raises(SystemExit):
+        main([what, str(photos[0]), str(photos[1]), f"other/{photos[1].name}"])
+    assert "are named b: draw them into an --output each" in capsys.readouterr().err
+    assert not sheets
+
+
 def test_a_fidt_map_is_drawn_with_the_heads_found(photos, sheets, monkeypatch):
     tiny = {"widths": [16, 8], "hidden": 4}
     monkeypatch.setattr(figures, "peak_centers", lambda *_: np.array([[9.5, 9.5], [50.5, 70.5]]))

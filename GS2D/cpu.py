@@ -20,7 +20,7 @@ import torch
 
 from crowd.io.compiled import njit
 from GS2D import kernels
-from GS2D.rasterizer import MIN_ALPHA
+from GS2D.reference import MIN_ALPHA
 
 _ONE = np.float32(1.0)
 _MARGIN = 1e-4  # sigma is searched this much further than alpha >= 1/255 needs

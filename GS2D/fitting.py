@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from crowd.io.arrays import plain
 from crowd.io.errors import InputError
-from GS2D import Convergence, fused_fit, gsplat_backend
+from GS2D import Convergence, fused_fit, gsplat_backend, gsplat_fit
 from GS2D.fused_fit import Problem, Schedule, Solution, activate, in_unit_range
 from GS2D.rasterizer import choose_backend, rasterize
 
@@ -107,7 +107,7 @@ def fit_side_by_side(
     if backend == "gsplat":
         if (reason := gsplat_backend.why_unusable()) is not None:
             raise InputError(reason)
-        solutions = gsplat_backend.fit(problems, schedule, gsplat_backend.DEVICE, quiet)
+        solutions = gsplat_fit.fit(problems, schedule, gsplat_backend.DEVICE, quiet)
     else:
         fit = fused_fit.fit if backend == "cpu" else fused_fit.fit_reference
         solutions = [fit(problem, schedule, quiet=quiet) for problem in problems]

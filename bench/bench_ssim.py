@@ -17,8 +17,8 @@ from torch.nn.functional import avg_pool2d
 
 from bench.measure import random_maps, ratio, read_arguments, time_in_turn, write_record
 from crowd.io.errors import command
-from mgot.options import VARIANTS
-from mgot.ssim import C1, C2, ssim_cost
+from mgot.options import C1, C2, VARIANTS
+from mgot.ssim import ssim_cost
 
 REFERENCE_PAIRS = 8
 TARGET, SOURCE = 512, 768

@@ -14,9 +14,8 @@ from crowd.io.config import ArgumentParser, Namespace
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.overlays import write_figure
 from mgot.feature_files import open_features, read_clusters
-from mgot.features import read_patch
 from mgot.maps import PATCH_SIDE
-from mgot.patches import locate_patches, parse_size, patches_of
+from mgot.patches import locate_patches, parse_size, patches_of, read_patch
 from mgot.pictures import figure_of, show_map
 from mgot.selection import Alignment, align
 from mgot.transfer import add_transfer, files_of

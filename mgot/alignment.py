@@ -5,12 +5,14 @@ DAOT (arXiv 2308.05311), which the paper is compared with, has dustbins and no c
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
 from mgot.maps import PATCH_SIDE
 from mgot.options import AlignmentOptions, SsimCost
+from mgot.ssim import ssim_cost
 from mgot.transport import Transport, entropic_partial, sinkhorn
 
 # With mass < 1, a target patch of which less than this share moved has no counterpart.
@@ -45,12 +47,14 @@ def match_clusters(
         target_centers: `[k, 224, 224]` (or `[k, 50176]`).
         source_centers: `[l, 224, 224]`.
         reg: weight of the entropy.
-        ssim: the cost.
+        ssim: options of the cost.
 
     Returns int64 `[k]`, the source cluster that receives most of each target cluster. Raises
     `InputError` for an empty side, or centres that are not finite.
     """
-    return match_clusters_by_cost(ssim(target_centers, source_centers), reg).index
+    return match_clusters_by_cost(
+        ssim_cost(target_centers, source_centers, **vars(ssim)), reg
+    ).index
 
 
 def match_clusters_by_cost(cost, reg: float = DEFAULT.cluster_reg, sizes=(None, None)) -> Matching:
@@ -80,7 +84,7 @@ def match_patches(
         mass: share of the mass to move, in (0, 1]. None moves all of it, as the released code
             does: then every column sum is the fixed marginal and every weight is 1. Below 1, rows
             that move less than 1 % of their mass choose no patch: index −1 and weight 0.
-        ssim: the cost.
+        ssim: options of the cost.
 
     Returns:
         int64 `[n]`, the source patch chosen by each target patch, and float64 `[n]`, its weight.
@@ -88,7 +92,7 @@ def match_patches(
     Raises:
         InputError: an empty side, values that are not finite, or a mass outside (0, 1].
     """
-    matching = match_patches_by_cost(ssim(target, source), reg, mass)
+    matching = match_patches_by_cost(ssim_cost(target, source, **vars(ssim)), reg, mass)
     return matching.index, matching.weight
 
 
@@ -121,8 +125,9 @@ def daot_costs(
     1 − SSIM(ones, zeros) to pair. Arguments and errors as for `match_patches`.
     """
     ones = np.ones((1, PATCH_SIDE, PATCH_SIDE), np.float32)
-    dustbins = (ssim(side, ones)[:, 0] for side in (target, source))
-    return (ssim(target, source), *dustbins, float(ssim(ones, 0.0 * ones)[0, 0]))
+    cost = functools.partial(ssim_cost, **vars(ssim))
+    dustbins = (cost(side, ones)[:, 0] for side in (target, source))
+    return (cost(target, source), *dustbins, float(cost(ones, 0.0 * ones)[0, 0]))
 
 
 def match_daot_by_cost(

@@ -23,10 +23,8 @@ from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
-from PIL import Image
 
 from crowd.data.folders import list_images
-from crowd.data.images import open_image
 from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.data.stage import origin
 from crowd.io.config import YES_NO, ArgumentParser, PositiveInt
@@ -43,12 +41,12 @@ from crowd.io.files import (
 from crowd.io.progress import note, progress
 from mgot.feature_files import SHAPE, check_maps, names_in
 from mgot.maps import PATCH_SIDE
+from mgot.patches import read_patch
 from mgot.transfer import add_transfer, fill
 
 if TYPE_CHECKING:
     import torch
 
-RESIZED = 256
 # The transfer's files for arguments that are left out.
 FILES = {
     "patches": "{domain}.patches",
@@ -157,19 +155,6 @@ def _join(path: Path, names: Sequence[str], recipe: str, parts: dict[int, Path])
         for first, part in parts.items():
             block = read_array(part, "remove it and run the command again")
             values[first : first + len(block)] = block
-
-
-def read_patch(path: str | os.PathLike) -> np.ndarray:
-    """Read what the network sees of a patch: its middle, uint8 `[224, 224, 3]` (released code).
-
-    A patch of another size than 256 × 256 is resized to that first. Raises `InputError` for no
-    picture or a truncated one.
-    """
-    image = open_image(path)
-    if image.size != (RESIZED, RESIZED):
-        image = image.resize((RESIZED, RESIZED), Image.Resampling.BILINEAR)
-    margin = (RESIZED - PATCH_SIDE) // 2
-    return np.asarray(image)[margin:-margin, margin:-margin]
 
 
 def extract_features(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from crowd.io.arrays import to_numpy
-from mgot.ssim import C1, C2
+from mgot.options import C1, C2
 
 SIDE = 30  # of a head's window, in pixels
 MARGIN = SIDE // 2  # rows y-15 ... y+14, and columns alike

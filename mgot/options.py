@@ -1,4 +1,4 @@
-"""Options of the SSIM cost and of the alignment: commands read them without torch."""
+"""Constants of SSIM; options of its cost and of the alignment, read without torch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 VARIANTS = ("official", "global")
+# (0.01 L)² and (0.03 L)² of SSIM, with L = 1 the height of a FIDT peak.
+C1, C2 = 1e-4, 9e-4
+WINDOW_AREA = 256.0 * 256.0
 # The last two match nothing: as many source patches as the paper's method uses, drawn at random,
 # and all of them. The selection is measured against them.
 ALIGNMENTS = ("mgot", "daot", "no-clusters", "random", "all")
@@ -18,7 +20,7 @@ MARGINALS = ("uniform", "sizes")
 
 @dataclass(frozen=True)
 class SsimCost:
-    """How the cost 1 − mean SSIM is computed; called with both sides, it computes it.
+    """How the cost 1 − mean SSIM is computed: the options of `mgot.ssim_cost`.
 
     Attributes:
         variant: "official" or "global".
@@ -27,12 +29,6 @@ class SsimCost:
 
     variant: str = VARIANTS[0]
     device: str | torch.device | None = None
-
-    def __call__(self, target, source) -> np.ndarray:
-        """Cost of every pair, float32 `[n, m]` (see `mgot.ssim_cost`)."""
-        from mgot.ssim import ssim_cost
-
-        return ssim_cost(target, source, self.variant, self.device)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from crowd.io.errors import InputError, command
 from crowd.io.files import read_array, require_folder, write_array
 from crowd.io.h5 import read_h5, write_h5
 from crowd.io.progress import progress
+from mgot.maps import PATCH_SIDE
 from mgot.transfer import add_transfer, fill
 
 SIDE = 256
@@ -48,6 +49,19 @@ def patches_of(
         for row in range(height // SIDE)
         for column in range(width // SIDE)
     }
+
+
+def read_patch(path: str | os.PathLike) -> np.ndarray:
+    """Read what the network sees of a patch: its middle, uint8 `[224, 224, 3]` (released code).
+
+    A patch of another size than 256 × 256 is resized to that first. Raises `InputError` for no
+    picture or a truncated one.
+    """
+    image = open_image(path)
+    if image.size != (SIDE, SIDE):
+        image = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    margin = (SIDE - PATCH_SIDE) // 2
+    return np.asarray(image)[margin:-margin, margin:-margin]
 
 
 def cut_photo(

@@ -18,8 +18,8 @@ from crowd.pictures.drawing import PALETTE
 from crowd.pictures.overlays import write_figure
 from mgot.clustering import means, read_blocks
 from mgot.feature_files import Features
-from mgot.features import read_patch
 from mgot.maps import PATCH_SIDE
+from mgot.patches import read_patch
 from mgot.selection import Alignment
 
 with extra("commands", "drawing"):

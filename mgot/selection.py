@@ -20,6 +20,7 @@ from mgot.alignment import (
     match_patches_by_cost,
 )
 from mgot.options import AlignmentOptions
+from mgot.ssim import ssim_cost
 
 if TYPE_CHECKING:
     from mgot.feature_files import Clusters, Features
@@ -86,7 +87,7 @@ def align(
             cost, *dustbins = daot_costs(*sides, options.ssim)
             matching = match_daot_by_cost(cost, *dustbins, options.patch_reg)
         else:
-            cost = options.ssim(*sides)
+            cost = ssim_cost(*sides, **vars(options.ssim))
             matching = match_patches_by_cost(cost, options.patch_reg, options.mass)
         chose = np.flatnonzero(matching.index >= 0)
         chosen = matching.index[chose]
@@ -117,7 +118,7 @@ def _unmatched(source: np.ndarray) -> Alignment:
 
 def _match_clusters(target: Clusters, source: Clusters, options: AlignmentOptions):
     """Members and names of each target cluster and its partner; how the transport converged."""
-    cost = options.ssim(target.centers, source.centers)
+    cost = ssim_cost(target.centers, source.centers, **vars(options.ssim))
     sizes = [list(map(len, side.members)) for side in (target, source)]
     by_sizes = [sizes] if options.marginals == "sizes" else []
     matching = match_clusters_by_cost(cost, options.cluster_reg, *by_sizes)

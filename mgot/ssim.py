@@ -21,11 +21,8 @@ from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from mgot.maps import LARGEST_VALUE, PATCH_SIDE, within_range
-from mgot.options import VARIANTS, SsimCost
+from mgot.options import C1, C2, VARIANTS, WINDOW_AREA, SsimCost
 
-WINDOW_AREA = 256.0 * 256.0
-# (0.01 L)² and (0.03 L)² of SSIM, with L = 1 the height of a FIDT peak.
-C1, C2 = 1e-4, 9e-4
 # Patches of a block: 280 MB of window statistics of the official variant.
 BLOCK = 512
 # So many columns of a block are centred at a time, 1.6 MB in float64.

@@ -30,7 +30,7 @@ import numpy as np
 
 from crowd.io.compiled import njit
 from mgot.maps import PATCH_SIDE
-from mgot.ssim import C1, C2, WINDOW_AREA
+from mgot.options import C1, C2, WINDOW_AREA
 
 POSITIONS = 225
 TILE_ROWS = 16

@@ -16,7 +16,8 @@ from crowd.train import arguments as common
 from crowd.train.devices import mixed_precision, place, to_device
 from crowd.train.distributed import is_main_process, leave, synchronise_norms
 from crowd.train.loop import Steps, fit
-from crowd.train.state import LAST, Training, TrainingPhotos, describe, fingerprint
+from crowd.train.runs import LAST
+from crowd.train.state import Training, TrainingPhotos, describe, fingerprint
 from mgot.dataset import Batch, FidtCrops, crop_batches, labels_path
 from mgot.evaluation import CountedSet, load_counter
 from mgot.fidt import Preprocessing

@@ -27,7 +27,7 @@ from crowd.train.loop import train_one_epoch
 from crowd.train.runs import ROOT
 from GS2D import fitting, gsplat_backend, rasterize
 from GS2D.fused_fit import fit_reference
-from GS2D.gsplat_backend import fit as fit_together
+from GS2D.gsplat_fit import fit as fit_together
 from gst.dataset import Batch, Sample
 from gst.losses import batch_losses
 

@@ -34,8 +34,8 @@ from crowd.train.checkpoints import load_checkpoint, save_release
 from crowd.train.devices import choose_precision, place
 from crowd.train.loading import CountedPhotos
 from crowd.train.loop import Steps, fit, train_one_epoch
-from crowd.train.runs import ROOT, read_log
-from crowd.train.state import BEST, LAST, Training, describe
+from crowd.train.runs import BEST, LAST, ROOT, read_log
+from crowd.train.state import Training, describe
 from GS2D import jobs, process_gaussians
 from GS2D.jobs import FitSettings, is_finished, photos_to_fit
 from GS2D.store import FOLDER

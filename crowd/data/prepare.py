@@ -13,11 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from crowd.annotations import LAYOUTS, find_photos
 from crowd.data.images import AUTO, DEPTH_HELP, depth_option, read_image, write_image
-from crowd.data.layouts.places import short_names
+from crowd.data.layouts.places import find_photos, short_names
 from crowd.data.layouts.points import PointConvention, Seen, add_convention
-from crowd.data.layouts.registry import layout_help
+from crowd.data.layouts.registry import LAYOUTS, layout_help
 from crowd.data.layouts.survey import survey
 from crowd.data.network_input import Preprocessing
 from crowd.data.processed import SETTINGS

@@ -96,7 +96,7 @@ def begin(arguments: Namespace) -> tuple[Path, torch.device, bool]:
 
     from crowd.train.devices import choose_precision, flush_denormals
     from crowd.train.distributed import join
-    from crowd.train.state import LAST
+    from crowd.train.runs import LAST
 
     # Before torch starts its threads, which take it over.
     flush_denormals()

@@ -13,6 +13,8 @@ from crowd.io.errors import InputError, extra
 from crowd.io.files import write_text
 
 STARTS = "starts.jsonl"
+LAST, BEST = "last.pth", "best.pth"
+"""Checkpoints: the one that --resume continues, and the one with the best validation."""
 ROOT = Path(__file__).resolve().parents[2]
 # Records are what runs write: those of the runs before are no change of the program.
 SOURCES = ["--", ".", ":!results", ":!bench/results"]

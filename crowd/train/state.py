@@ -22,8 +22,8 @@ from crowd.io.progress import progress
 from crowd.train.arguments import OPTIMIZERS
 from crowd.train.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from crowd.train.distributed import is_main_process
+from crowd.train.runs import BEST, LAST
 
-LAST, BEST = "last.pth", "best.pth"
 WARMUP_SHARE = 0.02
 # Arguments of any command that may change between a training and its continuation.
 RESUME_MAY_CHANGE = {

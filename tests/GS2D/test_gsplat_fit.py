@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.gpu import stand_ins
-from GS2D import Convergence, fitting, fused_fit, gsplat_backend, rasterize
+from GS2D import Convergence, fitting, fused_fit, gsplat_backend, gsplat_fit, rasterize
 from GS2D.fused_fit import Schedule
 from tests.GS2D.test_fit import agree
 
@@ -119,12 +119,12 @@ def test_photos_are_drawn_side_by_side_as_alone(stock):
 
 def test_photos_are_fitted_side_by_side_as_alone(stock):
     problems = posed(photo(0, 47, 33, 6), photo(1, 30, 50, 1), photo(2, 20, 18, 4))
-    together = gsplat_backend.fit(problems, Schedule(40), CPU, quiet=True)
+    together = gsplat_fit.fit(problems, Schedule(40), CPU, quiet=True)
     # Once before the first step, and once for the losses at the end: no scale leaves the margin.
     assert stock == [11, 11]
     for got, problem in zip(together, problems, strict=True):
         agree(got, fused_fit.fit_reference(problem, Schedule(40), "reference", quiet=True))
-    assert gsplat_backend.fit([], Schedule(40), CPU) == []
+    assert gsplat_fit.fit([], Schedule(40), CPU) == []
 
 
 def test_tile_lists_are_made_anew_when_a_scale_outgrows_them(stock):
@@ -132,9 +132,9 @@ def test_tile_lists_are_made_anew_when_a_scale_outgrows_them(stock):
     problem = fitting._pose(white, point, 0, False)
     problem.raw[0, 0] += 0.3
     schedule = Schedule(260, lr=0.02)
-    (got,) = gsplat_backend.fit([problem], schedule, CPU, quiet=True)
+    (got,) = gsplat_fit.fit([problem], schedule, CPU, quiet=True)
     expected = fused_fit.fit_reference(problem, schedule, "reference", quiet=True)
-    assert (got.raw[:, :2] - problem.raw[:, :2]).min() > gsplat_backend.MARGIN
+    assert (got.raw[:, :2] - problem.raw[:, :2]).min() > gsplat_fit.MARGIN
     assert 3 <= len(stock) < 30
     agree(got, expected)
 
@@ -144,7 +144,7 @@ def test_each_photo_stops_when_its_own_loss_is_flat(stock):
     photos = photo(0, 30, 33, 3), photo(4, 24, 24, 2), white
     problems = posed(*photos, background_mask=False)
     schedule = Schedule(40, convergence=Convergence(0.0035, 5))
-    together = gsplat_backend.fit(problems, schedule, CPU, quiet=True)
+    together = gsplat_fit.fit(problems, schedule, CPU, quiet=True)
     alone = [fused_fit.fit_reference(one, schedule, "reference", quiet=True) for one in problems]
     assert len({one.iterations for one in alone}) == 3
     for got, expected in zip(together, alone, strict=True):
@@ -161,7 +161,7 @@ def test_no_step_of_adam_is_longer_than_the_bound():
         before = value.item()
         adam.step()
         longest = max(longest, abs(value.item() - before))
-    assert 0.9 * gsplat_backend.LONGEST_STEP < longest <= gsplat_backend.LONGEST_STEP
+    assert 0.9 * gsplat_fit.LONGEST_STEP < longest <= gsplat_fit.LONGEST_STEP
 
 
 @pytest.mark.cuda
@@ -169,6 +169,6 @@ def test_photos_are_fitted_on_a_gpu_as_by_the_reference():
     if (reason := gsplat_backend.why_unusable()) is not None:
         pytest.skip(reason)
     problems = posed(photo(0, 147, 133, 60), photo(1, 130, 150, 1), photo(2, 120, 118, 40))
-    together = gsplat_backend.fit(problems, Schedule(60), torch.device("cuda"), quiet=True)
+    together = gsplat_fit.fit(problems, Schedule(60), torch.device("cuda"), quiet=True)
     for got, problem in zip(together, problems, strict=True):
         agree(got, fused_fit.fit_reference(problem, Schedule(60), "reference", quiet=True))

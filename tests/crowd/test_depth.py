@@ -16,8 +16,8 @@ from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from gst.photos import Preprocessing, read_preprocessing, require_same
 from mgot import fidt
-from mgot.features import read_patch
 from mgot.fidt import read_preprocessing as read_fidt_preprocessing
+from mgot.patches import read_patch
 from preprocess_dataset_ucf import main as preprocess
 from tests.crowd.sets import options, refused, run, write_table
 from tests.crowd.test_counting import look

@@ -17,7 +17,8 @@ from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.io.errors import InputError
 from mgot.evaluation import load_counter
 from mgot.feature_files import open_features
-from mgot.features import extract_features, main, read_patch, write_features
+from mgot.features import extract_features, main, write_features
+from mgot.patches import read_patch
 
 SIDE = 224
 

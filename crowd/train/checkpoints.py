@@ -64,7 +64,7 @@ def save_release(path: str | os.PathLike, state: dict, weights: dict) -> None:
         name: value.half() if value.is_floating_point() else value
         for name, value in weights.items()
     }
-    save_checkpoint(path, model=half, recipe=state["recipe"], best=state.get("best", {}))
+    save_checkpoint(path, model=half, recipe=state["recipe"])
 
 
 def _is_packed(path: Path) -> bool:

@@ -335,6 +335,8 @@ def test_a_release_counts_what_the_training_s_counter_counts(write_set, train, t
     export.main(["--save-path", str(best), "--output", str(small)])
     assert hashlib.md5(small.read_bytes()).hexdigest() in capsys.readouterr().out
     assert small.stat().st_size < best.stat().st_size / 1.5
+    # The figures of the best epoch would be wrong beside the weights of the last.
+    assert set(load_checkpoint(small)) == {"model", "recipe"}
     photo = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         counts = [

@@ -1,15 +1,56 @@
 """Shared by all tests: one torch thread a process, and the folders of figures and photos."""
 
 import contextlib
+import dataclasses
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from crowd.train import loop
+from crowd.train.checkpoints import load_checkpoint, save_checkpoint
+from crowd.train.runs import read_log
+from mgot.fidt import Preprocessing
+from mgot.models import build_model
+
+TINY = {"widths": [16, 8], "hidden": 4}
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def python(code, *words, cwd=ROOT, environment=os.environ, **variables):
+    """Run Python code in a process of its own, with more variables in its environment."""
+    command, variables = [sys.executable, "-c", code, *words], environment | variables
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True)
+
+
+def interrupt(patch, stop):
+    """Make a training stop in epoch 2 before it begins, or before its line is in the log."""
+    if stop == "training":
+        patch.setattr(loop, "train_one_epoch", stopped(loop.train_one_epoch, 4))
+    if stop == "logging":
+        patch.setattr(loop.Run, "log", stopped(loop.Run.log, 1))
+
+
+def stopped(function, position):
+    def interrupted(*args, **kwargs):
+        if args[position] == 2:
+            raise KeyboardInterrupt
+        return function(*args, **kwargs)
+
+    return interrupted
+
+
+def assert_same_run(first, second):
+    assert read_log(first / "log.jsonl") == read_log(second / "log.jsonl")
+    one, two = (load_checkpoint(folder / "last.pth") for folder in (first, second))
+    for part in ("model", "optimizer", "scheduler", "average"):
+        torch.testing.assert_close(one[part], two[part], rtol=0, atol=0)
+    assert (one["epoch"], one["best"]) == (two["epoch"], two["best"])
 
 
 def pytest_configure(config):
@@ -42,6 +83,66 @@ def golden():
 def root():
     """Root of the repository, where the flat scripts are."""
     return ROOT
+
+
+@pytest.fixture
+def write_counter(tmp_path):
+    """Write a checkpoint of a tiny counter; `bias` raises its whole map."""
+
+    def write(name="counter.pth", seed=0, bias=0.0, **preprocessing):
+        torch.manual_seed(seed)
+        model = build_model("hrnet_small", **TINY)
+        # Weights wide enough for a map with many peaks.
+        torch.nn.init.normal_(model.last_layer[-1].weight, std=1.0)
+        torch.nn.init.constant_(model.last_layer[-1].bias, bias)
+        recipe = {
+            "model_name": "hrnet_small",
+            "model_options": TINY,
+            "preprocessing": dataclasses.asdict(Preprocessing(**preprocessing)),
+            "train_median": 2.0,
+            "settings": {},
+        }
+        save_checkpoint(tmp_path / name, model=model.state_dict(), recipe=recipe)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def failure(capsys):
+    """Run a command that must fail; return its one line on stderr."""
+
+    def run(main, *options):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(option) for option in options])
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert stop.value.code == 2, lines
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def runner(failure, capsys):
+    """Make a function that runs a command with `always` and more options.
+
+    It returns what was printed, or with `code=2` the one line about bad input.
+    """
+
+    def make(main, *always):
+        def run(*options, code=0):
+            argv = [str(option) for option in (*always, *options)]
+            if code:
+                return failure(main, *argv)
+            main(argv)
+            return capsys.readouterr().out
+
+        return run
+
+    return make
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 import functools
 import importlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT, python
+
 PACKAGES = ("GS2D", "crowd", "gst", "mgot")
 # Prints a digest of what every compiled kernel makes of the same random numbers.
 KERNELS = """
@@ -65,19 +62,10 @@ show("k-means", found.labels, found.centers)
 
 @pytest.mark.parametrize("cpu", [None, "generic"], ids=["this CPU", "any CPU"])
 def test_the_first_process_computes_what_the_later_ones_do(tmp_path, cpu):
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     if cpu is not None:
-        environment["NUMBA_CPU_NAME"] = cpu
-    first, second = (
-        subprocess.run(
-            [sys.executable, "-c", KERNELS],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        for _ in range(2)
-    )
+        variables["NUMBA_CPU_NAME"] = cpu
+    first, second = (python(KERNELS, **variables) for _ in range(2))
     assert first.returncode == 0, first.stderr
     assert len(set(first.stdout.splitlines())) == 11
     assert first.stdout == second.stdout

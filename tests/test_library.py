@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,8 @@ from gst import TransportLoss
 from gst.heads import Heads, round_heads
 from gst.loss import gaussian_transport_loss_reference
 from gst.options import KernelOptions
+from tests.conftest import ROOT, python
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("GS2D", "crowd", "gst", "mgot")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -69,14 +68,8 @@ def wheel(tmp_path_factory):
 
 def run_without_extras(wheel, program):
     # A module that is None in there cannot be imported.
-    start = (
-        f"import sys; sys.modules.update(dict.fromkeys({not_needed()})); "
-        f"sys.path[0] = {str(wheel)!r}"
-    )
-    program = f"{start}\n{program}"
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=wheel, capture_output=True, text=True, check=False
-    )
+    start = f"import sys; sys.modules.update(dict.fromkeys({not_needed()})); "
+    return python(f"{start}sys.path[0] = {str(wheel)!r}\n{program}", cwd=wheel)
 
 
 def test_the_example_of_the_documentation_trains(wheel):
@@ -102,14 +95,6 @@ print(fit.scales.shape, mgot.match_patches(maps, maps)[0].tolist())
     done = run_without_extras(wheel, f"PLACE = {str(wheel)!r}" + program)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[0] == "(2, 2) [0, 1, 2]"
-
-
-def test_the_other_packages_are_refused():
-    refused = not_needed()
-    assert {"PIL", "h5py", "llvmlite", "numba", "numpy", "scipy", "sympy", "torch"}.isdisjoint(
-        refused
-    )
-    assert {"cv2", "jsonargparse", "matplotlib", "onnx", "timm", "yaml"} <= set(refused)
 
 
 FUNCTIONS = """
@@ -140,7 +125,7 @@ for call in {[call for call, *_ in wanted]}:
     done = run_without_extras(wheel, program)
     assert done.returncode == 0, done.stderr
     for (call, package, name), said in zip(wanted, done.stdout.splitlines(), strict=True):
-        assert said.startswith(package), (call, said)
+        assert re.match(rf"{package}\S* is needed for ", said), (call, said)
         assert f'pip install "mgot-gst[{name}]"' in said, (call, said)
 
 
@@ -173,12 +158,12 @@ def test_the_module_is_the_readable_loss_with_its_gradient(options):
 
 
 def test_points_gaussians_and_heads_are_the_same_to_it():
-    points = np.array([[20.0, 30], [50, 40], [90, 90]], np.float32)
+    points = np.array([[20.0, 30], [50, 40], [90, 90], [30, 80]], np.float32)
     heads = round_heads(points)
     density, criterion = torch.full((1, 1, 16, 16), 0.01), TransportLoss()
-    given = [points, points.tolist(), tuple(heads[:3]), heads]
+    given = [points, points.tolist(), tuple(points.tolist()), tuple(heads[:3]), heads]
     losses = [criterion(density, [one]).item() for one in given]
-    assert losses == pytest.approx([losses[0]] * 4, rel=1e-6)
+    assert losses == pytest.approx([losses[0]] * 5, rel=1e-6)
     halves = Heads(*heads[:3], heads.targets / 2)
     assert criterion(density, [halves]).item() != pytest.approx(losses[0])
 

@@ -3,11 +3,10 @@
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 
 from crowd.data.images import read_image, write_image
 from crowd.data.layouts.mat import read_points as read_mat_points
+from crowd.data.splits import read_list
 from crowd.data.stage import origin, record_path, write_record
 from crowd.io.errors import InputError, Refused
 from crowd.io.files import read_array, read_yaml, write_array, write_text
@@ -25,8 +25,8 @@ from GS2D.store import gaussians_path, read_gaussians, read_report, write_gaussi
 from mgot.feature_files import open_features, read_clusters, read_index_lists, write_index_lists
 from mgot.features import write_features
 from mgot.patches import read_labels
+from tests.conftest import python
 
-ROOT = Path(__file__).parent.parent
 PARAMS = np.ones((2, 8), np.float32)
 SIDE = 224
 
@@ -38,10 +38,6 @@ def maps(first, last):
 def read_names(path):
     with open_features(path) as features:
         return features.names, features.read([0])
-
-
-def write_v73(path):
-    write_h5(path, annPoints=np.array([[1.0, 3.0], [2.0, 4.0]]))
 
 
 def read_centers(path):
@@ -63,7 +59,10 @@ H5 = {
         lambda path: write_features(path, ["a.jpg"], "r", maps),
         lambda path: write_features(path, ["a.jpg"], "r", maps) and pytest.fail("written anew"),
     ),
-    "MATLAB 7.3": (write_v73, lambda path: read_mat_points(path, "annPoints")),
+    "MATLAB 7.3": (
+        lambda path: write_h5(path, annPoints=np.array([[1.0, 3.0], [2.0, 4.0]])),
+        lambda path: read_mat_points(path, "annPoints"),
+    ),
 }
 
 
@@ -137,17 +136,7 @@ def without_locks(tmp_path_factory):
     built = subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "a.so", folder / "a.c"])
     if built.returncode:
         pytest.skip("the C compiler makes no shared library here")
-
-    def run(code, **variables):
-        return subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            env=os.environ | {"LD_PRELOAD": str(folder / "a.so")} | variables,
-            capture_output=True,
-            text=True,
-        )
-
-    return run
+    return functools.partial(python, LD_PRELOAD=str(folder / "a.so"))
 
 
 LOCKLESS = """
@@ -213,7 +202,7 @@ def test_a_lock_that_is_asked_for_names_its_variable(tmp_path, fitted_photo, num
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
-@pytest.mark.parametrize("kind", ["h5", "npy", "jpg", "pth", "index", "yml"])
+@pytest.mark.parametrize("kind", ["h5", "npy", "jpg", "pth", "index", "yml", "list"])
 def test_what_the_system_refuses_is_not_called_damaged(tmp_path, number, kind):
     path = tmp_path / f"a.{kind}"
     path.write_bytes(b"whole")
@@ -223,6 +212,7 @@ def test_what_the_system_refuses_is_not_called_damaged(tmp_path, number, kind):
         "jpg": ("PIL.Image.open", lambda: read_image(path)),
         "pth": ("torch.load", lambda: load_checkpoint(path)),
         "index": ("builtins.open", lambda: read_index_lists(path)),
+        "list": ("pathlib.Path.read_text", lambda: read_list(path, [])),
         "yml": ("pathlib.Path.read_text", lambda: read_yaml(path, "remove it")),
     }[kind]
     says = pytest.raises(Refused, match="which says nothing against its content")

@@ -1,14 +1,11 @@
 """Read-only code, no home, a full disk: compiled functions need no cache."""
 
 import os
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
+from tests.conftest import ROOT, python
 from tests.test_compiled import compiled_modules
 
-ROOT = Path(__file__).parent.parent
 # As where code and home are read-only: numba looks in the home alone, which is not there.
 NO_FOLDER = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserWideCacheLocator", "HOME": "/proc/none"}
 SUM = """
@@ -28,14 +25,9 @@ def run(code, folder, **variables):
     """Run code that may import SUM, as `kernel`, from `folder`."""
     (folder / "kernel.py").write_text(SUM)
     path = os.pathsep.join([str(folder), str(ROOT)])
-    environment = {key: os.environ[key] for key in os.environ if not key.startswith("NUMBA_")}
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env=environment | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | variables,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    plain = {key: os.environ[key] for key in os.environ if not key.startswith("NUMBA_")}
+    plain |= {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return python(textwrap.dedent(code), environment=plain, **variables)
 
 
 def test_every_compiled_module_is_imported_where_nothing_can_be_cached(tmp_path):
@@ -43,15 +35,10 @@ def test_every_compiled_module_is_imported_where_nothing_can_be_cached(tmp_path)
     assert [path for path in files if "from numba import" in path.read_text("utf-8")] == []
     modules = [module.__name__ for module in compiled_modules()]
     assert len(modules) > 4
-    done = run(f"import {', '.join(modules)}", tmp_path, **NO_FOLDER)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("set NUMBA_CACHE_DIR to a folder") == 1
-
-
-def test_a_function_is_compiled_without_a_folder_for_the_cache(tmp_path):
-    code = "import numpy as np, kernel; print(kernel.total(np.arange(5.0)))"
+    code = f"import numpy, kernel, {', '.join(modules)}; print(kernel.total(numpy.arange(5.0)))"
     done = run(code, tmp_path, **NO_FOLDER)
     assert (done.stdout, done.returncode) == ("10.0\n", 0), done.stderr
+    assert done.stderr.count("set NUMBA_CACHE_DIR to a folder") == 1
 
 
 def test_a_full_disk_under_the_cache_costs_time_alone(tmp_path):

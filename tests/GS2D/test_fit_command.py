@@ -1,5 +1,5 @@
 import csv
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -22,11 +22,9 @@ NAMES = ("crowd 1", "b.c", "IMG_3", "empty")
 
 
 @pytest.fixture
-def fit(root, tmp_path, capsys):
+def fit(tmp_path, capsys):
     """Run the command in this process on the set, a few iterations; returns what it printed."""
-    spec = importlib.util.spec_from_file_location("fit_command", root / SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module(SCRIPT.removesuffix(".py"))
 
     def run(*options):
         fixed = "--num_epochs", "3", "--workers", "1"

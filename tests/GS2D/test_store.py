@@ -5,13 +5,7 @@ import pytest
 from crowd.io.errors import InputError
 from GS2D import process_gaussians
 from GS2D.process_gaussians import eliminate_deformity, process_file
-from GS2D.store import (
-    Report,
-    backup_path,
-    read_gaussians,
-    read_report,
-    write_gaussians,
-)
+from GS2D.store import Report, backup_path, read_gaussians, read_report, write_gaussians
 
 
 @pytest.fixture
@@ -110,16 +104,11 @@ def test_command_processes_a_folder_and_leaves_originals_alone(tmp_path, params,
 @pytest.mark.parametrize(
     ("scales", "message"), [([0, 3], "not positive"), ([-1, 2], "not positive"), (None, "holds no")]
 )
-def test_command_refuses_bad_input(tmp_path, params, capsys, scales, message):
+def test_command_refuses_bad_input(tmp_path, params, failure, scales, message):
     if scales:
         params[2, 2:4] = scales
         write_gaussians(tmp_path / "a_gs_params.h5", params)
-    with pytest.raises(SystemExit) as caught:
-        process_gaussians.main(["--folder", str(tmp_path)])
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
+    assert message in failure(process_gaussians.main, "--folder", tmp_path)
     assert len(list(tmp_path.iterdir())) == bool(scales)
 
 

@@ -247,9 +247,6 @@ def test_a_stage_that_fails_or_takes_too_long_stops_no_other(tmp_path, monkeypat
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a machine with CUDA")
-def test_a_machine_without_a_gpu_is_one_sentence(tmp_path, capsys):
-    with pytest.raises(SystemExit) as ended:
-        bench.main(["gpu", "--output", str(tmp_path / "out")])
-    assert ended.value.code == 2
-    assert "add --rehearse" in capsys.readouterr().err
+def test_a_machine_without_a_gpu_is_one_sentence(tmp_path, failure):
+    assert "add --rehearse" in failure(bench.main, "gpu", "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()

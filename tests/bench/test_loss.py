@@ -5,13 +5,7 @@ import sys
 import pytest
 import torch
 
-from bench.bench_loss import (
-    LOSSES,
-    added_memory,
-    crop_of,
-    plain_scale,
-    step,
-)
+from bench.bench_loss import LOSSES, added_memory, crop_of, plain_scale, step
 from crowd.sinkhorn import scale_reference
 
 

@@ -8,14 +8,7 @@ from torch import nn
 
 from crowd.io.errors import InputError
 from crowd.train.checkpoints import load_checkpoint, load_weights, save_checkpoint
-
-
-class Attack:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
+from tests.mgot.test_index_lists import Runs
 
 
 def test_numpy_figures_in_a_checkpoint_are_read(tmp_path):
@@ -28,10 +21,10 @@ def test_numpy_figures_in_a_checkpoint_are_read(tmp_path):
 
 def test_a_checkpoint_cannot_run_code(tmp_path):
     path, victim = tmp_path / "attack.pth", str(tmp_path / "made")
-    torch.save({"w": Attack(victim)}, path)
+    torch.save({"w": Runs(os.mkdir, victim)}, path)
     with pytest.raises(InputError, match=r"attack\.pth is damaged or not a checkpoint"):
         load_checkpoint(path)
-    path.write_bytes(pickle.dumps(Attack(victim)))
+    path.write_bytes(pickle.dumps(Runs(os.mkdir, victim)))
     with pytest.raises(InputError, match=r"attack\.pth"):
         load_checkpoint(path)
     assert not os.path.exists(victim)
@@ -60,12 +53,13 @@ def test_weights_fit_strictly_with_or_without_module(tmp_path):
     assert torch.equal(model.weight, other.weight)
 
 
-@pytest.mark.parametrize("kind", ["meta", "sparse", "number"])
+@pytest.mark.parametrize("kind", ["meta", "sparse", "number", "4 TiB in one number"])
 def test_weights_that_are_no_ordinary_tensors_are_one_sentence(tmp_path, kind):
     model, path = nn.BatchNorm1d(2), tmp_path / "a.pth"
     name, value = {
         "meta": ("weight", torch.ones(2, device="meta")),
         "sparse": ("weight", torch.ones(2).to_sparse()),
+        "4 TiB in one number": ("weight", torch.zeros(1).expand(2**20, 2**20)),
         "number": ("num_batches_tracked", np.int64(3)),
     }[kind]
     save_checkpoint(path, **model.state_dict() | {name: value})

@@ -5,17 +5,14 @@ Options are given with dashes or underscores, and yes/no options in three ways, 
 
 import importlib
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import jsonargparse
 import pytest
 
 from crowd.io.config import YES_NO, ArgumentParser, save_arguments
 from crowd.io.errors import InputError
+from tests.conftest import ROOT, python
 
-ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for folder in (".", "GS2D", "crowd", "crowd/*", "gst", "mgot", "bench", "experiments")
@@ -148,10 +145,7 @@ def test_a_list_is_asked_for_by_name(parser, tmp_path, value):
 def test_help_and_a_wrong_option_are_answered_without_torch():
     # Benchmarks are run by `python -m bench`, which stands for them.
     names = [name for name in COMMANDS if not name.startswith("bench.bench_")]
-    done = subprocess.run(
-        [sys.executable, "-c", ANSWERING, *names], capture_output=True, text=True, check=True
-    )
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    answers = [json.loads(line) for line in python(ANSWERING, *names).stdout.splitlines()]
     assert [name for name, *_ in answers] == names
     for name, codes, heavy, said in answers:
         assert (name, codes, heavy) == (name, [2, 0], []), said

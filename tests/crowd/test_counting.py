@@ -9,14 +9,13 @@ import pytest
 from PIL import Image
 
 import test as gst_test
-from crowd.count.photos import Seen, count_folder, count_photo, count_video
+from crowd.count.photos import Seen, count_folder, count_video
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from crowd.pictures.overlays import density_overlay, heads_overlay
 from crowd.train.checkpoints import save_checkpoint
 from gst.models import build_model
 from mgot import test as mgot_test
-from tests.mgot.conftest import write_counter  # noqa: F401 - a fixture
 
 STORED = Preprocessing(min_size=1, max_size=4000)
 
@@ -58,26 +57,6 @@ def test_every_photo_of_a_folder_is_counted_and_drawn(tmp_path):
     drawn = np.asarray(Image.open(tmp_path / "out/p1_counted.jpg"))
     assert drawn.shape == (48, 64, 3)
     assert abs(drawn.mean() - 55) < 2
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_points_are_in_pixels_of_the_photo_as_it_is_stored(tmp_path, orientation):
-    stored, exif = np.zeros((96, 128), np.uint8), Image.Exif()
-    stored[20:28, 40:48] = 255  # a head at (44, 24)
-    exif[0x0112] = orientation
-    Image.fromarray(stored).save(tmp_path / "photo.png", exif=exif)
-
-    def brightest(image, name):
-        y, x = np.argwhere(image[..., 0] > 128).mean(axis=0) + 0.5
-        return Seen(1.0, image, np.array([[x, y]]), np.array([1.0]))
-
-    # Enlarged to a short side of 192 for the network.
-    sentence = count_photo(tmp_path / "photo.png", tmp_path, brightest, Preprocessing(min_size=192))
-    (row,) = rows(tmp_path / "photo_points.csv")
-    assert row["image"] == "photo.png"
-    assert (float(row["x"]), float(row["y"])) == pytest.approx((44, 24), abs=0.6)
-    assert sentence.startswith("1.0 people in")
-    assert (tmp_path / "photo_counted.jpg").is_file()
 
 
 def test_every_frame_of_a_video_is_counted_and_drawn(tmp_path):
@@ -176,7 +155,9 @@ def test_every_row_of_a_large_photo_is_drawn_alike():
 
 
 @pytest.mark.parametrize("method", ["gst", "mgot"])
-def test_a_photo_a_folder_and_a_video_are_counted_alike(method, write_counter, tmp_path, capsys):  # noqa: F811
+def test_a_photo_a_folder_and_a_video_are_counted_alike(
+    method, write_counter, tmp_path, capsys, failure
+):
     if method == "gst":
         main, weights = gst_test.main, tmp_path / "weights.pth"
         save_checkpoint(weights, **build_model("vgg_small", width=1.0).state_dict())
@@ -198,9 +179,7 @@ def test_a_photo_a_folder_and_a_video_are_counted_alike(method, write_counter, t
     counts = [float(row["count"]) for row in rows(tmp_path / "out/street_counts.csv")]
     assert counts[0] == pytest.approx(alone, abs=0.06)
     assert len(counts) == 2
-    with pytest.raises(SystemExit):
-        main([*options, "--folder", str(folder), "--video", "x.mp4"])
-    assert "name one of" in capsys.readouterr().err
+    assert "name one of" in failure(main, *options, "--folder", folder, "--video", "x.mp4")
 
 
 def test_a_counter_with_a_page_introduces_itself(tmp_path, capsys, monkeypatch):

@@ -116,10 +116,7 @@ def test_dark_colours_of_16_bits_are_named_too(tmp_path, ending):
         read_image(dark, "12")
 
 
-COMMANDS = {
-    preprocess: read_preprocessing,
-    fidt.main: read_fidt_preprocessing,
-}
+COMMANDS = {preprocess: read_preprocessing, fidt.main: read_fidt_preprocessing}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from crowd.io.errors import InputError
 from crowd.train import efficientnet
 from crowd.train.efficientnet import CHANNELS, EfficientNetLite0
 from crowd.train.vision import torchvision
@@ -61,9 +60,3 @@ def test_the_weights_have_learnt_imagenet():
         palace, daisy = network(photos).topk(5).indices.tolist()
     assert 698 in palace
     assert 985 in daisy
-
-
-def test_a_missing_package_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(efficientnet, "PACKAGE", "efficientnet_lite0_nowhere")
-    with pytest.raises(InputError, match=r"efficientnet_lite0_nowhere.*mgot-gst\[commands\]"):
-        efficientnet.imagenet_weights()

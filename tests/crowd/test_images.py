@@ -1,14 +1,12 @@
 """Photos: upright RGB whatever is stored, and one sentence for what is no photo."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from crowd.data.images import open_image, read_image, read_orientation, read_stored, write_image
 from crowd.io.errors import InputError
+from tests.conftest import python
 from tests.crowd.sets import as_stored
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -89,7 +87,7 @@ print(image.shape[0] * image.shape[1] / 1e6, megabytes() - before)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
-def test_a_large_photo_takes_little_more_memory_than_decoded(tmp_path, root, mode):
+def test_a_large_photo_takes_little_more_memory_than_decoded(tmp_path, mode):
     """Pillow has 4 bytes a pixel of colours, the result 3; converting or turning adds no copy."""
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -99,13 +97,7 @@ def test_a_large_photo_takes_little_more_memory_than_decoded(tmp_path, root, mod
         image = image if mode == "I;16" else image.convert(mode)
         image.save(tmp_path / f"{name}.tif", exif=exif)
     paths = [str(tmp_path / f"{name}.tif") for name in ("small", "large")]
-    told = subprocess.run(
-        [sys.executable, "-c", MEASURE, *paths],
-        cwd=root,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    told = python(MEASURE, *paths)
     pixels, added = map(float, told.stdout.split())
     assert pixels == 48
     assert added < 48 * 8.5

@@ -1,4 +1,4 @@
-"""Public names that are imported at first use, and the extra that is named where one is missing."""
+"""Public names that are imported at first use."""
 
 import importlib
 import sys
@@ -6,7 +6,6 @@ from types import ModuleType
 
 import pytest
 
-from crowd.io.errors import InputError, MissingExtra, command, extra
 from crowd.io.lazy import LazyNames
 
 PACKAGES = ["GS2D", "gst", "mgot"]
@@ -35,22 +34,3 @@ def test_names_are_known_before_their_values_are_imported(monkeypatch):
         names["nobody"]
     with pytest.raises(AttributeError):
         names["missing"]
-
-
-def test_a_missing_package_is_named_with_its_extra(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "cv2", None)
-
-    def resize():
-        with extra("commands", "resizing photos"):
-            import cv2  # noqa: F401
-
-    says = r'cv2 is needed for resizing photos: pip install "mgot-gst\[commands\]"'
-    for kind in (ImportError, InputError, MissingExtra):
-        with pytest.raises(kind, match=says):
-            resize()
-    with pytest.raises(SystemExit) as ended:
-        command(resize)()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: cv2 is needed")
-    assert said.count("\n") == 1

@@ -24,7 +24,7 @@ from GS2D.store import gaussians_path, write_gaussians
 from gst.layers import processed_layers
 from gst.models import build_model
 from mgot import test as mgot_test
-from tests.mgot.conftest import write_counter  # noqa: F401 - a fixture
+from tests.crowd.test_counting import rows
 
 HOW = Preprocessing(min_size=192)
 
@@ -33,8 +33,8 @@ def look(image, name):
     """A head at the brightest place; a density that is the brightness of cells of 8 pixels."""
     bright = image[..., 0] > 128
     y, x = np.argwhere(bright).mean(axis=0) + 0.5
-    rows, columns = (side // 8 for side in bright.shape)
-    density = bright[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8).mean(axis=(1, 3))
+    height, width = (side // 8 for side in bright.shape)
+    density = bright[: 8 * height, : 8 * width].reshape(height, 8, width, 8).mean(axis=(1, 3))
     return Seen(density.sum(), image.copy(), np.array([[x, y]]), np.array([0.5]), density)
 
 
@@ -77,6 +77,10 @@ def test_a_photo_counts_as_a_command_counts_it(client, stored, tmp_path, orienta
     content = encoded(stored, orientation)
     (tmp_path / "photo.png").write_bytes(content)
     sentence = count_photo(tmp_path / "photo.png", tmp_path, look, HOW)
+    (row,) = rows(tmp_path / "photo_points.csv")  # in pixels of the photo as it is stored
+    assert row["image"] == "photo.png"
+    assert (float(row["x"]), float(row["y"])) == pytest.approx((44, 24), abs=0.6)
+    assert (tmp_path / "photo_counted.jpg").is_file()
     found = send(client, content).get_json()
     assert sentence.startswith(f"{found['count']:.1f} people")
     assert found["csv"] == (tmp_path / "photo_points.csv").read_text()
@@ -226,7 +230,7 @@ def started(monkeypatch):
     return start
 
 
-def test_the_checkpoint_says_which_method_counts(started, write_counter, tmp_path, capsys):  # noqa: F811
+def test_the_checkpoint_says_which_method_counts(started, write_counter, tmp_path, capsys, failure):
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     counter = write_counter()
@@ -243,17 +247,14 @@ def test_the_checkpoint_says_which_method_counts(started, write_counter, tmp_pat
     save_checkpoint(weights, **build_model("vgg_small").state_dict())
     named = started("--save-path", weights, "--model-name", "vgg_small", "--device", "cpu")
     assert send(named, encoded(pixels)).get_json()["density"].startswith("data:image/png")
-    with pytest.raises(SystemExit):
-        started("--save-path", weights)
-    assert "add --model-name (vgg, vgg_trans" in capsys.readouterr().err
+    message = failure(lambda _: started("--save-path", weights))
+    assert "add --model-name (vgg, vgg_trans" in message
     boxed = started("--device", "cpu").get("/about").get_json()["about"]
     assert boxed.startswith("light: ")
 
 
-def test_without_flask_the_sentence_names_the_extra(monkeypatch, capsys):
+def test_without_flask_the_sentence_names_the_extra(monkeypatch, failure):
     monkeypatch.delitem(sys.modules, "crowd.page.server")
     monkeypatch.setitem(sys.modules, "flask", None)
     monkeypatch.delattr(sys.modules["crowd.page"], "server")
-    with pytest.raises(SystemExit):
-        program.main(["--device", "cpu"])
-    assert 'pip install "mgot-gst[page]"' in capsys.readouterr().err
+    assert 'pip install "mgot-gst[page]"' in failure(program.main, "--device", "cpu")

@@ -1,6 +1,5 @@
 """Splits: nothing lost, nothing twice, lists obeyed, blocks of time kept apart."""
 
-import errno
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -156,19 +155,3 @@ def test_missing_splits_are_made_and_said(tmp_path):
     splits, note = complete_splits({"all": series("1", [9, 2], 4000)}, how="time", ratio=0.2)
     assert len(splits["val"]) == 2
     assert "4020 s away" in note
-
-
-def test_a_list_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
-    path = tmp_path / "train.txt"
-    with pytest.raises(InputError, match=r"train\.txt does not exist"):
-        read_list(path, PHOTOS)
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"train\.txt is not readable as UTF-8 text"):
-        read_list(path, PHOTOS)
-
-    def refuse(*_, **__):
-        raise PermissionError(errno.EACCES, "no")
-
-    monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(InputError, match=r"train\.txt could not be read .*permissions"):
-        read_list(path, PHOTOS)

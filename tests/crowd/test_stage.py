@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from crowd.data.stage import forget, is_made, origin, read_record, record_path, write_record
+from crowd.data.stage import is_made, origin, read_record, record_path, write_record
 
 SETTINGS = {"size": (4, 3), "smooth": True}
 
@@ -26,13 +26,6 @@ def made(tmp_path):
     return still
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.mat", "out/a.jpg"])
-@pytest.mark.parametrize("time", [0, 4 * 10**9])
-def test_times_decide_nothing(made, tmp_path, name, time):
-    os.utime(tmp_path / name, (time, time))
-    assert made()
-
-
 @pytest.mark.parametrize("name", ["a.jpg", "a.mat"])
 def test_content_decides_however_old_it_is(made, tmp_path, name):
     (tmp_path / name).write_text("2")
@@ -41,16 +34,6 @@ def test_content_decides_however_old_it_is(made, tmp_path, name):
     (tmp_path / name).write_text("1")
     assert made()
     (tmp_path / name).unlink()
-    assert not made()
-
-
-def test_an_output_that_is_missing_or_forgotten_is_not_made(made, tmp_path):
-    output = tmp_path / "out/a.jpg"
-    output.unlink()
-    assert not made()
-    output.write_text("1")
-    assert made()
-    forget(output.parent)
     assert not made()
 
 

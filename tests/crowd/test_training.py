@@ -14,13 +14,7 @@ from crowd.io.errors import InputError
 from crowd.train.arguments import begin
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.devices import choose_precision
-from crowd.train.state import (
-    Recipe,
-    Training,
-    learning_rate_factor,
-    relative_error,
-    validates,
-)
+from crowd.train.state import Recipe, Training, learning_rate_factor, relative_error, validates
 
 
 def recipe(**settings):
@@ -75,13 +69,6 @@ def test_best_is_the_lowest_twice_rmse_plus_mae(tmp_path):
 def test_the_relative_error_of_photos_without_heads_is_their_mae():
     assert relative_error({"mae": 3.0, "rmse": 4.0, "nae": 0.1}) == 0.1
     assert relative_error({"mae": 3.0, "rmse": 4.0, "nae": float("nan")}) == 3.0
-
-
-def test_another_recipe_cannot_be_continued(tmp_path):
-    first_epoch(training(crop_size=64), tmp_path)
-    training(crop_size=64).resume(tmp_path)
-    with pytest.raises(InputError, match="crop_size 64 became 96"):
-        training(crop_size=96).resume(tmp_path)
 
 
 def test_a_training_of_before_the_depth_was_chosen_is_continued(tmp_path):

@@ -24,11 +24,10 @@ from crowd.io.config import ArgumentParser
 from crowd.io.errors import InputError
 from crowd.io.files import read_array, read_yaml
 from crowd.io.h5 import read_h5
-from crowd.train.checkpoints import load_checkpoint, load_weights
+from crowd.train.checkpoints import load_checkpoint
 from GS2D.arguments import fit_parser
 from gst.arguments import build_parser
 from gst.counter import load_counter
-from gst.models import build_model
 from gst.photos import Preprocessing
 from mgot.patches import locate_patches
 from mgot.train_baseline import build_parser as baseline_parser
@@ -98,8 +97,7 @@ def test_an_array_whose_header_asks_for_a_terabyte_is_one_sentence(tmp_path):
         file.write(bytes(64))
     np.savez(tmp_path / "b.npz", np.ones(3))
     os.rename(tmp_path / "b.npz", tmp_path / "b.npy")
-    np.save(tmp_path / "c.npy", np.array([{}], object), allow_pickle=True)
-    for name in "abc":
+    for name in "ab":
         with pytest.raises(InputError, match=rf"{name}\.npy is not a readable array"):
             read_array(tmp_path / f"{name}.npy", "write it again")
 
@@ -199,15 +197,6 @@ def test_a_checkpoint_cannot_ask_for_downloads_other_files_or_any_memory(tmp_pat
     for preprocessing in ({"min_size": 10**9}, {"std": [0, 1, 1]}, {"tile": 0}, {"colour": 1}):
         with pytest.raises(InputError, match=r"a\.pth"):
             load_counter(saved(tmp_path / "a.pth", preprocessing=preprocessing), CPU)
-
-
-def test_one_number_that_stands_for_a_terabyte_is_refused_by_its_shape():
-    model = build_model("vgg_small", width=0.1)
-    weights = model.state_dict()
-    name = next(iter(weights))
-    weights[name] = torch.zeros(1).expand(2**20, 2**20)
-    with pytest.raises(InputError, match=f"of another shape: {name}"):
-        load_weights(model, weights, "a.pth")
 
 
 def test_a_compressed_checkpoint_is_refused(tmp_path):

@@ -17,7 +17,6 @@ from tests.crowd.sets import (
     PLAIN,
     POINTS,
     read_photo,
-    refused,
     run,
     scene,
     write_mat,
@@ -217,12 +216,6 @@ def test_the_copy_goes_to_a_new_folder_outside_the_set(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["mine.txt"]
     assert not (root / "copy").exists()
     assert not list(tmp_path.rglob(".part-*"))
-
-
-def test_what_is_no_data_set_is_one_sentence(tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    for folder in (tmp_path / "empty", tmp_path / "nowhere"):
-        assert str(folder) in refused(capsys, main, folder, "--layout", "qnrf")
 
 
 def test_workers_find_the_same(tmp_path, capsys):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.gst.conftest import write_set  # noqa: F401 - a fixture
-from tests.mgot.conftest import write_counter, write_fidt_set  # noqa: F401 - fixtures
+from tests.mgot.conftest import write_fidt_set  # noqa: F401 - a fixture
 
 PATIENCE = 600  # seconds: a busy machine takes minutes to start two processes
 

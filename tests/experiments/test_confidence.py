@@ -40,8 +40,7 @@ def test_surer_heads_are_counted_alone(sets, capsys):
     assert by_threshold[0.5] == "1 heads of 0.5 or more 50.00% 100.00% 33.33%"
 
 
-def test_another_set_is_named(sets, capsys):
+def test_another_set_is_named(sets, failure):
     (sets[1] / "train/a.png").rename(sets[1] / "train/c.png")
-    with pytest.raises(SystemExit):
-        main(["confidence", *map(str, sets)])
-    assert "has no a: name the set that was labelled" in capsys.readouterr().err
+    message = failure(main, "confidence", *sets)
+    assert "has no a: name the set that was labelled" in message

@@ -1,20 +1,15 @@
 """The sheet of fits: every photo beside its render, in a file small enough for a README."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from crowd.data.images import write_image
 from crowd.pictures import drawing as pictures
-from crowd.train.checkpoints import save_checkpoint
 from experiments import figures
 from experiments.__main__ import main
 from GS2D.store import gaussians_path, write_gaussians
 from gst.models import BOXED
-from mgot.fidt import Preprocessing
-from mgot.models import build_model
 
 
 @pytest.fixture
@@ -94,21 +89,15 @@ def test_gst_stands_in_one_row(photos, sheets, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["overview", "picture"])
-def test_pictures_of_one_name_do_not_overwrite_one_another(what, photos, sheets, capsys):
-    with pytest.raises(SystemExit):
-        main([what, str(photos[0]), str(photos[1]), f"other/{photos[1].name}"])
-    assert "are named b: draw them into an --output each" in capsys.readouterr().err
+def test_pictures_of_one_name_do_not_overwrite_one_another(what, photos, sheets, failure):
+    message = failure(main, what, *photos[:2], f"other/{photos[1].name}")
+    assert "are named b: draw them into an --output each" in message
     assert not sheets
 
 
-def test_a_fidt_map_is_drawn_with_the_heads_found(photos, sheets, monkeypatch):
-    tiny = {"widths": [16, 8], "hidden": 4}
+def test_a_fidt_map_is_drawn_with_the_heads_found(photos, sheets, write_counter, monkeypatch):
     monkeypatch.setattr(figures, "peak_centers", lambda *_: np.array([[9.5, 9.5], [50.5, 70.5]]))
-    recipe = {"model_name": "hrnet_small", "model_options": tiny, "train_median": 2.0}
-    recipe |= {"preprocessing": dataclasses.asdict(Preprocessing()), "settings": {}}
-    model = build_model("hrnet_small", **tiny).state_dict()
-    save_checkpoint("fidt/last.pth", model=model, recipe=recipe)
-    main(["predictions", str(photos[0]), "fidt/last.pth"])
+    main(["predictions", str(photos[0]), str(write_counter("fidt/last.pth"))])
     ((_, (_, seen), captions),) = sheets
     assert captions == ["1 annotated heads", "fidt: 2"]
     assert seen[9, 9].max() > 200  # a dot

@@ -39,12 +39,8 @@ def transfer(tmp_path):
 
 def test_clusters_and_patches_stand_above_those_they_are_matched_with(transfer, monkeypatch):
     drawn, write = [], mgot_overview.write_figure
-
-    def keep(path, figure):
-        drawn.append(figure)
-        write(path, figure)
-
-    monkeypatch.setattr(mgot_overview, "write_figure", keep)
+    keep = "write_figure", lambda *one: drawn.append(one[1]) or write(*one)
+    monkeypatch.setattr(mgot_overview, *keep)
     main(["overview", str(transfer), "--output", str(transfer.parent)])
     assert (transfer.parent / "toy_overview.jpg").is_file()
     photo, clusters, patches = drawn[0].subfigs

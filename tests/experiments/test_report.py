@@ -183,13 +183,9 @@ def test_photos_are_told_apart_by_their_counts(transfer):
         (lambda run: (run / "config.yml").unlink(), "config.yml does not exist"),
     ],
 )
-def test_a_damaged_run_is_one_sentence_and_no_page(tmp_path, gst_run, capsys, damage, says):
+def test_a_damaged_run_is_one_sentence_and_no_page(tmp_path, gst_run, failure, damage, says):
     damage(gst_run)
-    with pytest.raises(SystemExit) as stopped:
-        report_of(tmp_path, gst_run)
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert says in error
+    assert says in failure(lambda _: report_of(tmp_path, gst_run))
     assert not (tmp_path / "out").exists()
 
 

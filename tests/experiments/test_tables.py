@@ -164,23 +164,19 @@ def test_a_failed_command_leaves_no_record_and_is_repeated(table, capsys):
     assert Path("results/toy/first/seed_1/test/metrics.json").is_file()
 
 
-def test_missing_data_is_named_with_its_remedy(table, capsys):
+def test_missing_data_is_named_with_its_remedy(table, capsys, failure):
     table(table={"data": {"data/moon": "download it from the moon to data/moon"}})
-    with pytest.raises(SystemExit):
-        main(["run", "toy/first"])
-    error = capsys.readouterr().err
+    error = failure(main, "run", "toy/first")
     assert "data/moon" in error
     assert "from the moon" in error
     main(["show", "toy"])
     assert "from the moon" in capsys.readouterr().out
 
 
-def test_a_row_may_need_data_of_its_own(table, capsys):
+def test_a_row_may_need_data_of_its_own(table, failure):
     table(second={"data": {"data/sun": "fly there by night"}})
     main(["run", "toy/first"])
-    with pytest.raises(SystemExit):
-        main(["run", "toy/second"])
-    assert re.search(r"toy/second needs data/sun.*by night", capsys.readouterr().err)
+    assert re.search(r"toy/second needs data/sun.*by night", failure(main, "run", "toy/second"))
     Path("data/sun").mkdir(parents=True)
     main(["run", "toy/second"])
     assert Path("results/toy/second/seed_2").is_dir()
@@ -196,13 +192,8 @@ def test_a_row_may_need_data_of_its_own(table, capsys):
         (["shw"], "invalid choice"),
     ],
 )
-def test_bad_input_is_one_sentence(table, capsys, argv, says):
-    with pytest.raises(SystemExit) as stopped:
-        main(argv)
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err.strip()
-    assert says in error
-    assert len(error.splitlines()) == 1
+def test_bad_input_is_one_sentence(table, failure, argv, says):
+    assert says in failure(main, *argv)
 
 
 @pytest.mark.parametrize(
@@ -213,11 +204,9 @@ def test_bad_input_is_one_sentence(table, capsys, argv, says):
         ({"first": {"after": ["second"]}}, "comes after itself"),
     ],
 )
-def test_a_wrong_file_is_named(table, capsys, changes, says):
+def test_a_wrong_file_is_named(table, failure, changes, says):
     table(**changes)
-    with pytest.raises(SystemExit):
-        main(["run", "toy/first"])
-    assert says in capsys.readouterr().err
+    assert says in failure(main, "run", "toy/first")
 
 
 @pytest.mark.parametrize("name", tables.table_names())

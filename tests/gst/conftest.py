@@ -1,7 +1,5 @@
 """A tiny processed set with Gaussians, and trainings on it."""
 
-import importlib.util
-import re
 import shlex
 from pathlib import Path
 
@@ -9,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import train_gs
 from crowd.io.files import write_array, write_text
-from crowd.train import loop as engine
 from GS2D.store import gaussians_path, write_gaussians
+from tests.conftest import interrupt
 
 HEAD = 9
 SETTINGS = (
@@ -60,43 +59,22 @@ def write_set(tmp_path):
 
 
 @pytest.fixture
-def script(root):
-    def load(name):
-        spec = importlib.util.spec_from_file_location(re.sub(r"\W", "_", name), root / name)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
-
-
-@pytest.fixture
-def train(script, tmp_path):
+def train(tmp_path):
     """Run train_gs.py on a small set with small settings; the last option given wins."""
 
     def run(data, folder="run", *options, model=None, stop=None):
-        module = script("train_gs.py")
-        if model:
-            module.build_model = lambda name, pretrained, **kwargs: model()
         paths = ["--data-dir", str(data), "--save-dir", str(tmp_path / folder)]
         with pytest.MonkeyPatch.context() as patch:
-            if stop == "training":
-                interrupted = stopped_in_epoch_2(engine.train_one_epoch, 4)
-                patch.setattr(engine, "train_one_epoch", interrupted)
-            if stop == "logging":
-                patch.setattr(engine.Run, "log", stopped_in_epoch_2(engine.Run.log, 1))
-            module.main([*shlex.split(SETTINGS), *paths, *options])
+            if model:
+                patch.setattr(train_gs, "build_model", lambda *args, **kwargs: model())
+            interrupt(patch, stop)
+            train_gs.main([*shlex.split(SETTINGS), *paths, *options])
         return tmp_path / folder
 
     return run
 
 
-def stopped_in_epoch_2(function, position):
-    """The function, interrupted when the argument at `position`, the epoch, is 2."""
-
-    def interrupted(*args, **kwargs):
-        if args[position] == 2:
-            raise KeyboardInterrupt
-        return function(*args, **kwargs)
-
-    return interrupted
+@pytest.fixture
+def train_failure(train, failure):
+    """Run a training that must fail; return its one line on stderr."""
+    return lambda *words: failure(lambda words: train(*words), *words)

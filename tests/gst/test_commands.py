@@ -1,7 +1,6 @@
 import csv
 import hashlib
 import json
-import re
 import shlex
 
 import h5py
@@ -12,27 +11,15 @@ import yaml
 from PIL import Image
 from torch import nn
 
+import test as gst_test
 from crowd.io.errors import InputError
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.runs import read_log
 from gst import export
-from gst.arguments import (
-    DATASETS,
-    build_parser,
-    loss_options,
-    loss_weights,
-    read_arguments,
-)
+from gst.arguments import DATASETS, build_parser, loss_options, loss_weights, read_arguments
 from gst.counter import load_counter
 from gst.models import build_model
-
-SCRIPTS = (
-    "preprocess_dataset_ucf.py",
-    "2dgs_counting_1gs_gsplat.py",
-    "GS2D/process_gaussians.py",
-    "train_gs.py",
-    "test.py",
-)
+from tests.conftest import assert_same_run
 
 
 class Dropping(nn.Module):
@@ -50,34 +37,11 @@ class Dropping(nn.Module):
         return self.layers(images).abs()
 
 
-def failure(function, capsys, *args):
-    """Exit code and the one line on stderr of a command that must fail."""
-    with pytest.raises(SystemExit) as stop:
-        function(*args)
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert stop.value.code == 2, lines
-    assert len(lines) == 1, lines
-    return lines[0]
-
-
-def assert_same_checkpoint(first, second):
-    for part in ("model", "optimizer", "scheduler", "average"):
-        torch.testing.assert_close(first[part], second[part], rtol=0, atol=0)
-    assert first["epoch"] == second["epoch"]
-    assert first["best"] == second["best"]
-
-
-class Blind(nn.Module):
+class Blind(Dropping):
     """A counter whose density is 0 everywhere."""
 
-    has_attention = False
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
-
     def forward(self, images):
-        return nn.functional.avg_pool2d(images[:, :1], 8) * self.weight * 0
+        return 0 * super().forward(images)
 
 
 def test_a_density_that_has_collapsed_is_said(write_set, train, capsys):
@@ -97,10 +61,8 @@ def test_a_killed_training_continues_to_the_same_figures(write_set, train, model
         train(data, "parts", *options, model=model, stop=stop)
     assert load_checkpoint(whole.parent / "parts/last.pth")["epoch"] == 2
     parts = train(data, "parts", "--resume", *options, model=model)
-    assert read_log(parts / "log.jsonl") == read_log(whole / "log.jsonl")
+    assert_same_run(whole, parts)
     assert len(read_log(parts / "log.jsonl")) == 4
-    first, second = (load_checkpoint(folder / "last.pth") for folder in (whole, parts))
-    assert_same_checkpoint(first, second)
 
 
 def test_a_training_is_continued_without_the_file_it_started_from(write_set, train, tmp_path):
@@ -111,19 +73,19 @@ def test_a_training_is_continued_without_the_file_it_started_from(write_set, tra
     train(data, "parts", "--pretrained", str(weights), "--epochs", "2", *options)
     weights.unlink()
     parts = train(data, "parts", "--resume", *options)
-    assert_same_checkpoint(*(load_checkpoint(one / "last.pth") for one in (whole, parts)))
+    assert_same_run(whole, parts)
 
 
-def test_a_training_is_not_continued_on_other_photos(write_set, train, capsys):
+def test_a_training_is_not_continued_on_other_photos(write_set, train, train_failure):
     data = write_set()
     train(data, "run", "--epochs", "1")
     photo = data / "train/photo0.png"
     with Image.open(photo) as image:
         image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(photo)
-    assert "training_data" in failure(train, capsys, data, "run", "--resume")
+    assert "training_data" in train_failure(data, "run", "--resume")
 
 
-def test_every_start_of_a_run_is_recorded_and_its_precision_stays(write_set, train, capsys):
+def test_every_start_of_a_run_is_recorded_and_its_precision_stays(write_set, train, train_failure):
     data = write_set()
     train(data, "run", "--epochs", "1", "--precision", "float32")
     folder = train(data, "run", "--epochs", "3", "--resume", "--workers", "1")
@@ -131,7 +93,7 @@ def test_every_start_of_a_run_is_recorded_and_its_precision_stays(write_set, tra
     assert [(one["epoch"], one["config"]["workers"]) for one in starts] == [(0, 0), (1, 1)]
     assert all(one["machine"] and one["commit"] for one in starts)
     other = ("--resume", "--precision", "bfloat16")
-    assert "precision 'float32' became 'bfloat16'" in failure(train, capsys, data, "run", *other)
+    assert "precision 'float32' became 'bfloat16'" in train_failure(data, "run", *other)
 
 
 def test_best_is_chosen_on_val_and_rebuilds_from_the_checkpoint_alone(write_set, train):
@@ -150,13 +112,12 @@ def test_best_is_chosen_on_val_and_rebuilds_from_the_checkpoint_alone(write_set,
     assert config["precision"] in ("float32", "bfloat16"), "as used, not as asked for"
 
 
-def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, script, capsys):
+def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, capsys):
     data = write_set()
     folder = train(data, "run", "--epochs", "1", "--model-options", '{"width": 0.5}')
-    test = script("test.py")
     capsys.readouterr()
     checkpoint = str(folder / "best.pth")
-    test.main(["--save-path", checkpoint, "--data-dir", str(data), "--device", "cpu"])
+    gst_test.main(["--save-path", checkpoint, "--data-dir", str(data), "--device", "cpu"])
     printed = capsys.readouterr().out
     with open(folder / "test/predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -178,34 +139,32 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, script
     assert scores["tp"] + scores["fn"] == 9
 
     photo = data / "test/photo2.png"
-    test.main(["--save-path", checkpoint, "--image", str(photo), "--device", "cpu"])
+    gst_test.main(["--save-path", checkpoint, "--image", str(photo), "--device", "cpu"])
     assert capsys.readouterr().out.startswith(f"{float(rows[2]['predicted']):.1f} people in")
     assert (folder / "test/photo2_counted.jpg").stat().st_size < 300_000
 
     before = (folder / "test/metrics.json").read_bytes()
-    test.main(["--save-path", checkpoint, "--data-dir", str(data), "--split", "val"])
+    gst_test.main(["--save-path", checkpoint, "--data-dir", str(data), "--split", "val"])
     assert (folder / "test/metrics.json").read_bytes() == before
     assert json.loads((folder / "val/metrics.json").read_text())["split"] == "val"
 
 
-def test_plain_weights_are_tested_under_their_model_s_name(write_set, script, tmp_path, capsys):
+def test_plain_weights_are_tested_under_their_model_s_name(write_set, tmp_path, capsys, failure):
     data, path = write_set(), tmp_path / "weights.pth"
     weights = build_model("vgg_small").state_dict()
     save_checkpoint(path, **{f"module.{name}": value for name, value in weights.items()})
-    main = script("test.py").main
     arguments = ["--save-path", str(path), "--data-dir", str(data), "--device", "cpu"]
-    assert "--model-name" in failure(main, capsys, arguments)
-    assert "missing: " in failure(main, capsys, [*arguments, "--model-name", "vgg"])
-    main([*arguments, "--model-name", "vgg_small"])
+    assert "--model-name" in failure(gst_test.main, *arguments)
+    assert "missing: " in failure(gst_test.main, *arguments, "--model-name", "vgg")
+    gst_test.main([*arguments, "--model-name", "vgg_small"])
     assert "guessing 2, the training median" in capsys.readouterr().out
 
 
-def test_a_set_made_for_another_counter_is_refused(write_set, train, script, capsys):
+def test_a_set_made_for_another_counter_is_refused(write_set, train, failure):
     data = write_set()
     folder = train(data, "run", "--epochs", "1")
-    settings, main = data / "preprocess.yml", script("test.py").main
+    settings = data / "preprocess.yml"
     made = yaml.safe_load(settings.read_text())
-    capsys.readouterr()
     options = ["--save-path", str(folder / "best.pth"), "--data-dir", str(data), "--device", "cpu"]
     for other, words in (
         ({"min_size": 64}, "min_size 64, but the counter was trained with min_size 96"),
@@ -213,22 +172,23 @@ def test_a_set_made_for_another_counter_is_refused(write_set, train, script, cap
         ({"interpolation": "bicubic"}, "--min-size 96 --max-size 96 --interpolation bilinear"),
     ):
         settings.write_text(yaml.safe_dump({**made, **other}))
-        message = failure(main, capsys, options)
+        message = failure(gst_test.main, *options)
         assert str(settings) in message
         assert words in message
     assert not (folder / "test").exists()
     settings.unlink()
-    main(options)
+    gst_test.main(options)
 
 
-def test_bad_input_is_one_sentence_that_names_it(write_set, train, script, tmp_path, capsys):
+def test_bad_input_is_one_sentence_that_names_it(
+    write_set, train, tmp_path, failure, train_failure
+):
     data = write_set()
     folder = train(data, "run", "--epochs", "1")
     other = tmp_path / "other.pth"
     save_checkpoint(other, recipe={"model_name": "hrnet_w48"}, model={})
     (tmp_path / "empty/test").mkdir(parents=True)
-    capsys.readouterr()
-    test, good = script("test.py").main, ["--save-path", str(folder / "best.pth")]
+    good = ["--save-path", str(folder / "best.pth")]
     for options, words in (
         ([*good, "--data-dir", str(tmp_path / "nowhere")], "nowhere"),
         ([*good, "--data-dir", str(tmp_path / "empty")], "no photos"),
@@ -240,21 +200,21 @@ def test_bad_input_is_one_sentence_that_names_it(write_set, train, script, tmp_p
         (["--save-path", str(other), "--data-dir", str(data)], "hrnet_w48"),
         (["--save-path", str(data / "preprocess.yml"), "--data-dir", str(data)], "preprocess.yml"),
     ):
-        assert words in failure(test, capsys, options)
-    assert "add --resume" in failure(train, capsys, data, "run")
+        assert words in failure(gst_test.main, *options)
+    assert "add --resume" in train_failure(data, "run")
     options = ("--resume", "--crop-size", "32")
-    assert "crop_size 64 became 32" in failure(train, capsys, data, "run", *options)
+    assert "crop_size 64 became 32" in train_failure(data, "run", *options)
     for given, said in (
         ('{"widht": 2}', "no option 'widht'; known: ['width']"),
         ('{"width": "a"}', "width 'a' is no number"),
     ):
-        assert said in failure(train, capsys, data, "new", "--model-options", given)
+        assert said in train_failure(data, "new", "--model-options", given)
     fitted = data / "train/gs_params/photo0_gs_params.h5"
     with h5py.File(fitted, "r+") as file:
         file["params"][0, 2] += 1
-    assert "training_data" in failure(train, capsys, data, "run", "--resume")
+    assert "training_data" in train_failure(data, "run", "--resume")
     (data / "train/gs_params/photo0_gs_params.h5").unlink()
-    assert "photo0" in failure(train, capsys, data, "new")
+    assert "photo0" in train_failure(data, "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -272,21 +232,7 @@ def test_presets_set_the_crop_of_the_data_and_the_command_line_wins(dataset, tmp
     assert arguments.crop_size == 128
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_the_readme_names_a_script_and_its_own_commands_are_accepted(
-    name, root, script, monkeypatch
-):
-    """The README's own are read in tests/experiments/test_commands.py."""
-    monkeypatch.chdir(root)
-    module = script(name)
-    assert f"python {name} " in (root / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^ *python \S+ (.*)", module.__doc__, re.MULTILINE)
-    assert commands
-    for arguments in commands:
-        module.build_parser().read(shlex.split(arguments))
-
-
-def test_options_of_one_loss_are_refused_with_another():
+def test_options_of_one_loss_with_another_and_blocks_that_no_crop_holds_are_refused():
     def read(loss, *options):
         return read_arguments(build_parser(), ["--data-dir", "d", "--loss", loss, *options])
 
@@ -302,19 +248,13 @@ def test_options_of_one_loss_are_refused_with_another():
         flag = options[0].replace("--no", "-")
         with pytest.raises(InputError, match=rf"{flag} .*--loss {loss}"):
             read(loss, *options)
-
-
-def test_blocks_that_no_crop_holds_are_refused():
-    def read(size):
-        words = f"--data-dir d --block-counts 4 --crop-size {size}"
-        return read_arguments(build_parser(), words.split())
-
-    assert read(64).block_counts == 4
+    blocks = "--block-counts", "4", "--crop-size"
+    assert read("transport", *blocks, "64").block_counts == 4
     with pytest.raises(InputError, match="crops of 64 pixels"):
-        read(63)
+        read("transport", *blocks, "63")
 
 
-def test_two_sets_are_trained_on_together(write_set, train, capsys):
+def test_two_sets_are_trained_on_together(write_set, train, train_failure):
     first, second = write_set(), write_set(train=(2, 7), val=(5,), name="more")
     options = "--also-data-dir", str(second), "--epochs", "1", "--best-by", "nae"
     run = train(first, "run", *options)
@@ -324,12 +264,14 @@ def test_two_sets_are_trained_on_together(write_set, train, capsys):
     best = load_checkpoint(run / "best.pth")["best"]
     assert best["score"] == best["nae"] > 0
     (second / "preprocess.yml").write_text("min_size: 64\nmax_size: 96\ninterpolation: bilinear\n")
-    message = failure(train, capsys, first, "other", "--also-data-dir", str(second))
+    message = train_failure(first, "other", "--also-data-dir", str(second))
     assert "more was not preprocessed as" in message
     assert "--min-size 96" in message
 
 
-def test_a_release_counts_what_the_training_s_counter_counts(write_set, train, tmp_path, capsys):
+def test_a_release_counts_what_the_training_s_counter_counts(
+    write_set, train, tmp_path, capsys, failure
+):
     run = train(write_set(), "run", "--epochs", "1", "--ema", "0.5")
     small, best = tmp_path / "small.pth", run / "best.pth"
     export.main(["--save-path", str(best), "--output", str(small)])
@@ -345,7 +287,5 @@ def test_a_release_counts_what_the_training_s_counter_counts(write_set, train, t
     # Half precision keeps 11 bits of each weight.
     torch.testing.assert_close(*counts, rtol=1e-2, atol=1e-4)
     save_checkpoint(tmp_path / "plain.pth", **load_checkpoint(small)["model"])
-    message = failure(
-        export.main, capsys, ["--save-path", str(tmp_path / "plain.pth"), "--output", "x.pth"]
-    )
-    assert "--model-name" in message
+    options = "--save-path", tmp_path / "plain.pth", "--output", "x.pth"
+    assert "--model-name" in failure(export.main, *options)

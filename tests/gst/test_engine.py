@@ -67,10 +67,6 @@ def train_epoch(model, batches, optimizer, epoch=0, average=None, steps=None, **
     return train_one_epoch(model, batches, losses_of, optimizer, epoch, average, steps or Steps())
 
 
-def recipe(**settings):
-    return Recipe("vgg_small", {}, dataclasses.asdict(Preprocessing()), 3.0, settings)
-
-
 def test_the_epoch_reports_the_mean_over_photos(write_set):
     crops = open_crops(write_set())
     items = [crops[0, index] for index in range(3)]
@@ -160,7 +156,8 @@ def test_a_count_that_is_not_finite_names_the_photo():
 def test_the_moving_average_follows_slowly_and_is_what_is_evaluated_and_kept(write_set, tmp_path):
     batch = one_batch(write_set())
     model = build_model("vgg_small")
-    training = Training(model, recipe(), lr=1e-2, weight_decay=0, epochs=9, ema=0.75)
+    recipe = Recipe("vgg_small", {}, dataclasses.asdict(Preprocessing()), 3.0, {})
+    training = Training(model, recipe, lr=1e-2, weight_decay=0, epochs=9, ema=0.75)
     expected = None
     for _ in range(4):
         train_epoch(model, [batch], training.optimizer, 0, training.average)

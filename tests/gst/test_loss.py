@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gst import TransportLoss, transport_kernel, transport_loss
+from gst import transport_kernel, transport_loss
 from gst.heads import FAR, Heads, pad_heads
 from gst.loss import (
     gaussian_transport_loss,
@@ -209,12 +209,6 @@ def test_heads_that_do_not_fit_are_refused():
         ):
             with pytest.raises(ValueError, match=message):
                 loss_of(given, map_)
-
-
-def test_points_in_a_tuple_are_no_gaussians():
-    points, density = [[20.0, 12.0], [44.0, 52.0]], draw_batch((2,))[1]
-    losses = [TransportLoss()(density, [kind(points)]) for kind in (list, tuple)]
-    assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize("loss_of", [bayesian_losses, gaussian_losses, block_count_loss])

@@ -121,20 +121,14 @@ def test_few_tokens_have_no_neighbours(count):
     assert [tuple(one.shape) for one in attentions] == [(2, 2, count, count)]
 
 
-@pytest.mark.parametrize("inside", [None, "model", "model_state_dict", "state_dict"])
-def test_weights_of_a_whole_model_load(vgg, tmp_path, inside):
-    weights = {f"module.{name}": value for name, value in vgg.state_dict().items()}
-    save_checkpoint(tmp_path / "w.pth", **({inside: weights, "epoch": 3} if inside else weights))
-    loaded = build_model("vgg", pretrained=str(tmp_path / "w.pth"))
-    for name, value in vgg.state_dict().items():
-        assert torch.equal(value, loaded.state_dict()[name])
-
-
-def test_a_checkpoint_is_gone_on_from_as_it_is_tested(tmp_path):
+def test_weights_and_checkpoints_are_gone_on_from_as_they_are_tested(tmp_path):
     path, weights = tmp_path / "w.pth", build_model("vgg_small").state_dict()
     zeros = {name: torch.zeros_like(value) for name, value in weights.items()}
-    average = {"n_averaged": torch.tensor(3), **{f"module.{n}": v for n, v in weights.items()}}
+    parallel = {f"module.{name}": value for name, value in weights.items()}
+    average = {"n_averaged": torch.tensor(3), **parallel}
     for state in (
+        parallel,
+        *({key: parallel, "epoch": 3} for key in ("model", "model_state_dict", "state_dict")),
         {"model": "vgg_small", "state_dict": weights},
         {"recipe": {"model_name": "vgg_small"}, "model": zeros, "average": average},
         {"recipe": {"model_name": "vgg_small"}, "model": weights, "average": None},

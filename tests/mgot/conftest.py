@@ -1,23 +1,21 @@
-"""Tiny sets as mgot.fidt writes them, and tiny counters, written by the tests that need them."""
+"""Tiny sets as mgot.fidt writes them, by the tests that need them."""
 
-import dataclasses
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
 
 from crowd.io.files import write_array, write_text
 from crowd.io.h5 import write_h5
-from crowd.train.checkpoints import save_checkpoint
-from mgot import pictures
-from mgot.fidt import Preprocessing
+from mgot import pictures, train_baseline, training
 from mgot.maps import fidt_map, head_pixels
-from mgot.models import build_model
+from tests.conftest import interrupt
 
-TINY = {"widths": [16, 8], "hidden": 4}
+TINY = '\'{"widths": [16, 8], "hidden": 4}\''
+SETTINGS = "--device cpu --crop_size 32 --batch_size 2 --lr 0.002 --validate_every 2 --epochs 4"
 
 
 def write_labelled(photo: Path, points: np.ndarray, width: int, height: int) -> None:
@@ -30,6 +28,23 @@ def write_labelled(photo: Path, points: np.ndarray, width: int, height: int) -> 
     Image.fromarray(image).save(photo)
     write_array(photo.with_suffix(".npy"), points)
     write_h5(photo.with_suffix(".h5"), fidt_map=values, kpoint=head_pixels(points, height, width))
+
+
+@pytest.fixture
+def baseline(tmp_path, monkeypatch):
+    """Run mgot.train_baseline with small settings; the last option given wins."""
+
+    def run(data, folder="run", options="", stop=None, pre=None, model=None):
+        begin = f"--pre {pre}" if pre else f"--model_name hrnet_small --model_options {TINY}"
+        arguments = f"{begin} {SETTINGS} --data_dir {data} --save_dir {tmp_path / folder} {options}"
+        with monkeypatch.context() as patch:
+            interrupt(patch, stop)
+            if model:
+                patch.setattr(training, "build_model", lambda *args, **kwargs: model())
+            train_baseline.main(shlex.split(arguments))
+        return tmp_path / folder
+
+    return run
 
 
 @pytest.fixture
@@ -54,74 +69,8 @@ def write_fidt_set(tmp_path):
 
 
 @pytest.fixture
-def write_counter(tmp_path):
-    """Write a checkpoint of a tiny counter; `bias` raises its whole map."""
-
-    def write(name="counter.pth", seed=0, bias=0.0, **preprocessing):
-        torch.manual_seed(seed)
-        model = build_model("hrnet_small", **TINY)
-        # Weights wide enough for a map with many peaks.
-        torch.nn.init.normal_(model.last_layer[-1].weight, std=1.0)
-        torch.nn.init.constant_(model.last_layer[-1].bias, bias)
-        recipe = {
-            "model_name": "hrnet_small",
-            "model_options": TINY,
-            "preprocessing": dataclasses.asdict(Preprocessing(**preprocessing)),
-            "train_median": 2.0,
-            "settings": {},
-        }
-        save_checkpoint(tmp_path / name, model=model.state_dict(), recipe=recipe)
-        return tmp_path / name
-
-    return write
-
-
-@pytest.fixture
-def failure(capsys):
-    """Run a command that must fail; return its one line on stderr."""
-
-    def run(main, *options):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(option) for option in options])
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert stop.value.code == 2, lines
-        assert len(lines) == 1, lines
-        assert lines[0].startswith("error: ")
-        return lines[0]
-
-    return run
-
-
-@pytest.fixture
-def runner(failure, capsys):
-    """Make a function that runs a command with `always` and more options.
-
-    It returns what was printed, or with `code=2` the one line about bad input.
-    """
-
-    def make(main, *always):
-        def run(*options, code=0):
-            argv = [str(option) for option in (*always, *options)]
-            if code:
-                return failure(main, *argv)
-            main(argv)
-            return capsys.readouterr().out
-
-        return run
-
-    return make
-
-
-@pytest.fixture
 def figures(monkeypatch):
     """The matplotlib figures drawn in a test, beside their files."""
-    drawn = []
-    write = pictures.write_figure
-
-    def keep(path, figure):
-        drawn.append(figure)
-        write(path, figure)
-
-    monkeypatch.setattr(pictures, "write_figure", keep)
+    drawn, write = [], pictures.write_figure
+    monkeypatch.setattr(pictures, "write_figure", lambda *one: drawn.append(one[1]) or write(*one))
     return drawn

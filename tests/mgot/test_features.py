@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import textwrap
 
 import h5py
@@ -19,6 +17,7 @@ from mgot.evaluation import load_counter
 from mgot.feature_files import open_features
 from mgot.features import extract_features, main, write_features
 from mgot.patches import read_patch
+from tests.conftest import python
 
 SIDE = 224
 
@@ -35,11 +34,7 @@ def patches(tmp_path):
     return folder
 
 
-def red_channel(images):
-    return images[:, :1]
-
-
-def extract(patches, output, model=red_channel, recipe=None, **options):
+def extract(patches, output, model=lambda x: x[:, :1], recipe=None, **options):
     return extract_features(model, patches, output, recipe or {}, Preprocessing(), **options)
 
 
@@ -106,10 +101,9 @@ KILLED = """
 """
 
 
-def test_a_killed_process_is_continued_by_the_next(tmp_path, root):
+def test_a_killed_process_is_continued_by_the_next(tmp_path):
     output = tmp_path / "f.h5"
-    program = [sys.executable, "-c", textwrap.dedent(KILLED), str(output)]
-    assert subprocess.run(program, cwd=root).returncode == -signal.SIGKILL
+    assert python(textwrap.dedent(KILLED), str(output)).returncode == -signal.SIGKILL
     assert not output.exists()
     computed = []
 

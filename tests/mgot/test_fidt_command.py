@@ -11,28 +11,15 @@ from PIL import Image
 from mgot.fidt import main, read_arguments, read_preprocessing
 from mgot.maps import fidt_map
 from mgot.train_baseline import read_arguments as read_training
+from tests.crowd.sets import write_photo, write_split
 
 HEADS = {"a": [], "b": [[7.3, 9.9]], "c": [[3, 3], [30, 20]], "d": [[1, 1], [39, 29], [20.5, 15.5]]}
 
 
-def write_photo(path, size=(40, 30), **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    Image.fromarray(pixels).save(path, **options)
-
-
-def write_raw(root, suffix="jpg"):
+def write_raw(root):
     """A set in the csv layout with 0, 1, 2 and 3 heads in train and test."""
     for split in ("train", "test"):
-        rows = [
-            f"{name}.{suffix},{x},{y}"
-            for name, heads in HEADS.items()
-            for x, y in heads or [("", "")]
-        ]
-        for name in HEADS:
-            write_photo(root / split / f"{name}.{suffix}")
-        (root / split / "annotations.csv").write_text("\n".join(["image,x,y", *rows]) + "\n")
-    return root
+        write_split(root, "csv", split, HEADS, size=(40, 30))
 
 
 @pytest.fixture
@@ -80,18 +67,17 @@ def test_every_photo_gets_its_heads_and_maps(tmp_path, run):
 def test_a_photo_that_keeps_its_size_keeps_its_bytes(tmp_path, run):
     write_raw(tmp_path / "raw")
     # On its side, and upside down, which keeps the size of the picture.
-    for split, orientation in (("test", 6), ("train", 3)):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        write_photo(tmp_path / "raw" / split / "a.jpg", exif=exif)
+    upright = ("test", (30, 40), 6), ("train", (40, 30), 3)
+    for split, size, orientation in upright:
+        write_photo(tmp_path / "raw" / split / "a.jpg", size, orientation)
     run()
     for name in "bcd":
         written = tmp_path / f"out/test/{name}.jpg"
         assert written.read_bytes() == (tmp_path / f"raw/test/{name}.jpg").read_bytes()
-    for split, size in (("test", (30, 40)), ("train", (40, 30))):
-        with Image.open(tmp_path / "out" / split / "a.jpg") as upright:
-            assert upright.size == size
-            assert 0x0112 not in upright.getexif()
+    for split, size, _ in upright:
+        with Image.open(tmp_path / "out" / split / "a.jpg") as photo:
+            assert photo.size == size
+            assert 0x0112 not in photo.getexif()
     assert read_maps(tmp_path / "out/test/a.h5")[0].shape == (40, 30)
 
 

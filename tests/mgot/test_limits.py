@@ -6,16 +6,8 @@ import torch
 
 from crowd.train.checkpoints import load_checkpoint
 from crowd.train.runs import read_log
-from mgot import train_baseline
 from mgot.losses import fidt_loss
 from mgot.maps import fidt_map, head_pixels, local_maxima
-
-MODEL = ["--model_name", "hrnet_small", "--model_options", '{"widths": [16, 8], "hidden": 4}']
-
-
-def train(data, folder, *options):
-    arguments = ["--device", "cpu", "--data_dir", str(data), "--save_dir", str(folder)]
-    train_baseline.main([*MODEL, *arguments, *options])
 
 
 def grid():
@@ -45,17 +37,18 @@ def test_the_loss_of_20000_heads_is_finite_and_0_for_the_right_map():
     assert other.grad.isfinite().all()
 
 
-def test_photos_smaller_than_the_crop_and_without_heads_train(write_fidt_set, tmp_path):
+def test_photos_smaller_than_the_crop_and_without_heads_train(write_fidt_set, baseline):
     data = write_fidt_set(train=(0, 3, 0), val=(1, 0), size=(48, 40))
-    train(data, tmp_path / "run", "--crop_size", "64", "--epochs", "2", "--ssim_weight", "1")
-    log = read_log(tmp_path / "run" / "log.jsonl")
+    folder = baseline(data, options="--crop_size 64 --epochs 2 --ssim_weight 1")
+    log = read_log(folder / "log.jsonl")
     assert [line["epoch"] for line in log] == [0, 1]
     assert np.isfinite([[line["mse"], line["issim"]] for line in log]).all()
 
 
-def test_a_diverging_training_stops_with_its_photos_kept(write_fidt_set, tmp_path, failure):
-    options = ("--crop_size", "32", "--epochs", "9", "--lr", "1e30", "--batch_size", "2")
-    message = failure(lambda argv: train(write_fidt_set(), tmp_path / "run", *argv), *options)
+def test_a_diverging_training_stops_with_its_photos_kept(
+    write_fidt_set, baseline, tmp_path, failure
+):
+    message = failure(lambda _: baseline(write_fidt_set(), options="--epochs 9 --lr 1e30"))
     kept = load_checkpoint(tmp_path / "run" / "not_finite.pth")
     assert all(name in message for name in kept["batch"]["names"])
     assert kept["batch"]["maps"].shape == (2, 1, 32, 32)

@@ -1,15 +1,13 @@
-"""mgot.localization: files of points, their scores, the published figures, bad input."""
+"""mgot.localization: files of points, their scores, bad input."""
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mgot.localization import PREDICTED, main, read_points_file, write_points_file
 
-FIDT_POINTS = Path(__file__).parents[2] / "data" / "fidt_points"
 ANNOTATION = "1 2 10 10 4 8 1 50 50 4 8 1\n2 0\n7 1 5.5 -3 2 4 0\n"
 PREDICTION = "7 1 5.5 -3\n1 3 13 10 50 57 90 90\n\n2 0\n"
 
@@ -47,7 +45,7 @@ def test_scores_of_a_small_set(tmp_path, capsys):
         assert figure in printed
 
 
-def test_points_of_counted_photos_are_numbered_by_name(tmp_path, capsys):
+def test_points_of_counted_photos_are_numbered_by_name(tmp_path, failure):
     annotated = tmp_path / "gt.txt"
     annotated.write_text("1 1 10 10 4 8 1\n2 0\n3 1 50 50 4 8 1\n")
     table = "image,x,y,confidence\nIMG_1.jpg,13,10,0.9\nIMG_2.jpg,50,57,0.9\n"
@@ -66,9 +64,7 @@ def test_points_of_counted_photos_are_numbered_by_name(tmp_path, capsys):
         ("IMG_9.jpg,1,2,1", "line 4"),
     ):
         paths[1].write_text(f"{table}{row}\n")
-        with pytest.raises(SystemExit):
-            main(options(paths))
-        assert re.search(words, capsys.readouterr().err)
+        assert re.search(words, failure(main, *options(paths)))
 
 
 def test_figures_that_do_not_exist_are_null(tmp_path):
@@ -81,23 +77,6 @@ def test_figures_that_do_not_exist_are_null(tmp_path):
     metrics = json.loads((tmp_path / "out/metrics.json").read_text(), parse_constant=refuse)
     assert metrics["nae"] is None
     assert metrics["mae"] == 0.5
-
-
-@pytest.mark.parametrize(
-    ("part", "figures"),
-    [
-        ("A", ("57.01", "103.36", "58.69%", "77.60%")),
-        ("B", ("7.03", "11.91", "64.65%", "83.54%")),
-    ],
-)
-def test_figures_of_the_authors(part, figures, capsys):
-    paths = [FIDT_POINTS / f"fidtm_{part}_{kind}.txt" for kind in ("gt", "pred_fidt")]
-    if not all(path.is_file() for path in paths):
-        pytest.skip("the authors' points are not here")
-    main(options(paths))
-    printed = capsys.readouterr().out
-    for figure in figures:
-        assert figure in printed
 
 
 @pytest.mark.parametrize(

@@ -13,19 +13,17 @@ from PIL import Image
 from torch import nn
 
 from crowd.io.h5 import read_h5, write_h5
-from crowd.train import loop as engine
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.runs import read_log
-from mgot import fidt, pseudo_label, train_baseline, training
 from mgot import test as mgot_test
+from mgot import train_baseline
 from mgot.models import build_model
 from mgot.patches import write_selection
 from mgot.transfer import CONFIGS
+from tests.conftest import assert_same_run, interrupt
+from tests.mgot.conftest import SETTINGS, TINY
 
 weight = importlib.import_module("train_baseline_weight")
-
-TINY = '\'{"widths": [16, 8], "hidden": 4}\''
-SETTINGS = "--device cpu --crop_size 32 --batch_size 2 --lr 0.002 --validate_every 2 --epochs 4"
 
 
 class Dropping(nn.Module):
@@ -39,23 +37,6 @@ class Dropping(nn.Module):
 
     def forward(self, images):
         return self.layers(images)
-
-
-@pytest.fixture
-def baseline(tmp_path, monkeypatch):
-    """Run mgot.train_baseline with small settings; the last option given wins."""
-
-    def run(data, folder="run", options="", stop=None, pre=None, model=None):
-        begin = f"--pre {pre}" if pre else f"--model_name hrnet_small --model_options {TINY}"
-        arguments = f"{begin} {SETTINGS} --data_dir {data} --save_dir {tmp_path / folder} {options}"
-        with monkeypatch.context() as patch:
-            interrupt(patch, stop)
-            if model:
-                patch.setattr(training, "build_model", lambda *args, **kwargs: model())
-            train_baseline.main(shlex.split(arguments))
-        return tmp_path / folder
-
-    return run
 
 
 @pytest.fixture
@@ -88,31 +69,6 @@ def finetune(write_fidt_set, write_counter, select, tmp_path, monkeypatch):
     return run
 
 
-def interrupt(patch, stop):
-    """Make the training of epoch 2 stop before it begins, or before its line is in the log."""
-    if stop == "training":
-        patch.setattr(engine, "train_one_epoch", stopped(engine.train_one_epoch, 4))
-    if stop == "logging":
-        patch.setattr(engine.Run, "log", stopped(engine.Run.log, 1))
-
-
-def stopped(function, position):
-    def interrupted(*args, **kwargs):
-        if args[position] == 2:
-            raise KeyboardInterrupt
-        return function(*args, **kwargs)
-
-    return interrupted
-
-
-def assert_same_run(first, second):
-    assert read_log(first / "log.jsonl") == read_log(second / "log.jsonl")
-    one, two = (load_checkpoint(folder / "last.pth") for folder in (first, second))
-    for part in ("model", "optimizer", "scheduler", "average"):
-        torch.testing.assert_close(one[part], two[part], rtol=0, atol=0)
-    assert (one["epoch"], one["best"]) == (two["epoch"], two["best"])
-
-
 @pytest.mark.parametrize(("model", "stop"), [(None, "training"), (Dropping, "logging")])
 def test_a_killed_training_continues_to_the_same_figures(write_fidt_set, baseline, model, stop):
     data, options = write_fidt_set(), "--lr_schedule cosine --ema 0.5 --ssim_weight 10"
@@ -142,12 +98,11 @@ def test_a_killed_fine_tuning_continues_to_the_same_figures(finetune):
 @pytest.mark.parametrize(
     "other", [{"weights": (2.0, 1.0, 1.0, 0.5, 1.5)}, {"names": (3, 1, 2, 0, 3)}]
 )
-def test_a_fine_tuning_is_not_continued_on_another_selection(finetune, capsys, other):
+def test_a_fine_tuning_is_not_continued_on_another_selection(finetune, failure, other):
     folder = finetune()
     before = (folder / "log.jsonl").read_bytes()
-    with pytest.raises(SystemExit):
-        finetune(options="--epochs 5 --resume", **other)
-    assert "cannot be continued because training_data" in capsys.readouterr().err
+    message = failure(lambda _: finetune(options="--epochs 5 --resume", **other))
+    assert "cannot be continued because training_data" in message
     assert (folder / "log.jsonl").read_bytes() == before
 
 
@@ -165,15 +120,14 @@ def turn_photo(photo):
 
 @pytest.mark.parametrize("change", [turn_labels, turn_photo])
 def test_a_training_is_not_continued_on_other_labels_or_photos(
-    write_fidt_set, baseline, capsys, change
+    write_fidt_set, baseline, failure, change
 ):
     data = write_fidt_set()
     folder = baseline(data, options="--epochs 1")
     before = (folder / "log.jsonl").read_bytes()
     change(data / "train/photo2.png")
-    with pytest.raises(SystemExit):
-        baseline(data, options="--epochs 2 --resume")
-    assert "cannot be continued because training_data" in capsys.readouterr().err
+    message = failure(lambda _: baseline(data, options="--epochs 2 --resume"))
+    assert "cannot be continued because training_data" in message
     assert (folder / "log.jsonl").read_bytes() == before
 
 
@@ -246,11 +200,9 @@ def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(fin
     assert "test_mae" in log[-1]
 
 
-def test_a_first_epoch_beyond_the_last_writes_nothing(finetune, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        finetune(options="--start_epoch 4")
-    assert stop.value.code == 2
-    assert "--start_epoch 4 leaves none of --epochs 4" in capsys.readouterr().err
+def test_a_first_epoch_beyond_the_last_writes_nothing(finetune, tmp_path, failure):
+    message = failure(lambda _: finetune(options="--start_epoch 4"))
+    assert "--start_epoch 4 leaves none of --epochs 4" in message
     assert not (tmp_path / "tuned").exists()
 
 
@@ -345,6 +297,7 @@ def test_bad_trainings_are_one_sentence(write_fidt_set, baseline, tmp_path, fail
         assert f"--model-options: {option} " in message
     assert "knows its own model" in refused("--pre", folder / "best.pth", save="new")
     assert "ImageNet" in refused("--pretrained", "imagenet", save="new")
+    assert "--backbone-lr" in refused("--backbone_lr", "0.5", save="new")
     assert "--tile 300 is no tile" in refused("--tile", "300", save="new")
     assert "--lr" in refused("--lr", "1e30", "--epochs", "9", save="diverged")
     (data / "train/photo2.h5").unlink()
@@ -395,17 +348,3 @@ def test_a_device_is_named_in_the_release_s_words_too(name):
     parser = importlib.import_module(name).build_parser()
     (device,) = (action for action in parser._actions if action.dest == "device")
     assert {"--device", "--gpu-id"} <= set(device.option_strings)  # as the parser spells them
-
-
-@pytest.mark.parametrize("module", [fidt, pseudo_label, train_baseline, mgot_test, weight])
-def test_commands_in_a_module_s_own_description_are_accepted(module, root, monkeypatch):
-    monkeypatch.chdir(root)
-    text = module.__doc__.replace("\\\n", " ")
-    commands = [
-        shlex.split(line) for line in text.splitlines() if line.strip().startswith("python")
-    ]
-    assert commands
-    for words in commands:
-        arguments = words[3:] if words[1] == "-m" else words[2:]
-        read = getattr(module, "read_arguments", None) or module.build_parser().read
-        read(arguments)

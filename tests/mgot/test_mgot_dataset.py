@@ -27,15 +27,11 @@ def open_crops(root, crop_size=24, seed=1, **options):
     return FidtCrops(list_split(root, "train"), crop_size, seed, PLAIN, **options)
 
 
-def assert_same(first, second):
-    torch.testing.assert_close(first[:4], second[:4], rtol=0, atol=0)
-
-
 def test_a_crop_depends_on_seed_epoch_and_index_only(write_fidt_set):
     root = write_fidt_set()
     crops, again = open_crops(root), open_crops(root, cache_gib=0)
     again[0, 1], again[1, 0]
-    assert_same(crops[3, 2], again[3, 2])
+    torch.testing.assert_close(crops[3, 2][:4], again[3, 2][:4], rtol=0, atol=0)
     assert len(crops._cache) == 1
     assert len(again._cache) == 0
     for other in (crops[4, 2], open_crops(root, seed=2)[3, 2]):
@@ -149,11 +145,6 @@ def test_workers_do_not_change_the_batches(write_fidt_set):
             torch.testing.assert_close(first[:4], second[:4], rtol=0, atol=0)
 
 
-def read_all(root, **options):
-    crops = open_crops(root, **options)
-    return [crops[0, index] for index in range(len(crops))]
-
-
 def rewrite(root, **datasets):
     path = root / "train/photo1.h5"
     whole = {"fidt_map": np.zeros((48, 64), np.float32), "kpoint": np.zeros((48, 64), np.uint8)}
@@ -183,5 +174,5 @@ def test_files_that_do_not_fit_are_named(write_fidt_set, damage, words):
     root = write_fidt_set()
     damage(root)
     with pytest.raises(InputError) as error:
-        read_all(root)
+        [open_crops(root)[0, index] for index in range(4)]
     assert all(word in str(error.value) for word in words), str(error.value)

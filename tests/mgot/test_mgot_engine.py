@@ -11,7 +11,6 @@ from torch.nn import functional
 from crowd.io.errors import InputError
 from crowd.train.loop import Steps, train_one_epoch
 from mgot import test as mgot_test
-from mgot.dataset import Batch
 from mgot.evaluation import CountedSet, peak_centers, predict_map, tile_windows
 from mgot.losses import detail_error, instance_ssim
 from mgot.maps import fidt_map
@@ -19,6 +18,7 @@ from mgot.models import build_model
 from mgot.pseudo_label import build_parser as label_parser
 from mgot.train_baseline import build_parser as baseline_parser
 from mgot.training import batch_losses
+from tests.test_synchronisation import mgot_batch
 from train_baseline_weight import build_parser as weight_parser
 
 CPU = torch.device("cpu")
@@ -52,18 +52,9 @@ class Blurred(nn.Module):
         return (spread[..., :height, :width] + grey) / 2
 
 
-def make_batch(counts=(3, 0, 7), size=32):
-    rng = np.random.default_rng(0)
-    points = [rng.uniform(0, size, (count, 2)).astype(np.float32) for count in counts]
-    maps = torch.tensor(np.stack([fidt_map(one, size, size)[None] for one in points]))
-    images = torch.from_numpy(rng.normal(size=(len(counts), 3, size, size)).astype(np.float32))
-    weights, names = torch.tensor([2.0, 1.0, 0.5]), [f"photo{index}" for index in range(3)]
-    return Batch(images, maps, list(map(torch.from_numpy, points)), weights, names)
-
-
 @pytest.mark.parametrize("factors", [{}, {"issim": 30.0}, {"detail": 15.0}])
 def test_losses_are_weighted_sums_and_the_epoch_steps_on_them(factors):
-    batch, model = make_batch(), Blue()
+    batch, model = mgot_batch(0)._replace(weights=torch.tensor([2.0, 1.0, 0.5])), Blue()
     ssim, detail = factors.get("issim", 0.0), factors.get("detail", 0.0)
     losses_of = functools.partial(batch_losses, device=CPU, ssim_weight=ssim, detail_weight=detail)
     losses, prediction = losses_of(model, batch), model(batch.images)

@@ -15,12 +15,6 @@ from mgot.maps import fidt_map, head_pixels, local_maxima
 from mgot.pseudo_label import main
 
 
-def forget_annotations(root):
-    for path in [*root.rglob("*.npy"), *root.rglob("*.h5")]:
-        path.unlink()
-    return root
-
-
 @pytest.fixture
 def run(tmp_path, runner):
     """Label the set in `tmp_path/set` by `tmp_path/counter.pth`."""
@@ -37,7 +31,9 @@ def labels(photo):
 def test_labels_are_the_model_s_map_and_its_peaks(
     write_fidt_set, write_counter, tmp_path, run, smooth
 ):
-    root = forget_annotations(write_fidt_set(smooth=smooth, test_min_size=512))
+    root = write_fidt_set(smooth=smooth, test_min_size=512)
+    for annotation in (*root.rglob("*.npy"), *root.rglob("*.h5")):
+        annotation.unlink()
     # Raised, so that smoothing does not take the map below the threshold of its peaks.
     counter = load_counter(write_counter(bias=20.0 * smooth), torch.device("cpu"))
     assert "4 photos labelled" in run()

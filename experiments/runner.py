@@ -15,7 +15,7 @@ from crowd.io.errors import InputError
 from crowd.io.files import write_text
 from crowd.train.runs import environment, read_log
 from experiments.records import record_run
-from experiments.tables import Row, with_predecessors
+from experiments.tables import Row, read_table, with_predecessors
 
 RUNS = Path("runs")
 RESULTS = Path("results")
@@ -25,7 +25,8 @@ FINISHED = "stages.jsonl"
 def run_row(row: Row, only: Iterable[int] = ()) -> None:
     """Run a row's commands for each of its seeds or folds, and record the outcome.
 
-    Commands that are finished are not repeated; one that was interrupted continues where it can.
+    Commands that are finished are not repeated, unless one before them was; one that was
+    interrupted continues where it can.
     All paths are those of a checkout, from which the command is run: `data/`, `runs/`, `results/`.
     `only` names some seeds or folds. Raises `InputError` where a data set is missing, a command
     failed, or a seed is none of the row's.
@@ -39,10 +40,7 @@ def run_row(row: Row, only: Iterable[int] = ()) -> None:
         )
     for repeat in only or row.repeat_values:
         for stage in stages_of(row):
-            # What does not depend on seed or fold is done once for all of them.
-            common = not any(mark in stage for mark in ("{work}", "{repeat}"))
-            folder = RUNS / row.table.name if common else work_folder(row, repeat)
-            run_stage(fill_in(stage, row, repeat), folder)
+            run_stage(stage, row, repeat)
         record_row(row, repeat)
 
 
@@ -84,19 +82,26 @@ def record_row(row: Row, repeat: int) -> None:
     lines = [line for folder in folders for line in read_log(folder / FINISHED)]
     commands = {fill_in(stage, row, repeat) for stage in stages_of(row)}
     kept = [line for line in lines if line["command"] in commands]
-    write_text(record / FINISHED, "".join(json.dumps(line) + "\n" for line in kept))
+    _write_log(record / FINISHED, kept)
     print(f"recorded {record}")
 
 
-def run_stage(command: str, folder: Path) -> None:
-    """Run `python COMMAND`, once: what is finished stands in `folder/stages.jsonl`.
+def is_common(stage: str) -> bool:
+    """Whether a command depends on no seed or fold: it is run once for all of them."""
+    return not any(mark in stage for mark in ("{work}", "{repeat}"))
+
+
+def run_stage(stage: str, row: Row, repeat: int) -> None:
+    """Run `python STAGE`, once: what is finished stands in `stages.jsonl` of the runs' folder.
 
     `cpu_seconds` there are those of the command's own process: workers that a fork server started
     (fits, preprocessing) are missing from them, and in `seconds` alone.
     """
-    path = folder / FINISHED
+    folder = RUNS / row.table.name if is_common(stage) else work_folder(row, repeat)
+    path, command = folder / FINISHED, fill_in(stage, row, repeat)
     if any(line["command"] == command for line in read_log(path)):
         return
+    _forget(stage, row, repeat)
     print(f"\n$ python {command}", flush=True)
     started, cpu = time.monotonic(), _children_seconds()
     done = subprocess.run([sys.executable, *shlex.split(command)])
@@ -110,6 +115,29 @@ def run_stage(command: str, folder: Path) -> None:
     }
     # Read again: another row may have run beside this one, with the same seed.
     lines = [*read_log(path), line]
+    _write_log(path, lines)
+
+
+def _forget(stage: str, row: Row, repeat: int) -> None:
+    """Take out of the logs what comes after a stage in any row, and what is in no row any more.
+
+    The first rests on what the stage is about to write anew, the last may be overwritten by it.
+    """
+    rows = [row, *read_table(row.table.name)[1]]
+    chains = [stages_of(one) for one in rows]
+    after = {one for chain in chains if stage in chain for one in chain[chain.index(stage) :]}
+    kept = {one for chain in chains for one in chain} - after
+    repeats = {value for one in rows for value in one.repeat_values} if is_common(stage) else ()
+    for value in {*repeats, repeat}:
+        commands = {fill_in(one, row, value) for one in kept}
+        for folder in (RUNS / row.table.name, work_folder(row, value)):
+            lines = read_log(folder / FINISHED)
+            left = [line for line in lines if line["command"] in commands]
+            if left != lines:
+                _write_log(folder / FINISHED, left)
+
+
+def _write_log(path: Path, lines: Iterable[dict]) -> None:
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 

@@ -91,6 +91,25 @@ def test_a_row_runs_what_comes_before_it_and_nothing_twice(table, capsys):
     ]
 
 
+def test_what_follows_an_edited_command_runs_again(table):
+    """In its row and in those after it, with every seed that it concerns, however often edited."""
+
+    def run(value, prepare="pass", row="second"):
+        stages = [f"train.py {{work}}/first {value}{{repeat}}"]
+        table(table={"prepare": [f"-c {prepare}"]}, first={"stages": stages})
+        Path("calls.txt").write_text("")
+        main(["run", f"toy/{row}"])
+        return [call for call in calls() if call]
+
+    both = ["first 31.0", "second 11.0", "first 32.0", "second 12.0"]
+    assert run(3) == both
+    assert run(4, row="first") == ["first 41.0", "first 42.0"]
+    assert run(4) == ["second 11.0", "second 12.0"]
+    assert run(3) == both
+    assert run(3, prepare="0") == both
+    assert run(3, prepare="0") == []
+
+
 def test_show_gives_mean_and_deviation_beside_the_paper(table, capsys):
     main(["run", "toy/first"])
     capsys.readouterr()

@@ -29,7 +29,7 @@ from crowd.train.distributed import (
     unwrap_model,
 )
 from crowd.train.loading import seed_epoch
-from crowd.train.runs import Run
+from crowd.train.runs import LAST, Run
 from crowd.train.state import Training, validates
 
 # Steps whose losses are read together, and whose batches are kept until then.
@@ -242,19 +242,31 @@ def follow(average: AveragedModel, model: nn.Module) -> None:
 def stop(batch, epoch: int, losses: dict[str, float], folder: Path | None, check: str) -> NoReturn:
     """Raise `InputError` naming a batch's photos, and keep it in the run folder, if there is one.
 
-    `not_finite.pth` is for `load_checkpoint`, `not_finite.png` shows the crops side by side.
+    `not_finite.pth` is for `load_checkpoint`, `not_finite.png` shows the crops side by side; of
+    several processes each writes its own.
     """
-    kept = ""
-    if folder is not None:
-        path = folder / BATCH
-        save_checkpoint(path, epoch=epoch, losses=losses, batch=_plain(batch))
-        write_image(folder / PICTURE, _side_by_side(batch.images))
-        kept = f" (the batch is kept in {path}, its crops in {PICTURE})"
+    rank, processes = rank_and_world_size()
     what = "gradient" if all(map(math.isfinite, losses.values())) else "loss"
+    # A gradient is the mean of all processes'.
+    other = "a photo of another process" if what == "gradient" and processes > 1 else ""
+    whose = ", or of ".join(filter(None, (", ".join(batch.names), other)))
+    kept, again = "", "start again in another folder"
+    if folder is not None:
+        path, picture = (_of_rank(folder / name, rank) for name in (BATCH, PICTURE))
+        save_checkpoint(path, epoch=epoch, losses=losses, batch=_plain(batch))
+        write_image(picture, _side_by_side(batch.images))
+        kept = f" (the batch is kept in {path}, its crops in {picture.name})"
+        if (folder / LAST).is_file():
+            again = f"start in another folder from {folder / LAST} (--pretrained; MGOT: --pre)"
+    # Not --resume, which refuses other photos, annotations and rates.
     raise InputError(
-        f"the {what} of {', '.join(batch.names)} is not finite in epoch {epoch}, with losses "
-        f"{losses}{kept}: {check} or lower --lr, then add --resume"
+        f"the {what} of {whose} is not finite in epoch {epoch}, with losses {losses}{kept}: "
+        f"{check} or lower --lr, then {again}"
     )
+
+
+def _of_rank(path: Path, rank: int) -> Path:
+    return path.with_stem(f"{path.stem}_{rank}") if rank else path
 
 
 def _plain(value):

@@ -10,7 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crowd.data.images import read_image
 from crowd.io.errors import InputError
-from crowd.train.checkpoints import load_checkpoint
+from crowd.train import loop
+from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.loop import BATCH, PICTURE, READ_EVERY, follow, train_one_epoch
 
 
@@ -45,10 +46,13 @@ def train(batch, losses_of, folder):
 
 
 def test_the_batch_of_a_loss_that_is_not_finite_is_kept_whole(tmp_path):
-    batch = make_batch()
+    batch, last = make_batch(), tmp_path / "run" / "last.pth"
+    save_checkpoint(last)
     message = train(batch, lambda model: {"l1": model.weight.sum() * torch.nan}, tmp_path / "run")
     for words in ("the loss of a.jpg, b.jpg", "epoch 7", "l1", str(tmp_path / "run" / BATCH)):
         assert words in message
+    assert f"in another folder from {last} (--pretrained; MGOT: --pre)" in message
+    assert "--resume" not in message
     kept = load_checkpoint(tmp_path / "run" / BATCH)
     assert kept["epoch"] == 7
     assert np.isnan(kept["losses"]["l1"])
@@ -59,13 +63,25 @@ def test_the_batch_of_a_loss_that_is_not_finite_is_kept_whole(tmp_path):
     assert read_image(tmp_path / "run" / PICTURE).shape == (4, 8, 3)
 
 
-def test_a_gradient_that_is_not_finite_stops_although_its_loss_is_finite(tmp_path):
+@pytest.mark.parametrize(
+    ("rank", "processes", "whose", "kept"),
+    [
+        (0, 1, "a.jpg, b.jpg is", BATCH),
+        (0, 2, "a.jpg, b.jpg, or of a photo of another process is", BATCH),
+        (1, 2, "a.jpg, b.jpg, or of a photo of another process is", "not_finite_1.pth"),
+    ],
+)
+def test_a_gradient_that_is_not_finite_stops_although_its_loss_is_finite(
+    tmp_path, monkeypatch, rank, processes, whose, kept
+):
     # The square root's slope at 0 is infinite, its value 0.
+    monkeypatch.setattr(loop, "rank_and_world_size", lambda: (rank, processes))
     message = train(
         make_batch(), lambda model: {"root": (0 * model.weight.sum()).sqrt()}, tmp_path / "run"
     )
-    assert "the gradient of a.jpg, b.jpg" in message
-    assert load_checkpoint(tmp_path / "run" / BATCH)["losses"] == {"root": 0.0}
+    assert f"the gradient of {whose} not finite" in message
+    assert load_checkpoint(tmp_path / "run" / kept)["losses"] == {"root": 0.0}
+    assert len(list((tmp_path / "run").iterdir())) == 2
 
 
 @pytest.mark.parametrize("bad", [1, READ_EVERY - 1, READ_EVERY + 1])

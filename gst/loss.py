@@ -77,12 +77,13 @@ def transport_loss(kernels: Sequence, targets: Sequence, density) -> Tensor:
         density: predicted density maps D, [B, 1, h, w], cells = h · w.
 
     Returns:
-        Scalar; its gradient in D is Σ_n K(n | x) sign(Σ_x K D − t_n) / B, within ± 1 / B.
+        Scalar, in float32 or better, under autocast too; its gradient in D is
+        Σ_n K(n | x) sign(Σ_x K D − t_n) / B, within ± 1 / B.
 
     Raises:
         ValueError: the shapes do not fit each other; the message names the image of the batch.
     """
-    density = as_tensor(density)
+    density = _wide(as_tensor(density))
     if density.dim() != 4 or density.shape[1] != 1:
         raise ValueError(f"density maps are [B, 1, h, w], not {list(density.shape)}")
     if not len(kernels) == len(targets) == len(density) > 0:
@@ -105,7 +106,7 @@ def transport_loss(kernels: Sequence, targets: Sequence, density) -> Tensor:
             losses.append(cells.sum().abs())
             continue
         # Images share no cell: joining their kernels would only multiply zeros.
-        transported = kernel.to(cells) @ cells
+        transported = _transported(kernel, cells)
         expected = functional.pad(target, (0, len(kernel) - heads))
         losses.append((expected - transported).abs().sum())
     return torch.stack(losses).mean()
@@ -175,9 +176,23 @@ def batch_transport_loss(kernels: Tensor, targets: Tensor, density: Tensor) -> T
     Kernels [B, N, cells], or [B, N + 1, cells] with the background last, targets [B, N], density
     [B, 1, h, w].
     """
-    transported = (kernels.to(density) @ density.flatten(1)[..., None])[..., 0]
+    density = _wide(density)
+    transported = _transported(kernels, density.flatten(1))
     expected = functional.pad(targets.to(density), (0, kernels.shape[1] - targets.shape[1]))
     return (expected - transported).abs().sum() / len(density)
+
+
+def _wide(density: Tensor) -> Tensor:
+    return density.to(torch.promote_types(density.dtype, torch.float32))
+
+
+def _transported(kernel: Tensor, cells: Tensor) -> Tensor:
+    """K D, [..., N], of kernels [..., N, cells] and cells [..., cells], in their precision.
+
+    Autocast would take it in bfloat16, whose error turns signs, of which the gradient is made.
+    """
+    with torch.autocast(cells.device.type, enabled=False):
+        return (kernel.to(cells) @ cells[..., None])[..., 0]
 
 
 def _check(density: Tensor, crops: int) -> None:

@@ -171,6 +171,17 @@ def test_value_and_gradient_are_the_twin_s(loss_of, counts, size, use_background
     assert_twins(loss_of, *draw_batch(counts, *size), device, use_background=use_background)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("loss_of", [*FAST, gaussian_transport_loss_reference])
+def test_autocast_changes_nothing(loss_of, device):
+    heads, density = draw_batch((25, 0, 3), 16, 16)
+    autocast = torch.autocast(device, torch.bfloat16)(loss_of)
+    inside, outside = (
+        value_and_gradient(one, heads, density.to(device)) for one in (autocast, loss_of)
+    )
+    torch.testing.assert_close(inside, outside, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("loss_of", FAST)
 @pytest.mark.parametrize(
     "options",

@@ -4,9 +4,10 @@
     python -m gst.export --save-path runs/gst_qnrf_vgg/best.pth --output vgg.onnx
     python -m gst.export --save-path runs/gst_sha_light/best.pth --output light.pth
 
-A `.pth` holds what is counted with, in half precision, and no state of the training. The ONNX file
-takes normalised photos of any size, but those of `vgg_trans`, whose graph depends on the
-number of cells, of `--size` alone. It puts out `density`, whose sum is the count.
+A `.pth` holds what is counted with, in half precision, and no state of the training; no `--size`
+matters to it. The ONNX file takes normalised photos of any size, but those of `vgg_trans`, whose
+graph depends on the number of cells, of `--size` alone. It puts out `density`, whose sum is the
+count.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crowd.count.command import add_export
-from crowd.io.config import ArgumentParser
+from crowd.io.config import ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
 from gst.models import BOXED, MODELS
 
@@ -28,7 +29,7 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def release(save_path: str, output: str) -> None:
+def release(arguments: Namespace) -> None:
     """Write the checkpoint that others are given, once it loads."""
     import torch
 
@@ -36,10 +37,11 @@ def release(save_path: str, output: str) -> None:
     from crowd.train.checkpoints import load_checkpoint, save_release
     from gst.counter import load_counter
 
-    load_counter(save_path, torch.device("cpu"))
+    save_path, output = arguments.save_path, arguments.output
     state = load_checkpoint(save_path)
     if state.get("recipe") is None:
         raise InputError(f"{save_path} holds weights alone: name the best.pth of a training")
+    load_counter(save_path, torch.device("cpu"), arguments.model_name)
     save_release(output, state, weights_of(state, save_path))
     content = Path(output).read_bytes()
     print(f"{output}: {len(content):,} bytes, md5 {hashlib.md5(content).hexdigest()}")
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     if Path(arguments.output).suffix == ".pth":
-        release(arguments.save_path, arguments.output)
+        release(arguments)
         return
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     import torch

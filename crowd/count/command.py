@@ -62,7 +62,9 @@ def add_export(parser: ArgumentParser, models: Collection[str], boxed: Path | No
     """Add the arguments of a command that exports."""
     add_checkpoint(parser, models, boxed)
     parser.add_argument("--output", type=str, required=True, help="file to write")
-    parser.add_argument("--size", type=str, default="512x512", help="WIDTHxHEIGHT to trace, px")
+    parser.add_argument(
+        "--size", type=str, default="512x512", help="WIDTHxHEIGHT to trace for ONNX, px"
+    )
 
 
 def about_counter(save_path: str) -> str:

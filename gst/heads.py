@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from crowd.io.arrays import as_tensor
+from crowd.io.arrays import as_tensor, to_numpy
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,7 @@ def head_rows(heads: Sequence[Heads]) -> list[np.ndarray]:
     """
     rows = []
     for index, one in enumerate(heads):
-        points, scales, rotations, targets = (array.detach().cpu().numpy() for array in one)
+        points, scales, rotations, targets = map(to_numpy, one)
         count = len(targets)
         if not points.shape == scales.shape == (count, 2) or rotations.size != count:
             raise ValueError(

@@ -222,6 +222,13 @@ def test_heads_that_do_not_fit_are_refused():
                 loss_of(given, map_)
 
 
+@pytest.mark.parametrize("loss_of", [*FAST, gaussian_transport_loss_reference])
+def test_heads_of_numpy_arrays_cost_what_those_of_tensors_cost(loss_of):
+    heads, density = draw_batch((3, 0))
+    arrays = [Heads(*(part.numpy().astype(">f4") for part in one)) for one in heads]
+    assert loss_of(arrays, density) == loss_of(heads, density)
+
+
 @pytest.mark.parametrize("loss_of", [bayesian_losses, gaussian_losses, block_count_loss])
 @pytest.mark.parametrize("device", DEVICES)
 def test_padding_costs_nothing(loss_of, device):

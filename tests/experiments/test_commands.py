@@ -70,6 +70,13 @@ def test_commands_are_accepted(command):
     accept(shlex.split(command))
 
 
+def test_no_two_rows_fit_the_photos_of_one_folder_by_other_options():
+    """The second would stop at the Gaussians of the first."""
+    fits = {stage for stage in rows() if stage.startswith("2dgs_")}
+    folders = [accept(shlex.split(fit)).root_path for fit in fits]
+    assert len(folders) == len(set(folders)) > 0
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_commands_in_a_step_s_own_description_are_accepted(step):
     assert f"python {step} " in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -34,7 +34,6 @@ DEPTH_HELP = f"brightness of pictures of more than 8 bits: {_DEPTHS}, such as --
 # Of the values that a type holds, those that a picture must span to be taken at its word.
 _SPAN = 1 / 4
 
-
 Photo = str | os.PathLike | Any
 """A path, or what opens as one does (`crowd.page.server.Upload`)."""
 
@@ -57,10 +56,11 @@ def read_stored(path: Photo, depth: str = AUTO) -> Stored:
     """Read a photo with what its file says about it; raise `InputError` as `read_image` does."""
     with _opened(path) as image:
         deep = image.mode[0] in "IF" or _has_deep_colours(image)
+        orientation = _orientation(image)  # Pillow turns a TIFF, and forgets that, as it decodes
         pixels, several = _upright_rgb(image, depth, str(path), deep), _holds_several(image)
         if several:
             note(f"{path} holds several pictures: the first one is read")
-        return Stored(pixels, _orientation(image), image.mode, deep, several)
+        return Stored(pixels, orientation, image.mode, deep, several)
 
 
 def read_image(path: Photo, depth: str = AUTO) -> np.ndarray:
@@ -87,10 +87,11 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     with _opened(path) as image:
         if image.format in ("JPEG", "MPO"):
             raise InputError(f"{path} is a JPEG, which blurs the edge of a mask: save it as PNG")
+        orientation = _orientation(image) if image.format == "TIFF" else 1
         if image.mode[0] in "1LIF" and "A" not in image.mode:
-            return np.asarray(image) != 0
+            return _turned_back(np.asarray(image) != 0, orientation)
         colours = np.asarray(image.convert("RGBA"))
-        return colours[..., :3].any(axis=2) & (colours[..., 3] > 0)
+        return _turned_back(colours[..., :3].any(axis=2) & (colours[..., 3] > 0), orientation)
 
 
 def read_orientation(path: Photo) -> int:
@@ -101,8 +102,8 @@ def read_orientation(path: Photo) -> int:
 
 def read_size(path: Photo) -> tuple[int, int]:
     """Read a photo's (width, height) as stored, before any EXIF rotation, without decoding."""
-    with _opened(path) as image:
-        return image.size
+    with _opened(path) as image:  # of a TIFF Pillow gives the upright size
+        return (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -110,6 +111,10 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     pixels = pixels if orientation < 5 else pixels.swapaxes(0, 1)
     pixels = pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
     return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
+
+
+def _turned_back(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    return turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 def most_pixels() -> int:
@@ -160,6 +165,7 @@ def _identified(path: Path | Photo) -> Image.Image:
 
         pillow_heif.register_heif_opener()
     image = Image.open(path if isinstance(path, Path) else path.open("rb"))
+    image.filename = ""  # or it is mapped into memory, which scrambles a TIFF that lies on its side
     if image.format == "TIFF" and path.suffix.lower() not in TIFF:
         image.close()
         raise InputError(
@@ -191,7 +197,7 @@ def _upright_rgb(image: Image.Image, depth: str, name: str, deep: bool) -> np.nd
     orientation, (width, height) = _orientation(image), image.size
     grey = to_8_bits(np.asarray(image), depth, name) if image.mode[0] in "IF" else None
     upright = np.empty((*((height, width) if orientation < 5 else (width, height)), 3), np.uint8)
-    stored = turned(upright, {6: 8, 8: 6}.get(orientation, orientation))  # turned back
+    stored = _turned_back(upright, orientation)
     rows = max(_STRIP // width, 1)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crowd.data.images import open_image, read_image, read_orientation, read_stored, write_image
+from crowd.data.images import (
+    open_image,
+    read_image,
+    read_mask,
+    read_orientation,
+    read_size,
+    read_stored,
+    write_image,
+)
 from crowd.io.errors import InputError
 from tests.conftest import python
 from tests.crowd.sets import as_stored
@@ -20,15 +28,22 @@ def save(path, array, orientation=None, **options):
     return path
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("orientation", [None, 0, *range(1, 10)])
-def test_exif_is_applied(tmp_path, orientation):
+def test_exif_is_applied(tmp_path, orientation, suffix):
     told = orientation if orientation in range(1, 9) else 1
-    path = save(tmp_path / "a.png", as_stored(PIXELS, told), orientation)
+    stored = as_stored(PIXELS, told)
+    path = save(tmp_path / f"a.{suffix}", stored, orientation)
     assert np.array_equal(read_image(path), PIXELS)
     image, *more = read_stored(path)
     assert np.array_equal(image, PIXELS)
     assert more[0] == read_orientation(path) == told
     assert open_image(path).size == PIXELS.shape[1::-1]
+    assert read_size(path) == stored.shape[1::-1]
+    for values in (stored // 128, stored[..., 0] // 128):
+        mask = values.any(axis=2) if values.ndim == 3 else values
+        assert np.array_equal(read_mask(save(path, values, orientation)), mask)
+    assert np.array_equal(read_image(path)[..., 0], PIXELS[..., 0] // 128)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "I"])

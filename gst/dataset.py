@@ -21,7 +21,7 @@ from crowd.data.processed import PREPROCESS, read_annotation, require_beside, sp
 from crowd.data.resize import place_window, scaled_size, scaled_window, target_size
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
-from crowd.train.loading import Cache, crop_loader
+from crowd.train.loading import Cache, crop_loader, require_upright
 from crowd.train.state import TrainingPhotos, fingerprint
 from GS2D.store import gaussians_path, read_gaussians, stand_at
 from gst.heads import Heads, round_scales
@@ -114,6 +114,7 @@ def read_heads(
     (released code); without `fitted` all are, and no file of Gaussians is read.
     Raises `InputError` naming the file that does not fit.
     """
+    require_upright(path)
     size = read_size(path)
     if target_size(*size, preprocessing.min_size, preprocessing.max_size) != size:
         raise InputError(

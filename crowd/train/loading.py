@@ -9,13 +9,15 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from crowd.data.images import read_orientation
 from crowd.data.network_input import Preprocessing, photo_tensor, read_photo
-from crowd.data.processed import read_annotation, split_photos
+from crowd.data.processed import PREPROCESS, read_annotation, split_photos
 from crowd.io.errors import InputError
 from crowd.train.distributed import rank_and_world_size
 
@@ -93,15 +95,25 @@ class Cache:
         return arrays
 
 
+def require_upright(path: Path) -> None:
+    """Raise `InputError` for a photo whose EXIF turns it: its annotation is of it as stored."""
+    if read_orientation(path) != 1:
+        raise InputError(
+            f"{path} is turned by its EXIF orientation, and its annotation is not: {PREPROCESS}"
+        )
+
+
 class CountedPhotos(Dataset):
     """Whole photos of a split with their counts: (input [3, H, W], count, name).
 
     `points` holds the annotations, float32 [N, 2 or more], x and y first, in pixels of each photo
-    as it is stored.
+    as it is stored, which may not be turned by its EXIF.
     """
 
     def __init__(self, data_dir: str | os.PathLike, split: str, preprocessing: Preprocessing):
         self.paths = split_photos(data_dir, split)
+        for path in self.paths:
+            require_upright(path)
         self.preprocessing = preprocessing
         self.points = [read_annotation(path) for path in self.paths]
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import ExifTags, Image
 
 from crowd.data.images import read_image
 from crowd.data.network_input import photo_tensor, read_photo
@@ -109,9 +110,17 @@ def test_photo_tensor_is_normalised_and_a_processed_photo_keeps_its_size(write_s
     assert read_photo(path, Preprocessing(min_size=128)).shape == (128, 128, 3)
 
 
+def turn(path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.open(path).save(path, exif=exif)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
+        (lambda root: turn(root / "train/photo2.png"), ("photo2", "turned", "preprocess the set")),
+        (lambda root: turn(root / "val/photo1.png"), ("photo1", "turned", "preprocess the set")),
         (
             lambda root: [
                 gaussians_path(root / f"train/photo{index}.png").unlink() for index in (0, 2)

@@ -6,13 +6,15 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from crowd.count.evaluation import PhotoCount, errors_of, write_results
+from crowd.io.errors import InputError
 from crowd.io.files import write_array, write_text
 from experiments.__main__ import main
-from experiments.report import find_photos, read_trainings
+from experiments.report import find_photos, overlays, read_trainings
 from GS2D.store import gaussians_path, write_gaussians
 from gst.counter import load_counter
 from gst.models import build_model
@@ -78,8 +80,6 @@ def write_run(folder, config, counts, log=({"epoch": 0, "mse": 3.0}, {"epoch": 1
 @pytest.fixture
 def gst_run(tmp_path):
     """A set, a counter of it, and its counts by that counter."""
-    import torch
-
     from crowd.train.loading import CountedPhotos, photo_loader
     from crowd.train.state import Recipe, Training
     from gst.counter import evaluate
@@ -154,6 +154,20 @@ def test_what_cannot_be_drawn_is_said(tmp_path, gst_run):
     assert "is not a folder" in page.text
 
 
+def test_what_was_tested_is_drawn(tmp_path, gst_run):
+    tested = torch.load(gst_run / "best.pth")
+    torch.save(tested, gst_run / "last.pth")
+    other = {name: 2 * value for name, value in tested["model"].items()}
+    torch.save(tested | {"model": other}, gst_run / "best.pth")
+    (training,) = read_trainings(gst_run)
+    with_last = overlays(training, training.results[0])
+    (gst_run / "last.pth").replace(gst_run / "best.pth")
+    assert overlays(training, training.results[0]) == with_last
+    torch.save(tested | {"model": other}, gst_run / "best.pth")
+    with pytest.raises(InputError, match=r"last\.pth in .* counts .*: test again"):
+        overlays(training, training.results[0])
+
+
 def test_a_transfer_shows_matches_and_its_trainings(tmp_path, transfer):
     page = Page(report_of(tmp_path, transfer))
     require_whole(page)
@@ -166,6 +180,12 @@ def test_several_runs_stand_in_one_table(tmp_path, gst_run, transfer):
     page = Page(report_of(tmp_path, gst_run, transfer / "finetuned"))
     links = [reference for reference in page.references if reference.startswith("#")]
     assert len(links) == len(set(links)) == 2
+
+
+def test_every_result_of_a_run_stands_in_the_table(tmp_path, transfer):
+    shutil.copytree(transfer / "finetuned" / "test", transfer / "finetuned" / "best")
+    text = report_of(tmp_path, transfer)
+    assert [text.count(f"<td>{name}</td>") for name in ("best", "test")] == [1, 1]
 
 
 def test_photos_are_told_apart_by_their_counts(transfer):

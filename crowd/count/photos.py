@@ -14,7 +14,7 @@ from crowd.data.folders import list_folder, say_left_out
 from crowd.data.images import read_orientation, read_size, turned
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
-from crowd.data.resize import resize_photo
+from crowd.data.resize import JPEG_LIMIT, resize_photo, target_size
 from crowd.io.errors import InputError, extra
 from crowd.io.files import atomic_path, csv_text, require_file, write_text
 from crowd.io.progress import progress
@@ -94,10 +94,21 @@ def count_one(
     path: Path, annotate: Annotate, how: Preprocessing, region: Region | None = None
 ) -> Counted:
     """Count a photo and write nothing; arguments as for `count_folder`."""
-    stored, orientation = read_size(path), read_orientation(path)
-    if region is not None:
-        region.require_fit(*stored, str(path))
+    stored, orientation = _fitting_size(path, how, region), read_orientation(path)
     return count_image(read_photo(path, how), str(path), annotate, region, stored, orientation)
+
+
+def _fitting_size(path: Path, how: Preprocessing, region: Region | None) -> tuple[int, int]:
+    """Read a photo's (width, height) as stored; `InputError` if it or the region cannot be drawn.
+
+    Nothing is decoded.
+    """
+    size = read_size(path)
+    if region is not None:
+        region.require_fit(*size, str(path))
+    if max(target_size(*size, how.min_size, how.max_size, how.bounded)) > JPEG_LIMIT:
+        raise InputError(f"{path}: {size[0]} x {size[1]} is too narrow a strip: crop it")
+    return size
 
 
 def count_image(
@@ -151,7 +162,8 @@ def count_folder(
         region: of every photo, in which people are counted beside all others.
 
     Returns the path of `counts.csv`, which is written last. Raises `InputError` without photos,
-    and for two of one name, one that is unreadable, or one that the region does not fit.
+    and for two of one name, one that is unreadable or too narrow a strip, or one that the region
+    does not fit.
     """
     folder = Path(folder)
     paths = _photos_of(folder, output, recursive)
@@ -162,8 +174,8 @@ def count_folder(
     names = {path.with_suffix("") for path in paths}
     if len(names) < len(paths):
         raise InputError(f"two photos in {folder} share a name: rename one")
-    for path in paths if region else ():  # not after hours of counting
-        region.require_fit(*read_size(path), str(path))
+    for path in paths:  # not after hours of counting
+        _fitting_size(path, how, region)
     rows, points = [], []
     for path in progress(paths, "counting", "photo"):
         name = path.relative_to(folder)

@@ -117,7 +117,10 @@ def test_what_cannot_be_counted_is_one_sentence_and_leaves_nothing(tmp_path):
         count_folder(bad, out, look, STORED)
     with pytest.raises(InputError, match="choose another --output"):
         count_folder(bad, bad, look, STORED)
-    assert [path.name for path in out.iterdir()] == ["p0_counted.jpg"]
+    strip = write_photos(tmp_path / "strip", (10,), size=(520, 4))
+    with pytest.raises(InputError, match=r"p0\.png: 520 x 4 is too narrow a strip: crop it"):
+        count_folder(strip, out, look, Preprocessing())
+    assert not out.exists()
 
 
 def test_a_full_disk_under_a_video_is_one_sentence(tmp_path, full_disk):

@@ -20,7 +20,7 @@ demo: $(READY)
 test: $(READY)
 	$(RUN) -m pytest -n auto
 
-# The numerical tests on other machines, imitated: 4 minutes a setting, 18 settings (SETTINGS: some).
+# The numerical tests on other machines, imitated: 19 settings, 46 minutes of two cores (SETTINGS: some).
 SETTINGS ?=
 test-machines: $(READY)
 	$(RUN) -m tests.machines --settings "$(SETTINGS)"

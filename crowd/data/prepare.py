@@ -62,8 +62,14 @@ class Job:
         return [self.output, *(self.output.with_suffix(suffix) for suffix in self.companions)]
 
     def origin(self) -> dict:
-        """What `outputs` are made from (`crowd.data.stage`)."""
-        return origin(self.settings, filter(None, [self.seen.photo, self.seen.file]))
+        """What `outputs` are made from (`crowd.data.stage`).
+
+        Of the annotation it is what was read of this photo: a table speaks of others too, and the
+        names of labels may stand in further files.
+        """
+        made_from = origin(self.settings, [self.seen.photo])
+        made_from["sources"]["annotation"] = self.seen.fault or self.seen.annotation.digest
+        return made_from
 
     def heads(self, resized: Resized) -> np.ndarray:
         """Return what `NAME.npy` shall hold, a row a head, x and y first."""

@@ -1,7 +1,7 @@
 """What is up to date in a stage of the data: told by settings and content, never by a file's time.
 
 Beside the outputs of an item, a photo as a rule, lies `.made/NAME.json` with the settings that
-decided them and a hash of every file that they come from. It is written last, so that what it
+decided them and a hash of all that they come from. It is written last, so that what it
 vouches for is whole; a copy of the folder takes it along, and computes nothing anew.
 """
 
@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from crowd.io.files import content_hash, until_changed, write_text
+from crowd.io.files import content_hash, write_text
 
 RECORDS = ".made"
 
@@ -29,7 +29,7 @@ def origin(settings: Mapping, sources: Iterable[Path]) -> dict:
     """
     return {
         "settings": json.loads(json.dumps(dict(settings), default=str)),
-        "sources": {path.name: _hash(path) if path.exists() else None for path in sources},
+        "sources": {path.name: content_hash(path) if path.exists() else None for path in sources},
     }
 
 
@@ -56,7 +56,3 @@ def write_record(record: Path, made_from: dict) -> None:
 def forget(folder: Path) -> None:
     """Make all outputs in `folder` count as not made."""
     shutil.rmtree(folder / RECORDS, ignore_errors=True)
-
-
-# Once a command for a table that every photo has a line in.
-_hash = until_changed(content_hash)

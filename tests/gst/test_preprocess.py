@@ -172,6 +172,22 @@ def lists(folder):
     return path
 
 
+def test_what_is_read_of_a_photo_decides_and_not_the_files(tmp_path, run):
+    write_split(tmp_path / "set", "csv", "test", {"a": [[1, 2]], "b": []}, size=SIZE)
+    (table,) = tmp_path.rglob("annotations.csv")
+    run("--layout", "csv")
+    write_text(table, "image,x,y\na.jpg,1,2\nb.jpg,3,4\n")
+    assert "1 photos written, 1 were up to date" in run("--layout", "csv")
+    write_split(tmp_path / "set2", "yolo", "test", {"a": []}, size=SIZE)
+    (photo,) = (tmp_path / "set2").rglob("a.jpg")
+    write_text(photo.with_suffix(".txt"), "0 0.5 0.5\n1 0.25 0.25\n1 0.25 0.5\n")
+    chosen = "--layout", "yolo", "--label", "head", "--origin-dir", tmp_path / "set2"
+    for names, number in (("head\nbag\n", 1), ("bag\nhead\n", 2)):
+        write_text(tmp_path / "set2" / "classes.txt", names)
+        assert "1 photos written" in run(*chosen, "--data-dir", tmp_path / "out2")
+        assert len(np.load(tmp_path / "out2" / "test" / "a.npy")) == number
+
+
 def test_other_settings_or_overwrite_write_anew(tmp_path, run):
     qnrf(tmp_path / "set", train=4, test=1)
     run()

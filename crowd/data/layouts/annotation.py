@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,13 @@ class Annotation:
     boxes: int = 0  # how many of the points are centres of boxes
     size: tuple[int, int] | None = None  # (width, height) of the photo as the file gives them
     heads: np.ndarray | None = None  # (width, height) of the heads' boxes, float32 [N, 2]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, hex, of all that decides where heads are and how large."""
+        boxes = None if self.heads is None else self.heads.tolist()
+        values = json.dumps([self.points.tolist(), self.labels, boxes])
+        return hashlib.sha256(values.encode()).hexdigest()
 
 
 NONE = Annotation(np.zeros((0, 2), np.float32))

@@ -27,9 +27,7 @@ MATCH = 8.0  # pixels of the photos as stored
 OWN = 0.3
 
 
-def density_heads(
-    density: np.ndarray, stride: int = 8, least: float = LEAST
-) -> tuple[np.ndarray, np.ndarray]:
+def density_heads(density: np.ndarray, stride: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Heads of a density map, finer than its cells.
 
     The cell with the most weighted mass around it gives a head, at the centre of mass of it and its
@@ -38,18 +36,19 @@ def density_heads(
     Args:
         density: people per cell [h, w].
         stride: side of a cell, pixels.
-        least: confidence below which the mass that is left makes no head.
 
     Returns:
         Heads (x, y), float32 [M, 2], in pixels of the photo, the surest first; and the confidence
         of each, [M] in (0, 1]: the weighted mass around its cell. M is near the count, not equal
-        to it: mass that is spread too thinly to point at anybody stays in the count alone.
+        to it: mass that is spread too thinly to point at anybody (a confidence below `LEAST`), or
+        is more than one person a pixel, stays in the count alone.
     """
     border = REACH + 2
-    rest = np.pad(np.asarray(density, np.float64).clip(0), border)
+    # Taken away one by one, the mass of a counter that diverged would last for ever.
+    rest = np.pad(np.asarray(density, np.float64).clip(0, stride**2), border)
     around = _around(rest)
     heads, confidences = [], []
-    while (mass := around.flat[best := int(around.argmax())]) >= least:
+    while (mass := around.flat[best := int(around.argmax())]) >= LEAST:
         row, column = divmod(best, around.shape[1])
         window = rest[row - 1 : row + 2, column - 1 : column + 2]
         y, x = (_OFFSETS * window).sum(axis=(1, 2)) / window.sum()

@@ -63,6 +63,10 @@ def test_no_more_heads_than_their_mass_and_the_surest_first():
     assert (confidence >= 0.2).all()
 
 
+def test_a_cell_that_holds_everybody_has_no_more_heads_than_pixels():
+    assert len(density_heads(np.full((2, 2), 1e17), stride=4)[0]) == 4 * 16
+
+
 def test_heads_move_with_the_map_and_scale_with_the_stride():
     points = np.random.default_rng(2).uniform(70, 130, (9, 2))
     density = draw(points)

@@ -40,14 +40,12 @@ def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None
     from gst.counter import evaluate
     from gst.localize import Placement
 
-    if counter.from_training:
-        require_same(data_dir, counter.preprocessing)
     photos = CountedPhotos(data_dir, split, counter.preprocessing)
     loader, placement = photo_loader(photos, 0), Placement(photos)
-    counts = evaluate(counter.model, loader, counter.preprocessing.tile, split, placement.add)
     median = counter.train_median
-    if median is None:
+    if median is None:  # not after hours of counting, where it cannot be read
         median = median_count(data_dir, "train")
+    counts = evaluate(counter.model, loader, counter.preprocessing.tile, split, placement.add)
     rows, metrics = compare(counts, counter.name, split, median)
     shares, scores = placement.shares(), placement.localization()
     metrics |= {"density_near_heads": shares, "localization": scores}
@@ -67,9 +65,16 @@ def main(argv: list[str] | None = None) -> None:
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from gst.counter import annotator, load_counter
 
+    def load(*which) -> Counter:
+        counter = load_counter(*which)
+        # Before --depth takes the place of the training's.
+        if arguments.data_dir is not None and counter.from_training:
+            require_same(arguments.data_dir, counter.preprocessing)
+        return counter
+
     counting.count(
         arguments,
-        load_counter,
+        load,
         annotator,
         functools.partial(count_set, arguments.data_dir, arguments.split),
     )

@@ -73,18 +73,6 @@ def test_bad_exports_are_one_sentence(tmp_path, failure):
         assert not (tmp_path / "x.onnx").exists()
 
 
-def test_what_a_release_cannot_be_made_of_is_one_sentence(tmp_path, failure):
-    write_weights(tmp_path / "weights.pth", gst.models, "vgg_small")
-    output = "--output", tmp_path / "release.pth"
-    for source, name, words in (
-        (tmp_path / "weights.pth", "vgg_small", "holds weights alone: name the best.pth"),
-        (gst.models.BOXED, "vgg", "holds light, not vgg"),
-    ):
-        message = failure(gst.export.main, "--save-path", source, "--model-name", name, *output)
-        assert words in message
-        assert not (tmp_path / "release.pth").exists()
-
-
 def test_a_file_that_says_something_else_is_not_written(tmp_path):
     class Random(torch.nn.Module):
         """Tracing keeps what was drawn the first time."""

@@ -149,7 +149,9 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, capsys
     assert json.loads((folder / "val/metrics.json").read_text())["split"] == "val"
 
 
-def test_plain_weights_are_tested_under_their_model_s_name(write_set, tmp_path, capsys, failure):
+def test_plain_weights_are_tested_under_their_model_s_name(
+    write_set, tmp_path, capsys, failure, monkeypatch
+):
     data, path = write_set(), tmp_path / "weights.pth"
     weights = build_model("vgg_small").state_dict()
     save_checkpoint(path, **{f"module.{name}": value for name, value in weights.items()})
@@ -158,6 +160,9 @@ def test_plain_weights_are_tested_under_their_model_s_name(write_set, tmp_path, 
     assert "missing: " in failure(gst_test.main, *arguments, "--model-name", "vgg")
     gst_test.main([*arguments, "--model-name", "vgg_small"])
     assert "guessing 2, the training median" in capsys.readouterr().out
+    (data / "train/photo0.npy").unlink()
+    monkeypatch.setattr("gst.counter.evaluate", None)  # said before anything is counted
+    assert "photo0.png" in failure(gst_test.main, *arguments, "--model-name", "vgg_small")
 
 
 def test_a_set_made_for_another_counter_is_refused(write_set, train, failure):
@@ -167,12 +172,13 @@ def test_a_set_made_for_another_counter_is_refused(write_set, train, failure):
     made = yaml.safe_load(settings.read_text())
     options = ["--save-path", str(folder / "best.pth"), "--data-dir", str(data), "--device", "cpu"]
     for other, words in (
+        ({"depth": "12"}, "depth 12, but the counter was trained with depth auto"),
         ({"min_size": 64}, "min_size 64, but the counter was trained with min_size 96"),
         ({"max_size": 128}, "max_size 128, but the counter was trained with max_size 96"),
         ({"interpolation": "bicubic"}, "--min-size 96 --max-size 96 --interpolation bilinear"),
     ):
         settings.write_text(yaml.safe_dump({**made, **other}))
-        message = failure(gst_test.main, *options)
+        message = failure(gst_test.main, *options, "--depth", "12")
         assert str(settings) in message
         assert words in message
     assert not (folder / "test").exists()
@@ -286,6 +292,12 @@ def test_a_release_counts_what_the_training_s_counter_counts(
         ]
     # Half precision keeps 11 bits of each weight.
     torch.testing.assert_close(*counts, rtol=1e-2, atol=1e-4)
-    save_checkpoint(tmp_path / "plain.pth", **load_checkpoint(small)["model"])
-    options = "--save-path", tmp_path / "plain.pth", "--output", "x.pth"
-    assert "--model-name" in failure(export.main, *options)
+    plain = tmp_path / "plain.pth"
+    save_checkpoint(plain, **load_checkpoint(small)["model"])
+    for source, name, words in (
+        (plain, "vgg_small", "holds weights alone: name the best.pth"),
+        (best, "vgg", "holds vgg_small, not vgg"),
+    ):
+        options = "--save-path", source, "--model-name", name, "--output", tmp_path / "x.pth"
+        assert words in failure(export.main, *options)
+    assert not (tmp_path / "x.pth").exists()

@@ -22,7 +22,7 @@ from crowd.data.network_input import Preprocessing
 from crowd.data.processed import SETTINGS
 from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, target_size
 from crowd.data.splits import complete_splits
-from crowd.data.stage import forget, is_made, origin, record_path, write_record
+from crowd.data.stage import forget, is_made, origin, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, save_arguments
 from crowd.io.errors import InputError
 from crowd.io.files import read_array, write_array, write_text
@@ -30,8 +30,10 @@ from crowd.io.progress import map_photos
 
 # Arguments that change how the command works and not what it writes.
 WORKING = ("workers", "overwrite", "skip_bad")
-# Arguments that say where files lie, which may be moved.
+# Arguments that say where files lie, which may be moved, and which photos go into which split:
+# neither changes what is written of a photo.
 PLACES = ("config", "input_dataset_path", "output_dataset_path", "train_list", "val_list")
+PLACES += ("val_ratio", "seed", "split", "fold")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +117,7 @@ def process_photo(job: Job) -> Outcome:
     if made:
         heads = read_array(job.output.with_suffix(".npy"), "run again with --overwrite")
     else:
+        withdraw(record)
         job.write(resized, heads)
         write_record(record, made_from)
     outside = len(job.seen.heads(job.convention)) - len(heads)
@@ -231,7 +234,7 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
             lines = "".join(f"{listed[photo].as_posix()}\n" for photo in splits[split])
             write_text(output / f"{split}.txt", lines)
     outcomes = map_photos(process_photo, jobs, arguments.workers, "preprocessing")
-    _report(outcomes, output, arguments.skip_bad)
+    _report(outcomes, output)
 
 
 def _check(arguments: Namespace) -> None:
@@ -248,14 +251,16 @@ def _check(arguments: Namespace) -> None:
         raise InputError("ucf_cc_50 is tested in five folds: choose one with --fold 1 to 5")
 
 
-def _report(outcomes: Sequence[Outcome], output: Path, skip_bad: bool) -> None:
+def _report(outcomes: Sequence[Outcome], output: Path) -> None:
     """Print a line for each split: photos, heads, heads per photo, what was dropped.
 
     'duplicates' are heads at the very place of another; they are kept.
     """
     faults = [outcome.fault for outcome in outcomes if outcome.fault]
-    if skip_bad:
+    if faults:
         write_text(output / "skipped.txt", "".join(f"{fault}\n" for fault in faults))
+    else:
+        (output / "skipped.txt").unlink(missing_ok=True)
     columns = ("split", "photos", "heads", "min", "median", "max", "outside", "duplicates")
     print(("{:<6}" + "{:>12}" * 7).format(*columns))
     for split in dict.fromkeys(outcome.split for outcome in outcomes):

@@ -53,6 +53,12 @@ def write_record(record: Path, made_from: dict) -> None:
     write_text(record, json.dumps(made_from, indent=1, ensure_ascii=False) + "\n")
 
 
+def withdraw(record: Path) -> None:
+    """Vouch for outputs no more: killed while they are written anew, they are a mixture."""
+    if record.exists():
+        write_text(record, "")
+
+
 def forget(folder: Path) -> None:
     """Make all outputs in `folder` count as not made."""
     shutil.rmtree(folder / RECORDS, ignore_errors=True)

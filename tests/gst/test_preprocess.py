@@ -1,6 +1,7 @@
 """The processed set: sizes and distances of the release, few heads, and the command's behaviour."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from PIL import Image
 
 from crowd.data.resize import resize_photo, target_size
+from crowd.io.errors import InputError
 from gst.heads import neighbour_distance
 from preprocess_dataset_ucf import main as command
 from tests.crowd.sets import write_mat, write_photo, write_split, write_text
@@ -158,7 +160,7 @@ def test_ucf_cc_50_is_tested_in_folds(tmp_path, run):
 
 def test_a_copy_of_the_folders_computes_nothing_anew(tmp_path, run, copied):
     qnrf(tmp_path / "set", train=4, test=1)
-    run("--val-list", lists(tmp_path))
+    run("--val-list", lists(tmp_path), "--seed", 1)
     out, data = copied(tmp_path / "copy", tmp_path / "out", tmp_path / "set")
     before = files(out / "train")
     places = "--input-dataset-path", data, "--output-dataset-path", out
@@ -225,6 +227,9 @@ def test_a_bad_photo_stops_the_command_and_leaves_nothing_of_before(tmp_path, ru
     assert skipped.count("\n") == 1
     assert not list((tmp_path / "out").rglob("img_0002.*"))
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 4
+    qnrf(tmp_path / "set", train=4, test=1)
+    assert "1 photos written, 4 were up to date" in run("--val-list", lists(tmp_path))
+    assert not (tmp_path / "out" / "skipped.txt").exists()
 
 
 def test_a_damaged_output_is_no_fault_of_its_photo(tmp_path, run):
@@ -269,6 +274,16 @@ def test_folders_and_photos_that_do_not_fit(tmp_path, run):
     other.unlink()
     write_photo(tmp_path / "set" / "Test" / "img_0000.jpg", (9000, 4))
     assert "too narrow a strip" in run(code=2)
+
+
+def test_a_photo_that_was_half_written_is_written_again(tmp_path, run, monkeypatch):
+    write_split(tmp_path / "set", "qnrf", "test", {"a": [[1, 2]]}, size=SIZE)
+    run()
+    with monkeypatch.context() as patched:
+        patched.setattr("crowd.data.prepare.write_array", Mock(side_effect=InputError("full")))
+        run("--min-size", 48, code=2)
+    assert "1 photos written" in run()
+    assert Image.open(tmp_path / "out" / "test" / "a.jpg").size == (40, 32)
 
 
 def test_workers_write_the_same(tmp_path, run):

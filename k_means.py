@@ -48,14 +48,15 @@ def run(arguments: Namespace) -> None:
     fill(arguments, FILES)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from mgot.clustering import in_memory, kmeans
-    from mgot.feature_files import open_features
+    from mgot.feature_files import CLUSTERED, feature_hash, open_features
     from mgot.pictures import draw_clusters, pca_projection
 
     with open_features(arguments.feature) as features:
         values = in_memory(features)
         number, seed = arguments.cluster_num, arguments.seed
         clustering = kmeans(values, number, seed, name=arguments.feature)
-        write_h5(arguments.center_cluster, cluster_center=clustering.centers)
+        named = {CLUSTERED: feature_hash(arguments.feature)}
+        write_h5(arguments.center_cluster, cluster_center=clustering.centers, **named)
         write_index_lists(arguments.cluster_index, clustering.index_lists)
         samples, centers = pca_projection(values, clustering.centers)
     maps = clustering.centers.reshape(-1, PATCH_SIDE, PATCH_SIDE)

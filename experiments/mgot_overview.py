@@ -43,7 +43,9 @@ def draw_overview(path: Path, transfer: Namespace) -> None:
     with open_features(in_target) as target, open_features(in_source) as source:
         sides = {"target": target, "source": source}
         clusters = [
-            read_clusters(files[f"{name}.centers"], files[f"{name}.clusters"], len(features))
+            read_clusters(
+                files[f"{name}.centers"], files[f"{name}.clusters"], len(features), features.path
+            )
             for name, features in sides.items()
         ]
         alignment = align("mgot", target, source, tuple(clusters))

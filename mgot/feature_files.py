@@ -1,9 +1,10 @@
 """Files of features and of their clusters, as the commands and the released code write them.
 
 Features are `features [n, 1, 1, 224, 224]` and `paths` (h5), clusters their centres
-`cluster_center [k, 50176]` (h5) and members (npy). The released files of members are pickled object
-arrays, which `numpy.load` reads only by trusting them with running any code. Here such a file is
-read by an unpickler that knows nothing but lists, integers and the shells of numpy's objects.
+`cluster_center [k, 50176]` (h5; from k_means.py also the hash of the features, `features_sha256`)
+and members (npy). The released files of members are pickled object arrays, which `numpy.load` reads
+only by trusting them with running any code. Here such a file is read by an unpickler that knows
+nothing but lists, integers and the shells of numpy's objects.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import h5py
 import numpy as np
 
 from crowd.io.errors import InputError
-from crowd.io.files import LARGEST_ARRAY, atomic_path, require_file, unreadable
-from crowd.io.h5 import h5_to_read, read_h5, require_own
+from crowd.io.files import LARGEST_ARRAY, atomic_path, content_hash, require_file, unreadable
+from crowd.io.h5 import h5_to_read, open_h5, read_dataset, require_own
 from mgot.maps import LARGEST_VALUE, PATCH_SIDE, within_range
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
 REMEDY = "write it with python -m mgot.features"
 CENTERS = "write it with k_means.py"
+CLUSTERED = "features_sha256"
 MEMBERS = "name the cluster index file that k_means.py (or the released code) wrote"
 
 
@@ -90,7 +92,7 @@ def open_features(path: str | os.PathLike) -> Iterator[Features]:
                     raise InputError(f"{path} has no dataset '{name}': {REMEDY}")
                 require_own(file, name, REMEDY)
             values, names = file["features"], names_in(file)
-        fits = math.prod(values.shape[1:]) == PATCH_SIDE**2 and values.dtype.kind == "f"
+            fits = math.prod(values.shape[1:]) == PATCH_SIDE**2 and values.dtype.kind == "f"
         if not fits or not names or len(names) != len(values):
             raise InputError(
                 f"{path} holds features {values.dtype} {list(values.shape)} of {len(names)} paths, "
@@ -127,14 +129,20 @@ class Clusters(NamedTuple):
 
 
 def read_clusters(
-    centers_file: str | os.PathLike, index_file: str | os.PathLike, count: int
+    centers_file: str | os.PathLike,
+    index_file: str | os.PathLike,
+    count: int,
+    features: str | os.PathLike | None = None,
 ) -> Clusters:
     """Read the clusters of `count` features, written by k_means.py or the released code.
 
     Raises `InputError` when a file is missing, damaged or of other content, the two disagree on the
-    number of clusters, a cluster is empty, or they do not divide `count` features among them.
+    number of clusters, a cluster is empty, they do not divide `count` features among them, or the
+    centres name another file than `features`; those of the released code name none.
     """
-    centers = read_h5(centers_file, "cluster_center", CENTERS)
+    with open_h5(centers_file, CENTERS) as file:
+        centers = read_dataset(file, "cluster_center", CENTERS)
+        named = read_dataset(file, CLUSTERED, CENTERS) if CLUSTERED in file else None
     shape = list(centers.shape)
     if math.prod(shape[1:]) != PATCH_SIDE**2 or not np.isfinite(centers).all():
         raise InputError(
@@ -154,7 +162,17 @@ def read_clusters(
         )
     if not all(map(len, members)):
         raise InputError(f"{index_file} has an empty cluster: cluster anew, into fewer clusters")
+    if named is not None and features and not np.array_equal(named, feature_hash(features)):
+        raise InputError(
+            f"{centers_file} holds clusters of other features than those of {features}: run "
+            "k_means.py again"
+        )
     return Clusters(centers.reshape(len(centers), -1).astype(np.float32), members)
+
+
+def feature_hash(path: str | os.PathLike) -> np.ndarray:
+    """SHA-256 of a feature file, uint8 `[32]`: a file of centres names by it what was clustered."""
+    return np.frombuffer(bytes.fromhex(content_hash(path)), np.uint8)
 
 
 def write_index_lists(path: str | os.PathLike, lists) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crowd.io.errors import InputError
 from mgot.feature_files import read_clusters
 from mgot.features import write_features
 
@@ -78,7 +79,7 @@ def test_clusters_are_the_kinds(tmp_path, run):
     values = blobs(18)
     write(tmp_path / "f.h5", values)
     printed = k_means(run, "f.h5", "--cluster_num", 4)
-    clusters = read_clusters(tmp_path / "c.h5", tmp_path / "i.npy", 18)
+    clusters = read_clusters(tmp_path / "c.h5", tmp_path / "i.npy", 18, tmp_path / "f.h5")
     expected = [list(range(kind, 18, 4)) for kind in range(4)]
     assert sorted(members.tolist() for members in clusters.members) == expected
     for center, members in zip(clusters.centers, clusters.members, strict=True):
@@ -88,6 +89,9 @@ def test_clusters_are_the_kinds(tmp_path, run):
         assert file["cluster_center"].shape == (4, SIDE * SIDE)
     assert sum(int(line.split()[2]) for line in printed.splitlines()[:4]) == 18
     assert (tmp_path / "v.png").stat().st_size <= 300_000
+    write(tmp_path / "other.h5", values[::-1])
+    with pytest.raises(InputError, match=r"c\.h5 holds clusters of other features .* again"):
+        read_clusters(tmp_path / "c.h5", tmp_path / "i.npy", 18, tmp_path / "other.h5")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -66,8 +66,8 @@ def build_parser() -> ArgumentParser:
 def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """Read the arguments, refuse what does not fit together, and complete them by the transfer."""
     arguments = build_parser().read(argv)
-    if arguments.alignment == "daot" and arguments.mass < 1:
-        raise InputError("--alignment daot moves all the mass: leave --mass out")
+    if arguments.alignment in ("daot", "all") and arguments.mass < 1:
+        raise InputError(f"--alignment {arguments.alignment} moves all the mass: leave --mass out")
     clustered = arguments.alignment in ("mgot", "random")
     if not clustered and arguments.cluster_marginals != "uniform":
         raise InputError(f"--alignment {arguments.alignment} has no clusters to weigh by sizes")
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         clusters, files = None, [arguments[name] for name in CLUSTER_FILES]
         if arguments.alignment in ("mgot", "random"):
             pairs = ((files[:2], target), (files[2:], source))
-            clusters = tuple(read_clusters(*paths, len(side)) for paths, side in pairs)
+            clusters = tuple(read_clusters(*paths, len(side), side.path) for paths, side in pairs)
         options = AlignmentOptions(
             SsimCost(arguments.ssim_variant, pick_device(arguments.device)),
             arguments.regularization_parameter1,
@@ -106,9 +106,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         names = [source.names[index] for index in alignment.source]
         write_selection(selected, arguments.corresponding_weight, names, weights)
         written = [selected, arguments.corresponding_weight]
+        picture = selected.with_suffix(".jpg")
+        picture.unlink(missing_ok=True)  # of another alignment's matches
         if alignment.groups:
-            written.append(selected.with_suffix(".jpg"))
-            draw_matches(written[-1], alignment, weights, (target, source), photos)
+            written.append(picture)
+            draw_matches(picture, alignment, weights, (target, source), photos)
     summary = {"arguments": vars(arguments), **summarise(alignment, weights, len(source))}
     write_text(selected.with_suffix(".json"), json.dumps(summary, indent=2) + "\n")
     why_all_1 = ", as always at --mass 1" if arguments.mass == 1 else ""

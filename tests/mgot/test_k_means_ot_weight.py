@@ -162,8 +162,11 @@ def test_alignments_without_clusters(tmp_path, domains, run, alignment):
 def test_controls_select_at_random_and_all(tmp_path, domains, run):
     run()
     used = selection(tmp_path)[1]["used"]
+    picture = (tmp_path / FILES["selected_result"]).with_suffix(".jpg")
+    assert picture.is_file()
     names = [f"s_{index:02d}.jpg" for index in range(10)]
     run("--alignment", "all")
+    assert not picture.exists()  # it would be of the matches before
     assert selection(tmp_path)[0] == [(name, 1.0) for name in names]
     draws = set()
     for seed in range(8):
@@ -262,6 +265,7 @@ def test_values_that_cannot_be(domains, run):
     for argv, says in (
         *wrong,
         ("--alignment daot --mass 0.5", "leave --mass out"),
+        ("--alignment all --mass 0.5", "leave --mass out"),
         ("--alignment daot --cluster_marginals sizes", "has no clusters"),
         ("--alignment no-clusters --cluster_marginals sizes", "has no clusters"),
         ("--mass 1e-6", "larger --mass"),  # so little that nobody chooses

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from crowd.data.images import write_image
+from crowd.data.stage import origin, record_path, write_record
 from crowd.io.files import write_array
 from crowd.io.h5 import write_h5
 from experiments.__main__ import main
@@ -44,3 +45,9 @@ def test_another_set_is_named(sets, failure):
     (sets[1] / "train/a.png").rename(sets[1] / "train/c.png")
     message = failure(main, "confidence", *sets)
     assert "has no a: name the set that was labelled" in message
+
+
+def test_redrawn_labels_have_no_confidence(sets, failure):
+    photo = sets[0] / "train/b.png"
+    write_record(record_path(photo), origin({"redraw": True}, [photo]))
+    assert "written with --redraw" in failure(main, "confidence", *sets)

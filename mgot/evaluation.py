@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from crowd.count import counter
 from crowd.count.counter import Counter, Method
@@ -30,7 +31,7 @@ from mgot.models import MODELS, build_model
 MGOT = Method(build_model, MODELS, Preprocessing, "mgot.train_baseline")
 # Of mgot.train_baseline or train_baseline_weight.py, or released weights.
 load_counter = functools.partial(counter.load_counter, method=MGOT)
-# Context around a tile, and what tiles begin on: the coarsest grid of both networks.
+# Context around a tile, and what tiles begin on: the coarsest grid of all networks.
 MARGIN = 128
 GRID = 32
 
@@ -101,10 +102,13 @@ def peak_centers(fidt_map: Tensor, name: str, smooth: bool = False) -> np.ndarra
 
 def annotator(counter: Counter, tile: int = 0) -> Annotate:
     """Return what finds the heads of a photo and marks them in it; raises as `peak_centers`."""
+    smooth = counter.preprocessing.smooth
 
     def look(image: np.ndarray, name: str) -> Seen:
         fidt_map = predict_map(counter.model, photo_tensor(image, counter.preprocessing), tile)
-        heads = peak_centers(fidt_map, name, counter.preprocessing.smooth)
+        heads = peak_centers(fidt_map, name, smooth)
+        if smooth:  # what the peaks are of; the map itself may be below 0 there
+            fidt_map = functional.avg_pool2d(fidt_map[None], 3, stride=1, padding=1)[0]
         columns, rows = heads.astype(int).T
         confidence = fidt_map.numpy()[rows, columns].clip(0, 1)
         return Seen(len(heads), heads_overlay(image, heads), heads, confidence)

@@ -3,6 +3,8 @@ import pytest
 import torch
 
 from crowd.io.errors import InputError
+from mgot import evaluation
+from mgot.fidt import Preprocessing
 from mgot.maps import local_maxima
 
 
@@ -50,6 +52,17 @@ def test_smoothing_counts_the_zeros_beyond_the_border():
     prediction[:2, :2] = 0.5  # its mean is 4/9 · 0.5 at each of the four pixels, and 0.5 unpadded
     prediction[6:9, 6:9] = 1.0
     assert local_maxima(prediction, smooth=True).tolist() == [[7, 7]]
+
+
+def test_confidence_is_of_the_map_in_which_the_peak_was_found(monkeypatch):
+    ring = np.zeros((12, 12), np.float32)
+    ring[4:7, 4:7] = 0.9
+    ring[5, 5] = -0.1
+    monkeypatch.setattr(evaluation, "predict_map", lambda *_: torch.from_numpy(ring))
+    counter = evaluation.Counter(None, "", Preprocessing(smooth=True), None, {})
+    seen = evaluation.annotator(counter)(np.zeros((12, 12, 3), np.uint8), "a.jpg")
+    assert seen.heads.tolist() == [[5.5, 5.5]]
+    np.testing.assert_allclose(seen.confidence, 7.1 / 9, rtol=1e-6)
 
 
 def test_refuses_what_is_not_one_map_of_numbers():

@@ -84,13 +84,18 @@ def write_features(
     from crowd.train import distributed
 
     path = Path(path)
+    folder = path.with_name(f"{path.name}.parts")
+    (rank, size), computed = distributed.rank_and_world_size(), 0
     if _is_whole(path, names, recipe):
+        if rank == 0 and folder.is_dir():
+            # Left by a process that was killed as it tidied, unless another one writes there.
+            with contextlib.suppress(InputError), _alone(path, folder):
+                shutil.rmtree(folder, ignore_errors=True)
         return 0
     key = hashlib.sha256("\n".join([recipe, str(block), *names]).encode(errors="replace"))
-    folder = path.with_name(f"{path.name}.parts") / key.hexdigest()[:16]
-    (rank, size), computed = distributed.rank_and_world_size(), 0
-    parts = {first: folder / f"{first}.npy" for first in range(0, len(names), block)}
-    alone = _alone(path, folder.parent) if rank == 0 else contextlib.nullcontext()
+    blocks = folder / key.hexdigest()[:16]
+    parts = {first: blocks / f"{first}.npy" for first in range(0, len(names), block)}
+    alone = _alone(path, folder) if rank == 0 else contextlib.nullcontext()
     with alone:
         for first, part in progress(list(parts.items())[rank::size], "features", "block"):
             if not part.is_file():
@@ -102,7 +107,7 @@ def write_features(
         computed = int(distributed.all_reduce_sum(torch.tensor(computed)))  # waits for all
         if rank == 0:
             _join(path, names, recipe, parts)
-            shutil.rmtree(folder.parent)
+            shutil.rmtree(folder)
     distributed.wait_for_all()
     return computed
 

@@ -126,6 +126,9 @@ def test_a_file_that_another_command_writes_is_left_alone(tmp_path):
         return constant_maps(first, last)
 
     assert write_features(output, names(2), "r", compute) == 2
+    (tmp_path / "f.h5.parts" / "left").mkdir(parents=True)  # by a kill after the file was whole
+    assert write_features(output, names(2), "r", compute) == 0
+    assert list(tmp_path.iterdir()) == [output]
     assert write_features(output, names(2), "other", constant_maps) == 2
 
 
@@ -184,14 +187,17 @@ def test_bad_files_are_one_sentence(tmp_path):
             del file[missing]
         assert f"no dataset '{missing}'" in refused(path)
     datasets = {
-        "features": [np.zeros((2, 100), "f4"), np.zeros((2, SIDE, SIDE), "i4"), np.float32(1)],
+        "features": [np.zeros((2, 100), "f4"), np.zeros((2, SIDE, SIDE), "i4"), np.float32(1), {}],
         "paths": [np.bytes_(["a"]), np.zeros(2), np.zeros(0, "S1")],
     }
     for name, bad in [(name, bad) for name, values in datasets.items() for bad in values]:
         good = {"features": np.zeros((2, SIDE, SIDE), "f4"), "paths": np.bytes_(["a", "b"])}
         with h5py.File(path, "w") as file:
             for key, value in (good | {name: bad}).items():
-                file[key] = value
+                if isinstance(value, dict):
+                    file.create_group(key)
+                else:
+                    file[key] = value
         refused(path)
 
 

@@ -17,7 +17,7 @@ from mgot.models import MODELS
 
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
-    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = ArgumentParser(prog="python -m mgot.export", description=__doc__.split("\n", 1)[0])
     add_export(parser, MODELS)
     return parser
 

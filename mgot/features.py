@@ -214,7 +214,7 @@ def extract_features(
 
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
-    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = ArgumentParser(prog="python -m mgot.features", description=__doc__.split("\n", 1)[0])
     add = parser.add_argument
     add("--patches", type=str, help="folder of patches")
     add("--save_path", type=str, help="checkpoint of the model that sees them")

@@ -116,7 +116,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
-    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = ArgumentParser(prog="python -m mgot.fidt", description=__doc__.split("\n", 1)[0])
     add_arguments(parser, layout=None, required=False)
     add = parser.add_argument
     add("--min-size", type=int, help="lower bound of the short side, pixels")

@@ -104,7 +104,9 @@ def write_points_file(path: str | os.PathLike, points: Sequence[np.ndarray]) -> 
 
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
-    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = ArgumentParser(
+        prog="python -m mgot.localization", description=__doc__.split("\n", 1)[0]
+    )
     add = parser.add_argument
     add("--ground_truth", type=str, required=True, help="annotated points, a line a photo")
     add("--predictions", type=str, required=True, help="predicted points, or points.csv")

@@ -183,7 +183,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
-    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = ArgumentParser(prog="python -m mgot.patches", description=__doc__.split("\n", 1)[0])
     add = parser.add_argument
     add("--data_dir", type=str, help="folder that mgot.fidt wrote, with a folder per split")
     add("--split", choices=("train", "val", "test"), default="train")

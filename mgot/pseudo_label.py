@@ -66,7 +66,9 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
 
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
-    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = ArgumentParser(
+        prog="python -m mgot.pseudo_label", description=__doc__.split("\n", 1)[0]
+    )
     add = parser.add_argument
     add("--save_path", type=str, help="checkpoint of the source model")
     add("--data_dir", type=str, help="set of mgot.fidt with the target's photos")

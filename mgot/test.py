@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
-    parser = ArgumentParser(description=__doc__)
+    parser = ArgumentParser(prog="python -m mgot.test", description=__doc__)
     counting.add_counting(parser, MODELS)
     add = parser.add_argument
     add("--radii", type=PositiveFloat, nargs="+", default=[4.0, 8.0], help="of localisation, px")

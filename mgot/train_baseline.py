@@ -60,7 +60,10 @@ def add_training(parser: ArgumentParser, values: dict, **said: str) -> None:
 
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
-    parser = ArgumentParser(description="Train a counter on FIDT maps, or retrain one.")
+    parser = ArgumentParser(
+        prog="python -m mgot.train_baseline",
+        description="Train a counter on FIDT maps, or retrain one.",
+    )
     add = parser.add_argument
     add("--data_dir", type=str, help="set with train/: of mgot.fidt or mgot.pseudo_label")
     add("--val_dir", type=str, help="set whose val/ chooses the best epoch (default: --data_dir)")

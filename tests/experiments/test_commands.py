@@ -80,8 +80,11 @@ def test_no_two_rows_fit_the_photos_of_one_folder_by_other_options():
 @pytest.mark.parametrize("step", STEPS)
 def test_commands_in_a_step_s_own_description_are_accepted(step):
     assert f"python {step} " in (ROOT / "README.md").read_text(encoding="utf-8")
-    commands = list(commands_in(module_of(step.split())[0].__doc__))
+    module = module_of(step.split())[0]
+    commands = list(commands_in(module.__doc__))
     assert commands
+    if step.startswith("-m"):
+        assert module.build_parser().prog == f"python {step}"
     for command in commands:
         accept(shlex.split(command))
 

@@ -234,18 +234,24 @@ def _same_photos(checked: Sequence[Checked]) -> list[Finding]:
 
 
 def _similar_photos(checked: Sequence[Checked]) -> list[Finding]:
-    """Photos that look like one before them, each with the one it is most like.
+    """Photos that look like one before them: the most alike in other splits, and in their own.
 
     Photos of earlier splits come before those of later ones, so that a photo that leaks is named.
     """
     seen = [one for split in SPLITS for one in checked if one.split == split and one.pixels]
-    looks = np.array([one.look for one in seen])
+    looks, splits, pixels = (
+        np.array([getattr(one, name) for one in seen]) for name in ("look", "split", "pixels")
+    )
     findings = []
     for number, one in enumerate(seen[1:], start=1):
         bits = np.bitwise_count(one.look ^ looks[:number]).sum(axis=1, dtype=np.int64)
-        other = seen[int(bits.argmin())]
-        if bits.min() <= SIMILAR and one.pixels != other.pixels:
-            kind = f"similar photos in {'one split' if one.split == other.split else 'two splits'}"
-            detail = f"looks like {other.file} ({other.split}; {bits.min()} of 256 bits differ)"
-            findings.append(Finding(kind, one.split, one.file, detail))
+        bits[pixels[:number] == one.pixels] = SIDE**2  # which have a finding of their own
+        own = splits[:number] == one.split
+        for where, there in (("two splits", ~own), ("one split", own)):
+            apart = np.where(there, bits, SIDE**2)
+            nearest = int(apart.argmin())
+            if apart[nearest] <= SIMILAR:
+                other, differ = seen[nearest], f"{apart[nearest]} of 256 bits differ"
+                detail = f"looks like {other.file} ({other.split}; {differ})"
+                findings.append(Finding(f"similar photos in {where}", one.split, one.file, detail))
     return findings

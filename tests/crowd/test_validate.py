@@ -83,8 +83,8 @@ def save_as(root, mode):
     Image.fromarray(scene(0)).convert(mode).save(root / "Train/IMG_0.jpg")
 
 
-def photo(root, pixels, **options):
-    Image.fromarray(pixels).save(root / "Train/IMG_0.jpg", **options)
+def photo(root, pixels, name="Train/IMG_0.jpg", **options):
+    Image.fromarray(pixels).save(root / name, **options)
 
 
 FAULTS = {
@@ -126,6 +126,18 @@ def test_each_fault_is_found_and_nothing_else(tmp_path, kind, capsys):
     assert "IMG_" in finding["file"]
     assert kind in out
     validate(root, "qnrf", capsys, "--errors-only", code=int(kind in ERRORS))
+
+
+def test_a_leak_is_found_beside_a_photo_that_is_more_alike(tmp_path, capsys):
+    root = write_set(tmp_path / "set", "qnrf")
+    photo(root, scene(3, (128, 96)), quality=60)
+    shutil.copy(root / "Test/IMG_3.jpg", root / "Test/IMG_4.jpg")
+    photo(root, scene(3), name="Test/IMG_5.jpg", quality=95)
+    report, _ = validate(root, "qnrf", capsys, code=1)
+    similar = [(one["kind"], one["file"]) for one in report["findings"] if "like" in one["detail"]]
+    names = [f"Test/IMG_{number}.jpg" for number in (3, 4, 5)]
+    expected = [("similar photos in two splits", name) for name in names]
+    assert similar == [*expected, ("similar photos in one split", names[2])]
 
 
 @pytest.mark.parametrize("layout", ["nwpu", "csv", "json"])

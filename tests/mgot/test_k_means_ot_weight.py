@@ -9,7 +9,7 @@ from PIL import Image
 
 from crowd.io.h5 import write_h5
 from mgot.alignment import daot_costs, match_clusters, match_daot_by_cost, match_patches
-from mgot.feature_files import write_index_lists
+from mgot.feature_files import CLUSTERED, write_index_lists
 from mgot.features import write_features
 from mgot.patches import read_selection
 from mgot.ssim import ssim_cost
@@ -249,6 +249,7 @@ def test_clusters_that_do_not_fit_the_features(tmp_path, domains, run):
         ({"centre": np.zeros((2, SIDE * SIDE))}, "no dataset 'cluster_center'"),
         ({"cluster_center": np.zeros((2, 100))}, "not [k, 50176] finite"),
         ({"cluster_center": np.full((2, SIDE * SIDE), np.nan)}, "not [k, 50176] finite"),
+        ({"cluster_center": domains[1][1], CLUSTERED: np.zeros(32, "u1")}, "than those of s.h5"),
     ):
         write_h5(tmp_path / "sc.h5", **content)
         assert message in run(code=2)

@@ -50,7 +50,7 @@ def read_record(record: Path) -> dict:
 
 def write_record(record: Path, made_from: dict) -> None:
     """Vouch for outputs, once all of them are written."""
-    write_text(record, json.dumps(made_from, indent=1, ensure_ascii=False) + "\n")
+    write_text(record, json.dumps(made_from, indent=1) + "\n")
 
 
 def withdraw(record: Path) -> None:

@@ -78,6 +78,8 @@ def command(main: Callable) -> Callable:
 
     @functools.wraps(main)
     def run(*args, **kwargs):
+        with contextlib.suppress(AttributeError):  # of a notebook, which prints anything
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
         with ending():
             result = main(*args, **kwargs)
             sys.stdout.flush()

@@ -123,7 +123,7 @@ def _remove_leftovers(folder: Path) -> None:
         # Another process may be removing it too, or it has a name that is not ours.
         with contextlib.suppress(OSError, ValueError):
             if _is_left(part):
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
     _cleared.add((os.getpid(), folder))
 
 
@@ -142,8 +142,8 @@ def _is_left(part: Path) -> bool:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write `text` (UTF-8) atomically."""
-    write_bytes(path, text.encode())
+    """Write `text` (UTF-8, names of files as the disk has them) atomically."""
+    write_bytes(path, text.encode(errors="surrogateescape"))
 
 
 def write_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:

@@ -1,5 +1,6 @@
 """The processed set: sizes and distances of the release, few heads, and the command's behaviour."""
 
+import os
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -156,6 +157,13 @@ def test_ucf_cc_50_is_tested_in_folds(tmp_path, run):
     assert tested == {str(i) for i in range(11, 21)}
     printed = run("--layout", "ucf_cc_50", "--fold", 3, code=2)
     assert "is not a photo of this" in printed
+
+
+def test_names_that_are_no_text(tmp_path, run):
+    heads = {os.fsdecode(b"caf\xe9"): [[1, 2]], "b": []}
+    write_split(tmp_path / "set", "qnrf", "train", heads, size=SIZE)
+    assert "2 photos written" in run()
+    assert "2 were up to date" in run()
 
 
 def test_a_copy_of_the_folders_computes_nothing_anew(tmp_path, run, copied):

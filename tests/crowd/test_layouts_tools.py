@@ -46,8 +46,13 @@ EXAMPLES = {
         <box label="head" xtl="38" ytl="6" xbr="42" ybr="10"/>
         <ellipse label="head" cx="50" cy="9" rx="3" ry="4"/>
         <polygon label="head" points="10,10;14,10;12,16"/>
+        <cuboid label="head" xtl1="30" ytl1="30" xbl1="30" ybl1="40" xtr1="40" ytr1="30"
+        xbr1="40" ybr1="40" xtl2="44" ytl2="28" xbl2="44" ybl2="38" xtr2="36" ytr2="28"
+        xbr2="36" ybr2="38"/>
+        <skeleton label="person"><points label="head" outside="0" points="60,20"/>
+        <points label="head" outside="1" points="0,0"/></skeleton>
         <tag label="outdoors"/></image></annotations>""",
-        [[3.5, 4.25], [20, 30.5], [40, 8], [50, 9], [12, 13]],
+        [[3.5, 4.25], [20, 30.5], [40, 8], [50, 9], [12, 13], [37, 34], [60, 20]],
     ),
     "coco": (
         "instances_default.json",
@@ -295,6 +300,12 @@ def test_keypoints_of_a_body_and_crowds_are_labels_of_their_own(tmp_path):
         ("labelme", "a.json", '{"shapes": [{"points": [[1, NaN]]}]}', "not finite"),
         ("labelme", "a.json", '{"flags": {}}', "is no labelme"),
         ("coco", "c.json", '{"images": [], "annotations": [{"image_id": 3}]}', "lacks"),
+        (
+            "cvat",
+            "a.xml",
+            '<annotations><image name="a.jpg"><cone label="head"/></image></annotations>',
+            "the shape 'cone' of a.jpg, which is not read",
+        ),
         ("makesense", "m.csv", "head,1,2,a.png,64,48\nhead,x,2,a.png,64,48\n", "line 2"),
         ("jhu", "train/gt/a.txt", "1 2 3 4 5 6\n1 2 3\n", "line 2 is not 6 numbers"),
         ("jhu", "train/gt/a.txt", "1 2 3 four 5 6\n", "line 1 is not 6 numbers"),

@@ -172,17 +172,19 @@ def read_cvat(root: Element, path: Path) -> Iterator[Heads]:
     if root.find("track") is not None:
         raise InputError(f"{path} is CVAT's export for video: export 'CVAT for images 1.1'")
     for image in root.iter("image"):
-        heads = [*_cvat_heads(image)]
+        heads = [*_cvat_heads(image, path)]
         yield image.attrib["name"], heads, image.get("width"), image.get("height")
 
 
-def _cvat_heads(image: Element) -> Iterator[Head]:
+def _cvat_heads(image: Element, path: Path) -> Iterator[Head]:
     for shape in image.iter():
         label = shape.get("label") or ""
 
         def numbers(*names: str, shape: Element = shape) -> list[float]:
             return [float(shape.attrib[name]) for name in names]
 
+        if shape.get("outside") == "1":  # a point of a skeleton that is not in the photo
+            continue
         if shape.get("points"):
             pairs = [map(float, pair.split(",")) for pair in shape.attrib["points"].split(";")]
             if shape.tag == "points":
@@ -191,11 +193,18 @@ def _cvat_heads(image: Element) -> Iterator[Head]:
                 yield box_centre(*zip(*pairs, strict=True), label)
         elif shape.tag == "box":
             yield box_centre(numbers("xtl", "xbr"), numbers("ytl", "ybr"), label)
+        elif shape.tag == "cuboid":
+            corners = [f"{corner}{face}" for corner in ("tl", "bl", "tr", "br") for face in (1, 2)]
+            xs, ys = (numbers(*(f"{axis}{corner}" for corner in corners)) for axis in "xy")
+            yield box_centre(xs, ys, label)
         elif shape.tag == "ellipse":
             yield Head(*numbers("cx", "cy"), label, box=True)
         elif shape.tag == "mask":
             left, top, width, height = numbers("left", "top", "width", "height")
             yield Head(left + width / 2, top + height / 2, label, box=True)
+        elif label and shape.tag not in ("tag", "skeleton"):  # of the photo; around its points
+            name = f"the shape '{shape.tag}' of {image.get('name')}"
+            raise InputError(f"{path} holds {name}, which is not read: draw a box or a point")
 
 
 JHU_SHAPE = f"6 numbers 'x y w h occlusion blur': {REPLACE}"

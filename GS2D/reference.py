@@ -39,10 +39,12 @@ def _render_rows(means, scales, rotations, colors, opacities, width, top, bottom
         # alpha >= 1/255 needs |dy| <= 3.33 sqrt(S_yy), and S_yy <= the longer axis squared.
         reach = 3.34 * scales.abs().amax(dim=1)
         near = (means[:, 1] + reach >= top) & (means[:, 1] - reach <= bottom)
+        area = scales.prod(dim=1)
+        near &= (area != 0) & area.isfinite()  # others are not drawn
     means, scales, rotations, colors, opacities = (
         tensor[near] for tensor in (means, scales, rotations, colors, opacities)
     )
-    conics = torch.linalg.inv(covariances(scales, rotations))
+    conics = covariances(1 / scales, rotations)  # the inverse, of needles too
     x = torch.arange(width, dtype=means.dtype, device=means.device) + 0.5
     y = torch.arange(top, bottom, dtype=means.dtype, device=means.device) + 0.5
     dx = (x[:, None] - means[:, 0])[None, :, :]

@@ -139,13 +139,15 @@ def test_number_of_threads_does_not_matter(monkeypatch):
         torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-5)
 
 
-def test_gaussians_that_are_not_finite_or_far_away_leave_no_trace():
-    gaussians = scene(6, 50, 40, seed=2, largest=5)
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+def test_gaussians_that_are_not_finite_far_away_or_flat_leave_no_trace(name):
+    gaussians = scene(7, 50, 40, seed=2, largest=5)
     gaussians[4][:] = 0.8
-    clean = rasterize(*[part[3:] for part in gaussians[:4]], 50, 40, backend="cpu")
+    clean = rasterize(*[part[4:] for part in gaussians[:4]], 50, 40, backend=name)
     gaussians[0][0, 0], gaussians[1][1, 1] = math.nan, math.inf
+    gaussians[1][3] = torch.tensor([0.0, 3.0])
     gaussians[0][2] = torch.tensor([1e30, -1e30])
-    image, alpha = rasterize(*gaussians[:4], 50, 40, backend="cpu")
+    image, alpha = rasterize(*gaussians[:4], 50, 40, backend=name)
     torch.testing.assert_close((image, alpha), clean, rtol=0, atol=0)
 
 

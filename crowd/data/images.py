@@ -230,7 +230,8 @@ def depth_option(value) -> str:
             low, high = map(float, text.split(":"))
             if -np.inf < low < high < np.inf:
                 return text
-        raise ValueError(f"depth {text}: choose {_DEPTHS}, the smaller number first")
+        quotes = "; a file of options has LOW:HIGH in quotes" if isinstance(value, int) else ""
+        raise ValueError(f"depth {text}: choose {_DEPTHS}, the smaller number first{quotes}")
     return text
 
 

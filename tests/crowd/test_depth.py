@@ -96,6 +96,8 @@ def test_what_is_no_depth(wrong):
         depth_option(wrong)
     with pytest.raises(ValueError, match="LOW:HIGH"):
         Preprocessing(depth=wrong)
+    with pytest.raises(ValueError, match="has LOW:HIGH in quotes"):
+        depth_option(yaml.safe_load("-20:40"))  # a number to the base 60
 
 
 def write_deep_colours(path, values):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,8 +131,8 @@ def check_options(models: Mapping[str, Callable], name: str, options: dict) -> N
         kind = type(known[option].default)
         if kind is int and not (type(value) is int and value > 0):
             raise InputError(f"--model-options: {option} {value!r} is no whole number above 0")
-        if kind is float and type(value) not in (int, float):
-            raise InputError(f"--model-options: {option} {value!r} is no number")
+        if kind is float and not (type(value) in (int, float) and math.isfinite(value)):
+            raise InputError(f"--model-options: {option} {value!r} is no finite number")
     if options:
         import torch
 

@@ -212,7 +212,8 @@ def test_bad_input_is_one_sentence_that_names_it(
     assert "crop_size 64 became 32" in train_failure(data, "run", *options)
     for given, said in (
         ('{"widht": 2}', "no option 'widht'; known: ['width']"),
-        ('{"width": "a"}', "width 'a' is no number"),
+        ('{"width": "a"}', "width 'a' is no finite number"),
+        ('{"width": .inf}', "width inf is no finite number"),
     ):
         assert said in train_failure(data, "new", "--model-options", given)
     fitted = data / "train/gs_params/photo0_gs_params.h5"

@@ -20,7 +20,7 @@ from PIL import Image
 from crowd.data.folders import list_images
 from crowd.data.images import open_image, read_size, write_image
 from crowd.data.processed import list_split
-from crowd.data.stage import is_made, origin, record_path, write_record
+from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
 from crowd.io.files import read_array, require_folder, write_array
@@ -85,6 +85,7 @@ def cut_photo(
         image = image.resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
     labels = read_labels(photo, pixels.shape[:2]) if labelled else {}
+    withdraw(record)
     for path, place in patches.items():
         if labels:
             pieces = {name: values[place] for name, values in labels.items()}

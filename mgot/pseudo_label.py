@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import SETTINGS, list_split
-from crowd.data.stage import is_made, origin, record_path, write_record
+from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, NonNegativeInt
 from crowd.io.errors import InputError, command
 from crowd.io.files import content_hash, write_array
@@ -55,6 +55,7 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     tensor = photo_tensor(read_photo(photo, stored), stored)
     fidt_map = predict_map(counter.model, tensor, settings["tile"])
     heads = peak_centers(fidt_map, str(photo), settings["smooth"])
+    withdraw(record)
     copy_file(photo, copy)
     predicted = fidt_map.numpy()
     written = draw(heads, *predicted.shape) if settings["redraw"] else predicted

@@ -1,12 +1,15 @@
 """Patches: whole, in reading order, with their piece of the map; and the command's behaviour."""
 
+import functools
 import os
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from crowd.data.images import read_image, write_image
+from crowd.io.errors import InputError
 from crowd.io.h5 import read_h5, write_h5
 from mgot.maps import fidt_map, head_pixels
 from mgot.patches import SIDE, cut_photo, locate_patches, main, patches_of
@@ -98,6 +101,20 @@ def test_a_changed_photo_or_setting_is_cut_again(tmp_path, run):
         os.utime(path, (0, 0))
     run()
     assert abs(read_image(tmp_path / "patches/a_00_00.jpg")[..., 2].mean() - 90) < 2
+
+
+def test_a_photo_that_was_cut_in_half_is_cut_again(tmp_path, monkeypatch):
+    photo, out = write_photo(tmp_path, "a", 540, 280, labelled=False), tmp_path / "out"
+    cut = functools.partial(cut_photo, photo, out, labelled=False)
+    cut()
+    whole = read_image(out / "a_00_00.jpg")
+    with monkeypatch.context() as patched:
+        patched.setattr("mgot.patches.write_image", Mock(side_effect=InputError("full")))
+        with pytest.raises(InputError, match="full"):
+            cut(size=(600, 300))
+    write_image(out / "a_00_00.jpg", 0 * whole)  # as it stopped, beside the others
+    cut()
+    np.testing.assert_array_equal(read_image(out / "a_00_00.jpg"), whole)
 
 
 def test_patches_of_other_settings_are_cut_again(tmp_path, run):

@@ -1,6 +1,7 @@
 """mgot.pseudo_label: a set of a model's own maps and peaks, without the photos' annotations."""
 
 import os
+from unittest.mock import Mock
 
 import h5py
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from crowd.data.images import read_image
 from crowd.data.network_input import photo_tensor
+from crowd.io.errors import InputError
 from mgot.evaluation import load_counter, predict_map
 from mgot.fidt import Preprocessing, read_preprocessing
 from mgot.maps import fidt_map, head_pixels, local_maxima
@@ -86,7 +88,7 @@ def test_no_peaks_is_a_photo_without_heads(write_fidt_set, write_counter, tmp_pa
 
 
 def test_it_goes_on_where_it_stopped_and_in_a_copy_of_the_folders(
-    write_fidt_set, write_counter, tmp_path, run, copied
+    write_fidt_set, write_counter, tmp_path, run, copied, monkeypatch
 ):
     root, counter = write_fidt_set(), write_counter()
     run()
@@ -101,6 +103,10 @@ def test_it_goes_on_where_it_stopped_and_in_a_copy_of_the_folders(
     photo = root / "train/photo3.png"
     photo.write_bytes((root / "train/photo0.png").read_bytes())
     os.utime(photo, (0, 0))
+    assert "1 photos labelled" in run()
+    with monkeypatch.context() as patched:
+        patched.setattr("mgot.pseudo_label.write_array", Mock(side_effect=InputError("full")))
+        run("--redraw", code=2)  # after the map of the first photo
     assert "1 photos labelled" in run()
     os.utime(write_counter(seed=1), (0, 0))
     assert "4 photos labelled" in run()

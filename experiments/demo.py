@@ -24,7 +24,7 @@ ADAPT = "--config experiments/fidt_light_adapt.yml"
 FINE_TUNE = "--epochs 4 --validate_every 2 --resume"
 # Rows of MGOT's table -> folders of their tests below `mgot/`.
 MGOT_ROWS = {
-    "source only": "mgot_synthetic_a/target",
+    "source only": "mgot_synthetic_b/target",
     "pseudo label": "mgot_synthetic/retrained/test",
     "DAOT": "mgot_synthetic/daot/test",
     "MGOT": "mgot_synthetic/finetuned/test",
@@ -49,9 +49,9 @@ def gst_stages(folder: Path) -> list[str]:
 
 
 def mgot_stages(folder: Path) -> list[str]:
-    """The commands of the README's documented order, from the streets to the stadiums."""
+    """The commands of the README's documented order, from the stadiums to the streets."""
     data, runs = folder / "domains", folder / "mgot"
-    work, target = runs / "mgot_synthetic", data / "synthetic_b_fidt"
+    work, target = runs / "mgot_synthetic", data / "synthetic_a_fidt"
     where = transfer_of(folder)
     daot = f"--selected_result {work}/daot.npy --corresponding_weight {work}/daot_weight.npy"
     synthetic = "-m crowd.synthetic --layout sht --images 60 --seed 1"
@@ -66,7 +66,7 @@ def mgot_stages(folder: Path) -> list[str]:
         *(f"-m mgot.fidt {where} --domain {domain}" for domain in ("source", "target")),
         f"-m mgot.train_baseline {where} --config experiments/fidt_light.yml --domain source "
         "--pretrained weights/light.pth --epochs 16 --validate_every 4 --resume",
-        _test(runs / "mgot_synthetic_a/best.pth", target, runs / MGOT_ROWS["source only"]),
+        _test(runs / "mgot_synthetic_b/best.pth", target, runs / MGOT_ROWS["source only"]),
         f"-m mgot.pseudo_label {where}",
         f"-m mgot.train_baseline {where} {ADAPT} --domain target --epochs 8 --validate_every 4 "
         "--resume",
@@ -105,10 +105,10 @@ def run(folder: str | Path) -> None:
     draw_overview(pictures[-1], read_transfer(shlex.split(transfer_of(folder))))
     print("\nGST, trained and tested on streets")
     print(gst_table(folder / "gst" / "test"))
-    print("\nMGOT, trained on streets, tested on stadiums whose annotations it never saw")
+    print("\nMGOT, trained on stadiums, tested on streets whose annotations it never saw")
     print(mgot_table(folder / "mgot"))
     report = folder / "report.html"
-    runs = (folder / "gst", folder / "mgot" / "mgot_synthetic_a", folder / "mgot/mgot_synthetic")
+    runs = (folder / "gst", folder / "mgot" / "mgot_synthetic_b", folder / "mgot/mgot_synthetic")
     write_report(list(runs), report)
     print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Pictures:")
     for picture in pictures:

@@ -94,13 +94,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.alignment in ("mgot", "random"):
             pairs = ((files[:2], target), (files[2:], source))
             clusters = tuple(read_clusters(*paths, len(side), side.path) for paths, side in pairs)
-        options = AlignmentOptions(
-            SsimCost(arguments.ssim_variant, pick_device(arguments.device)),
-            arguments.regularization_parameter1,
-            arguments.regularization_parameter2,
-            arguments.mass,
-            arguments.cluster_marginals,
-        )
+        cost = SsimCost(arguments.ssim_variant, pick_device(arguments.device))
+        regs = arguments.regularization_parameter1, arguments.regularization_parameter2
+        options = AlignmentOptions(cost, *regs, arguments.mass, arguments.cluster_marginals)
         alignment = align(arguments.alignment, target, source, clusters, options, arguments.seed)
         weights = alignment.weight if arguments.weights else np.ones(len(alignment.source))
         names = [source.names[index] for index in alignment.source]

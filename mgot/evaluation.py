@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from crowd.count import counter
 from crowd.count.counter import Counter, Method
@@ -25,7 +24,7 @@ from crowd.pictures.overlays import heads_overlay
 from crowd.train.distributed import all_gather
 from crowd.train.loading import CountedPhotos, photo_loader
 from mgot.fidt import Preprocessing, read_preprocessing
-from mgot.maps import local_maxima
+from mgot.maps import local_maxima, smoothed
 from mgot.models import MODELS, build_model
 
 MGOT = Method(build_model, MODELS, Preprocessing, "mgot.train_baseline")
@@ -108,7 +107,7 @@ def annotator(counter: Counter, tile: int = 0) -> Annotate:
         fidt_map = predict_map(counter.model, photo_tensor(image, counter.preprocessing), tile)
         heads = peak_centers(fidt_map, name, smooth)
         if smooth:  # what the peaks are of; the map itself may be below 0 there
-            fidt_map = functional.avg_pool2d(fidt_map[None], 3, stride=1, padding=1)[0]
+            fidt_map = smoothed(fidt_map[None])[0]
         columns, rows = heads.astype(int).T
         confidence = fidt_map.numpy()[rows, columns].clip(0, 1)
         return Seen(len(heads), heads_overlay(image, heads), heads, confidence)

@@ -75,6 +75,13 @@ def _pixels_inside(points, height: int, width: int) -> np.ndarray:
     return np.minimum(np.floor(points[inside, :2]).astype(np.int64), (width - 1, height - 1)).T
 
 
+def smoothed(maps):
+    """Mean of 3×3 pixels of torch maps `[..., H, W]`, beyond the border 0 (FIDT, for UCF-QNRF)."""
+    from torch.nn import functional
+
+    return functional.avg_pool2d(maps, 3, stride=1, padding=1)
+
+
 def local_maxima(prediction, smooth: bool = False) -> np.ndarray:
     """Find the heads of a predicted FIDT map, one a local maximum (FIDT's LMDS); count them.
 
@@ -107,7 +114,7 @@ def local_maxima(prediction, smooth: bool = False) -> np.ndarray:
     if maximum < LOWEST_MAXIMUM:
         return np.zeros((0, 2), np.int64)
     if smooth:
-        values = functional.avg_pool2d(values, 3, stride=1, padding=1)
+        values = smoothed(values)
     highest = functional.max_pool2d(values, 3, stride=1, padding=1)
     peaks = (values == highest) & (values >= RELATIVE_THRESHOLD * maximum)
     rows, columns = torch.nonzero(peaks[0, 0], as_tuple=True)

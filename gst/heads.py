@@ -86,15 +86,12 @@ def head_rows(heads: Sequence[Heads]) -> list[np.ndarray]:
     return rows
 
 
-def pad_heads(heads: Sequence[Heads] | Heads, device: torch.device) -> Heads:
+def pad_heads(heads: Sequence[Heads], device: torch.device) -> Heads:
     """Join the heads of several crops to one padded array, copied to `device` at once.
 
     What is added stands at `FAR`, has the target 0, and so costs nothing; there is at least one a
-    crop, so that one without heads is nothing special. `Heads` that are padded already stay.
-    Raises `ValueError` as `head_rows` does.
+    crop, so that one without heads is nothing special. Raises `ValueError` as `head_rows` does.
     """
-    if isinstance(heads, Heads):
-        return heads
     import torch
 
     rows = head_rows(heads)

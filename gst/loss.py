@@ -113,7 +113,7 @@ def transport_loss(kernels: Sequence, targets: Sequence, density) -> Tensor:
 
 
 def gaussian_transport_loss(
-    heads: Sequence[Heads] | Heads,
+    heads: Sequence[Heads],
     density: Tensor,
     options: KernelOptions = PAPER,
     stride: int = 8,
@@ -125,9 +125,9 @@ def gaussian_transport_loss(
     `ValueError` for arrays that do not fit each other or hold a NaN or infinite value.
 
     On a CPU by compiled code that evaluates each Gaussian only near its centre and keeps no
-    kernel; elsewhere, and of heads that are padded, by `padded_transport_loss`.
+    kernel; elsewhere by `padded_transport_loss`.
     """
-    if density.device.type == "cpu" and not isinstance(heads, Heads):
+    if density.device.type == "cpu":
         _check(density, len(heads))
         return _FusedLoss.apply(density, head_rows(heads), options, stride)
     return padded_transport_loss(heads, density, options, stride)
@@ -151,7 +151,7 @@ def gaussian_transport_loss_reference(
 
 
 def padded_transport_loss(
-    heads: Sequence[Heads] | Heads,
+    heads: Sequence[Heads],
     density: Tensor,
     options: KernelOptions = PAPER,
     stride: int = 8,

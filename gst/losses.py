@@ -1,9 +1,9 @@
 """The losses of a batch by name: GST's, those that it is compared with, and block counts.
 
 Those compared are computed on the same crops, targets and networks, with the constants of the
-papers that they come from. Each takes the crops' heads (`gst.heads.Heads`), one by one or, but for
-DM-Count, padded, and the predicted density `[B, 1, h, w]`; it returns named scalars, means over the
-batch, whose sum weighted by `gst.options.WEIGHTS` is minimised.
+papers that they come from. Each takes the crops' heads (`gst.heads.Heads`) and the predicted
+density `[B, 1, h, w]`; it returns named scalars, means over the batch, whose sum weighted by
+`gst.options.WEIGHTS` is minimised.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.gpu.stages import FAILED, LEFT, PASSED, RUNNING, Context, read_records
-from crowd.io.config import ArgumentParser, NonNegativeFloat, PositiveFloat
+from crowd.io.config import ArgumentParser, PositiveFloat
 from crowd.io.errors import InputError, command
 from crowd.io.files import require_folder, write_text
 from crowd.train.runs import ROOT
@@ -53,7 +53,6 @@ def run_all(arguments, minutes: float) -> dict[str, dict]:
         "output": str(Path(arguments.output).resolve()),
         "data": [str(Path(folder).resolve()) for folder in arguments.data],
         "rehearsal": arguments.rehearse,
-        "train_minutes": arguments.train_minutes,
     }
     for name, (program, most) in STAGES.items():
         for _ in range(1 if most else 2):
@@ -133,9 +132,8 @@ def require_gpu() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run all stages, print the table, exit with 1 when one failed."""
     parser = ArgumentParser(prog="python -m bench gpu", description=__doc__)
-    add, trainings = parser.add_argument, "for the trainings of several commands; 0: what is left"
+    add = parser.add_argument
     add("--minutes", type=PositiveFloat, default=15.0, help="for all stages together")
-    add("--train-minutes", type=NonNegativeFloat, default=0.0, help=trainings)
     add("--output", type=str, required=True, help="folder of the record, the log and the weights")
     add("--data", type=str, nargs="*", default=TRAVELLING, help="folders of photos and weights")
     add("--work", type=str, default="runs/gpu", help="folder kept from one command to the next")

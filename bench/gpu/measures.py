@@ -19,16 +19,16 @@ from torch.profiler import ProfilerActivity, profile
 import gst
 import mgot
 from bench.bench_splatting import boxes, scene
-from bench.gpu.crops import DeviceCrops, Drawing
 from bench.gpu.stages import Context
 from bench.measure import machine
-from crowd.train.devices import mixed_precision, place
+from crowd.train.devices import mixed_precision, place, to_device
 from crowd.train.loop import train_one_epoch
 from crowd.train.runs import ROOT
 from GS2D import fitting, gsplat_backend, rasterize
 from GS2D.fused_fit import fit_reference
 from GS2D.gsplat_fit import fit as fit_together
-from gst.dataset import Batch, Sample
+from gst.dataset import Batch
+from gst.heads import Heads
 from gst.losses import batch_losses
 
 PACKAGES = r"torchvision|timm|numba|numpy|scipy|h5py|gsplat|jsonargparse|triton"
@@ -204,15 +204,13 @@ def measure_steps(context: Context) -> None:
         package, name, options, crop, batch = network
         line = {"network": name, "crop": crop, "batch": batch, "precision": precision}
         lines.append(line)
-        crops = synthetic_crops(crop, batch, context)
-        drawing = context.seconds(lambda crops=crops: list(crops))
-        line["data_ms"] = 1e3 * drawing / len(crops)
         model = place(package.build_model(name, **options), context.device)
         if precision == PRECISIONS[-1]:
             model = torch.compile(model, backend=context.pick("inductor", "eager"))
         losses_of = batch_losses if package is gst else no_loss
+        drawn = synthetic_batch(crop, batch, context.device)
         try:
-            line |= _measure(model, losses_of, next(iter(crops)), precision, context)
+            line |= _measure(model, losses_of, drawn, precision, context)
         except RuntimeError as error:  # the others are of use without it
             line["error"] = str(error)[-300:]
         context.note(steps=lines)
@@ -255,16 +253,16 @@ def counts(program: Callable[[], None], steps: int) -> dict[str, float]:
     }
 
 
-def synthetic_crops(crop: int, batch: int, context: Context) -> DeviceCrops:
-    """Crops of blocks with heads as dense as ShanghaiTech A's, 500 in a photo of 1024 × 768."""
-    random = np.random.default_rng(0)
-    heads, *size = context.pick((500, 1024, 768), (5, crop + 32, crop))
-    photos = {}
-    for number in range(max(batch, 4)):
-        scales, rotations = random.uniform(3, 9, (heads, 2)), random.uniform(0, 3, heads)
-        shapes = scales, rotations, random.uniform(8, 40, heads)
-        photos[f"blocks{number}"] = Sample(*block_photo(number, heads, *size), *shapes)
-    return DeviceCrops(photos, Drawing(crop, (0.75, 1.25)), batch, context.device)
+def synthetic_batch(crop: int, batch: int, device: torch.device) -> Batch:
+    """Crops of noise with heads as dense as ShanghaiTech A's, 500 in a photo of 1024 × 768."""
+    random = torch.Generator().manual_seed(0)
+    heads = -(-500 * crop**2 // (1024 * 768))
+    points = crop * torch.rand(batch, heads, 2, generator=random)
+    scales = 3 + 6 * torch.rand(batch, heads, 2, generator=random)
+    rotations = 3 * torch.rand(batch, heads, generator=random)
+    shapes = points, scales, rotations, torch.ones(batch, heads)
+    images = to_device(torch.randn(batch, 3, crop, crop, generator=random), device)
+    return Batch(images, [Heads(*one) for one in zip(*shapes, strict=True)], ["noise"] * batch)
 
 
 def align(context: Context) -> None:

@@ -32,7 +32,6 @@ class Context:
         data: folders of photos and weights.
         deadline: `time.time()` at which the stage is ended.
         rehearsal: whether there is no GPU, and everything is small.
-        train_minutes: for all trainings together; 0: what is left.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Context:
     data: list[Path]
     deadline: float
     rehearsal: bool
-    train_minutes: float
 
     def __post_init__(self):
         self.work, self.output = Path(self.work), Path(self.output)

@@ -5,6 +5,8 @@ python train_gs.py --model-name vgg --dataset qnrf --pretrained imagenet
 
 from __future__ import annotations
 
+import functools
+
 from crowd.count.evaluation import errors_of
 from crowd.io.errors import command
 from crowd.train.arguments import begin, cache_of, optimisation
@@ -33,21 +35,20 @@ def main(argv: list[str] | None = None) -> None:
     folder, device, resume = begin(arguments)
     folders = [arguments.data_dir, *arguments.also_data_dir]
     preprocessing = read_common_preprocessing(folders, arguments.tile)
-    val = ConcatDataset([CountedPhotos(one, "val", preprocessing) for one in folders])
+    val = [CountedPhotos(one, "val", preprocessing) for one in folders]
     which = (folders, arguments.crop_size, arguments.seed, preprocessing, cache_of(arguments))
     augmentation = tuple(arguments.scale_range), arguments.colour_jitter
     crops = CrowdCrops(*which, arguments.loss == TRANSPORT, *augmentation)
-    batches = crop_batches(
-        crops, arguments.batch_size, arguments.workers, pin_memory=device.type == "cuda"
-    )
-    photos = photo_loader(val, arguments.workers)
+    batches = crop_batches(crops, arguments.batch_size, arguments.workers, device.type == "cuda")
+    photos = photo_loader(ConcatDataset(val), arguments.workers)
 
     pretrained = "none" if resume else arguments.pretrained
     name, options = arguments.model_name, arguments.model_options
     model = build_model(name, pretrained, **options)
+    which = arguments, (name, options), preprocessing, crops.described()
     training = Training(
         place(synchronise_norms(model), device),
-        describe(arguments, (name, options), preprocessing, crops.described(), {"also_data_dir"}),
+        describe(*which, val, may_change={"also_data_dir"}),
         **optimisation(arguments),
         score=SCORES[arguments.best_by],
     )
@@ -61,19 +62,10 @@ def main(argv: list[str] | None = None) -> None:
         training.keep_best(folder, errors)
         return errors
 
-    amp, options = arguments.precision == "bfloat16", loss_options(arguments)
-    fit(
-        training,
-        batches,
-        lambda model, batch: batch_losses(model, batch, device, amp, **options),
-        validate,
-        arguments,
-        Steps(
-            loss_weights(arguments),
-            clip=arguments.clip_gradient,
-            check="check the annotation and Gaussians of the photo",
-        ),
-    )
+    amp, check = arguments.precision == "bfloat16", "check the photo's annotation and Gaussians"
+    losses_of = functools.partial(batch_losses, device=device, amp=amp, **loss_options(arguments))
+    steps = Steps(loss_weights(arguments), clip=arguments.clip_gradient, check=check)
+    fit(training, batches, losses_of, validate, arguments, steps)
     leave()
 
 

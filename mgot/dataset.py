@@ -17,7 +17,7 @@ from crowd.data.processed import read_annotation, require_beside
 from crowd.data.resize import place_window, scaled_size, scaled_window
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
-from crowd.train.loading import Cache, crop_loader
+from crowd.train.loading import Cache, crop_loader, require_upright
 from mgot.fidt import Preprocessing
 from mgot.maps import REACH, fidt_map, head_pixels
 from mgot.patches import FIDT, read_labels
@@ -56,7 +56,8 @@ class FidtCrops(Dataset):
             is made anew from `NAME.npy`, so that its peaks stay 1 and a pixel wide.
 
     Raises:
-        InputError: there are no photos, or a map is missing, damaged or of another size.
+        InputError: there are no photos, one is turned by its EXIF, or a map is missing, damaged or
+            of another size.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class FidtCrops(Dataset):
         self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
         heads = {}
         for path in progress(dict.fromkeys(self.paths), "reading heads", unit="photo"):
+            require_upright(path)
             marks = read_labels(path, read_size(path)[::-1], ("kpoint",))["kpoint"]
             heads[path] = int(np.count_nonzero(marks))
         self.counts = np.array([heads[path] for path in self.paths])

@@ -66,7 +66,8 @@ def train(
     such device, or `--pre` does not hold a counter of this kind.
     """
     folder, device, resume = common.begin(arguments)
-    model, recipe = _start(arguments, preprocessing, crops, device, resume)
+    validated = [validation.photos] if validation else []
+    model, recipe = _start(arguments, preprocessing, crops, validated, device, resume)
     batches = crop_batches(
         crops, arguments.batch_size, arguments.workers, pin_memory=device.type == "cuda"
     )
@@ -100,7 +101,9 @@ def train(
     _report(errors, training.best, validation)
 
 
-def _start(arguments: Namespace, preprocessing: Preprocessing, crops: FidtCrops, device, resume):
+def _start(
+    arguments: Namespace, preprocessing: Preprocessing, crops: FidtCrops, validated, device, resume
+):
     """Return the model, trained before or not, on the device, and the recipe of the training."""
     name, options, median = arguments.model_name, arguments.get("model_options"), None
     if arguments.pre:
@@ -117,7 +120,8 @@ def _start(arguments: Namespace, preprocessing: Preprocessing, crops: FidtCrops,
         train_median=median if crops.of_patches else float(np.median(crops.counts)),
         fingerprint=fingerprint([*crops.paths, *map(labels_path, crops.paths)], [crops.weights]),
     )
-    recipe = describe(arguments, (name, options), preprocessing, photos, RESUME_MAY_CHANGE)
+    how = preprocessing, photos, validated, RESUME_MAY_CHANGE
+    recipe = describe(arguments, (name, options), *how)
     return place(synchronise_norms(model), device), recipe
 
 

@@ -22,6 +22,7 @@ from crowd.io.progress import progress
 from crowd.train.arguments import OPTIMIZERS
 from crowd.train.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from crowd.train.distributed import is_main_process
+from crowd.train.loading import CountedPhotos
 from crowd.train.runs import BEST, LAST
 
 WARMUP_SHARE = 0.02
@@ -211,7 +212,9 @@ class Training:
 
     def _require_same(self, path: Path, saved: dict) -> None:
         now = dataclasses.asdict(self.recipe)
-        before = {**saved, **saved["settings"]}
+        # Trainings of before it was kept are trusted.
+        before = {"validation_data": now["settings"]["validation_data"]}
+        before |= {**saved, **saved["settings"]}
         # Trainings of before it could be chosen saw no photo that needed it.
         before["preprocessing"] = {"depth": AUTO} | saved["preprocessing"]
         differing = [
@@ -231,15 +234,20 @@ def describe(
     model: tuple[str, dict],
     preprocessing: Preprocessing,
     photos: TrainingPhotos,
+    validation: Sequence[CountedPhotos],
     may_change: Collection[str],
 ) -> Recipe:
     """Make the recipe of a run of (name, options) of a model.
 
-    `may_change` names further arguments as in `RESUME_MAY_CHANGE`.
+    `validation` holds the sets that choose the best epoch; `may_change` names further arguments as
+    in `RESUME_MAY_CHANGE`.
     """
     free = RESUME_MAY_CHANGE | set(may_change)
     settings = {name: value for name, value in vars(arguments).items() if name not in free}
     if arguments.lr_schedule == "cosine":
         settings["epochs"] = arguments.epochs
     settings |= {"photos": photos.number, "training_data": photos.fingerprint}
+    validated = [path for one in validation for path in one.paths]
+    labels = (points for one in validation for points in one.points)
+    settings["validation_data"] = fingerprint(validated, labels)
     return Recipe(*model, dataclasses.asdict(preprocessing), photos.train_median, settings)

@@ -76,13 +76,26 @@ def test_a_training_is_continued_without_the_file_it_started_from(write_set, tra
     assert_same_run(whole, parts)
 
 
-def test_a_training_is_not_continued_on_other_photos(write_set, train, train_failure):
+@pytest.mark.parametrize(
+    ("split", "said"), [("train", "training_data"), ("val", "validation_data")]
+)
+def test_a_training_is_not_continued_on_other_photos(write_set, train, train_failure, split, said):
     data = write_set()
     train(data, "run", "--epochs", "1")
-    photo = data / "train/photo0.png"
+    photo = data / split / "photo0.png"
     with Image.open(photo) as image:
         image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(photo)
-    assert "training_data" in train_failure(data, "run", "--resume")
+    assert f"because {said} " in train_failure(data, "run", "--resume")
+
+
+def test_a_training_without_its_validation_photos_hash_goes_on(write_set, train):
+    data = write_set()
+    folder = train(data, "run", "--epochs", "1")
+    state = load_checkpoint(folder / "last.pth")
+    del state["recipe"]["settings"]["validation_data"]
+    save_checkpoint(folder / "last.pth", **state)
+    train(data, "run", "--epochs", "2", "--resume")
+    assert len(read_log(folder / "log.jsonl")) == 2
 
 
 def test_every_start_of_a_run_is_recorded_and_its_precision_stays(write_set, train, train_failure):

@@ -118,16 +118,23 @@ def turn_photo(photo):
         image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(photo)
 
 
-@pytest.mark.parametrize("change", [turn_labels, turn_photo])
+@pytest.mark.parametrize(
+    ("change", "photo", "what"),
+    [
+        (turn_labels, "train/photo2.png", "training_data"),
+        (turn_photo, "train/photo2.png", "training_data"),
+        (turn_photo, "val/photo0.png", "validation_data"),
+    ],
+)
 def test_a_training_is_not_continued_on_other_labels_or_photos(
-    write_fidt_set, baseline, failure, change
+    write_fidt_set, baseline, failure, change, photo, what
 ):
     data = write_fidt_set()
     folder = baseline(data, options="--epochs 1")
     before = (folder / "log.jsonl").read_bytes()
-    change(data / "train/photo2.png")
+    change(data / photo)
     message = failure(lambda _: baseline(data, options="--epochs 2 --resume"))
-    assert "cannot be continued because training_data" in message
+    assert f"cannot be continued because {what}" in message
     assert (folder / "log.jsonl").read_bytes() == before
 
 

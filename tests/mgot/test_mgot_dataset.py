@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from crowd.data.processed import list_split
 from crowd.io.errors import InputError
@@ -152,6 +152,12 @@ def rewrite(root, **datasets):
     write_h5(path, **kept)
 
 
+def turn(path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.open(path).save(path, exif=exif)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -167,6 +173,7 @@ def rewrite(root, **datasets):
             ("photo1.h5", "not finite"),
         ),
         (lambda root: (root / "train/photo1.png").write_bytes(b"?"), ("photo1.png", "picture")),
+        (lambda root: turn(root / "train/photo1.png"), ("photo1.png", "turned by its EXIF")),
         (lambda root: [path.unlink() for path in root.glob("train/*.png")], ("no photos",)),
     ],
 )

@@ -67,7 +67,7 @@ def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **s
     add("--batch-size", type=PositiveInt, default=values["batch_size"])
     add("--crop-size", type=PositiveInt, default=values["crop_size"], help=said["crop_size"])
     add("--ema", type=NonNegativeFloat, default=0.0, help="decay of averaged weights; 0: none")
-    where = "auto: bfloat16 on GPUs alone; native: on CPUs with AMX too"
+    where = "auto: bfloat16 on GPUs alone; native: on CPUs that have it too"
     add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help=where)
     for name in ("validate_from", "validate_every"):
         add(f"--{name}", type=PositiveInt, default=values[name], help=said[name])

@@ -191,7 +191,13 @@ def _normalised(convolution: nn.Conv2d, folded: Folded, x: Tensor) -> Tensor:
         if stride == 2:
             before = (kernel - 2) // 2
             x, padding = functional.pad(x, (before, padding, before, padding)), 0
-        y = functional.conv2d(x, weight, shift, stride, padding, groups=convolution.groups)
+        how = {"stride": stride, "padding": padding, "groups": convolution.groups}
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # torch's depthwise convolutions are slow in bfloat16 there, backwards most of all.
+            with torch.autocast("cpu", enabled=False):
+                y = functional.conv2d(x.to(weight), weight, shift, **how)
+        else:
+            y = functional.conv2d(x, weight, shift, **how)
     return norm(y) if norm else y
 
 

@@ -213,7 +213,7 @@ class Training:
     def _require_same(self, path: Path, saved: dict) -> None:
         now = dataclasses.asdict(self.recipe)
         # Trainings of before it was kept are trusted.
-        before = {"validation_data": now["settings"]["validation_data"]}
+        before = {"validation_data": now["settings"].get("validation_data")}
         before |= {**saved, **saved["settings"]}
         # Trainings of before it could be chosen saw no photo that needed it.
         before["preprocessing"] = {"depth": AUTO} | saved["preprocessing"]

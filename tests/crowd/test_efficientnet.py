@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from crowd.train import efficientnet
 from crowd.train.efficientnet import CHANNELS, EfficientNetLite0
@@ -41,6 +42,26 @@ def test_features_and_gradients_are_those_of_timm(networks):
         assert ours.shape == (2, channels, 64 // stride, 96 // stride)
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(*gradients, rtol=1e-7, atol=1e-9)
+
+
+def test_under_autocast_a_cpu_computes_all_but_depthwise_convolutions_in_bfloat16():
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            name = function.overloadpacket.__name__
+            if name in ("convolution", "mm", "addmm", "linear"):
+                seen.add((name == "convolution", args[-1 if name == "addmm" else 0].dtype))
+            return function(*args, **(kwargs or {}))
+
+    seen = set()
+    network = EfficientNetLite0()
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16), Seen():
+        features = network(images)
+    assert seen == {(True, torch.float32), (False, torch.bfloat16)}
+    for mine, exact in zip(features, network(images), strict=True):
+        apart = (mine.float() - exact).norm() / exact.norm()
+        # Each of fifty layers rounds its weights, and its inputs, to 8 bits.
+        assert 0 < apart < 50**0.5 * 2**-8 * 2
 
 
 def test_the_weights_have_learnt_imagenet():

@@ -80,14 +80,15 @@ def test_a_training_of_before_the_depth_was_chosen_is_continued(tmp_path):
         training("14").resume(tmp_path)
 
 
-@pytest.mark.parametrize("has_amx", [True, False])
-def test_bfloat16_on_a_cpu_is_asked_for_and_never_automatic(monkeypatch, has_amx):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_amx})
+@pytest.mark.parametrize("instructions", ["amx_bf16", "avx512_bf16", "avx512_f"])
+def test_bfloat16_on_a_cpu_is_asked_for_and_never_automatic(monkeypatch, instructions):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: True})
     cpu = torch.device("cpu")
     assert choose_precision(cpu, "auto") == "float32"
     assert choose_precision(cpu, "float32") == "float32"
     assert choose_precision(cpu, "bfloat16") == "bfloat16"
-    assert choose_precision(cpu, "native") == ("bfloat16" if has_amx else "float32")
+    has_it = instructions.endswith("bf16")
+    assert choose_precision(cpu, "native") == ("bfloat16" if has_it else "float32")
 
 
 @pytest.mark.parametrize(("major", "expected"), [(7, "float32"), (8, "bfloat16")])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import ExifTags, Image
 
 from crowd.train import loop
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
@@ -26,6 +27,13 @@ def python(code, *words, cwd=ROOT, environment=os.environ, **variables):
     """Run Python code in a process of its own, with more variables in its environment."""
     command, variables = [sys.executable, "-c", code, *words], environment | variables
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True)
+
+
+def turn(path):
+    """Let a photo's EXIF say that it is to be shown turned by a quarter."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.open(path).save(path, exif=exif)
 
 
 def interrupt(patch, stop):

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
 
 from crowd.data.images import read_image
 from crowd.data.network_input import photo_tensor, read_photo
@@ -12,6 +11,7 @@ from crowd.train.loading import CountedPhotos, photo_loader
 from GS2D.store import gaussians_path, read_gaussians, write_gaussians
 from gst.dataset import CrowdCrops, crop_batches
 from gst.photos import Preprocessing, read_preprocessing
+from tests.conftest import turn
 
 
 def open_crops(root, crop_size=64, seed=1, **options):
@@ -108,12 +108,6 @@ def test_photo_tensor_is_normalised_and_a_processed_photo_keeps_its_size(write_s
     for channel, (mean, std) in enumerate(zip((0.5, 0.25, 0.1), (0.5, 2, 1), strict=True)):
         torch.testing.assert_close(tensor[channel], (image[channel] - mean) / std)
     assert read_photo(path, Preprocessing(min_size=128)).shape == (128, 128, 3)
-
-
-def turn(path):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    Image.open(path).save(path, exif=exif)
 
 
 @pytest.mark.parametrize(

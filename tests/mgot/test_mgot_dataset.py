@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 
 from crowd.data.processed import list_split
 from crowd.io.errors import InputError
@@ -19,6 +19,7 @@ from mgot.dataset import (
 )
 from mgot.fidt import Preprocessing
 from mgot.maps import fidt_map, head_pixels
+from tests.conftest import turn
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
 
@@ -150,12 +151,6 @@ def rewrite(root, **datasets):
     whole = {"fidt_map": np.zeros((48, 64), np.float32), "kpoint": np.zeros((48, 64), np.uint8)}
     kept = {name: value for name, value in (whole | datasets).items() if value is not None}
     write_h5(path, **kept)
-
-
-def turn(path):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    Image.open(path).save(path, exif=exif)
 
 
 @pytest.mark.parametrize(

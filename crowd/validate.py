@@ -29,7 +29,7 @@ from crowd.data.layouts.annotation import REPLACE
 from crowd.data.layouts.points import DEFAULT, PointConvention, add_convention
 from crowd.data.layouts.registry import layout_help, layout_of
 from crowd.data.layouts.survey import Survey
-from crowd.data.layouts.tables import name_in, read_table
+from crowd.data.layouts.tables import LEVELS, name_in, read_table
 from crowd.data.splits import listed_photos, photos_by_name
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError, command
@@ -162,7 +162,11 @@ def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
             shutil.copyfile(seen.photo, photo)
         points = seen.heads(one.convention)[one.keep]
         if known.tool:
-            tables[root / "annotations.csv"][one.file] = points
+            # As far above the photo as it is looked for.
+            above = [path for path in seen.photo.parents[:LEVELS] if path.is_relative_to(root)]
+            folder = above[-1]
+            name = seen.photo.relative_to(folder).as_posix()
+            tables[folder / "annotations.csv"][name] = points
             continue
         if known.table:
             name = name_in(read_table(seen.file, seen.layout), seen.photo)

@@ -58,8 +58,8 @@ def read_preprocessing(
 ) -> Kind:
     """Return how `command` made a processed set: its `preprocess.yml`, or the defaults without one.
 
-    `names` are keys of that file by fields of `kind`. Raises `InputError` when one is missing, or
-    the file or a value is damaged.
+    `names` are keys of that file by fields of `kind`. Raises `InputError` when one is missing, the
+    file or a value is damaged, or `command` did not end.
     """
     path = Path(data_dir) / SETTINGS
     if not path.is_file():
@@ -67,6 +67,8 @@ def read_preprocessing(
     try:
         # Sets of before it could be chosen hold no photos that needed it.
         values = {"depth": AUTO} | read_yaml(path, f"run {command} again")
+        if values.get("unfinished"):
+            raise InputError(f"{path} says that the set is unfinished: run {command} again")
         return kind(**{field: values[name] for field, name in names.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

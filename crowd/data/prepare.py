@@ -19,11 +19,11 @@ from crowd.data.layouts.points import PointConvention, Seen, add_convention
 from crowd.data.layouts.registry import LAYOUTS, layout_help
 from crowd.data.layouts.survey import survey
 from crowd.data.network_input import Preprocessing
-from crowd.data.processed import SETTINGS
+from crowd.data.processed import SETTINGS, UNFINISHED
 from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, target_size
 from crowd.data.splits import complete_splits
 from crowd.data.stage import forget, is_made, origin, record_path, withdraw, write_record
-from crowd.io.config import YES_NO, ArgumentParser, Namespace, save_arguments
+from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, save_arguments
 from crowd.io.errors import InputError
 from crowd.io.files import read_array, write_array, write_text
 from crowd.io.progress import map_photos
@@ -183,7 +183,7 @@ def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) ->
     add("--train-list", type=str, help="text file with the names of the training photos")
     add("--val-list", type=str, help="text file with the names of the validation photos")
     add("--val-ratio", type=float, default=0.1, help="share of Train that validates, without lists")
-    add("--seed", type=int, default=4073, help="of the split, without lists")
+    add("--seed", type=NonNegativeInt, default=4073, help="of the split, without lists")
     add(
         "--split",
         choices=("random", "time"),
@@ -221,7 +221,10 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
         make(split, seen=looked.photos[photo], output=path, **fields)
         for split, photo, path in places_of(splits, output)
     ]
-    write_text(output / SETTINGS, save_arguments(Namespace(**values)))
+    said = save_arguments(Namespace(**values))
+    if not (output / SETTINGS).is_file() or (output / SETTINGS).read_text("utf-8") != said:
+        # Until all photos are there, some may be of other settings.
+        write_text(output / SETTINGS, UNFINISHED + said)
     if arguments.overwrite:
         for split in splits:
             forget(output / split)
@@ -235,6 +238,13 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
             write_text(output / f"{split}.txt", lines)
     outcomes = map_photos(process_photo, jobs, arguments.workers, "preprocessing")
     _report(outcomes, output)
+    for split in splits:
+        if all(faults := [one.fault for one in outcomes if one.split == split]) and faults:
+            raise InputError(
+                f"no photo of {split} could be read: mend those in {output / 'skipped.txt'}, or "
+                "choose another --seed or list"
+            )
+    write_text(output / SETTINGS, said)
 
 
 def _check(arguments: Namespace) -> None:

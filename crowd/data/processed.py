@@ -13,12 +13,14 @@ from crowd.io.errors import InputError
 from crowd.io.files import read_array, require_folder
 
 SETTINGS = "preprocess.yml"
+UNFINISHED = "unfinished: true\n"  # in it until all photos are written
 PREPROCESS = "preprocess the set again (preprocess_dataset_ucf.py; for MGOT python -m mgot.fidt)"
 
 
 def list_split(data_dir: str | os.PathLike, split: str) -> list[Path]:
     """Return the photos of a split; raise `InputError` when its folder is missing or empty."""
-    folder = require_folder(Path(data_dir) / split, f"name a processed set, or {PREPROCESS}")
+    remedy = f"name a set that has {split}/, or another split, or {PREPROCESS}"
+    folder = require_folder(Path(data_dir) / split, remedy)
     paths = list_images(folder)
     if not paths:
         raise InputError(f"{folder} holds no photos: {PREPROCESS}, or choose another set")

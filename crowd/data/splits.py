@@ -98,6 +98,9 @@ def split_by_lists(
     both = sorted(set(train) & set(val))
     if both:
         raise InputError(f"{train_list} and {val_list} both name {both[0].name}: remove it in one")
+    if not (train and val):
+        side = "validate on" if train else "train on"
+        raise InputError(f"{train_list or val_list} leaves no photo to {side}: mend the list")
     return train, val
 
 
@@ -178,8 +181,10 @@ def hold_out_fold(photos: Sequence[Path], fold: int, folds: int = 5) -> tuple[li
 
     UCF_CC_50's protocol: photos 1–10, 11–20, … are tested in turn.
     """
-    if not 1 <= fold <= folds <= len(photos):
-        raise InputError(f"fold {fold} of {len(photos)} photos: choose 1 to {folds}")
+    if len(photos) < folds:
+        raise InputError(f"{len(photos)} photos make no {folds} folds: add photos")
+    if not 1 <= fold <= folds:
+        raise InputError(f"there is no fold {fold}: choose 1 to {folds}")
     return _parted(photos, np.array_split(np.arange(len(photos)), folds)[fold - 1])
 
 

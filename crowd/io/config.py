@@ -7,7 +7,7 @@ import difflib
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from crowd.io.errors import InputError, ending, extra
@@ -125,11 +125,15 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         """Return what a YAML file sets, by argument; raise `InputError` for what it may not set."""
         values = read_yaml(file, "name an existing, valid YAML file with --config")
         values = {str(key).replace("-", "_"): value for key, value in values.items()}
-        known = [one.dest for one in self._actions if one.dest not in ("help", "config")]
+        # All but --help and jsonargparse's own.
+        known = {one.dest: one for one in self._actions if one.default != argparse.SUPPRESS}
+        del known["config"]
         lists = [one.dest for one in self._actions if one.nargs in ("*", "+") or one.nargs == 2]
         for key, value in values.items():
             if key not in known:
                 raise InputError(f"{file}: unknown key '{key}'{_nearest(key, known)}")
+            if value is None and known[key].default is not None:
+                raise InputError(f"{file}: '{key}' has no value: give one, or leave the line out")
             # Of anything else jsonargparse fails in ways of its own.
             if key in lists and not isinstance(value, list):
                 raise InputError(f"{file}: '{key}' is a list: write it as [first, second]")
@@ -148,7 +152,9 @@ class ArgumentParser(jsonargparse.ArgumentParser):
             return f"unknown argument '{option}'{_nearest(option, flags)}"
         wrong = re.search(r'Parser key "(\w+)": (.*)', message)
         if wrong:
-            return f"'{wrong.group(1)}': {wrong.group(2).strip()}"
+            key, fault = wrong.group(1), wrong.group(2).strip()
+            number = re.fullmatch(r"Expected a <class 'str'>\. Got value: (\S+)", fault)
+            return f"'{key}': " + (f"write {number.group(1)} in quotes" if number else fault)
         return message
 
 
@@ -157,7 +163,7 @@ def dashed(word: str) -> str:
     return re.sub(r"^--\w[\w-]*", lambda name: name.group().replace("_", "-"), word)
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def _nearest(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
 

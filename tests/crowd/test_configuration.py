@@ -101,6 +101,8 @@ def test_resolved_arguments_read_back_and_empty_yaml_changes_nothing(parser, tmp
         ("crop_sise: 3\n", r"unknown key 'crop_sise'; did you mean 'crop_size'\?"),
         ("zzzzzzzz: 3\n", r"unknown key 'zzzzzzzz'; known: .*crop_size.*lr"),
         ("config: other.yml\n", r"unknown key 'config'"),
+        ("lr: null\n", r"'lr' has no value: give one, or leave the line out"),
+        ("data_dir: 0\n", r"'data_dir': write 0 in quotes"),
         ("crop_size: large\n", "'crop_size'|crop_size|crop-size"),
         ("lr: [1, 2\n", "not valid YAML"),
         ("- lr\n", "must hold 'key: value' lines"),

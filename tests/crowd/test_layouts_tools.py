@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crowd.annotations import find_photos, read_points
-from crowd.data.layouts.points import PointConvention
+from crowd.data.layouts.points import PointConvention, look
 from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from mgot.fidt import main as fidt
@@ -352,6 +352,79 @@ def test_several_annotations_of_one_photo_and_turned_photos_are_refused(tmp_path
     path.write_text(json.dumps([task]))
     with pytest.raises(InputError, match="turned in the tool"):
         read_points(photo, "labelstudio")
+
+
+@pytest.mark.parametrize("minimal", [False, True])
+def test_a_region_of_label_studio_is_one_head_whatever_is_said_of_it(tmp_path, minimal):
+    photo = write_photo(tmp_path / "a.png")
+    place = {"x": 50, "y": 25, "width": 0.5}
+    said = [{"keypointlabels": ["head", "occluded"]}, {"choices": ["adult"]}, {"text": ["?"]}]
+    frame = {"original_width": SIZE[0], "original_height": SIZE[1], "image_rotation": 0}
+    task = {"annotator": 1, "image": "https://host/a.png?token=1"}
+    if minimal:
+        task |= {f"control{number}": [place | frame | one] for number, one in enumerate(said)}
+    else:
+        result = [{"id": "r", "value": place | one, **frame} for one in said]
+        task = {"data": {"image": task["image"]}, "annotations": [{"result": result}]}
+    (tmp_path / "annotations.json").write_text(json.dumps([task]))
+    assert read_points(photo, "labelstudio").tolist() == [[32, 12]]
+    seen = look(photo, "labelstudio")
+    assert seen.annotation.labels == ("head+occluded",)
+
+
+def test_frames_of_a_video_are_named_without_their_ending(tmp_path):
+    photos = [write_photo(tmp_path / f"images/frame_{n}.PNG", seed=n) for n in range(3)]
+    write_tool(tmp_path, "cvat", {f"frame_{n}": POINTS[: n + 1] for n in range(3)})
+    assert [len(read_points(photo, "cvat")) for photo in photos] == [1, 2, 3]
+    assert find_photos(tmp_path, "cvat") == {"all": photos}
+
+
+def test_every_label_that_is_named_must_be_there(tmp_path, capsys):
+    root = tmp_path / "set"
+    shapes = [{"name": "point", "cx": x, "cy": y} for x, y in POINTS]
+    kinds = [{"type": "head", "seen": "yes"}, {"type": "head", "seen": "no"}, {"type": "car"}]
+    regions = [
+        {"shape_attributes": shape, "region_attributes": kind}
+        for shape, kind in zip(shapes, kinds, strict=True)
+    ]
+    for name in ("a.png", "b.png"):
+        write_photo(root / name, seed=ord(name[0]))
+    files = {name: {"filename": name, "regions": regions} for name in ("a.png", "b.png")}
+    write_text(root / "annotations.json", json.dumps({"_via_img_metadata": files}))
+    wanted = "type=head; seen=yes, type=head; seen=no"
+    said = refused(capsys, preprocess, *options(root, "via", "--label", f"{wanted}, bus"))
+    assert "there is no label 'bus' in the set" in said
+    preprocess(options(root, "via", "--label", wanted))
+    np.testing.assert_allclose(written_heads(tmp_path / "out")["a"], POINTS[:2])
+
+
+def test_exports_of_yolo_keep_their_splits_and_names(tmp_path):
+    for split, number in (("train", 2), ("valid", 1)):
+        folder = tmp_path / f"obj_{split}_data"
+        for index in range(number):
+            write_photo(folder / f"{split}{index}.png", seed=index)
+            write_tool(folder, "yolo", {f"{split}{index}.png": POINTS})
+    write_text(tmp_path / "obj.names", "face\n")
+    found = find_photos(tmp_path, "yolo")
+    assert {name: len(photos) for name, photos in found.items()} == {"train": 2, "val": 1}
+    assert set(look(found["val"][0], "yolo").annotation.labels) == {"face"}
+
+
+def test_labels_beside_which_no_photos_lie_are_found(tmp_path, capsys):
+    photo = write_photo(tmp_path / "images/train/a.png")
+    for folder in ("train", "valid"):
+        write_tool(tmp_path / "labels" / folder, "yolo", {photo.name: POINTS})
+    run(validate, tmp_path, "--layout", "yolo", "--workers", 0, code=1)
+    assert "annotation without photo" in capsys.readouterr().out
+
+
+def test_a_clean_copy_of_photos_deep_in_folders_can_be_read(tmp_path):
+    folder = tmp_path / "set/a/b/c/d"
+    photos = [write_photo(folder / f"{n}.png", seed=n) for n in range(2)]
+    write_tool(folder, "labelme", {photo.name: POINTS for photo in photos})
+    run(validate, folder.parents[3], "--layout", "labelme", "--fix", tmp_path / "fix")
+    copies = find_photos(tmp_path / "fix", "csv")["all"]
+    assert [read_points(copy, "csv").tolist() for copy in copies] == [POINTS, POINTS]
 
 
 def test_an_xml_bomb_is_refused_before_it_unpacks(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 from crowd.data.resize import resize_photo, target_size
 from crowd.io.errors import InputError
 from gst.heads import neighbour_distance
+from gst.photos import read_preprocessing
 from preprocess_dataset_ucf import main as command
 from tests.crowd.sets import write_mat, write_photo, write_split, write_text
 
@@ -258,6 +259,7 @@ def test_a_damaged_output_is_no_fault_of_its_photo(tmp_path, run):
         (["--min-size", "15"], "--min-size 15 is less than the networks can see: choose 16"),
         (["--val-ratio", "1.5"], "validation share of 1.5"),
         (["--fold", "1"], "--fold 1"),
+        (["--seed", "-1"], "seed"),
         (["--min-sise", "3"], "did you mean '--min-size'"),
         (["--train-list", "none.txt"], "none.txt does not exist"),
         (["--split", "time"], "img_0000.jpg is not named CAMERA"),
@@ -282,6 +284,36 @@ def test_folders_and_photos_that_do_not_fit(tmp_path, run):
     other.unlink()
     write_photo(tmp_path / "set" / "Test" / "img_0000.jpg", (9000, 4))
     assert "too narrow a strip" in run(code=2)
+
+
+def test_a_set_is_whole_only_once_all_photos_are_of_its_settings(tmp_path, run):
+    folder = qnrf(tmp_path / "set", train=4, test=1) / "Train"
+    run("--val-list", lists(tmp_path))
+    truncate(folder / "img_0003.jpg")
+    run("--val-list", lists(tmp_path), "--interpolation", "bicubic", code=2)
+    with pytest.raises(InputError, match="is unfinished: run preprocess_dataset"):
+        read_preprocessing(tmp_path / "out")
+    run("--val-list", lists(tmp_path), "--interpolation", "bicubic", "--skip-bad")
+    assert read_preprocessing(tmp_path / "out").interpolation == "bicubic"
+
+
+def test_a_split_of_which_no_photo_can_be_read_is_refused(tmp_path, run):
+    truncate(qnrf(tmp_path / "set", train=4, test=1) / "Test" / "img_0000.jpg")
+    assert "no photo of test could be read" in run("--skip-bad", code=2)
+
+
+def test_the_output_may_lie_in_the_set(tmp_path, run):
+    root = tmp_path / "set"
+    for name in ("a", "b", "c"):
+        write_photo(root / f"{name}.png", SIZE, seed=ord(name))
+    write_text(root / "annotations.csv", "image,x,y\na.png,4,6\nb.png,3,3\nc.png,5,5\n")
+    where = "--layout", "csv", "--output-dataset-path", root / "processed"
+    run(*where)
+    heads = {path: np.load(path) for path in root.glob("processed/*/*.npy")}
+    assert len(heads) == 3
+    assert "3 were up to date" in run(*where)
+    for path, expected in heads.items():
+        np.testing.assert_array_equal(np.load(path), expected)
 
 
 def test_a_photo_that_was_half_written_is_written_again(tmp_path, run, monkeypatch):

@@ -112,6 +112,7 @@ def _coco_heads(one: dict, category: dict) -> Iterator[Head]:
 UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 # What the value of a region has, in contrast to that of a choice or a text about the photo.
 _REGION = {"x", "points", "rle", "vertices"}
+_PLACE = ("x", "y", "width", "height", "rotation", "points")
 _FRAME = ("original_width", "original_height", "image_rotation")
 
 
@@ -133,16 +134,16 @@ def read_labelstudio(content: list, path: Path) -> Iterator[Heads]:
         if len(done) > 1:
             raise InputError(f"{where} was annotated {len(done)} times: keep one annotation")
         if done:
-            yield name, [*_labelstudio_heads(done[0], where)]
+            yield name, [_labelstudio_head(region, where) for region in _regions_of(done[0])]
 
 
 def _annotated(task: dict) -> list[list[dict]]:
-    """Return the regions of each annotation of a task; none where nobody annotated it."""
+    """Return what each annotation of a task says of regions; none where nobody annotated it."""
     if "data" not in task:
         return [_regions(task)]
     return [
         [
-            {**{key: one.get(key) for key in _FRAME}, **one["value"]}
+            {**{key: one.get(key) for key in ("id", *_FRAME)}, **one["value"]}
             for one in annotation["result"]
             if _REGION & set(one.get("value", ()))
         ]
@@ -159,28 +160,35 @@ def _regions(task: dict) -> list[dict]:
 
 
 def _photo_of(data: dict, path: Path) -> str:
-    names = [
-        unquote(value.split("?d=")[-1])
-        for value in data.values()
-        if isinstance(value, str) and value.lower().split("?")[-1].endswith(IMAGE_SUFFIXES)
-    ]
+    texts = (value for value in data.values() if isinstance(value, str))
+    # Of a file on the server's disk the path follows, of an address a query.
+    paths = (text.split("?d=")[1] if "?d=" in text else text.split("?")[0] for text in texts)
+    names = [unquote(path) for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
     if len(names) != 1:
         raise InputError(f"{path}: a task names {len(names)} photos, not one: export it again")
     return names[0]
 
 
-def _labelstudio_heads(regions: list[dict], where: str) -> Iterator[Head]:
-    for region in regions:
-        if region.get("image_rotation"):
-            raise InputError(f"{where} was turned in the tool: turn it back and annotate it anew")
-        if "x" not in region and not region.get("points"):
-            raise InputError(f"{where} holds a region without a place: use points or boxes")
-        labels = next((v for k, v in region.items() if k.endswith("labels") and v), [""])
-        for label in labels:
-            yield _labelstudio_head(region, str(label))
+def _regions_of(results: list[dict]) -> list[dict]:
+    """Join what is said of one region, its labels, choices and texts, to a region with `labels`."""
+    regions: dict[str, dict] = {}
+    for one in results:
+        place = one.get("id") or json.dumps([one.get(key) for key in _PLACE])
+        region = regions.setdefault(place, {"labels": {}})
+        for key, value in one.items():
+            if key.endswith("labels"):
+                region["labels"] |= dict.fromkeys(map(str, value or ()))
+            else:
+                region[key] = value
+    return list(regions.values())
 
 
-def _labelstudio_head(region: dict, label: str) -> Head:
+def _labelstudio_head(region: dict, where: str) -> Head:
+    if region.get("image_rotation"):
+        raise InputError(f"{where} was turned in the tool: turn it back and annotate it anew")
+    if "x" not in region and not region.get("points"):
+        raise InputError(f"{where} holds a region without a place: use points or boxes")
+    label = "+".join(region["labels"])
     if region.get("points"):
         return box_centre(*zip(*region["points"], strict=True), label)
     x, y = region["x"], region["y"]

@@ -11,13 +11,14 @@ from pathlib import Path
 from crowd.data.folders import list_folder, list_images, say_left_out
 from crowd.data.layouts.registry import LAYOUTS, layout_of
 from crowd.data.layouts.tables import check_table, find_table, hint, is_named, looks_like
+from crowd.data.processed import SETTINGS
 from crowd.data.splits import read_list
 from crowd.io.errors import InputError
 from crowd.io.files import require_folder
 from crowd.io.progress import note
 
 SPLITS = ("train", "val", "test")
-_SPLIT = re.compile(r"(train|val|valid|validation|test)\d*", re.IGNORECASE)
+_SPLIT = re.compile(r"(?:obj_)?(train|val|valid|validation|test)(?:_data|\d*)", re.IGNORECASE)
 _SHOWN = 5
 
 
@@ -108,8 +109,9 @@ def annotations_without_photo(root: Path, layout: str, photos: Sequence[Path]) -
         photos = list_images(root / known.photos)
     owned = {annotation_path(photo, layout) for photo in photos}
     names = [file.rsplit("/")[-1].format(stem="*") for file in known.files]
-    present = {path for folder in {one.parent for one in owned} for name in names
-               for path in folder.glob(name)}  # fmt: skip
+    folders = {one.parent for one in owned}
+    folders |= {path for name in known.instead for path in root.glob(f"**/{name}/**/")}
+    present = {path for folder in folders for name in names for path in folder.glob(name)}
     lonely = sorted(present - owned)
     return [path for path in lonely if not known.tool or looks_like(path) == layout]
 
@@ -179,13 +181,18 @@ def _photos_anywhere(root: Path, layout: str, faults: list[str] | None) -> dict[
 
 
 def photo_folders(root: Path) -> dict[Path, list[Path]]:
-    """Return every folder below `root` (itself included) that holds photos, with its photos."""
+    """Return every folder below `root` (itself included) that holds photos, with its photos.
+
+    Processed sets below it are another command's output, whose photos are no longer those of the
+    annotation.
+    """
     folders = {}
     seen: set[str] = set()
-    for folder, inner, _ in os.walk(root, followlinks=True):
+    for folder, inner, files in os.walk(root, followlinks=True):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         real = os.path.realpath(folder)
-        if real in seen:  # a link to a folder above, or to one twice
+        processed = Path(folder) != root and SETTINGS in files
+        if processed or real in seen:  # a link to a folder above, or to one twice
             inner.clear()
             continue
         seen.add(real)
@@ -199,9 +206,9 @@ def photos_by_split(root: Path, annotated: Callable[[list[Path]], bool]) -> dict
     """Return the photos of a set that keeps them in folders of any depth.
 
     A folder is looked into when it is `root`, `images`, a split's (`train`, `val`, `valid`,
-    `test`, with a year or without), or `images` in or around one; and any other, such as a
-    scene's, when `annotated` says that an annotation speaks of one of its photos. Where some
-    photos are in a split's folder, the others are left out.
+    `test`, with a year or without, `train_data`, `obj_train_data`), or `images` in or around one;
+    and any other, such as a scene's, when `annotated` says that an annotation speaks of one of its
+    photos. Where some photos are in a split's folder, the others are left out.
     """
     splits: dict[str, list[Path]] = {}
     for folder, photos in photo_folders(root).items():

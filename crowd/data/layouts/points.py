@@ -173,7 +173,7 @@ def in_pixels(
     """
     points = annotation.points
     if convention.label not in (None, ALL):
-        wanted = chosen_labels(convention.label)
+        wanted = {convention.label, *named_labels(convention.label)}
         points = points[[number for number, one in enumerate(annotation.labels) if one in wanted]]
     if convention.point_order == ROW_COLUMN:
         points = points[:, ::-1]
@@ -186,9 +186,9 @@ def _unit(size: tuple[int, int], units: str) -> np.ndarray:
     return np.divide(size, parts, dtype=np.float32)
 
 
-def chosen_labels(label: str) -> set[str]:
-    """Return the labels that `--label` names: the whole of it, and its parts between commas."""
-    return {label, *(part.strip() for part in label.split(","))}
+def named_labels(label: str) -> list[str]:
+    """Return the labels that `--label` names with commas between them."""
+    return [part.strip() for part in label.split(",") if part.strip()]
 
 
 def upright_size(size: Sequence[int], orientation: int) -> tuple[int, int]:

@@ -21,8 +21,8 @@ from crowd.data.layouts.points import (
     XY,
     PointConvention,
     Seen,
-    chosen_labels,
     look,
+    named_labels,
 )
 from crowd.data.layouts.registry import FRACTION, PERCENT, PIXELS, STORED, UPRIGHT
 from crowd.io.errors import InputError
@@ -109,9 +109,11 @@ def _label_question(found: Survey) -> Question:
             f"the set has several labels ({_listed(labels)}): say which are heads with --label, "
             f"such as --label '{name}', or --label {ALL}"
         )
-    if label not in (None, ALL) and found.seen and not chosen_labels(label) & set(labels):
+    whole = label in (None, ALL, *labels) or not found.seen
+    absent = [] if whole else [part for part in named_labels(label) if part not in labels]
+    if absent:
         has = f"it has {_listed(labels)}" if labels else f"{found.layout} has none"
-        sentence = f"there is no label '{label}' in the set ({has}): mend --label"
+        sentence = f"there is no label '{absent[0]}' in the set ({has}): mend --label"
         return found.seen[0].photo, sentence
     return None
 

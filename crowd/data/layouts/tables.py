@@ -160,7 +160,7 @@ def _choose(tables: list[Path], image_path: Path, layout: str) -> Path:
     if len(found) == 1:
         return found[0]
     suffixes = LAYOUTS[layout].format.suffixes
-    remedy = f"call the one with the points annotations{suffixes[0]}"
+    remedy = f"call the one with the points annotations{suffixes[0]}, or put each beside its photos"
     raise InputError(
         f"{tables[0].parent} holds {len(tables)} {'/'.join(suffixes)} files: "
         + ((not known and hint(tables[0].parent)) or remedy)
@@ -204,8 +204,10 @@ def name_in(table: Table, image_path: Path) -> str | None:
 
     Raises `InputError` when several names of paths from elsewhere may be the photo's.
     """
-    path = Path(os.path.abspath(image_path)).as_posix()
-    names = table.by_file.get(image_path.name, [])
+    path = Path(os.path.abspath(image_path))
+    # CVAT names a video's frames without the ending that their files have.
+    path = path if path.name in table.by_file else path.with_suffix("")
+    names, path = table.by_file.get(path.name, []), path.as_posix()
     ends = [name for name in names if path.endswith(f"/{name}")]
     if ends:
         return max(ends, key=len)

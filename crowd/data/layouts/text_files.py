@@ -155,7 +155,10 @@ def _via_head(shape: dict, attributes: dict) -> Head:
 
 
 def _via_label(attributes: dict) -> str:
-    """Return the value of a region's attribute; of several, each with its name."""
+    """Return the value of a region's attribute; of several, each with its name.
+
+    Without commas, which stand between the labels that `--label` names.
+    """
     values = {}
     for name, value in attributes.items():
         if isinstance(value, dict):  # of a checkbox
@@ -164,7 +167,7 @@ def _via_label(attributes: dict) -> str:
             values[name] = str(value).strip()
     if len(values) == 1:
         return next(iter(values.values()))
-    return ", ".join(f"{name}={value}" for name, value in values.items())
+    return "; ".join(f"{name}={value}" for name, value in values.items())
 
 
 def read_cvat(root: Element, path: Path) -> Iterator[Heads]:
@@ -262,7 +265,7 @@ def _yolo_row(line: str) -> tuple[int, float, float, bool]:
 
 
 def read_yolo(lines: str, path: Path) -> Annotation:
-    """Return a photo's heads, labelled by the names of `classes.txt` or `data.yaml`, or numbers."""
+    """Return a photo's heads, labelled by `classes.txt`, `obj.names` or `data.yaml`, or numbers."""
     names, rows = _class_names(path), _rows(lines, path, _yolo_row, f"a row of YOLO: {YOLO_SHAPE}")
     heads = (Head(x, y, names.get(label, str(label)), box) for label, x, y, box in rows)
     return annotation_of(heads, path)
@@ -270,9 +273,10 @@ def read_yolo(lines: str, path: Path) -> Annotation:
 
 def _class_names(path: Path) -> dict[int, str]:
     for folder in path.absolute().parents[:4]:
-        if (folder / "classes.txt").is_file():
-            names = read_text(folder / "classes.txt", REPLACE).splitlines()
-            return {number: name.strip() for number, name in enumerate(names) if name.strip()}
+        for file in (folder / "classes.txt", folder / "obj.names"):
+            if file.is_file():
+                names = enumerate(read_text(file, REPLACE).splitlines())
+                return {number: name.strip() for number, name in names if name.strip()}
         for file in (folder / "data.yaml", folder / "data.yml"):
             if file.is_file():
                 names = read_yaml(file, "mend or remove it").get("names") or []

@@ -37,8 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     preprocessing = read_common_preprocessing(folders, arguments.tile)
     val = [CountedPhotos(one, "val", preprocessing) for one in folders]
     which = (folders, arguments.crop_size, arguments.seed, preprocessing, cache_of(arguments))
-    augmentation = tuple(arguments.scale_range), arguments.colour_jitter
-    crops = CrowdCrops(*which, arguments.loss == TRANSPORT, *augmentation)
+    scales, jitter = tuple(arguments.scale_range), arguments.colour_jitter
+    augmentation = arguments.loss == TRANSPORT, scales, jitter, arguments.smallest_share
+    crops = CrowdCrops(*which, *augmentation)
     batches = crop_batches(crops, arguments.batch_size, arguments.workers, device.type == "cuda")
     photos = photo_loader(ConcatDataset(val), arguments.workers)
 

@@ -25,13 +25,12 @@ from crowd.train.loading import Cache, crop_loader, require_upright
 from crowd.train.state import TrainingPhotos, fingerprint
 from GS2D.store import gaussians_path, read_gaussians, stand_at
 from gst.heads import Heads, round_scales
-from gst.options import SCALE_RANGE
+from gst.options import SCALE_RANGE, SMALLEST_SHARE
 from gst.photos import Preprocessing
 
 FIT = "run 2dgs_counting_1gs_gsplat.py again"
 GREY_PROBABILITY = 0.12
 FLIP_PROBABILITY = 0.5
-SMALLEST_SHARE = 0.3
 BOX_SIDES = (4.0, 128.0)
 # ImageNet's mean colour: zero after normalisation, what the network's own padding shows.
 PADDING_COLOR = (124, 116, 104)
@@ -41,7 +40,7 @@ class Batch(NamedTuple):
     """Crops [B, 3, S, S] with the heads and the photo's name of each."""
 
     images: torch.Tensor
-    heads: list[Heads] | Heads
+    heads: list[Heads]
     names: list[str]
 
 
@@ -53,9 +52,9 @@ class CrowdCrops(Dataset):
     fit into `cache_gib`, of each worker process.
 
     `data_dirs` are sets processed with `preprocessing`, `crop_size` is a multiple of 16 pixels (the
-    encoder's stride), `fitted` says whether the loss needs the fitted Gaussians; `scale_range` and
-    `colour_jitter` are those of `augment`. Raises `InputError` when a file is missing, or photo,
-    annotation and Gaussians do not belong together.
+    encoder's stride), `fitted` says whether the loss needs the fitted Gaussians; `scale_range`,
+    `colour_jitter` and `smallest_share` are those of `augment`. Raises `InputError` when a file is
+    missing, or photo, annotation and Gaussians do not belong together.
     """
 
     def __init__(
@@ -68,6 +67,7 @@ class CrowdCrops(Dataset):
         fitted: bool = True,
         scale_range: tuple[float, float] = SCALE_RANGE,
         colour_jitter: float = 0.0,
+        smallest_share: float = SMALLEST_SHARE,
     ):
         if crop_size < 16 or crop_size % 16:
             raise InputError(f"crop_size {crop_size} is no multiple of 16: choose one")
@@ -78,7 +78,7 @@ class CrowdCrops(Dataset):
                 require_beside(paths, gaussians_path, "Gaussians", FIT)
             self.paths += paths
         self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
-        self.scale_range, self.colour_jitter = scale_range, colour_jitter
+        self.augmentation = scale_range, colour_jitter, smallest_share
         listed = progress(self.paths, "reading heads", unit="photo")
         self.heads = [read_heads(path, preprocessing, fitted) for path in listed]
         self._cache = Cache(cache_gib)
@@ -92,8 +92,7 @@ class CrowdCrops(Dataset):
         path = self.paths[index]
         (image,) = self._cache.get(index, lambda: (read_photo(path, self.preprocessing),))
         sample = Sample(image, *self.heads[index])
-        how = self.scale_range, self.colour_jitter
-        crop, targets = augment(sample, self.crop_size, rng, *how)
+        crop, targets = augment(sample, self.crop_size, rng, *self.augmentation)
         arrays = (crop.points, crop.scales, crop.rotations, targets)
         heads = Heads(*(torch.from_numpy(array) for array in arrays))
         return photo_tensor(crop.image, self.preprocessing), heads, path.name
@@ -233,6 +232,7 @@ def augment(
     rng: np.random.Generator,
     scale_range: tuple[float, float] = SCALE_RANGE,
     colour_jitter: float = 0.0,
+    smallest_share: float = SMALLEST_SHARE,
 ) -> tuple[Sample, np.ndarray]:
     """Draw one training crop.
 
@@ -242,8 +242,9 @@ def augment(
     the crop is padded, not enlarged: heads keep the size that they have when the photo is tested.
     `rng` is always asked for the same five numbers, and with `colour_jitter` for three more.
 
-    Returns the crop with the heads whose box lies in it to 30 % or more, and their shares, the
-    targets t_n of the loss, float32 [n].
+    Returns the crop with the heads of whose box `smallest_share` or more lies in it, and their
+    shares, the targets t_n of the loss, float32 [n]. With 0 they are all that lie in it to some
+    part, and over all places of the crop no head is lost.
     """
     grey, position_x, position_y, mirror = rng.random(4)
     factor = rng.uniform(*scale_range)
@@ -251,7 +252,7 @@ def augment(
     factor, left, top = place_window(width, height, crop_size, factor, (position_x, position_y))
     crop = scale_and_crop(sample, factor, left, top, crop_size)
     shares = box_shares(crop.points, crop.sides, crop_size, crop_size)
-    kept = shares >= SMALLEST_SHARE
+    kept = (shares >= smallest_share) & (shares > 0)
     crop, shares = Sample(crop.image, *(part[kept] for part in crop[1:])), shares[kept]
     if grey < GREY_PROBABILITY:
         crop = to_grey(crop)

@@ -10,6 +10,8 @@ STRIDE = 8
 """Pixels of a cell of every counter's density map."""
 SCALE_RANGE = (0.75, 1.25)
 """Of the augmentation (released code)."""
+SMALLEST_SHARE = 0.3
+"""Of a head's box in a crop, below which it is left out of the crop (released code)."""
 TRANSPORT, DM_COUNT = "transport", "dm_count"
 COMPARED = LazyNames(
     {

@@ -212,15 +212,14 @@ class Training:
 
     def _require_same(self, path: Path, saved: dict) -> None:
         now = dataclasses.asdict(self.recipe)
-        # Trainings of before it was kept are trusted.
-        before = {"validation_data": now["settings"].get("validation_data")}
-        before |= {**saved, **saved["settings"]}
+        before = {**saved, **saved["settings"]}
         # Trainings of before it could be chosen saw no photo that needed it.
         before["preprocessing"] = {"depth": AUTO} | saved["preprocessing"]
         differing = [
             f"{name} {before.get(name)!r} became {value!r}"
             for name, value in {**now, **now["settings"]}.items()
-            if name != "settings" and before.get(name) != value
+            # What an earlier version did not know is as it was.
+            if name != "settings" and before.get(name, value) != value
         ]
         if differing:
             raise InputError(

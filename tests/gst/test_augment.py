@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,6 @@ from PIL import Image
 
 from gst.dataset import (
     PADDING_COLOR,
-    SMALLEST_SHARE,
     Sample,
     augment,
     box_shares,
@@ -16,6 +17,7 @@ from gst.dataset import (
     scaled_size,
 )
 from gst.kernel import transport_kernel
+from gst.options import SMALLEST_SHARE
 
 
 def make_sample(heads, width=96, height=80, seed=0):
@@ -151,6 +153,23 @@ def test_targets_are_the_shares_of_the_kept_heads(heads):
         assert (targets >= SMALLEST_SHARE).all()
         dropped += heads - len(targets)
     assert dropped > 0 or heads < 60
+
+
+def test_with_a_smallest_share_of_0_no_part_of_a_head_is_lost():
+    """Summed over all places of a crop, shares are the crop's area a head."""
+    heads = make_sample(6, 300, 300)._replace(sides=np.full(6, 40, np.float32))
+    heads = heads._replace(points=heads.points / 6 + 125)
+    sums = {0.0: 0.0, SMALLEST_SHARE: 0.0}
+    for share in sums:
+        for place in np.ndindex(60, 60):
+            # The scale is 1, and a crop begins at every fourth pixel.
+            draws = [1.0, (place[0] + 0.5) / 60, (place[1] + 0.5) / 60, 1.0]
+            rng = Mock(random=lambda _, draws=draws: draws, uniform=lambda *_: 1.0)
+            sums[share] += augment(heads, 64, rng, smallest_share=share)[1].sum()
+    expected = 6 * 64**2 / (237 / 60) ** 2
+    assert sums[0.0] == pytest.approx(expected, rel=2e-3)
+    # Along each border all shares below 0.3 of the box's width.
+    assert 0.75 * expected < sums[SMALLEST_SHARE] < 0.97 * expected
 
 
 def test_the_short_side_never_falls_below_the_crop():

@@ -47,17 +47,20 @@ def run(arguments: Namespace) -> None:
     """Run the command for one domain."""
     fill(arguments, FILES)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from crowd.pictures.overlays import picture_kind
     from mgot.clustering import in_memory, kmeans
-    from mgot.feature_files import CLUSTERED, feature_hash, open_features
+    from mgot.feature_files import CLUSTERED, PAIRED, feature_hash, members_hash, open_features
     from mgot.pictures import draw_clusters, pca_projection
 
+    picture_kind(arguments.vis_path)  # not after the clusters
     with open_features(arguments.feature) as features:
         values = in_memory(features)
         number, seed = arguments.cluster_num, arguments.seed
         clustering = kmeans(values, number, seed, name=arguments.feature)
-        named = {CLUSTERED: feature_hash(arguments.feature)}
+        lists = clustering.index_lists
+        named = {CLUSTERED: feature_hash(arguments.feature), PAIRED: members_hash(lists)}
+        write_index_lists(arguments.cluster_index, lists)
         write_h5(arguments.center_cluster, cluster_center=clustering.centers, **named)
-        write_index_lists(arguments.cluster_index, clustering.index_lists)
         samples, centers = pca_projection(values, clustering.centers)
     maps = clustering.centers.reshape(-1, PATCH_SIDE, PATCH_SIDE)
     draw_clusters(arguments.vis_path, samples, centers, clustering.labels, maps)

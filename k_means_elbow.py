@@ -49,10 +49,12 @@ def run(arguments: Namespace) -> None:
     """Run the command for one domain."""
     fill(arguments, FILES)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
+    from crowd.pictures.overlays import picture_kind
     from mgot.clustering import elbow
     from mgot.feature_files import open_features
     from mgot.pictures import draw_elbow
 
+    picture_kind(arguments.elbow_map)  # not after all clusters
     with open_features(arguments.feature_path) as features:
         solutions = elbow(features, KS, arguments.seed, name=arguments.feature_path)
     ks, patches = KS[: len(solutions)], len(solutions[0].labels)

@@ -99,7 +99,9 @@ def run_stage(stage: str, row: Row, repeat: int) -> None:
     """
     folder = RUNS / row.table.name if is_common(stage) else work_folder(row, repeat)
     path, command = folder / FINISHED, fill_in(stage, row, repeat)
-    if any(line["command"] == command for line in read_log(path)):
+    owners = [one for one in with_predecessors(row) if stage in one.stages]
+    there = all(_is_there(one, repeat) for one in owners)
+    if there and any(line["command"] == command for line in read_log(path)):
         return
     _forget(stage, row, repeat)
     print(f"\n$ python {command}", flush=True)
@@ -116,6 +118,12 @@ def run_stage(stage: str, row: Row, repeat: int) -> None:
     # Read again: another row may have run beside this one, with the same seed.
     lines = [*read_log(path), line]
     _write_log(path, lines)
+
+
+def _is_there(row: Row, repeat: int) -> bool:
+    """Whether the folders that a row writes still stand; its commands may all be finished."""
+    folders = filter(None, (row.run, row.result))
+    return all(Path(fill_in(folder, row, repeat)).is_dir() for folder in folders)
 
 
 def _forget(stage: str, row: Row, repeat: int) -> None:

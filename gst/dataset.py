@@ -19,7 +19,9 @@ from crowd.data.images import read_size
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import PREPROCESS, read_annotation, require_beside, split_photos
 from crowd.data.resize import place_window, scaled_size, scaled_window, target_size
+from crowd.data.stage import read_record, record_path
 from crowd.io.errors import InputError
+from crowd.io.files import content_hash
 from crowd.io.progress import progress
 from crowd.train.loading import Cache, crop_loader, require_upright
 from crowd.train.state import TrainingPhotos, fingerprint
@@ -111,7 +113,7 @@ def read_heads(
 
     A Gaussian whose scales were not fitted (NaN) becomes round with a sixth of its head's extent
     (released code); without `fitted` all are, and no file of Gaussians is read.
-    Raises `InputError` naming the file that does not fit.
+    Raises `InputError` naming the file that does not fit, or was fitted to another photo.
     """
     require_upright(path)
     size = read_size(path)
@@ -125,6 +127,12 @@ def read_heads(
     scales, rotations = round_scales(extents), np.zeros_like(extents)
     if fitted:
         params = read_gaussians(gaussians_path(path))
+        # None of the released files, which come without.
+        known = read_record(record_path(gaussians_path(path)))
+        if known and known["sources"].get(path.name) != content_hash(path):
+            raise InputError(
+                f"{gaussians_path(path)} was not fitted to {path.name} as it is now: {FIT}"
+            )
         if not stand_at(params, points):
             raise InputError(
                 f"{gaussians_path(path)} holds {len(params)} Gaussians that are not at the "

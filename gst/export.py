@@ -41,6 +41,8 @@ def release(arguments: Namespace) -> None:
     state = load_checkpoint(save_path)
     if state.get("recipe") is None:
         raise InputError(f"{save_path} holds weights alone: name the best.pth of a training")
+    if Path(output).is_file() and "optimizer" in load_checkpoint(output):
+        raise InputError(f"{output} is of a training that --resume continues: name another file")
     load_counter(save_path, torch.device("cpu"), arguments.model_name)
     save_release(output, state, weights_of(state, save_path))
     content = Path(output).read_bytes()
@@ -51,7 +53,10 @@ def release(arguments: Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
-    if Path(arguments.output).suffix == ".pth":
+    suffix = Path(arguments.output).suffix
+    if suffix not in (".pth", ".onnx"):
+        raise InputError(f"--output {arguments.output} ends in neither .onnx nor .pth: name one")
+    if suffix == ".pth":
         release(arguments)
         return
     # Imported once the arguments are read: --help and a wrong one are answered without torch.

@@ -54,12 +54,16 @@ def round_scales(distances: np.ndarray) -> np.ndarray:
 
 
 def round_heads(points) -> Heads:
-    """Round Gaussians of the neighbours' distance at points [n, 2], each a whole head."""
+    """Round Gaussians of the neighbours' distance at points [n, 2], each a whole head.
+
+    Raises `ValueError` for another shape, and for points that are not finite.
+    """
     import torch  # workers that preprocess photos do without it
 
-    points = as_tensor(points).detach().cpu().float().reshape(-1, 2)
-    if not points.isfinite().all():
-        raise ValueError("points must be finite")
+    points = as_tensor(points).detach().cpu().float()
+    points = points if points.numel() else points.reshape(0, 2)
+    if points.shape[1:] != (2,) or not points.isfinite().all():
+        raise ValueError(f"finite points [n, 2] are needed, not {list(points.shape)}")
     scales = torch.from_numpy(round_scales(neighbour_distance(points.numpy())))
     return Heads(points, scales, torch.zeros(len(points)), torch.ones(len(points)))
 

@@ -41,6 +41,7 @@ def transport_kernel(
     scale_ratio: float = KernelOptions.scale_ratio,
     use_background: bool = KernelOptions.use_background,
     owners=None,
+    annotations: int | None = None,
 ) -> Tensor:
     """Transport kernel of one crop (paper, transport plan from Bayes' rule; released code).
 
@@ -48,9 +49,10 @@ def transport_kernel(
     [N, 2] along their own axes, pixels; and `rotations` [N] or [N, 1], the angle from the x axis to
     the first of these, radians. `crop_size` is the side of a square crop, or (height, width),
     `stride` that of a cell of the density map, both in pixels. `owners` [N] names the annotation
-    0 … A − 1 of each Gaussian, or `BACKGROUND`; else Gaussian n belongs to annotation n. All others
-    are `KernelOptions`. Arrays are numpy or torch, on any device; the kernel is float32 on the
-    device of `points`.
+    0 … A − 1 of each Gaussian, or `BACKGROUND`; else Gaussian n belongs to annotation n.
+    `annotations` is A where the last of them may own no Gaussian (default: the largest owner + 1).
+    All others are `KernelOptions`. Arrays are numpy or torch, on any device; the kernel is float32
+    on the device of `points`.
 
     Returns:
         K, [N + 1, cells] with the background in the last row, or [N, cells] without background;
@@ -60,8 +62,8 @@ def transport_kernel(
         either as it counts the kernel None.
 
     Raises:
-        ValueError: the arrays do not fit each other or hold a NaN or infinite value.
-        IndexError: an owner is `BACKGROUND` in a kernel without background.
+        ValueError: the arrays do not fit each other or hold a NaN or infinite value, an option is
+            no positive number, or an owner is none of the kernel's rows.
     """
     points, scales, rotations = as_gaussians(points, scales, rotations)
     options = KernelOptions(
@@ -73,7 +75,11 @@ def transport_kernel(
     owners = as_tensor(owners).to(points.device, torch.long)
     if len(owners) != len(points):
         raise ValueError(f"{len(points)} Gaussians need as many owners, not {len(owners)}")
-    annotations = int(owners.max()) + 1 if len(owners) else 0
+    largest = int(owners.max()) if len(owners) else BACKGROUND
+    annotations = largest + 1 if annotations is None else annotations
+    least = BACKGROUND if use_background else 0
+    if len(owners) and not least <= int(owners.min()) <= largest < annotations:
+        raise ValueError(f"owners are {least} … {annotations - 1}, not {owners.tolist()[:8]} …")
     rows = owners.where(owners != BACKGROUND, annotations)
     rows = functional.pad(rows, (0, use_background), value=annotations)
     kernel = responsibilities.new_zeros(annotations + use_background, responsibilities.shape[1])

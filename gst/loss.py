@@ -213,12 +213,12 @@ class _FusedLoss(torch.autograd.Function):
             _fused_loss(*one, options, stride) for one in zip(rows, maps, gradient, strict=True)
         ]
         context.save_for_backward(torch.from_numpy(gradient / len(maps))[:, None].to(density))
-        return density.new_tensor(sum(losses) / len(maps))
+        return torch.tensor(sum(losses) / len(maps), dtype=_wide(density).dtype)
 
     @staticmethod
     def backward(context, slope: Tensor):
         (gradient,) = context.saved_tensors
-        return slope * gradient, None, None, None
+        return (slope * gradient).to(gradient), None, None, None
 
 
 def _fused_loss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from crowd.io.lazy import LazyNames
 
@@ -48,6 +49,12 @@ class KernelOptions:
     post_max: float = 20.0
     scale_ratio: float = 1.0
     use_background: bool = True
+
+    def __post_init__(self):
+        """Raise `ValueError` for an option that is no positive number."""
+        for name, value in vars(self).items():
+            if name != "use_background" and not 0 < value < math.inf:
+                raise ValueError(f"{name} {value} is no positive number")
 
 
 PAPER = KernelOptions()

@@ -91,6 +91,8 @@ class _Samples:
     """Samples `[n, d]`: few with their inner products, or many, read in blocks, with a part."""
 
     def __init__(self, features, seed: int, name: str):
+        if not len(features):
+            raise InputError(f"{name}: there are no samples to cluster: cut patches first")
         self.features, self.count = in_memory(features), len(features)
         self.seed, self.name = seed, name
         self.distinct = count_distinct(self.features)

@@ -41,8 +41,9 @@ def predict_map(model: nn.Module, image: Tensor, tile: int = 0) -> Tensor:
 
     Whole by default, as in the release. With `tile`, which bounds the memory, the photo is cut
     into overlapping tiles that begin on the network's coarsest grid, and of each only what lies
-    `MARGIN` or more from its cut edges is kept. Tiles change the counts of `hrnet_small`, whose
-    GroupNorm takes its statistics over each tile by itself.
+    `MARGIN` or more from its cut edges is kept. Networks see a little farther, so that counts
+    change by a few in a thousand; those of `hrnet_small` change more, for its GroupNorm takes
+    statistics over each tile by itself.
 
     Args:
         model: in evaluation mode, [1, 3, h, w] -> [1, 1, h, w].
@@ -154,9 +155,11 @@ class CountedSet:
         )
 
     def draw(self, found: Sequence[np.ndarray], folder: Path, limit: int = 4) -> None:
-        """Draw the heads found over the first `limit` photos, `folder/NAME_peaks.jpg`."""
+        """Draw the heads found over the first `limit` photos, `folder/NAME_peaks.jpg`, alone."""
         from mgot.pictures import draw_peaks
 
+        for path in folder.glob("*_peaks.jpg"):
+            path.unlink()
         rows = zip(self.photos.paths, found, self.photos.points, strict=True)
         for path, heads, points in itertools.islice(rows, limit):
             draw_peaks(folder / f"{path.stem}_peaks.jpg", read_image(path), heads, points[:, :2])

@@ -1,16 +1,19 @@
 """Files of features and of their clusters, as the commands and the released code write them.
 
 Features are `features [n, 1, 1, 224, 224]` and `paths` (h5), clusters their centres
-`cluster_center [k, 50176]` (h5; from k_means.py also the hash of the features, `features_sha256`)
-and members (npy). The released files of members are pickled object arrays, which `numpy.load` reads
-only by trusting them with running any code. Here such a file is read by an unpickler that knows
-nothing but lists, integers and the shells of numpy's objects.
+`cluster_center [k, 50176]` (h5) and members (npy). Centres from k_means.py also hold the hashes of
+the features and of the members, `features_sha256` and `members_sha256`. The released files of
+members are pickled object arrays, which `numpy.load` reads only by trusting them with running any
+code. Here such a file is read by an unpickler that knows nothing but lists, integers and the shells
+of numpy's objects.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
+import json
 import math
 import os
 import pickle
@@ -29,7 +32,7 @@ from mgot.maps import LARGEST_VALUE, PATCH_SIDE, within_range
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
 REMEDY = "write it with python -m mgot.features"
 CENTERS = "write it with k_means.py"
-CLUSTERED = "features_sha256"
+CLUSTERED, PAIRED = "features_sha256", "members_sha256"
 MEMBERS = "name the cluster index file that k_means.py (or the released code) wrote"
 
 
@@ -136,13 +139,16 @@ def read_clusters(
 ) -> Clusters:
     """Read the clusters of `count` features, written by k_means.py or the released code.
 
-    Raises `InputError` when a file is missing, damaged or of other content, the two disagree on the
-    number of clusters, a cluster is empty, they do not divide `count` features among them, or the
+    Raises `InputError` when a file is missing, damaged or of other content, the two are not of one
+    run, a cluster is empty, they do not divide `count` features among them, or the
     centres name another file than `features`; those of the released code name none.
     """
     with open_h5(centers_file, CENTERS) as file:
         centers = read_dataset(file, "cluster_center", CENTERS)
-        named = read_dataset(file, CLUSTERED, CENTERS) if CLUSTERED in file else None
+        named, paired = (
+            read_dataset(file, name, CENTERS) if name in file else None
+            for name in (CLUSTERED, PAIRED)
+        )
     shape = list(centers.shape)
     if math.prod(shape[1:]) != PATCH_SIDE**2 or not np.isfinite(centers).all():
         raise InputError(
@@ -150,10 +156,11 @@ def read_clusters(
             f"{CENTERS}"
         )
     members = read_index_lists(index_file)
-    if len(members) != len(centers):
+    of_members = paired is None or np.array_equal(paired, members_hash(members))
+    if len(members) != len(centers) or not of_members:
         raise InputError(
-            f"{centers_file} holds {len(centers)} clusters and {index_file} {len(members)}: name "
-            "two files of one run"
+            f"{centers_file} holds {len(centers)} clusters and {index_file} {len(members)}, not of "
+            "one run: name two files of one run"
         )
     if not np.array_equal(np.sort(np.concatenate([[], *members])), np.arange(count)):
         raise InputError(
@@ -173,6 +180,12 @@ def read_clusters(
 def feature_hash(path: str | os.PathLike) -> np.ndarray:
     """SHA-256 of a feature file, uint8 `[32]`: a file of centres names by it what was clustered."""
     return np.frombuffer(bytes.fromhex(content_hash(path)), np.uint8)
+
+
+def members_hash(lists: Sequence[Sequence[int]]) -> np.ndarray:
+    """SHA-256 of clusters' members, uint8 `[32]`: a file of centres names by it its other half."""
+    text = json.dumps([[int(index) for index in indices] for indices in lists])
+    return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
 
 
 def write_index_lists(path: str | os.PathLike, lists) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from crowd.data.folders import list_images
-from crowd.data.images import open_image, read_size, write_image
+from crowd.data.images import open_image, read_orientation, read_size, write_image
+from crowd.data.layouts.points import upright_size
 from crowd.data.processed import list_split
 from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace
@@ -40,7 +41,7 @@ def patches_of(
 
     `size` is (width, height) to which the photo is resized first; None: as it is.
     """
-    width, height = size or read_size(photo)
+    width, height = size or upright_size(read_size(photo), read_orientation(photo))
     return {
         output / f"{photo.stem}_{row:02d}_{column:02d}.jpg": (
             slice(row * SIDE, (row + 1) * SIDE),

@@ -90,10 +90,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     fill(arguments, FILES)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.train.devices import pick_device
+    from crowd.train.loading import require_upright
     from mgot.evaluation import load_counter
 
     counter = load_counter(arguments.save_path, pick_device(arguments.device), arguments.model_name)
     photos = list_split(arguments.data_dir, arguments.split)
+    for photo in photos:
+        require_upright(photo)
     settings = {
         "checkpoint": content_hash(arguments.save_path),
         "smooth": read_preprocessing(arguments.data_dir).smooth,
@@ -109,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_only(folder, names, sorted(folder.glob("[!.]*.h5")))
     if (data_dir / SETTINGS).is_file():
         copy_file(data_dir / SETTINGS, output / SETTINGS)
+    else:
+        (output / SETTINGS).unlink(missing_ok=True)
     found = [label_photo(counter, photo, folder, settings) for photo in progress(photos, "labels")]
     heads = [number for number in found if number is not None]
     kept = len(photos) - len(heads)

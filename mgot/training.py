@@ -28,8 +28,7 @@ from mgot.transfer import KEYS
 # Further arguments that may change between a training and its continuation; of the model, the
 # recipe itself tells what may not.
 RESUME_MAY_CHANGE = KEYS | {"corresponding_weight", "selected_result", "patches", "pseudo_labels"}
-RESUME_MAY_CHANGE |= {"model_options", "pre", "preload_data", "print_freq", "tile", "val_dir"}
-RESUME_MAY_CHANGE |= {"visual"}
+RESUME_MAY_CHANGE |= {"model_options", "pre", "preload_data", "print_freq", "val_dir", "visual"}
 
 
 def batch_losses(

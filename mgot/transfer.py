@@ -37,7 +37,7 @@ OF_PATCHES = {
     "clusters": "clusters.npy",
     "projection": "clusters.png",
 }
-TILE_HELP = "side of tiles, px; 0: whole photos; tiles change the counts of hrnet_small"
+TILE_HELP = "side of tiles, px; 0: whole photos; tiles change counts a little (hrnet_small: more)"
 # What the papers' page means by a command without arguments.
 DOCUMENTED = "--config mgot/configs/A2B.yml"
 DOCUMENTED_DOMAINS = [f"{DOCUMENTED} --domain {domain}" for domain in DOMAINS]

@@ -120,8 +120,8 @@ def _checked(cost, a, b, reg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray
         raise InputError(f"a cost of shape {list(cost.shape)} has an empty side: nothing to match")
     if not np.isfinite(cost).all():
         raise InputError("the transport cost holds NaN or infinite values: check the features")
-    if not reg > 0.0:
-        raise InputError(f"the regularisation must be above 0, not {reg}")
+    if not reg > 0.0 or not np.isfinite(np.abs(cost).max() / reg):
+        raise InputError(f"the regularisation must be above 0, and not too near it, not {reg}")
     masses = []
     for given, size, side in ((a, cost.shape[0], "row"), (b, cost.shape[1], "column")):
         mass = np.full(size, 1.0 / size) if given is None else to_numpy(given).astype(np.float64)
@@ -157,6 +157,8 @@ def _scale(
     project: Project = saturate,
 ) -> Transport:
     """Scale what has mass (`crowd.sinkhorn.scale`)."""
+    if max_iterations < 1:
+        raise InputError(f"{max_iterations} iterations transport nothing: allow one or more")
     cost, a, b = problem
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)
     inner, threads = np.ix_(rows, columns), torch.get_num_threads()

@@ -170,9 +170,23 @@ def test_points_gaussians_and_heads_are_the_same_to_it():
 
 def test_what_is_no_point_is_refused():
     density = torch.ones(1, 1, 4, 4)
-    for wrong in ([[1.0, float("nan")]], ([[1.0, 2]], [[3.0, 3], [3, 3]], [0.0])):
+    gaussians = [[1.0, 2]], [[3.0, 3], [3, 3]], [0.0]
+    columns = [[20.0, 31, 9], [90, 64, 9]]  # as train/NAME.npy has them: 3 a head
+    for wrong in ([[1.0, float("nan")]], gaussians, columns, [20.0, 31]):
         with pytest.raises(ValueError, match=r"finite|needed"):
             TransportLoss()(density, [wrong])
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_the_loss_of_a_map_of_half_precision_is_wide(precision):
+    density = torch.full((1, 1, 64, 64), 20.0, dtype=precision, requires_grad=True)
+    heads = [[x, y] for x in range(40, 500, 100) for y in range(40, 500, 50)]
+    loss = TransportLoss()(density, [heads])
+    wide = TransportLoss()(density.detach().float(), [heads])
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, wide, rtol=0, atol=0)
+    loss.backward()
+    assert density.grad.dtype == precision
 
 
 def test_the_wheel_holds_the_configurations_and_the_page(wheel):

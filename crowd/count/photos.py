@@ -11,7 +11,7 @@ import numpy as np
 
 from crowd.count.region import Region, count_inside
 from crowd.data.folders import list_folder, say_left_out
-from crowd.data.images import read_orientation, read_size, turned
+from crowd.data.images import Photo, read_orientation, read_size, turned
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
 from crowd.data.resize import JPEG_LIMIT, resize_photo, target_size
@@ -94,11 +94,11 @@ def count_one(
     path: Path, annotate: Annotate, how: Preprocessing, region: Region | None = None
 ) -> Counted:
     """Count a photo and write nothing; arguments as for `count_folder`."""
-    stored, orientation = _fitting_size(path, how, region), read_orientation(path)
+    stored, orientation = fitting_size(path, how, region), read_orientation(path)
     return count_image(read_photo(path, how), str(path), annotate, region, stored, orientation)
 
 
-def _fitting_size(path: Path, how: Preprocessing, region: Region | None) -> tuple[int, int]:
+def fitting_size(path: Photo, how: Preprocessing, region: Region | None = None) -> tuple[int, int]:
     """Read a photo's (width, height) as stored; `InputError` if it or the region cannot be drawn.
 
     Nothing is decoded.
@@ -175,7 +175,7 @@ def count_folder(
     if len(names) < len(paths):
         raise InputError(f"two photos in {folder} share a name: rename one")
     for path in paths:  # not after hours of counting
-        _fitting_size(path, how, region)
+        fitting_size(path, how, region)
     rows, points = [], []
     for path in progress(paths, "counting", "photo"):
         name = path.relative_to(folder)
@@ -194,7 +194,9 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
     apart = (output.resolve(), *folder.resolve().parents, folder.resolve())
     folders = [path for path in folders if path.resolve() not in apart]
     if recursive:
-        say_left_out(folder, files)
+        before = [path for path in folders if (path / COUNTS).is_file()]
+        folders = [path for path in folders if path not in before]
+        say_left_out(folder, files + before)
         return photos + [photo for path in folders for photo in _photos_of(path, output, True)]
     say_left_out(folder, files + folders, "add --recursive for folders" if folders else "")
     return photos

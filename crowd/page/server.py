@@ -26,6 +26,7 @@ from crowd.count.photos import (
     Counted,
     Seen,
     count_image,
+    fitting_size,
     point_rows,
 )
 from crowd.count.region import CELL, Region, region_of
@@ -99,10 +100,11 @@ class Desk:
         name = Path(str(photo)).name
         with self.lock:
             start = time.perf_counter()
+            stored = fitting_size(photo, self.how)
             image = read_photo(photo, self.how)
             seen = self.annotate(image, name)
             seconds = time.perf_counter() - start
-            one = Kept(name, image, seen, read_size(photo), read_orientation(photo))
+            one = Kept(name, image, seen, stored, read_orientation(photo))
             number = next(self.numbers)
             self.kept[number] = one
             self.kept.pop(number - KEPT, None)
@@ -191,7 +193,7 @@ def build_app(
     def region():
         try:
             wanted = json.loads(request.get_data(), parse_int=float)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError("the region is no JSON: draw it again") from error
         return jsonify(desk.inside(wanted if isinstance(wanted, dict) else {}))
 

@@ -37,8 +37,10 @@ def draw_curve(path: str | os.PathLike, log: list[dict], names: Sequence[str], t
     """Draw errors and losses of a training over its epochs, a panel a name, the lowest marked.
 
     Lines of the log, such as {"epoch": 3, "loss": 0.5}, may lack a name. Raises `InputError` where
-    all of them do.
+    all of them do, or there are no names.
     """
+    if not names:
+        raise InputError("the log has no epoch yet: train on")
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
     figure = Figure((_WIDTH, 0.8 + 3.2 * rows), dpi=_DPI, layout="constrained")

@@ -127,9 +127,7 @@ def write_picture(path: str | os.PathLike, pixels: np.ndarray, limit: int = LIMI
     JPEG gives up quality first, PNG its full colours (256 are left); both then give up size. Raises
     `InputError` where the name ends otherwise, or the folder is not writable.
     """
-    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}.get(Path(path).suffix.lower())
-    if kind is None:
-        raise InputError(f"{path} is no name for a picture: let it end in .jpg or .png")
+    kind = picture_kind(path)
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     data = _encoded(picture, kind, limit)
     while len(data) > limit:
@@ -139,6 +137,14 @@ def write_picture(path: str | os.PathLike, pixels: np.ndarray, limit: int = LIMI
         picture = picture.resize(size, Image.Resampling.LANCZOS)
         data = _encoded(picture, kind, limit)
     write_bytes(path, data)
+
+
+def picture_kind(path: str | os.PathLike) -> str:
+    """Return JPEG or PNG by a picture's name; raise `InputError` for any other."""
+    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}.get(Path(path).suffix.lower())
+    if kind is None:
+        raise InputError(f"{path} is no name for a picture: let it end in .jpg or .png")
+    return kind
 
 
 def _encoded(picture: Image.Image, kind: str, limit: int) -> bytes:

@@ -25,10 +25,12 @@ _NUMPY_SCALARS = [
 
 
 def save_checkpoint(path: str | os.PathLike, **state) -> None:
-    """Write tensors, numbers, strings and containers of them atomically."""
+    """Write tensors, numbers, strings and containers of them atomically; the same bytes again."""
     with atomic_path(path) as part:
         try:
-            torch.save(state, part)
+            # Of a file that is named torch writes the name into it.
+            with open(part, "wb") as file:
+                torch.save(state, file)
         except RuntimeError as error:  # torch's, for a full disk
             raise OSError("torch stopped half-way, most likely for want of room") from error
 

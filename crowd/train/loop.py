@@ -86,8 +86,12 @@ def fit(
         split: that is validated on.
         print_every: epochs from one printed line to the next.
 
-    Returns the errors by epoch.
+    Returns the errors by epoch. Raises `InputError` when more epochs are done than are wanted.
     """
+    if training.epoch > arguments.epochs:
+        raise InputError(
+            f"{arguments.save_dir} has {training.epoch} epochs done: let --epochs be no fewer"
+        )
     run = Run(arguments.save_dir, save_arguments(arguments), training.epoch)
     model, folder, last, errors = parallel(training.model), run.folder, arguments.epochs, {}
     device = next(model.parameters()).device

@@ -213,6 +213,8 @@ class Training:
     def _require_same(self, path: Path, saved: dict) -> None:
         now = dataclasses.asdict(self.recipe)
         before = {**saved, **saved["settings"]}
+        if now["settings"].get("start") is None:
+            before.pop("start", None)  # the file that it began with may be gone
         # Trainings of before it could be chosen saw no photo that needed it.
         before["preprocessing"] = {"depth": AUTO} | saved["preprocessing"]
         differing = [
@@ -246,6 +248,8 @@ def describe(
     if arguments.lr_schedule == "cosine":
         settings["epochs"] = arguments.epochs
     settings |= {"photos": photos.number, "training_data": photos.fingerprint}
+    start = Path(arguments.get("pre") or arguments.get("pretrained") or "")
+    settings["start"] = content_hash(start)[:12] if start.is_file() else None
     validated = [path for one in validation for path in one.paths]
     labels = (points for one in validation for points in one.points)
     settings["validation_data"] = fingerprint(validated, labels)

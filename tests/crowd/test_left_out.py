@@ -102,12 +102,15 @@ def test_what_a_folder_leaves_out_is_counted_and_named(tmp_path, capsys):
 def test_subfolders_are_counted_when_asked_for(tmp_path, capsys):
     folder = photos_with_much_else(tmp_path / "photos")
     (folder / "scene 2" / "back").symlink_to(folder)
-    for _ in range(2):  # the second time its output is there
-        table = count_folder(folder, folder / "out", look, STORED, recursive=True)
+    # The second time its output is there, and the third time it is elsewhere.
+    for output in (folder / "out", folder / "out", tmp_path / "other"):
+        table = count_folder(folder, output, look, STORED, recursive=True)
         names = [line.split(",")[0] for line in table.read_text().splitlines()]
         assert names == ["name", "a 1.jpg", "scene 2/inner/g.jpg"]
     assert (folder / "out/scene 2/inner/g_counted.jpg").is_file()
-    assert "folder with photos" not in " ".join(notes(capsys))
+    *first, last = notes(capsys)
+    assert "folder with photos" not in " ".join(first)
+    assert "1 folder with photos (out)" in last
 
 
 @pytest.mark.parametrize("name", ["test", "mgot.test"])

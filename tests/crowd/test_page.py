@@ -118,6 +118,7 @@ def test_a_bad_photo_is_one_sentence(client, stored, monkeypatch):
         (b"no picture", "photo.png is truncated or not a picture"),
         (whole[: len(whole) // 2], "photo.png is truncated or not a picture"),
         (deep.getvalue(), "photo.png holds values 900 to 900"),
+        (encoded(np.zeros((1, 900, 3), np.uint8)), "photo.png: 900 x 1 is too narrow a strip"),
     ):
         assert refused(send(client, content)).startswith(words)
     assert "HEIC" in refused(send(client, b"\0\0\0\x18ftypheic" + bytes(99), "phone.jpg"))
@@ -144,7 +145,8 @@ def test_what_is_no_region_is_one_sentence(client, stored):
     for other in (number + 1, None, "1", [1]):
         said = refused(client.post("/region", json={"number": other, "polygon": triangle}))
         assert said == "this photo is no longer in memory: open it again"
-    assert refused(client.post("/region", data=b"{"))
+    for text in (b"{", b"[" * 100_000):
+        assert refused(client.post("/region", data=text))
     for _ in range(server.KEPT):
         send(client, encoded(stored))
     said = refused(client.post("/region", json={"number": number, "polygon": triangle}))

@@ -154,6 +154,11 @@ def test_what_cannot_be_drawn_is_said(tmp_path, gst_run):
     assert "is not a folder" in page.text
 
 
+def test_a_training_in_its_first_epoch_is_said_to_be_one(tmp_path, gst_run):
+    write_text(gst_run / "log.jsonl", "")
+    assert "the log has no epoch yet" in Page(report_of(tmp_path, gst_run)).text
+
+
 def test_what_was_tested_is_drawn(tmp_path, gst_run):
     tested = torch.load(gst_run / "best.pth")
     torch.save(tested, gst_run / "last.pth")

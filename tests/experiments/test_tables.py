@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,14 @@ def test_a_row_runs_what_comes_before_it_and_nothing_twice(table, capsys):
         "runs/toy/seed_1/first",
         "runs/toy/seed_1/second",
     ]
+
+
+@pytest.mark.usefixtures("table")
+def test_a_row_whose_run_was_removed_runs_again():
+    main(["run", "toy/second", "--only", "1"])
+    shutil.rmtree("runs/toy/seed_1/second")
+    main(["run", "toy/second", "--only", "1"])
+    assert calls() == ["first 1.0", "second 11.0", "second 11.0"]
 
 
 def test_what_follows_an_edited_command_runs_again(table):

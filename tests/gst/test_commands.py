@@ -315,3 +315,8 @@ def test_a_release_counts_what_the_training_s_counter_counts(
         options = "--save-path", source, "--model-name", name, "--output", tmp_path / "x.pth"
         assert words in failure(export.main, *options)
     assert not (tmp_path / "x.pth").exists()
+    for output, words in (
+        (run / "last.pth", "is of a training that --resume continues"),
+        (tmp_path / "x.pt", "ends in neither .onnx nor .pth"),
+    ):
+        assert words in failure(export.main, "--save-path", best, "--output", output)

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from crowd.data.images import read_image
+from crowd.data.images import read_image, write_image
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import median_count
+from crowd.data.stage import origin, record_path, write_record
 from crowd.io.errors import InputError
 from crowd.io.h5 import write_h5
 from crowd.train.loading import CountedPhotos, photo_loader
@@ -110,9 +111,16 @@ def test_photo_tensor_is_normalised_and_a_processed_photo_keeps_its_size(write_s
     assert read_photo(path, Preprocessing(min_size=128)).shape == (128, 128, 3)
 
 
+def refit(path):
+    """Gaussians whose record is of the photo before its pixels changed."""
+    write_record(record_path(gaussians_path(path)), origin({}, [path]))
+    write_image(path, 255 - read_image(path))
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
+        (lambda root: refit(root / "train/photo2.png"), ("photo2", "fitted to", "gsplat")),
         (lambda root: turn(root / "train/photo2.png"), ("photo2", "turned", "preprocess the set")),
         (lambda root: turn(root / "val/photo1.png"), ("photo1", "turned", "preprocess the set")),
         (

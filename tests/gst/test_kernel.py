@@ -127,6 +127,17 @@ def test_owners_join_several_gaussians_and_the_background():
     assert len(joined) == 3
 
 
+def test_an_annotation_without_gaussians_keeps_its_row():
+    gaussians = draw(3)
+    for use_background in (True, False):
+        options = {"use_background": use_background, "owners": [0, 0, 1]}
+        kernel = transport_kernel(*gaussians, 32, annotations=3, **options)
+        joined = transport_kernel(*gaussians, 32, **options)
+        assert len(kernel) == 3 + use_background
+        torch.testing.assert_close(kernel[[0, 1, *range(3, len(kernel))]], joined)
+        assert not kernel[2].any()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -135,6 +146,12 @@ def test_owners_join_several_gaussians_and_the_background():
         ({"scales": np.array([[1, 2], [np.nan, 1], [1, 1]])}, "finite"),
         ({"crop_size": 4}, "no cell"),
         ({"owners": [0, 1]}, "3 Gaussians"),
+        ({"owners": [0, 1, 2], "annotations": 2}, "owners are -1 … 1"),
+        ({"owners": [0, -2, 1]}, "owners are -1 … 1"),
+        ({"owners": [0, -1, 1], "use_background": False}, "owners are 0 … 1"),
+        ({"background_ratio": 0.0}, "background_ratio 0.0 is no positive number"),
+        ({"post_max": -1.0}, "post_max"),
+        ({"cut_off": float("nan")}, "cut_off"),
     ],
 )
 def test_misfits_are_refused(change, message):

@@ -49,6 +49,8 @@ def test_says_why_samples_cannot_be_clustered(samples, message):
         elbow(samples, [3, 4])
     with pytest.raises(InputError, match="cannot form 0 clusters"):
         kmeans(samples, 0)
+    with pytest.raises(InputError, match="there are no samples"):
+        kmeans(samples[:0], 1)
 
 
 @pytest.fixture

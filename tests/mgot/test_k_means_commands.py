@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from crowd.io.errors import InputError
-from mgot.feature_files import read_clusters
+from mgot.feature_files import read_clusters, read_index_lists, write_index_lists
 from mgot.features import write_features
 
 SIDE = 224
@@ -92,6 +92,27 @@ def test_clusters_are_the_kinds(tmp_path, run):
     write(tmp_path / "other.h5", values[::-1])
     with pytest.raises(InputError, match=r"c\.h5 holds clusters of other features .* again"):
         read_clusters(tmp_path / "c.h5", tmp_path / "i.npy", 18, tmp_path / "other.h5")
+
+
+def test_centres_and_members_of_two_runs_are_told_apart(tmp_path, run):
+    write(tmp_path / "f.h5", blobs(12))
+    k_means(run, "f.h5")
+    read_clusters("c.h5", "i.npy", 12)
+    lists = read_index_lists("i.npy")
+    # As many clusters, of other patches.
+    lists[0], lists[1] = [*lists[0], lists[1][0]], lists[1][1:]
+    write_index_lists("i.npy", lists)
+    with pytest.raises(InputError, match="two files of one run"):
+        read_clusters("c.h5", "i.npy", 12)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_picture_s_name_is_refused_before_the_work(tmp_path, run, name):
+    option = "--elbow_map" if name == "k_means_elbow" else "--vis_path"
+    features, output = COMMANDS[name]
+    words = [features, "none.h5", *((output, "c.h5") if name == "k_means" else ()), option, "v.svg"]
+    files = ("--cluster_index", "i.npy") if name == "k_means" else ()
+    assert "v.svg is no name for a picture" in run(name, *words, *files, code=2)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -57,8 +57,10 @@ def select(write_fidt_set, tmp_path):
 def finetune(write_fidt_set, write_counter, select, tmp_path, monkeypatch):
     """Run train_baseline_weight.py with small settings on patches, selected as by `select`."""
 
+    pre = write_counter()
+
     def run(folder="tuned", options="", stop=None, val=(2, 0), **selected):
-        arguments = f"{SETTINGS} {select(**selected)} --pre {write_counter()} {options} "
+        arguments = f"{SETTINGS} {select(**selected)} --pre {pre} {options} "
         arguments += f"--val_dir {write_fidt_set(name='target', val=val)} "
         arguments += f"--save_path {tmp_path / folder}"
         with monkeypatch.context() as patch:
@@ -146,6 +148,24 @@ def test_a_run_is_continued_without_the_file_it_started_from(
     baseline(data, "parts", f"{options} --epochs 2", pre=pre)
     pre.unlink()
     assert_same_run(whole, baseline(data, "parts", f"{options} --resume", pre=pre))
+
+
+def test_a_run_is_not_continued_from_another_start_nor_to_fewer_epochs(
+    write_fidt_set, write_counter, baseline, failure
+):
+    data, pre = write_fidt_set(), write_counter()
+    folder = baseline(data, options="--epochs 2", pre=pre)
+    config = (folder / "config.yml").read_bytes()
+    again = failure(lambda _: baseline(data, options="--epochs 1 --resume", pre=pre))
+    assert "has 2 epochs done" in again
+    other = failure(lambda _: baseline(data, options="--resume --tile 288", pre=pre))
+    assert "tile 0 became 288" in other
+    state = load_checkpoint(pre)
+    state["model"] = {name: 1.5 * value for name, value in state["model"].items()}
+    save_checkpoint(pre, **state)
+    other = failure(lambda _: baseline(data, options="--epochs 3 --resume", pre=pre))
+    assert "cannot be continued because start" in other
+    assert (folder / "config.yml").read_bytes() == config
 
 
 def test_the_best_epoch_has_the_lowest_mae_on_val(write_fidt_set, baseline, capsys):

@@ -13,6 +13,7 @@ from crowd.io.errors import InputError
 from crowd.io.h5 import read_h5, write_h5
 from mgot.maps import fidt_map, head_pixels
 from mgot.patches import SIDE, cut_photo, locate_patches, main, patches_of
+from tests.conftest import turn
 
 
 def write_photo(folder, name, width, height, seed=0, labelled=True):
@@ -50,6 +51,15 @@ def test_patches_are_whole_disjoint_and_in_reading_order(tmp_path):
         joined = np.vstack([np.hstack(maps[:2]), np.hstack(maps[2:])])
         assert joined.dtype == original.dtype
         np.testing.assert_array_equal(joined, original[: 2 * SIDE, : 2 * SIDE])
+
+
+def test_patches_of_a_photo_turned_by_exif_are_of_it_upright(tmp_path):
+    photo = write_photo(tmp_path / "train", "a", 600, 300, labelled=False)
+    turn(photo)
+    assert cut_photo(photo, tmp_path / "out", labelled=False) == 2
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.jpg"))
+    assert names == ["a_00_00.jpg", "a_01_00.jpg"]
+    assert {Image.open(tmp_path / "out" / name).size for name in names} == {(256, 256)}
 
 
 def test_names_sort_in_reading_order_beyond_ten(tmp_path):

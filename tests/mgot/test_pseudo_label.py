@@ -128,6 +128,8 @@ def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, run,
     (root / "train/photo2.png").write_bytes(b"?")
     assert "photo2.png" in run(code=2)
     assert not (tmp_path / "out/train/photo2.h5").exists()
+    (root / "train/photo2.png").unlink()
+    (tmp_path / "out/train").mkdir(parents=True, exist_ok=True)
     (tmp_path / "out/train/gone.h5").write_bytes(b"")
     assert "gone.h5 is not of these photos" in run(code=2)
     assert "name --save-path" in failure(main, "--output", tmp_path)

@@ -121,6 +121,8 @@ def test_rows_and_columns_without_mass_move_nothing():
         ({"cost": np.zeros((3, 0))}, "empty side"),
         ({"cost": [[np.nan, 1.0]]}, "NaN or infinite"),
         ({"cost": [[1.0]], "reg": 0.0}, "above 0"),
+        ({"cost": [[1.0]], "reg": 1e-310}, "not too near it"),
+        ({"cost": [[1.0]], "max_iterations": 0}, "allow one or more"),
         ({"cost": [[1.0, 2.0]], "b": [0.5, -0.5]}, "column masses"),
         ({"cost": [[1.0, 2.0]], "a": [0.0]}, "row masses"),
         ({"cost": [[1.0, 2.0]], "mass": 1.5}, r"lie in \(0, 1\]"),

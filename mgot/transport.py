@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -120,7 +121,7 @@ def _checked(cost, a, b, reg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray
         raise InputError(f"a cost of shape {list(cost.shape)} has an empty side: nothing to match")
     if not np.isfinite(cost).all():
         raise InputError("the transport cost holds NaN or infinite values: check the features")
-    if not reg > 0.0 or not np.isfinite(np.abs(cost).max() / reg):
+    if not reg > 0.0 or np.abs(cost).max() > float(reg) * sys.float_info.max:
         raise InputError(f"the regularisation must be above 0, and not too near it, not {reg}")
     masses = []
     for given, size, side in ((a, cost.shape[0], "row"), (b, cost.shape[1], "column")):

@@ -39,6 +39,8 @@ def run_row(row: Row, only: Iterable[int] = ()) -> None:
             f"{', '.join(map(str, row.repeat_values))}"
         )
     for repeat in only or row.repeat_values:
+        for one in with_predecessors(row):
+            _forget_lost(one, repeat)
         for stage in stages_of(row):
             run_stage(stage, row, repeat)
         record_row(row, repeat)
@@ -99,9 +101,7 @@ def run_stage(stage: str, row: Row, repeat: int) -> None:
     """
     folder = RUNS / row.table.name if is_common(stage) else work_folder(row, repeat)
     path, command = folder / FINISHED, fill_in(stage, row, repeat)
-    owners = [one for one in with_predecessors(row) if stage in one.stages]
-    there = all(_is_there(one, repeat) for one in owners)
-    if there and any(line["command"] == command for line in read_log(path)):
+    if any(line["command"] == command for line in read_log(path)):
         return
     _forget(stage, row, repeat)
     print(f"\n$ python {command}", flush=True)
@@ -120,10 +120,17 @@ def run_stage(stage: str, row: Row, repeat: int) -> None:
     _write_log(path, lines)
 
 
-def _is_there(row: Row, repeat: int) -> bool:
-    """Whether the folders that a row writes still stand; its commands may all be finished."""
-    folders = filter(None, (row.run, row.result))
-    return all(Path(fill_in(folder, row, repeat)).is_dir() for folder in folders)
+def _forget_lost(row: Row, repeat: int) -> None:
+    """Forget the commands of a row that are all finished, where a folder of it was removed since.
+
+    They are to run again; of a row that was stopped half-way the finished ones stay.
+    """
+    places = [Path(fill_in(place, row, repeat)) for place in (row.run, row.result) if place]
+    folders = RUNS / row.table.name, work_folder(row, repeat)
+    known = {line["command"] for folder in folders for line in read_log(folder / FINISHED)}
+    commands = {fill_in(stage, row, repeat) for stage in row.stages}
+    if commands and commands <= known and not all(place.is_dir() for place in places):
+        _forget(row.stages[0], row, repeat)
 
 
 def _forget(stage: str, row: Row, repeat: int) -> None:

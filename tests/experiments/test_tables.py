@@ -92,12 +92,22 @@ def test_a_row_runs_what_comes_before_it_and_nothing_twice(table, capsys):
     ]
 
 
-@pytest.mark.usefixtures("table")
-def test_a_row_whose_run_was_removed_runs_again():
-    main(["run", "toy/second", "--only", "1"])
+def test_a_row_whose_run_was_removed_runs_again(table):
+    table(second={"stages": ["train.py {work}/other 5", "train.py {work}/second 6"]})
+    log, both = Path("runs/toy/seed_1/stages.jsonl"), ["other 5.0", "second 6.0"]
+
+    def run():
+        Path("calls.txt").write_text("")
+        main(["run", "toy/second", "--only", "1"])
+        return calls()
+
+    assert run() == ["first 1.0", *both]
     shutil.rmtree("runs/toy/seed_1/second")
-    main(["run", "toy/second", "--only", "1"])
-    assert calls() == ["first 1.0", "second 11.0", "second 11.0"]
+    assert run() == both
+    # Stopped before its last command, it goes on with that one.
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    shutil.rmtree("runs/toy/seed_1/second")
+    assert run() == both[1:]
 
 
 def test_what_follows_an_edited_command_runs_again(table):

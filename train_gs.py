@@ -10,7 +10,14 @@ import functools
 from crowd.count.evaluation import errors_of
 from crowd.io.errors import command
 from crowd.train.arguments import begin, cache_of, optimisation
-from gst.arguments import build_parser, loss_options, loss_weights, read_arguments
+from gst.arguments import (
+    AUGMENTATION,
+    EARLIER,
+    build_parser,
+    loss_options,
+    loss_weights,
+    read_arguments,
+)
 from gst.models import build_model
 from gst.options import SCORES, TRANSPORT
 from gst.photos import read_common_preprocessing
@@ -37,24 +44,23 @@ def main(argv: list[str] | None = None) -> None:
     preprocessing = read_common_preprocessing(folders, arguments.tile)
     val = [CountedPhotos(one, "val", preprocessing) for one in folders]
     which = (folders, arguments.crop_size, arguments.seed, preprocessing, cache_of(arguments))
-    scales, jitter = tuple(arguments.scale_range), arguments.colour_jitter
-    augmentation = arguments.loss == TRANSPORT, scales, jitter, arguments.smallest_share
-    crops = CrowdCrops(*which, *augmentation)
+    augmentation = {name: arguments[name] for name in AUGMENTATION}
+    crops = CrowdCrops(*which, fitted=arguments.loss == TRANSPORT, **augmentation)
     batches = crop_batches(crops, arguments.batch_size, arguments.workers, device.type == "cuda")
     photos = photo_loader(ConcatDataset(val), arguments.workers)
 
     pretrained = "none" if resume else arguments.pretrained
     name, options = arguments.model_name, arguments.model_options
     model = build_model(name, pretrained, **options)
-    which = arguments, (name, options), preprocessing, crops.described()
+    made = arguments, (name, options), preprocessing, crops.described(), val
     training = Training(
         place(synchronise_norms(model), device),
-        describe(*which, val, may_change={"also_data_dir"}),
+        describe(*made, may_change={"also_data_dir"}),
         **optimisation(arguments),
         score=SCORES[arguments.best_by],
     )
     if resume:
-        training.resume(folder)
+        training.resume(folder, EARLIER)
 
     def validate(training: Training) -> dict[str, float]:
         counts = all_gather(evaluate(training.evaluated, photos, preprocessing.tile, "val"))

@@ -46,6 +46,9 @@ PAPER = {
     "validate_from": 600,
     "validate_every": 5,
 }
+AUGMENTATION = ("scale_range", "colour_jitter", "smallest_share")
+# Settings that came later, with what trainings of before did.
+EARLIER = {"smallest_share": SMALLEST_SHARE}
 BLOCK_PIXELS = 64  # side of the largest blocks of --block-counts
 # Options of one loss alone, with their defaults.
 OPTIONS = {

@@ -78,7 +78,8 @@ def train(
         first_epoch=first_epoch,
     )
     if resume:
-        training.resume(folder)
+        # Trainings of before it had to stay do not say how they were validated.
+        training.resume(folder, {"tile": arguments.tile})
     weights = {name: arguments[name] for name in ("ssim_weight", "detail_weight")}
     how = {"amp": arguments.precision == "bfloat16", **weights}
     errors = fit(

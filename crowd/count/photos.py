@@ -14,7 +14,7 @@ from crowd.data.folders import list_folder, say_left_out
 from crowd.data.images import Photo, read_orientation, read_size, turned
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
-from crowd.data.resize import JPEG_LIMIT, resize_photo, target_size
+from crowd.data.resize import resize_photo
 from crowd.io.errors import InputError, extra
 from crowd.io.files import atomic_path, csv_text, require_file, write_text
 from crowd.io.progress import progress
@@ -106,8 +106,7 @@ def fitting_size(path: Photo, how: Preprocessing, region: Region | None = None) 
     size = read_size(path)
     if region is not None:
         region.require_fit(*size, str(path))
-    if max(target_size(*size, how.min_size, how.max_size, how.bounded)) > JPEG_LIMIT:
-        raise InputError(f"{path}: {size[0]} x {size[1]} is too narrow a strip: crop it")
+    how.require_drawable(*size, path)
     return size
 
 

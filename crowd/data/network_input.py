@@ -12,7 +12,7 @@ import numpy as np
 
 from crowd.data.images import AUTO, depth_option, read_image
 from crowd.data.processed import SETTINGS
-from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, SHORT, resize_photo
+from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, SHORT, resize_photo, target_size
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml
 
@@ -43,6 +43,12 @@ class Preprocessing:
         depth_option(self.depth)
         if not len(self.mean) == len(self.std) == 3 or not min(self.std) > 0:
             raise ValueError(f"mean {self.mean} and std {self.std}")
+
+    def require_drawable(self, width: int, height: int, name: object) -> None:
+        """Raise `InputError` for a photo so narrow that no JPEG would hold it at that size."""
+        size = target_size(width, height, self.min_size, self.max_size, self.bounded)
+        if max(size) > JPEG_LIMIT:
+            raise InputError(f"{name}: {width} x {height} is too narrow a strip: crop it")
 
     def resize(self, image: np.ndarray) -> np.ndarray:
         """Bring a photo, uint8 [H, W, 3], to the size at which the network sees it."""

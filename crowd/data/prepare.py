@@ -20,7 +20,7 @@ from crowd.data.layouts.registry import LAYOUTS, layout_help
 from crowd.data.layouts.survey import survey
 from crowd.data.network_input import Preprocessing
 from crowd.data.processed import SETTINGS, UNFINISHED
-from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, target_size
+from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT
 from crowd.data.splits import complete_splits
 from crowd.data.stage import forget, is_made, origin, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, save_arguments
@@ -129,8 +129,7 @@ def _resized(job: Job) -> Resized:
     photo, how = job.seen.photo, job.how
     image, points = read_image(photo, how.depth), job.seen.heads(job.convention)
     size = np.array(image.shape[1::-1])
-    if max(target_size(*size, how.min_size, how.max_size, how.bounded)) > JPEG_LIMIT:
-        raise InputError(f"{photo}: {size[0]} x {size[1]} is too narrow a strip: crop it")
+    how.require_drawable(*size, photo)
     inside = ((points >= 0) & (points <= size)).all(1)
     image = how.resize(image)
     new_size = np.array(image.shape[1::-1])
@@ -238,12 +237,12 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
             write_text(output / f"{split}.txt", lines)
     outcomes = map_photos(process_photo, jobs, arguments.workers, "preprocessing")
     _report(outcomes, output)
-    for split in splits:
-        if all(faults := [one.fault for one in outcomes if one.split == split]) and faults:
-            raise InputError(
-                f"no photo of {split} could be read: mend those in {output / 'skipped.txt'}, or "
-                "choose another --seed or list"
-            )
+    lost = {one.split for one in outcomes} - {one.split for one in outcomes if not one.fault}
+    if lost:
+        raise InputError(
+            f"no photo of {min(lost)} could be read: mend those in {output / 'skipped.txt'}, or "
+            "choose another --seed or list"
+        )
     write_text(output / SETTINGS, said)
 
 

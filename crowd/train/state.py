@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -190,15 +190,18 @@ class Training:
             recipe = dataclasses.asdict(self.recipe)
             save_checkpoint(path, **state, best=self.best, recipe=recipe)
 
-    def resume(self, folder: Path) -> None:
-        """Continue from `last.pth`; raise `InputError` when it was made with other settings."""
+    def resume(self, folder: Path, earlier: Mapping[str, object] | None = None) -> None:
+        """Continue from `last.pth`; raise `InputError` when it was made with other settings.
+
+        `earlier` holds settings that came later, with what trainings of before did.
+        """
         path = folder / LAST
         state = load_checkpoint(path)
         saved = state.get("recipe")
         if not saved or "optimizer" not in state:
             raise InputError(f"{path} holds no training to continue: choose another run folder")
         try:
-            self._require_same(path, saved)
+            self._require_same(path, saved, earlier or {})
             load_weights(self.model, state["model"], path)
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
@@ -210,18 +213,19 @@ class Training:
                 f"{path} lacks a part or is damaged: choose another run folder"
             ) from error
 
-    def _require_same(self, path: Path, saved: dict) -> None:
+    def _require_same(self, path: Path, saved: dict, earlier: Mapping[str, object]) -> None:
         now = dataclasses.asdict(self.recipe)
-        before = {**saved, **saved["settings"]}
-        if now["settings"].get("start") is None:
-            before.pop("start", None)  # the file that it began with may be gone
+        # Nobody knows these hashes of a training of before they were kept.
+        hashes = {name: now["settings"].get(name) for name in ("start", "validation_data")}
+        before = {**hashes, **earlier, **saved, **saved["settings"]}
+        if hashes["start"] is None:
+            before["start"] = None  # the file that it began with may be gone
         # Trainings of before it could be chosen saw no photo that needed it.
         before["preprocessing"] = {"depth": AUTO} | saved["preprocessing"]
         differing = [
             f"{name} {before.get(name)!r} became {value!r}"
             for name, value in {**now, **now["settings"]}.items()
-            # What an earlier version did not know is as it was.
-            if name != "settings" and before.get(name, value) != value
+            if name != "settings" and before.get(name) != value
         ]
         if differing:
             raise InputError(

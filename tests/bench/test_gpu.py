@@ -23,7 +23,8 @@ def test_every_stage_is_rehearsed_and_leaves_its_record(tmp_path):
     for stage, name in (("h_light", "light_gst"), ("i_vgg", "vgg_gst")):
         trained = record[stage]["trainings"][name]
         assert (trained["epochs"], trained["test"]["photos"]) == (2, 2)
-        assert load_counter(tmp_path / f"{name}.pth", CPU).name == "vgg_small"
+        counter = load_counter(tmp_path / f"{name}.pth", CPU)
+        assert (counter.name, counter.preprocessing.tile) == ("vgg_small", 2048)
 
 
 def test_a_training_goes_on_with_the_next_command(tmp_path, monkeypatch):

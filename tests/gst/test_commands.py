@@ -88,12 +88,15 @@ def test_a_training_is_not_continued_on_other_photos(write_set, train, train_fai
     assert f"because {said} " in train_failure(data, "run", "--resume")
 
 
-def test_a_training_without_its_validation_photos_hash_goes_on(write_set, train):
+def test_a_training_of_an_earlier_version_goes_on_as_it_was(write_set, train, train_failure):
     data = write_set()
     folder = train(data, "run", "--epochs", "1")
     state = load_checkpoint(folder / "last.pth")
-    del state["recipe"]["settings"]["validation_data"]
+    for name in ("validation_data", "start", "smallest_share"):
+        del state["recipe"]["settings"][name]
     save_checkpoint(folder / "last.pth", **state)
+    other = train_failure(data, "run", "--resume", "--smallest-share", "0")
+    assert "smallest_share 0.3 became 0.0" in other
     train(data, "run", "--epochs", "2", "--resume")
     assert len(read_log(folder / "log.jsonl")) == 2
 

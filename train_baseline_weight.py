@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, documented
 from crowd.io.errors import InputError, command
-from crowd.train.arguments import cache_of
+from crowd.train.arguments import cache_of, choose_workers
 from mgot.fidt import read_preprocessing
 from mgot.patches import locate_patches, read_selection
 from mgot.train_baseline import add_training
@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mgot.evaluation import CountedSet
     from mgot.training import train
 
+    choose_workers(arguments)
     names, weights = read_selection(arguments.selected_result, arguments.corresponding_weight)
     paths = locate_patches(names, arguments.patches)
     if arguments.pseudo_labels is not None:

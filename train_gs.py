@@ -9,7 +9,7 @@ import functools
 
 from crowd.count.evaluation import errors_of
 from crowd.io.errors import command
-from crowd.train.arguments import begin, cache_of, optimisation
+from crowd.train.arguments import begin, cache_of, choose_workers, optimisation
 from gst.arguments import (
     AUGMENTATION,
     EARLIER,
@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     from gst.dataset import CrowdCrops, crop_batches
     from gst.losses import batch_losses
 
+    choose_workers(arguments)
     folder, device, resume = begin(arguments)
     folders = [arguments.data_dir, *arguments.also_data_dir]
     preprocessing = read_common_preprocessing(folders, arguments.tile)

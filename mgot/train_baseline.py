@@ -118,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mgot.evaluation import CountedSet
     from mgot.training import train
 
+    common.choose_workers(arguments)
     preprocessing = read_preprocessing(arguments.data_dir)
     crops = FidtCrops(
         list_split(arguments.data_dir, "train"),

@@ -91,7 +91,7 @@ def _train(context: Context, plan: Plan, data: Path, folder: Path) -> None:
     if context.rehearsal:
         words += [*REHEARSED, "--device", "cpu"]
     else:
-        words += ["--model-name", folder.name.split("_")[0], "--device", "0", "--workers", "14"]
+        words += ["--model-name", folder.name.split("_")[0], "--device", "0"]
     seconds = context.deadline - RESERVE - time.time()
     if seconds > 0:
         try:

@@ -23,6 +23,7 @@ from crowd.io.lazy import LazyNames
 if TYPE_CHECKING:
     import torch
 
+FOR_GPU = 4  # processes that keep a GPU busy with crops
 PRECISIONS = ("auto", "native", "float32", "bfloat16")
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = LazyNames({"adam": "torch.optim:Adam", "adamw": "torch.optim:AdamW"})
@@ -53,7 +54,8 @@ def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **s
     add("--save-dir", "--save-path", type=str, help=said["save_dir"])
     add("--resume", action=YES_NO, help="continue from last.pth if there is one")
     add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
-    add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
+    workers = f"processes that read photos (default: {FOR_GPU} for a GPU, 0 for a CPU)"
+    add("--workers", type=NonNegativeInt, help=workers)
     add("--cache-gib", type=NonNegativeFloat, default=2.0, help="memory for decoded photos, GiB")
     add("--seed", type=NonNegativeInt, default=values["seed"], help="of weights, crops and dropout")
     add("--epochs", type=PositiveInt, default=values["epochs"], help=said["epochs"])
@@ -110,6 +112,14 @@ def begin(arguments: Namespace) -> tuple[Path, torch.device, bool]:
         )
     torch.manual_seed(arguments.seed)
     return folder, device, begun
+
+
+def choose_workers(arguments: Namespace) -> None:
+    """Set `arguments.workers` where nobody did; raise `InputError` when there is no such device."""
+    from crowd.train.devices import pick_device
+
+    if arguments.workers is None:
+        arguments.workers = FOR_GPU if pick_device(arguments.device).type == "cuda" else 0
 
 
 def cache_of(arguments: Namespace) -> float:

@@ -11,7 +11,7 @@ from crowd.count.evaluation import PhotoCount, compare, errors_of, errors_table
 from crowd.data.network_input import Preprocessing
 from crowd.io.config import Namespace
 from crowd.io.errors import InputError
-from crowd.train.arguments import begin
+from crowd.train.arguments import begin, choose_workers
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.devices import choose_precision
 from crowd.train.state import Recipe, Training, learning_rate_factor, relative_error, validates
@@ -157,3 +157,12 @@ def test_the_best_so_far_is_remembered_when_resumed(tmp_path):
     assert second.epoch == 1
     assert not second.keep_best(tmp_path, {"mae": 2, "rmse": 3.5})
     assert second.keep_best(tmp_path, {"mae": 2, "rmse": 2.5})
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", 4), ("cpu", 0)])
+def test_processes_read_photos_where_a_gpu_would_wait_for_them(device, expected, monkeypatch):
+    monkeypatch.setattr("crowd.train.devices.pick_device", lambda name: torch.device(device))
+    for given, chosen in ((None, expected), (0, 0), (3, 3)):
+        arguments = Namespace(device="auto", workers=given)
+        choose_workers(arguments)
+        assert arguments.workers == chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from crowd.io.files import csv_text, write_text
 from crowd.io.progress import in_processes, note, progress, start_worker
 from crowd.train.distributed import take_gpu
 from GS2D import Convergence
+from GS2D.arguments import SIDE_BY_SIDE
 from GS2D.fitting import Gaussians, Schedule, fit_gaussians, fit_side_by_side
 from GS2D.rasterizer import choose_backend
 from GS2D.store import (
@@ -205,19 +207,24 @@ def compile_kernels(backend: str) -> None:
     fit_gaussians(black, point, 1, backend=backend, quiet=True)
 
 
-def fit_photos(photos: Sequence[Path], settings: FitSettings, workers: int) -> list[Report]:
+def fit_photos(
+    photos: Sequence[Path], settings: FitSettings, workers: int | None = None
+) -> list[Report]:
     """Fit every photo, write its Gaussians, and return how the fits ended, in any order.
 
-    Photos are spread over `workers` processes of one thread each. A single photo stays in this
-    process, and so does a fit on a GPU, which takes `workers` photos at a time. What is finished
-    when an error or a kill ends the run stays, whole. `compile_kernels` comes first, once.
+    Photos are spread over `workers` processes of one thread each (default: as many as cores). A
+    single photo stays in this process, and so does a fit on a GPU, which takes `workers` photos at
+    a time (default: 32). What is finished when an error or a kill ends the run stays, whole.
+    `compile_kernels` comes first, once.
     """
     if choose_backend(settings.backend, torch.cuda.is_available()) == "gsplat":
+        workers = workers or SIDE_BY_SIDE
         # Photos of a group are padded to one size: let them be alike.
         photos = sorted(photos, key=photo_size)
         groups = [photos[first : first + workers] for first in range(0, len(photos), workers)]
         processes = 1
     else:
+        workers = workers or os.cpu_count() or 1
         groups, processes = [[photo] for photo in photos], min(workers, len(photos))
         if processes == 1:
             torch.set_num_threads(workers)

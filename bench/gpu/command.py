@@ -39,9 +39,9 @@ STAGES = {
     "d_parity": ("bench.gpu.measures:parity", 90),
     "e_splatting": ("bench.gpu.measures:splat", 60),
     "f_steps": ("bench.gpu.measures:measure_steps", 120),
-    "g_alignment": ("bench.gpu.measures:align", 45),
-    "h_light": ("bench.gpu.training:train_light", 0),
-    "i_vgg": ("bench.gpu.training:train_paper", 0),
+    "g_counting": ("bench.gpu.counting:count", 45),
+    "h_alignment": ("bench.gpu.measures:align", 60),
+    "i_trainings": ("bench.gpu.training:train", 0),
 }
 
 

@@ -1,4 +1,4 @@
-"""Stages a to g: the machine, gsplat's build, tests and parity, and the speed of all GPU code."""
+"""Stages a to f, and h: machine, gsplat's build, tests, parity, and the speed of all GPU code."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def synthetic_batch(crop: int, batch: int, device: torch.device) -> Batch:
 
 
 def align(context: Context) -> None:
-    """(g) The SSIM cost of all patches of A and B, and the transport of the largest clusters."""
+    """(h) The SSIM cost of all patches of A and B, and the transport of the largest clusters."""
     random = torch.Generator(context.device).manual_seed(0)
     target, source = (
         # Sparse and positive, as FIDT maps are.

@@ -308,7 +308,8 @@ def test_a_command_that_cannot_run_leaves_finished_fits_finished(
     assert "0 photos fitted, 4 were finished" in fit()
 
 
-def test_photos_of_a_group_are_fitted_side_by_side(fit, photos, monkeypatch):
+@pytest.mark.parametrize(("given", "sizes"), [(3, [3, 1]), (None, [2, 2])])
+def test_photos_of_a_group_are_fitted_side_by_side(given, sizes, photos, monkeypatch):
     """With a GPU --workers says how many; here the CPU takes its place."""
     groups, real = [], jobs.fit_together
 
@@ -318,8 +319,9 @@ def test_photos_of_a_group_are_fitted_side_by_side(fit, photos, monkeypatch):
 
     monkeypatch.setattr(jobs, "choose_backend", lambda *_, **__: "gsplat")
     monkeypatch.setattr(jobs, "fit_together", together)
-    assert "4 photos fitted" in fit("--workers", 3)
-    assert [len(group) for group in groups] == [3, 1]
+    monkeypatch.setattr(jobs, "SIDE_BY_SIDE", 2)
+    assert len(jobs.fit_photos(photos, jobs.FitSettings(num_epochs=3), given)) == 4
+    assert [len(group) for group in groups] == sizes
     assert {photo for group in groups for photo in group} == set(photos)
 
 

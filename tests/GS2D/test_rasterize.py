@@ -52,7 +52,7 @@ def render_with_gradients(render, scene, width, height, dtype):
     random = torch.Generator().manual_seed(1)
     inputs = [part.to(dtype, copy=True).requires_grad_() for part in scene]
     image, alpha = render(*inputs, width, height)
-    weights = [torch.randn(part.shape, generator=random).to(dtype) for part in (image, alpha)]
+    weights = [torch.randn(part.shape, generator=random).to(part) for part in (image, alpha)]
     value = (image * weights[0]).sum() + (alpha * weights[1]).sum()
     return image.detach(), alpha.detach(), torch.autograd.grad(value, inputs)
 

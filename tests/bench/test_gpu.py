@@ -1,6 +1,9 @@
 """One command on a GPU, rehearsed on a CPU; and what becomes of stages that fail."""
 
+import contextlib
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -20,27 +23,36 @@ def test_every_stage_is_rehearsed_and_leaves_its_record(tmp_path):
     assert {name: one["status"] for name, one in record.items()} == dict.fromkeys(record, "passed")
     assert list(record) == list(command.STAGES)
     assert (tmp_path / "table.txt").read_text().count(" passed ") == len(record)
-    for stage, name in (("h_light", "light_gst"), ("i_vgg", "vgg_gst")):
-        trained = record[stage]["trainings"][name]
+    assert list(record["i_trainings"]["trainings"]) == list(training.PLANS)
+    for name, trained in record["i_trainings"]["trainings"].items():
         assert (trained["epochs"], trained["test"]["photos"]) == (2, 2)
         counter = load_counter(tmp_path / f"{name}.pth", CPU)
         assert (counter.name, counter.preprocessing.tile) == ("vgg_small", 2048)
 
 
-def test_a_training_goes_on_with_the_next_command(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("status", "fails"), [(0, False), (2, True), (None, False)])
+def test_trainings_go_on_with_the_next_command(status, fails, tmp_path, monkeypatch):
+    """They end as they like, with an error, or not before the deadline."""
+    begun, wait = [], 600 if status is not None else training.RESERVE + 2
+    last = f"raise SystemExit({status})" if status is not None else "import time; time.sleep(99)"
+
+    real = subprocess.Popen
+
+    def start(words, **_):
+        begun.append(real([sys.executable, "-c", last]))
+        assert "--resume" in words
+        return begun[-1]
+
+    monkeypatch.setattr(training, "draw", lambda folders: None)
+    monkeypatch.setattr(training, "processed", lambda context, half: tmp_path)
+    monkeypatch.setattr(training, "_fit_gaussians", lambda *_: None)
+    monkeypatch.setattr(training.subprocess, "Popen", start)
     data = [tmp_path / name for name in command.TRAVELLING]
-    training.draw(data)
-    words = []
-    monkeypatch.setattr(training, "_run", lambda *given, **_: words.append([*map(str, given)]))
-    where = tmp_path, tmp_path / "out", data
-    training.train_light(Context("h_light", "", *where, time.time() + 600, True))
-    trained = [one for one in words if one[0] == "train_gs.py"]
-    assert trained
-    assert all("--resume" in one for one in trained)
-    # None is begun that would not end before the deadline.
-    words.clear()
-    training.train_light(Context("h_light", "", *where, time.time(), True))
-    assert not [one for one in words if one[0] == "train_gs.py"]
+    context = Context("i", "", tmp_path, tmp_path / "out", data, time.time() + wait, True)
+    with pytest.raises(RuntimeError, match="failed") if fails else contextlib.nullcontext():
+        training.train(context)
+    assert len(begun) == len(training.PLANS)
+    assert all(process.poll() is not None for process in begun)
 
 
 STAND_IN = """

@@ -15,7 +15,7 @@ import pytest
 from experiments import records, show, tables
 
 ROOT = Path(tables.__file__).parent.parent
-PAGES = ("README.md", "docs/RESULTS.md", "docs/ADAPTATION.md", "docs/SPEED.md")
+PAGES = ("README.md", "docs/RESULTS.md", "docs/ADAPTATION.md", "docs/SPEED.md", "docs/GPU.md")
 TEXT = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
 MARKER = re.compile(r"<!-- (table|bench): ([\w ]+) -->")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
@@ -39,8 +39,10 @@ def marked_tables(text):
 
 
 def unmarked_results(text):
-    """Return the headings of tables that have no marker above them; of a README its results'."""
-    section = re.search(r"^## Results\n(.*?)(?=^## (?!Results))", text, re.M | re.S)
+    """Return the headings of tables that have no marker above them, in its section of results."""
+    section = re.search(
+        r"^## (?:Results|The first run on a card)\n(.*?)(?=^## )", text, re.M | re.S
+    )
     lines, found = (section[1] if section else text).splitlines(), []
     for number, line in enumerate(lines):
         begins = line.startswith("|") and not lines[number - 1].startswith("|")

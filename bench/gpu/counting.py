@@ -14,7 +14,7 @@ TILE = 2048
 
 
 def count(context: Context) -> None:
-    """(g) Seconds a photo, with and without cuDNN, which may compile kernels for every new size.
+    """(g) Seconds a photo, with cuDNN, which may compile kernels for every new size, and without.
 
     In the first run on a card 30 photos took the light counter half a minute, the first time.
     """

@@ -196,6 +196,11 @@ def _normalised(convolution: nn.Conv2d, folded: Folded, x: Tensor) -> Tensor:
             # torch's depthwise convolutions are slow in bfloat16 there, backwards most of all.
             with torch.autocast("cpu", enabled=False):
                 y = functional.conv2d(x.to(weight), weight, shift, **how)
+        elif x.is_cuda and convolution.groups > 1 and not torch.is_grad_enabled():
+            # cuDNN from 9.10 on compiles its depthwise kernels anew for every size of photo, a
+            # second each (NVIDIA/cudnn-frontend#1066); torch has kernels of its own.
+            with torch.backends.cudnn.flags(enabled=False):
+                y = functional.conv2d(x, weight, shift, **how)
         else:
             y = functional.conv2d(x, weight, shift, **how)
     return norm(y) if norm else y

@@ -82,3 +82,17 @@ def test_the_weights_have_learnt_imagenet():
         palace, daisy = network(photos).topk(5).indices.tolist()
     assert 698 in palace
     assert 985 in daisy
+
+
+@pytest.mark.cuda
+def test_counting_leaves_depthwise_convolutions_to_torch():
+    """cuDNN would compile a kernel of each for every size of photo."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    network = EfficientNetLite0(tuple(CHANNELS)).cuda()
+    depthwise = sum(module.groups > 1 for module in network.modules() if hasattr(module, "groups"))
+    with torch.no_grad(), torch.profiler.profile() as profiled:
+        network(torch.rand(1, 3, 64, 96, device="cuda"))
+    counts = {event.key: event.count for event in profiled.key_averages()}
+    assert depthwise > 0
+    assert counts["aten::_conv_depthwise2d"] == depthwise

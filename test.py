@@ -49,6 +49,7 @@ def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None
     rows, metrics = compare(counts, counter.name, split, median)
     shares, scores = placement.shares(), placement.localization()
     metrics |= {"density_near_heads": shares, "localization": scores}
+    metrics["checkpoint"] = counter.checkpoint
     write_results(output, counts, metrics)
     points = write_table(output / POINTS, POINT_COLUMNS, placement.points)
     print(errors_table(rows))

@@ -22,17 +22,16 @@ from PIL import Image
 
 from crowd.count.evaluation import PhotoCount
 from crowd.data.images import read_image
-from crowd.data.network_input import read_photo
 from crowd.data.processed import list_split, read_annotation, split_photos
 from crowd.io.errors import InputError
-from crowd.io.files import read_yaml, require_folder, write_text
+from crowd.io.files import content_hash, read_yaml, require_folder, write_text
 from crowd.io.progress import progress
 from crowd.pictures import drawing
 from crowd.pictures.overlays import write_figure
 from crowd.train.runs import BEST, LAST, read_log
 from experiments import figures
 from experiments.records import read_counts
-from gst.counter import Counter, density_of, load_counter
+from gst.counter import Counter, load_counter
 from mgot.localization import PREDICTED, read_points_file
 from mgot.pictures import draw_peaks
 
@@ -147,7 +146,7 @@ def overlays(training: Training, result: Result) -> list[tuple[PhotoCount, str]]
     """
     paths = find_photos(training, result)
     if training.gst:
-        counter = _tested_counter(training, result, paths)
+        counter = _tested_counter(training, result)
 
         def draw(one: PhotoCount, to: Path) -> None:
             figures.draw_count(to, paths[one.name], counter)
@@ -162,28 +161,15 @@ def overlays(training: Training, result: Result) -> list[tuple[PhotoCount, str]]
     return [(one, _drawn(functools.partial(draw, one))) for one in result.counts[:OVERLAYS]]
 
 
-def _tested_counter(training: Training, result: Result, paths: dict[str, Path]) -> Counter:
-    """Load the checkpoint, `best.pth` or `last.pth`, whose count of the worst photo the result has.
-
-    Which one was tested stands nowhere. Raises `InputError` when neither, or none is there.
-    """
-    one = result.counts[0]
-
-    def off(counter: Counter) -> float:
-        image = read_photo(paths[one.name], counter.preprocessing)
-        return abs(density_of(counter, image, one.name)[0] - one.predicted)
-
-    files = filter(Path.is_file, (training.folder / name for name in (BEST, LAST)))
-    counters = [load_counter(path, torch.device("cpu")) for path in files]
-    tried = [(off(counter), counter) for counter in counters]
-    least, nearest = min(tried, key=lambda pair: pair[0], default=(np.inf, None))
-    # A GPU's sum differs in the last digits.
-    if least > 0.01 * max(one.predicted, 1.0):
-        raise InputError(
-            f"no {BEST} or {LAST} in {training.folder} counts {one.name} as {result.folder} does: "
-            "test again to see the photos"
-        )
-    return nearest
+def _tested_counter(training: Training, result: Result) -> Counter:
+    """Load the checkpoint that was tested; raise `InputError` when it is no longer there."""
+    for path in filter(Path.is_file, (training.folder / name for name in (BEST, LAST))):
+        if content_hash(path)[:12] == result.metrics.get("checkpoint"):
+            return load_counter(path, torch.device("cpu"))
+    raise InputError(
+        f"{result.folder} is of no {BEST} or {LAST} that is in {training.folder} now: test again "
+        "to see the photos"
+    )
 
 
 def gaussians(training: Training) -> list[str]:

@@ -60,6 +60,7 @@ def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
         print(f"every count times {factor:.3f}")
         counts = [one._replace(predicted=one.predicted * factor) for one in counts]
     rows, metrics = compare(counts, counter.name, counted.split, counter.train_median)
+    metrics["checkpoint"] = counter.checkpoint
     if factor is not None:
         metrics["count_factor"] = factor
     scores = {f"{radius:g} px": counted.localization(found, radius) for radius in arguments.radii}

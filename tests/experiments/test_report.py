@@ -68,12 +68,15 @@ def write_set(root, split, heads, seed=0):
             write_gaussians(gaussians_path(path), params)
 
 
-def write_run(folder, config, counts, log=({"epoch": 0, "mse": 3.0}, {"epoch": 1, "mse": 2.0})):
+LOG = {"epoch": 0, "mse": 3.0}, {"epoch": 1, "mse": 2.0}
+
+
+def write_run(folder, config, counts, log=LOG, **told):
     write_text(folder / "config.yml", yaml.safe_dump(config))
     write_text(folder / "environment.json", json.dumps({"commit": "abc123", "torch": "2"}))
     write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
     guessing = {"count": 2.0, "mae": 9.0, "rmse": 9.0, "nae": 1.0}
-    metrics = {"model": "m", "split": "test", **errors_of(counts), "guessing": guessing}
+    metrics = {"model": "m", "split": "test", **errors_of(counts), "guessing": guessing, **told}
     write_results(folder / "test", counts, metrics)
 
 
@@ -98,7 +101,7 @@ def gst_run(tmp_path):
     photos = photo_loader(CountedPhotos(data, "test", preprocessing), 0)
     counts = evaluate(counter.model, photos, preprocessing.tile)
     config = {"model_name": "vgg_small", "data_dir": str(data), "cut_off": 3.0}
-    write_run(run, config | {"loss": "transport"}, counts)
+    write_run(run, config | {"loss": "transport"}, counts, checkpoint=counter.checkpoint)
     return run
 
 
@@ -161,7 +164,7 @@ def test_a_training_in_its_first_epoch_is_said_to_be_one(tmp_path, gst_run):
 
 def test_what_was_tested_is_drawn(tmp_path, gst_run):
     tested = torch.load(gst_run / "best.pth")
-    torch.save(tested, gst_run / "last.pth")
+    shutil.copy(gst_run / "best.pth", gst_run / "last.pth")
     other = {name: 2 * value for name, value in tested["model"].items()}
     torch.save(tested | {"model": other}, gst_run / "best.pth")
     (training,) = read_trainings(gst_run)
@@ -169,7 +172,7 @@ def test_what_was_tested_is_drawn(tmp_path, gst_run):
     (gst_run / "last.pth").replace(gst_run / "best.pth")
     assert overlays(training, training.results[0]) == with_last
     torch.save(tested | {"model": other}, gst_run / "best.pth")
-    with pytest.raises(InputError, match=r"last\.pth in .* counts .*: test again"):
+    with pytest.raises(InputError, match=r"is of no best\.pth or last\.pth .*: test again"):
         overlays(training, training.results[0])
 
 

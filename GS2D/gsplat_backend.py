@@ -57,7 +57,9 @@ def render(means, scales, rotations, colors, opacities, width: int, height: int)
     if (reason := why_unusable()) is not None:
         raise InputError(reason)
     if len(means) == 0:
-        return means.new_zeros(height, width, 3), means.new_zeros(height, width)
+        # A gradient can be asked for all the same.
+        nothing = sum(part.sum() for part in (means, scales, rotations, colors, opacities))
+        return means.new_zeros(height, width, 3) + nothing, means.new_zeros(height, width) + nothing
     device = means.device if means.is_cuda else DEVICE
     tensors = [t.float().to(device) for t in (means, scales, rotations, colors, opacities)]
     with torch.no_grad():

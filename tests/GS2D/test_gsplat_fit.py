@@ -12,6 +12,7 @@ from bench.gpu import stand_ins
 from GS2D import Convergence, fitting, fused_fit, gsplat_backend, gsplat_fit, rasterize
 from GS2D.fused_fit import Schedule
 from tests.GS2D.test_fit import agree
+from tests.GS2D.test_rasterize import SCENES, backend, compare, render_with_gradients, scene
 
 CPU = torch.device("cpu")
 
@@ -98,6 +99,19 @@ def test_the_stand_ins_make_the_tile_lists_that_gsplat_s_own_readable_ones_make(
     starts = twins._isect_offset_encode(expected_ids, photos, across, down)
     assert torch.equal(stand_ins.isect_offset_encode(ids, photos, across, down), starts)
     assert torch.equal(entries, expected)
+
+
+@pytest.mark.parametrize(("number", "width", "height", "largest"), SCENES)
+def test_pictures_and_gradients_are_the_reference_s(
+    stock, monkeypatch, number, width, height, largest
+):
+    monkeypatch.setattr(gsplat_backend, "DEVICE", CPU)
+    monkeypatch.setattr(gsplat_backend, "why_unusable", lambda: None)
+    gaussians = scene(number, width, height, seed=number, largest=largest)
+    expected = render_with_gradients(backend("reference"), gaussians, width, height, torch.float64)
+    got = render_with_gradients(backend("gsplat"), gaussians, width, height, torch.float32)
+    compare(got, expected)
+    assert len(stock) == (number > 0)
 
 
 def test_photos_are_drawn_side_by_side_as_alone(stock):

@@ -36,17 +36,17 @@ def turn(path):
     Image.open(path).save(path, exif=exif)
 
 
-def interrupt(patch, stop):
-    """Make a training stop in epoch 2 before it begins, or before its line is in the log."""
+def interrupt(patch, stop, epoch=2):
+    """Make a training stop in an epoch before it begins, or before its line is in the log."""
     if stop == "training":
-        patch.setattr(loop, "train_one_epoch", stopped(loop.train_one_epoch, 4))
+        patch.setattr(loop, "train_one_epoch", stopped(loop.train_one_epoch, 4, epoch))
     if stop == "logging":
-        patch.setattr(loop.Run, "log", stopped(loop.Run.log, 1))
+        patch.setattr(loop.Run, "log", stopped(loop.Run.log, 1, epoch))
 
 
-def stopped(function, position):
+def stopped(function, position, epoch):
     def interrupted(*args, **kwargs):
-        if args[position] == 2:
+        if args[position] == epoch:
             raise KeyboardInterrupt
         return function(*args, **kwargs)
 

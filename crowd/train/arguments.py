@@ -71,6 +71,8 @@ def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **s
     add("--ema", type=NonNegativeFloat, default=0.0, help="decay of averaged weights; 0: none")
     where = "auto: bfloat16 on GPUs alone; native: on CPUs that have it too"
     add("--precision", choices=PRECISIONS, default=PRECISIONS[0], help=where)
+    saved = "epochs from one last.pth to the next; after the last one it is written in any case"
+    add("--save-every", type=PositiveInt, default=1, help=saved)
     for name in ("validate_from", "validate_every"):
         add(f"--{name}", type=PositiveInt, default=values[name], help=said[name])
 

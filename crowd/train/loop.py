@@ -71,7 +71,7 @@ def fit(
     split: str = "val",
     print_every: int = 1,
 ) -> dict[int, dict[str, float]]:
-    """Train to the last epoch; validate, keep the best checkpoint, log, and save after every epoch.
+    """Train to the last epoch; validate, keep the best checkpoint, log, and save after epochs.
 
     `log.jsonl` gets a line an epoch: the losses before their weights, the learning rate, errors of
     the validation as `SPLIT_NAME`; `times.jsonl` the seconds of its steps, and photos a second.
@@ -115,7 +115,9 @@ def fit(
             named = {f"{split}_{name}": value for name, value in errors[epoch].items()}
             figures |= {name: value for name, value in named.items() if value == value}
         run.log(epoch, figures, times)
-        training.finish_epoch(folder)
+        training.finish_epoch()
+        if training.epoch % arguments.save_every == 0 or training.epoch == last:
+            training.save(folder)
         if epoch % print_every == 0 or epoch + 1 == last:
             said = (figures | times).items()
             print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in said))

@@ -1,4 +1,4 @@
-"""The state of a training: what is saved after each epoch and found again by `--resume`."""
+"""The state of a training: what is saved after epochs and found again by `--resume`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WARMUP_SHARE = 0.02
 # Arguments of any command that may change between a training and its continuation.
 RESUME_MAY_CHANGE = {
     *("cache_gib", "config", "data_dir", "dataset", "device", "epochs", "pretrained", "resume"),
-    *("save_dir", "validate_every", "validate_from", "workers"),
+    *("save_dir", "save_every", "validate_every", "validate_from", "workers"),
 }
 
 
@@ -172,10 +172,13 @@ class Training:
         self.best = {"epoch": self.epoch, **figures}
         self._save(folder / BEST, model=self.evaluated.state_dict())
 
-    def finish_epoch(self, folder: Path) -> None:
-        """Step the schedule, count the epoch and write `last.pth`."""
+    def finish_epoch(self) -> None:
+        """Step the schedule and count the epoch."""
         self.scheduler.step()
         self.epoch += 1
+
+    def save(self, folder: Path) -> None:
+        """Write `last.pth`, from which `--resume` goes on."""
         self._save(
             folder / LAST,
             model=self.model.state_dict(),

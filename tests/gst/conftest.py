@@ -62,12 +62,12 @@ def write_set(tmp_path):
 def train(tmp_path):
     """Run train_gs.py on a small set with small settings; the last option given wins."""
 
-    def run(data, folder="run", *options, model=None, stop=None):
+    def run(data, folder="run", *options, model=None, stop=None, epoch=2):
         paths = ["--data-dir", str(data), "--save-dir", str(tmp_path / folder)]
         with pytest.MonkeyPatch.context() as patch:
             if model:
                 patch.setattr(train_gs, "build_model", lambda *args, **kwargs: model())
-            interrupt(patch, stop)
+            interrupt(patch, stop, epoch)
             train_gs.main([*shlex.split(SETTINGS), *paths, *options])
         return tmp_path / folder
 

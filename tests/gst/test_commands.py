@@ -52,13 +52,19 @@ def test_a_density_that_has_collapsed_is_said(write_set, train, capsys):
     assert "collapsed" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("model", "stop"), [(None, "training"), (Dropping, "logging")])
-def test_a_killed_training_continues_to_the_same_figures(write_set, train, model, stop):
+@pytest.mark.parametrize(
+    ("model", "stop", "epoch", "save_every"),
+    [(None, "training", 2, 1), (Dropping, "logging", 2, 1), (Dropping, "logging", 3, 2)],
+)
+def test_a_killed_training_continues_to_the_same_figures(
+    write_set, train, model, stop, epoch, save_every
+):
     options = shlex.split("--lr-schedule cosine --ema 0.5 --validate-from 1 --validate-every 2")
     data = write_set()
     whole = train(data, "whole", *options, model=model)
+    options += ["--save-every", str(save_every)]
     with pytest.raises(SystemExit):
-        train(data, "parts", *options, model=model, stop=stop)
+        train(data, "parts", *options, model=model, stop=stop, epoch=epoch)
     assert load_checkpoint(whole.parent / "parts/last.pth")["epoch"] == 2
     parts = train(data, "parts", "--resume", *options, model=model)
     assert_same_run(whole, parts)

@@ -94,8 +94,7 @@ def fit(
         )
     run = Run(arguments.save_dir, save_arguments(arguments), training.epoch)
     model, folder, last, errors = parallel(training.model), run.folder, arguments.epochs, {}
-    device = next(model.parameters()).device
-    print(f"{folder}: epochs {training.epoch} to {last} on {device}")
+    print(f"{folder}: epochs {training.epoch} to {last} on {next(model.parameters()).device}")
     for epoch in range(training.epoch, last):
         batches.batch_sampler.epoch = epoch
         seed_epoch(arguments.seed, epoch)
@@ -115,9 +114,8 @@ def fit(
             named = {f"{split}_{name}": value for name, value in errors[epoch].items()}
             figures |= {name: value for name, value in named.items() if value == value}
         run.log(epoch, figures, times)
-        training.finish_epoch()
-        if training.epoch % arguments.save_every == 0 or training.epoch == last:
-            training.save(folder)
+        saved = (epoch + 1) % arguments.save_every == 0 or epoch + 1 == last
+        training.finish_epoch(folder if saved else None)
         if epoch % print_every == 0 or epoch + 1 == last:
             said = (figures | times).items()
             print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in said))

@@ -172,13 +172,12 @@ class Training:
         self.best = {"epoch": self.epoch, **figures}
         self._save(folder / BEST, model=self.evaluated.state_dict())
 
-    def finish_epoch(self) -> None:
-        """Step the schedule and count the epoch."""
+    def finish_epoch(self, folder: Path | None) -> None:
+        """Step the schedule, count the epoch and write `last.pth`, where there is a folder."""
         self.scheduler.step()
         self.epoch += 1
-
-    def save(self, folder: Path) -> None:
-        """Write `last.pth`, from which `--resume` goes on."""
+        if folder is None:
+            return
         self._save(
             folder / LAST,
             model=self.model.state_dict(),

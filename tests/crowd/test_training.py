@@ -29,8 +29,7 @@ def training(depth="auto", ema=0.0, **settings):
 
 def first_epoch(made, folder):
     made.optimizer.step()
-    made.finish_epoch()
-    made.save(folder)
+    made.finish_epoch(folder)
 
 
 def test_errors_beside_those_of_guessing():

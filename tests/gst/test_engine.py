@@ -166,8 +166,7 @@ def test_the_moving_average_follows_slowly_and_is_what_is_evaluated_and_kept(wri
     torch.testing.assert_close(training.evaluated.features[0].weight, expected)
     assert not torch.allclose(expected, model.features[0].weight)
     training.keep_best(tmp_path, {"mae": 1, "rmse": 1})
-    training.finish_epoch()
-    training.save(tmp_path)
+    training.finish_epoch(tmp_path)
     for name in ("best.pth", "last.pth"):
         counter = load_counter(tmp_path / name, CPU)
         torch.testing.assert_close(counter.model.features[0].weight, expected)

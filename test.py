@@ -19,6 +19,7 @@ from crowd.count.evaluation import compare, errors_table, localization_table, wr
 from crowd.data.processed import median_count
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
+from crowd.io.files import short_hash
 from gst.models import BOXED, MODELS
 from gst.photos import require_same
 
@@ -49,7 +50,7 @@ def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None
     rows, metrics = compare(counts, counter.name, split, median)
     shares, scores = placement.shares(), placement.localization()
     metrics |= {"density_near_heads": shares, "localization": scores}
-    metrics["checkpoint"] = counter.checkpoint
+    metrics["checkpoint"] = short_hash(counter.path)
     write_results(output, counts, metrics)
     points = write_table(output / POINTS, POINT_COLUMNS, placement.points)
     print(errors_table(rows))

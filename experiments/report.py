@@ -24,7 +24,7 @@ from crowd.count.evaluation import PhotoCount
 from crowd.data.images import read_image
 from crowd.data.processed import list_split, read_annotation, split_photos
 from crowd.io.errors import InputError
-from crowd.io.files import content_hash, read_yaml, require_folder, write_text
+from crowd.io.files import read_yaml, require_folder, short_hash, write_text
 from crowd.io.progress import progress
 from crowd.pictures import drawing
 from crowd.pictures.overlays import write_figure
@@ -164,7 +164,7 @@ def overlays(training: Training, result: Result) -> list[tuple[PhotoCount, str]]
 def _tested_counter(training: Training, result: Result) -> Counter:
     """Load the checkpoint that was tested; raise `InputError` when it is no longer there."""
     for path in filter(Path.is_file, (training.folder / name for name in (BEST, LAST))):
-        if content_hash(path)[:12] == result.metrics.get("checkpoint"):
+        if short_hash(path) == result.metrics.get("checkpoint"):
             return load_counter(path, torch.device("cpu"))
     raise InputError(
         f"{result.folder} is of no {BEST} or {LAST} that is in {training.folder} now: test again "

@@ -17,6 +17,7 @@ from crowd.count import command as counting
 from crowd.count.evaluation import compare, errors_table, localization_table, write_results
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, PositiveFloat
 from crowd.io.errors import InputError, command
+from crowd.io.files import short_hash
 from mgot.localization import write_points_file
 from mgot.models import MODELS
 from mgot.transfer import TILE_HELP
@@ -60,7 +61,7 @@ def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
         print(f"every count times {factor:.3f}")
         counts = [one._replace(predicted=one.predicted * factor) for one in counts]
     rows, metrics = compare(counts, counter.name, counted.split, counter.train_median)
-    metrics["checkpoint"] = counter.checkpoint
+    metrics["checkpoint"] = short_hash(counter.path)
     if factor is not None:
         metrics["count_factor"] = factor
     scores = {f"{radius:g} px": counted.localization(found, radius) for radius in arguments.radii}

@@ -1,6 +1,6 @@
 """Stage i: the light counter and the paper's network, with GST and the Bayesian loss.
 
-By the commands that users give, on ShanghaiTech A, all four side by side: what limits each is the
+By the commands of tables' rows, on ShanghaiTech A, all four side by side: what limits each is the
 process that launches its kernels. Every one goes on where it was stopped, so the next command of
 the benchmark does. Where the test photos are at hand, test.py tests what was best on the
 validation.
@@ -9,41 +9,31 @@ validation.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from bench.gpu.stages import Context
 from crowd.synthetic import make_dataset
 from crowd.train.runs import BEST, ROOT, read_log
+from experiments.runner import fill_in
+from experiments.tables import read_rows
 
 PART = "part_A"
 RESERVE = 60.0  # seconds for tests and weights
 
 
-class Plan(NamedTuple):
-    """One training: the weights to start from, and options of train_gs.py."""
-
-    weights: str
-    options: Sequence[str]
-
-
 _LITE0, _VGG16 = "efficientnet_lite0_features.pth", "vgg16_features.pth"
-_BAYESIAN, _BLOCKS = ["--loss", "bayesian"], ["--block-counts", "4"]
-# As rows of shanghaitech_a and shanghaitech_a_vgg in experiments/rows.
-_COMMON = ["--crop-size", "256", "--epochs", "160", "--validate-from", "80"]
-_COMMON += ["--validate-every", "10"]
-_LIGHT = ["--model-name", "light", "--config", "experiments/gst_light.yml", *_COMMON]
-_PAPER = ["--model-name", "vgg", "--config", "experiments/gst_vgg.yml", *_COMMON]
+# The weights that each begins with, and the row of a table whose command it is.
 PLANS = {
-    "light_gst": Plan(_LITE0, [*_LIGHT, *_BLOCKS]),
-    "light_bayesian": Plan(_LITE0, [*_LIGHT, *_BAYESIAN]),
-    "vgg_gst": Plan(_VGG16, _PAPER),
-    "vgg_bayesian": Plan(_VGG16, [*_PAPER, *_BAYESIAN]),
+    "light_gst": (_LITE0, "shanghaitech_a/gst_blocks"),
+    "light_bayesian": (_LITE0, "shanghaitech_a/bayesian"),
+    "vgg_gst": (_VGG16, "shanghaitech_a_vgg/gst"),
+    "vgg_bayesian": (_VGG16, "shanghaitech_a_vgg/bayesian"),
 }
 REHEARSED = ["--model-name", "vgg_small", "--epochs", "2", "--validate-from", "1"]
 REHEARSED += ["--crop-size", "64", "--batch-size", "2", "--device", "cpu"]
@@ -59,10 +49,11 @@ def train(context: Context) -> None:
     _fit_gaussians(context, data)
     tested = processed(context, "test")
     folders = {name: context.work / "trainings" / name for name in PLANS}
-    running = {name: _start(context, PLANS[name], data, folders[name]) for name in folders}
-    failed = []
+    failed, running, end = [], {}, context.deadline - RESERVE
+    if time.time() < end:
+        running = {name: _start(context, *PLANS[name], data, folders[name]) for name in PLANS}
     try:
-        while running and time.time() < context.deadline - RESERVE:
+        while running and time.time() < end:
             time.sleep(1)
             for name in [name for name, process in running.items() if process.poll() is not None]:
                 failed += [name] if running.pop(name).returncode else []
@@ -71,27 +62,27 @@ def train(context: Context) -> None:
         for process in running.values():
             process.terminate()
             process.wait()
-    for name, folder in folders.items():
-        if (folder / BEST).exists():
-            _run("-m", "gst.export", *_best(folder), "--output", context.output / f"{name}.pth")
-            if tested is not None:
-                words = "--data-dir", tested, "--output", folder / "test"
-                _run("test.py", *_best(folder), *words, "--device", context.pick("0", "cpu"))
+    _record(context, folders)
+    best = {name: folder / BEST for name, folder in folders.items() if (folder / BEST).exists()}
+    for name, path in best.items():
+        _run("-m", "gst.export", "--save-path", path, "--output", context.output / f"{name}.pth")
+    for path in best.values() if tested is not None else ():
+        words = "--save-path", path, "--data-dir", tested, "--output", path.parent / "test"
+        _run("test.py", *words, "--device", context.pick("0", "cpu"))
         _record(context, folders)
     if failed:
         raise RuntimeError(f"trainings of {', '.join(failed)} failed: see log.txt")
 
 
-def _start(context: Context, plan: Plan, data: Path, folder: Path) -> subprocess.Popen:
-    """Begin a training, or go on with it."""
-    words = ["train_gs.py", "--data-dir", data, "--save-dir", folder, "--resume", *plan.options]
-    words += ["--pretrained", context.find(plan.weights) or "none"]
+def _start(context: Context, weights: str, name: str, data: Path, folder: Path) -> subprocess.Popen:
+    """Begin the training of a table's row, or go on with it."""
+    (row,) = read_rows(name)
+    (stage,) = (stage for stage in row.stages if stage.startswith("train_gs.py"))
+    # Of an option that is given twice, the last counts.
+    words = [*shlex.split(fill_in(stage, row, 1)), "--data-dir", data, "--save-dir", folder]
+    words += ["--pretrained", context.find(weights) or "none"]
     words += context.pick(["--device", "0"], REHEARSED)
     return subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT)
-
-
-def _best(folder: Path) -> tuple[str, Path]:
-    return "--save-path", folder / BEST
 
 
 def _record(context: Context, folders: dict[str, Path]) -> None:

@@ -12,7 +12,6 @@ from torch import nn
 
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
-from crowd.io.files import content_hash
 from crowd.train.checkpoints import load_checkpoint, load_weights, require_fit
 from crowd.train.devices import place
 
@@ -30,7 +29,7 @@ class Counter(NamedTuple):
     options: dict  # of the method's `build_model`
     # Whether `preprocessing` is the training's, or the default for weights that come without.
     from_training: bool = True
-    checkpoint: str = ""  # first 12 hex digits of its file's hash (`crowd.io.files.content_hash`)
+    path: str | os.PathLike = ""  # of its checkpoint
 
 
 class Method(NamedTuple):
@@ -89,8 +88,7 @@ def load_counter(
             ) from error
     load_weights(model, weights, path)
     model = place(model, device).eval()
-    known = recipe is not None
-    return Counter(model, name, preprocessing, median, options, known, content_hash(path)[:12])
+    return Counter(model, name, preprocessing, median, options, recipe is not None, path)
 
 
 def named_model(

@@ -78,6 +78,11 @@ def content_hash(path: str | os.PathLike) -> str:
         raise unreadable(path, error, f"cannot be read ({error.strerror}): name a file") from error
 
 
+def short_hash(path: str | os.PathLike) -> str:
+    """First 12 digits of a file's `content_hash`, by which records name it."""
+    return content_hash(path)[:12]
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike, folder: bool = False) -> Iterator[Path]:
     """Yield a temporary file, or `folder`, and move it to `path` only if the block succeeds.

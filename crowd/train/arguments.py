@@ -23,7 +23,7 @@ from crowd.io.lazy import LazyNames
 if TYPE_CHECKING:
     import torch
 
-FOR_GPU = 4  # processes that keep a GPU busy with crops
+GPU_WORKERS = 4  # processes that keep a GPU busy with crops
 PRECISIONS = ("auto", "native", "float32", "bfloat16")
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = LazyNames({"adam": "torch.optim:Adam", "adamw": "torch.optim:AdamW"})
@@ -54,7 +54,7 @@ def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **s
     add("--save-dir", "--save-path", type=str, help=said["save_dir"])
     add("--resume", action=YES_NO, help="continue from last.pth if there is one")
     add("--device", "--gpu-id", type=str, default="auto", help="a GPU's number, cpu or auto")
-    workers = f"processes that read photos (default: {FOR_GPU} for a GPU, 0 for a CPU)"
+    workers = f"processes that read photos (default: {GPU_WORKERS} for a GPU, 0 for a CPU)"
     add("--workers", type=NonNegativeInt, help=workers)
     add("--cache-gib", type=NonNegativeFloat, default=2.0, help="memory for decoded photos, GiB")
     add("--seed", type=NonNegativeInt, default=values["seed"], help="of weights, crops and dropout")
@@ -121,7 +121,7 @@ def choose_workers(arguments: Namespace) -> None:
     from crowd.train.devices import pick_device
 
     if arguments.workers is None:
-        arguments.workers = FOR_GPU if pick_device(arguments.device).type == "cuda" else 0
+        arguments.workers = GPU_WORKERS if pick_device(arguments.device).type == "cuda" else 0
 
 
 def cache_of(arguments: Namespace) -> float:

@@ -9,6 +9,7 @@ the time.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 from collections.abc import Iterator, Sequence
@@ -191,18 +192,16 @@ def _normalised(convolution: nn.Conv2d, folded: Folded, x: Tensor) -> Tensor:
         if stride == 2:
             before = (kernel - 2) // 2
             x, padding = functional.pad(x, (before, padding, before, padding)), 0
-        how = {"stride": stride, "padding": padding, "groups": convolution.groups}
+        rules = contextlib.nullcontext()
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # torch's depthwise convolutions are slow in bfloat16 there, backwards most of all.
-            with torch.autocast("cpu", enabled=False):
-                y = functional.conv2d(x.to(weight), weight, shift, **how)
+            x, rules = x.to(weight), torch.autocast("cpu", enabled=False)
         elif x.is_cuda and convolution.groups > 1 and not torch.is_grad_enabled():
             # cuDNN from 9.10 on compiles its depthwise kernels anew for every size of photo, a
             # second each (NVIDIA/cudnn-frontend#1066); torch has kernels of its own.
-            with torch.backends.cudnn.flags(enabled=False):
-                y = functional.conv2d(x, weight, shift, **how)
-        else:
-            y = functional.conv2d(x, weight, shift, **how)
+            rules = torch.backends.cudnn.flags(enabled=False)
+        with rules:
+            y = functional.conv2d(x, weight, shift, stride, padding, groups=convolution.groups)
     return norm(y) if norm else y
 
 

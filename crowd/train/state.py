@@ -17,7 +17,7 @@ from crowd.data.images import AUTO
 from crowd.data.network_input import Preprocessing
 from crowd.io.config import Namespace
 from crowd.io.errors import InputError
-from crowd.io.files import content_hash
+from crowd.io.files import content_hash, short_hash
 from crowd.io.progress import progress
 from crowd.train.arguments import OPTIMIZERS
 from crowd.train.checkpoints import load_checkpoint, load_weights, save_checkpoint
@@ -255,7 +255,7 @@ def describe(
         settings["epochs"] = arguments.epochs
     settings |= {"photos": photos.number, "training_data": photos.fingerprint}
     start = Path(arguments.get("pre") or arguments.get("pretrained") or "")
-    settings["start"] = content_hash(start)[:12] if start.is_file() else None
+    settings["start"] = short_hash(start) if start.is_file() else None
     validated = [path for one in validation for path in one.paths]
     labels = (points for one in validation for points in one.points)
     settings["validation_data"] = fingerprint(validated, labels)

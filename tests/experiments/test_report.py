@@ -12,7 +12,7 @@ from PIL import Image
 
 from crowd.count.evaluation import PhotoCount, errors_of, write_results
 from crowd.io.errors import InputError
-from crowd.io.files import write_array, write_text
+from crowd.io.files import short_hash, write_array, write_text
 from experiments.__main__ import main
 from experiments.report import find_photos, overlays, read_trainings
 from GS2D.store import gaussians_path, write_gaussians
@@ -101,7 +101,7 @@ def gst_run(tmp_path):
     photos = photo_loader(CountedPhotos(data, "test", preprocessing), 0)
     counts = evaluate(counter.model, photos, preprocessing.tile)
     config = {"model_name": "vgg_small", "data_dir": str(data), "cut_off": 3.0}
-    write_run(run, config | {"loss": "transport"}, counts, checkpoint=counter.checkpoint)
+    write_run(run, config | {"loss": "transport"}, counts, checkpoint=short_hash(counter.path))
     return run
 
 

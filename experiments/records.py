@@ -39,13 +39,11 @@ def record_run(run: Path | None, record: Path, result: Path, also: Mapping[str, 
 def read_records(folder: Path, columns: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """Return the figures of all records of a row, `folder/seed_1` and its like, by their names.
 
-    `columns`: heading -> place of the figure in `test/metrics.json`, joined by dots. Raises
-    `InputError` where there is no record, or one lacks a figure.
+    `columns`: heading -> place of the figure in `test/metrics.json`, joined by dots, or in a file
+    that is named before a colon; NaN where a record does not hold that file. Raises `InputError`
+    where there is no record, or one lacks a figure.
     """
-    return {
-        record.name: _figures(record / "test" / "metrics.json", columns)
-        for record in _records(folder)
-    }
+    return {record.name: _figures(record, columns) for record in _records(folder)}
 
 
 def read_counts(path: Path) -> list[PhotoCount]:
@@ -97,9 +95,16 @@ def _starts(record: Path) -> list[dict]:
     return [*last, *read_log(record / STARTS)]
 
 
-def _figures(path: Path, columns: Mapping[str, str]) -> dict[str, float]:
-    metrics = json.loads(require_file(path, "record the run again").read_text(encoding="utf-8"))
-    return {heading: _at(metrics, place, path) for heading, place in columns.items()}
+def _figures(record: Path, columns: Mapping[str, str]) -> dict[str, float]:
+    return {heading: _figure(record, place) for heading, place in columns.items()}
+
+
+def _figure(record: Path, place: str) -> float:
+    file, _, place = place.rpartition(":")
+    if file and not (record / file).is_file():
+        return float("nan")
+    path = require_file(record / (file or "test/metrics.json"), "record the run again")
+    return _at(json.loads(path.read_text(encoding="utf-8")), place, path)
 
 
 def _at(metrics: dict, place: str, path: Path) -> float:

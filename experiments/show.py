@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from crowd.io.errors import InputError
 from experiments.records import in_words, read_records, uncommitted
 from experiments.runner import require_data, row_folder
@@ -21,7 +23,7 @@ def show(name: str) -> str:
         if figures is None:
             lines.append([row.title, *("" for _ in table.columns), missing(row)])
         else:
-            cells = [in_words([one[name] for one in figures.values()]) for name in table.columns]
+            cells = [_cell([one[name] for one in figures.values()]) for name in table.columns]
             unsure = uncommitted(row_folder(row))
             records = f"{len(figures)} of {len(row.repeat_values)}" + f" {MARK}" * bool(unsure)
             lines.append([row.title, *cells, records])
@@ -54,7 +56,14 @@ def missing(row: Row) -> str:
 
 
 def _single(figures: dict[str, float], table: Table) -> list[str]:
-    return [in_words([figures[name]]) for name in table.columns]
+    return [_cell([figures[name]]) for name in table.columns]
+
+
+def _cell(figures: list[float]) -> str:
+    """Mean ± std of the records that have the figure, and how many where not all have it."""
+    known = [figure for figure in figures if not math.isnan(figure)]
+    some = f" ({len(known)} of {len(figures)})" if len(known) < len(figures) else ""
+    return in_words(known) + some if known else ""
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:

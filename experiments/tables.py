@@ -29,7 +29,7 @@ class Table:
         name: of its folder.
         title: what it shows.
         protocol: what was trained on what, and what chose the checkpoint.
-        columns: heading -> place of the figure in a record's metrics.json, joined by dots.
+        columns: heading -> place of the figure in a record (`experiments.records.read_records`).
         data: data set's path below `data/` -> where to get it and how to lay it out.
         repeats: what its runs differ in, such as "seed" or "fold", and the values.
         prepare: commands that all rows and repeats share.

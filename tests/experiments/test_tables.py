@@ -142,6 +142,21 @@ def test_show_gives_mean_and_deviation_beside_the_paper(table, capsys):
     assert re.search(r"seed_2 +2\.00 +0\.500", capsys.readouterr().out)
 
 
+def test_a_column_may_come_from_another_file_that_not_all_records_have(table, capsys):
+    best = {"also": {"best/metrics.json": "{work}/first/test/metrics.json"}}
+    table(table={"columns": {"MAE": "mae", "best": "best/metrics.json:deep.f1"}}, first=best)
+    main(["run", "toy"])
+    capsys.readouterr()
+    main(["show", "toy"])
+    out = capsys.readouterr().out
+    assert re.search(r"First +1\.50 ± 0\.71 +0\.500 ± 0\.000 +2 of 2", out)
+    assert re.search(r"Second +11\.50 ± 0\.71 +2 of 2", out)
+    Path("results/toy/first/seed_2/best/metrics.json").unlink()
+    main(["show", "toy/first"])
+    shown = capsys.readouterr().out
+    assert re.search(r"First +1\.50 ± 0\.71 +0\.500 \(1 of 2\) +2 of 2", shown)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -39,11 +39,12 @@ PADDING_COLOR = (124, 116, 104)
 
 
 class Batch(NamedTuple):
-    """Crops [B, 3, S, S] with the heads and the photo's name of each."""
+    """Crops [B, 3, S, S], with the heads of each, and its photo's name and short side, pixels."""
 
     images: torch.Tensor
     heads: list[Heads]
     names: list[str]
+    short_sides: list[float]
 
 
 class CrowdCrops(Dataset):
@@ -88,16 +89,16 @@ class CrowdCrops(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, Heads, str]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, Heads, str, float]:
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         path = self.paths[index]
         (image,) = self._cache.get(index, lambda: (read_photo(path, self.preprocessing),))
         sample = Sample(image, *self.heads[index])
-        crop, targets = augment(sample, self.crop_size, rng, *self.augmentation)
+        crop, targets, short_side = augment(sample, self.crop_size, rng, *self.augmentation)
         arrays = (crop.points, crop.scales, crop.rotations, targets)
         heads = Heads(*(torch.from_numpy(array) for array in arrays))
-        return photo_tensor(crop.image, self.preprocessing), heads, path.name
+        return photo_tensor(crop.image, self.preprocessing), heads, path.name, short_side
 
     def described(self) -> TrainingPhotos:
         """Fingerprint of photos, annotations and Gaussians, checked by --resume."""
@@ -143,10 +144,10 @@ def read_heads(
     return points, scales, rotations, box_sides(extents)
 
 
-def collate(items: list[tuple[torch.Tensor, Heads, str]]) -> Batch:
+def collate(items: list[tuple[torch.Tensor, Heads, str, float]]) -> Batch:
     """Join crops to a batch."""
-    images, heads, names = zip(*items, strict=True)
-    return Batch(torch.stack(images), list(heads), list(names))
+    images, *lists = zip(*items, strict=True)
+    return Batch(torch.stack(images), *map(list, lists))
 
 
 def crop_batches(crops: CrowdCrops, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
@@ -241,7 +242,7 @@ def augment(
     scale_range: tuple[float, float] = SCALE_RANGE,
     colour_jitter: float = 0.0,
     smallest_share: float = SMALLEST_SHARE,
-) -> tuple[Sample, np.ndarray]:
+) -> tuple[Sample, np.ndarray, float]:
     """Draw one training crop.
 
     Grey with probability 0.12; scaled by `scale_range` where the short side stays at least
@@ -250,9 +251,10 @@ def augment(
     the crop is padded, not enlarged: heads keep the size that they have when the photo is tested.
     `rng` is always asked for the same five numbers, and with `colour_jitter` for three more.
 
-    Returns the crop with the heads of whose box `smallest_share` or more lies in it, and their
-    shares, the targets t_n of the loss, float32 [n]. With 0 they are all that lie in it to some
-    part, and over all places of the crop no head is lost.
+    Returns the crop with the heads of whose box `smallest_share` or more lies in it, their shares,
+    the targets t_n of the loss, float32 [n], and the short side of the photo as it was scaled.
+    With 0 they are all that lie in it to some part, and over all places of the crop no head is
+    lost.
     """
     grey, position_x, position_y, mirror = rng.random(4)
     factor = rng.uniform(*scale_range)
@@ -268,4 +270,4 @@ def augment(
         crop = flip(crop)
     if colour_jitter:
         crop = recolour(crop, *rng.uniform(1 - colour_jitter, 1 + colour_jitter, 3))
-    return crop, shares
+    return crop, shares, factor * min(width, height)

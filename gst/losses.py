@@ -8,6 +8,8 @@ density `[B, 1, h, w]`; it returns named scalars, means over the batch, whose su
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,10 +22,10 @@ from gst.heads import pad_heads
 from gst.kernel import cell_centers
 from gst.loss import batch_transport_loss, gaussian_transport_loss
 from gst.models.vgg import attention_variance
-from gst.options import COMPARED, PAPER, STRIDE, TRANSPORT, KernelOptions
+from gst.options import BAYESIAN, COMPARED, PAPER, STRIDE, TRANSPORT, KernelOptions
 
 SIGMA = 8.0  # pixels, of the Gaussians of both `gaussian` and `bayesian`
-BAYESIAN_BACKGROUND = 1.0  # of the crop's short side
+BAYESIAN_BACKGROUND = 0.15  # of the photo's short side
 REGULARISATION = 10.0  # of DM-Count's transport, squared pixels
 ITERATIONS = 100
 SMALLEST = 1e-12  # share of a cell, so that its logarithm exists
@@ -57,6 +59,8 @@ def batch_losses(
     density = density.float()
     if loss == TRANSPORT:
         losses = {"transport": gaussian_transport_loss(batch.heads, density, kernel)}
+    elif loss == BAYESIAN:
+        losses = COMPARED[loss](batch.heads, density, batch.short_sides)
     else:
         losses = COMPARED[loss](batch.heads, density)
     if block_counts:
@@ -102,30 +106,37 @@ def gaussian_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
     return {"mse": (wanted - density[:, 0]).square().sum() / len(density)}
 
 
-def bayesian_posterior(points: Tensor, shape: tuple[int, int]) -> Tensor:
+def bayesian_posterior(points: Tensor, shape: tuple[int, int], short_sides: Tensor) -> Tensor:
     """P(head n | cell x) `[..., n + 1, h · w]`, heads and a background being as likely beforehand.
 
     Of points `[..., n, 2]`, n ≥ 1, pixels of the crop; the background is the last row, and every
     column sums to 1. A head's likelihood is a Gaussian of 8 pixels. The background stands, at every
-    cell, at the distance d_bg with d_bg² = (1.0 · short side)² / d_min, where d_min is the squared
-    distance to the nearest head: the nearer a head, the farther the background, which takes over
-    from about √(short side) pixels on. So the release that has the ratio 1.0; the other published
-    form is d_bg = ratio · short side − √d_min, for which the paper's ratio is 0.15.
+    cell, at the distance d - d_min, where d_min is the distance to the nearest head, and d is 0.15
+    times the short side of the photo that the crop is of (`short_sides`, `[...]`): it takes over
+    d / 2 from the head.
     """
     squared = squared_distances(points, shape)
-    reach = BAYESIAN_BACKGROUND * min(shape) * STRIDE
-    background = reach**2 / (squared.amin(-2, keepdim=True) + 1e-5)
-    return torch.softmax(torch.cat([squared, background], -2) / (-2 * SIGMA**2), dim=-2)
+    nearest = squared.amin(-2, keepdim=True)
+    reach = BAYESIAN_BACKGROUND * short_sides[..., None, None]
+    # Less d_min², or nothing would be left to tell where all heads are padding, far away.
+    background = reach * (reach - 2 * nearest.sqrt())
+    return torch.softmax(torch.cat([squared - nearest, background], -2) / (-2 * SIGMA**2), dim=-2)
 
 
-def bayesian_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
+def bayesian_losses(
+    heads: list, density: Tensor, short_sides: Sequence[float] | None = None
+) -> dict[str, Tensor]:
     """Bayesian loss (Ma et al., ICCV 2019, with background): expected counts of the heads.
 
     `bayesian`: Σ_n |t_n − Σ_x P(n | x) D(x)|, the background's t being 0. It is the transport loss
-    of another kernel, one that has not looked at the photo.
+    of another kernel, one that has not looked at the photo. `short_sides` are those of the photos
+    that the crops were cut from, pixels; without them each crop is a whole photo.
     """
+    shape = density.shape[-2:]
     padded = pad_heads(heads, density.device)
-    posteriors = bayesian_posterior(padded.points, density.shape[-2:])
+    sides = [min(shape) * STRIDE] * len(heads) if short_sides is None else short_sides
+    sides = torch.tensor(sides, dtype=padded.points.dtype).to(density.device, non_blocking=True)
+    posteriors = bayesian_posterior(padded.points, shape, sides)
     return {"bayesian": batch_transport_loss(posteriors, padded.targets, density)}
 
 

@@ -13,11 +13,11 @@ SCALE_RANGE = (0.75, 1.25)
 """Of the augmentation (released code)."""
 SMALLEST_SHARE = 0.3
 """Of a head's box in a crop, below which it is left out of the crop (released code)."""
-TRANSPORT, DM_COUNT = "transport", "dm_count"
+TRANSPORT, BAYESIAN, DM_COUNT = "transport", "bayesian", "dm_count"
 COMPARED = LazyNames(
     {
         "gaussian": "gst.losses:gaussian_losses",
-        "bayesian": "gst.losses:bayesian_losses",
+        BAYESIAN: "gst.losses:bayesian_losses",
         DM_COUNT: "gst.losses:dm_count_losses",
     }
 )

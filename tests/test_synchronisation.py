@@ -48,7 +48,8 @@ def gst_batch(seed, counts=(5, 0, 2)):
         return Heads(points, torch.full((count, 2), 4.0), torch.zeros(count), torch.ones(count))
 
     images = torch.randn(len(counts), 3, SIDE, SIDE, generator=random)
-    return GstBatch(images, [heads(count) for count in counts], [f"photo{seed}"] * len(counts))
+    names, sides = [f"photo{seed}"] * len(counts), [2.0 * SIDE] * len(counts)
+    return GstBatch(images, [heads(count) for count in counts], names, sides)
 
 
 def mgot_batch(seed, counts=(5, 0, 2)):

@@ -265,7 +265,8 @@ def synthetic_batch(crop: int, batch: int, device: torch.device) -> Batch:
     rotations = 3 * torch.rand(batch, heads, generator=random)
     shapes = points, scales, rotations, torch.ones(batch, heads)
     images = to_device(torch.randn(batch, 3, crop, crop, generator=random), device)
-    return Batch(images, [Heads(*one) for one in zip(*shapes, strict=True)], ["noise"] * batch)
+    each = [Heads(*one) for one in zip(*shapes, strict=True)]
+    return Batch(images, each, ["noise"] * batch, [768.0] * batch)
 
 
 def align(context: Context) -> None:

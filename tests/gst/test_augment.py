@@ -74,7 +74,7 @@ def test_jittered_colours_leave_crop_and_heads_as_they_were():
     sample = make_sample(5)
     bright = []
     for seed in range(60):
-        (plain, shares), (crop, same) = (
+        (plain, shares, _), (crop, same, _) = (
             augment(sample, 64, np.random.default_rng(seed), colour_jitter=jitter)
             for jitter in (0.0, 0.4)
         )
@@ -137,7 +137,7 @@ def test_a_photo_smaller_than_the_crop_is_padded_and_keeps_its_heads():
     np.testing.assert_array_equal(window.image[:, :40], sample.image[12:76])
     assert (window.image[:, 40:] == PADDING_COLOR).all()
     for seed in range(20):
-        crop, _ = augment(sample, 64, np.random.default_rng(seed))
+        crop, *_ = augment(sample, 64, np.random.default_rng(seed))
         assert crop.image.shape == (64, 64, 3)
         assert set(crop.sides) <= set(sample.sides)
 
@@ -146,7 +146,7 @@ def test_a_photo_smaller_than_the_crop_is_padded_and_keeps_its_heads():
 def test_targets_are_the_shares_of_the_kept_heads(heads):
     dropped = 0
     for seed in range(20):
-        crop, targets = augment(make_sample(heads), 64, np.random.default_rng(seed))
+        crop, targets, _ = augment(make_sample(heads), 64, np.random.default_rng(seed))
         assert crop.points.shape == (len(targets), 2) == crop.scales.shape
         shares = box_shares(crop.points, crop.sides, 64, 64)
         np.testing.assert_allclose(targets, shares, atol=1e-5)
@@ -177,7 +177,7 @@ def test_the_short_side_never_falls_below_the_crop():
     sample = make_sample(0, 66, 70)
     sample.image[:] = 7
     for seed in range(40):
-        crop, _ = augment(sample, 64, np.random.default_rng(seed))
+        crop, *_ = augment(sample, 64, np.random.default_rng(seed))
         assert (crop.image == 7).all()
 
 
@@ -186,7 +186,8 @@ def test_frequencies_are_those_of_the_paper_and_scales_those_of_the_range(scales
     sample = make_sample(1, 64, 64)
     sample.image[:] = 0
     sample.image[..., 0] = np.arange(100, 228, 2)
-    crops = [augment(sample, 32, np.random.default_rng(seed), scales)[0] for seed in range(600)]
+    drawn = [augment(sample, 32, np.random.default_rng(seed), scales) for seed in range(600)]
+    crops = [crop for crop, *_ in drawn]
     # The sample has no green and blue: its luma is 0.299 of its red, here and in all channels.
     grey = [(crop.image[..., 0] == crop.image[..., 1]).all() for crop in crops]
     assert all(crop.image.max() < 0.3 * 228 for crop, one in zip(crops, grey, strict=True) if one)
@@ -196,3 +197,5 @@ def test_frequencies_are_those_of_the_paper_and_scales_those_of_the_range(scales
     assert 0.43 < np.mean(flipped) < 0.57
     assert [min(factors), max(factors)] == pytest.approx(scales, rel=0.04)
     assert scales[0] <= min(factors) < max(factors) <= scales[1]
+    short_sides = [side for crop, _, side in drawn if crop.sides.size]
+    np.testing.assert_allclose(short_sides, 64 * np.array(factors), rtol=1e-6)

@@ -84,15 +84,29 @@ def test_a_gaussian_lies_around_its_head():
 
 
 def test_the_posterior_is_bayes_rule():
-    points = heads_of(5).points
-    posterior = bayesian_posterior(points, SHAPE)
+    """With the paper's background: on the line through the nearest head, 0.15 short sides off."""
+    points, side = heads_of(5).points, torch.tensor(90.0).double()
+    posterior = bayesian_posterior(points, SHAPE, side)
     assert posterior.shape == (6, 48)
     torch.testing.assert_close(posterior.sum(0), torch.ones(48).double())
-    cell = np.array([4 + 8 * 5, 4 + 8 * 3])
-    squared = ((points.numpy() - cell) ** 2).sum(1)
-    far = (6 * 8) ** 2 / (squared.min() + 1e-5)
-    likelihood = np.exp(-np.append(squared, far) / (2 * SIGMA**2))
-    np.testing.assert_allclose(posterior[:, 3 * 8 + 5], likelihood / likelihood.sum())
+    for column, row in ((5, 3), (0, 0), (7, 5)):
+        cell = np.array([4 + 8 * column, 4 + 8 * row])
+        distances = np.sqrt(((points.numpy() - cell) ** 2).sum(1))
+        distances = np.append(distances, 0.15 * 90 - distances.min())
+        likelihood = np.exp(-(distances**2) / (2 * SIGMA**2))
+        np.testing.assert_allclose(posterior[:, row * 8 + column], likelihood / likelihood.sum())
+
+
+def test_the_bayesian_background_begins_where_the_photo_says():
+    """A head owns what is nearer than 0.075 short sides of the photo, however large the crop."""
+    points = torch.tensor([[0.0, 4.0]]).double()
+    for side in (400.0, 800.0):
+        owned = bayesian_posterior(points, (1, 20), torch.tensor(side).double())[0] > 0.5
+        assert owned.tolist() == [4 + 8 * cell < 0.075 * side for cell in range(20)]
+    heads, density = [heads_of(3)], density_of()
+    losses = [COMPARED["bayesian"](heads, density, sides) for sides in (None, [48.0], [500.0])]
+    whole, same, other = (one["bayesian"] for one in losses)
+    assert whole == same != other
 
 
 def test_a_density_that_gives_every_head_its_own_costs_nothing():
@@ -100,9 +114,12 @@ def test_a_density_that_gives_every_head_its_own_costs_nothing():
     heads = Heads(points, torch.ones(2, 2), torch.zeros(2), torch.ones(2).double())
     density = torch.zeros(1, 1, *SHAPE, dtype=torch.float64)
     density[0, 0, 0, 0] = density[0, 0, -1, -1] = 1
-    assert total("bayesian", [heads], density) < 1e-6
+    own, twice = (
+        COMPARED["bayesian"]([heads], factor * density, [800.0])["bayesian"] for factor in (1, 2)
+    )
     assert total("dm_count", [heads], density) < 1e-6
-    assert total("bayesian", [heads], 2 * density).item() == pytest.approx(2, abs=1e-6)
+    assert own < 1e-6
+    assert twice.item() == pytest.approx(2, abs=1e-6)
 
 
 @pytest.mark.parametrize("reg", [10.0, 200.0])

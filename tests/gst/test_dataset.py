@@ -73,7 +73,7 @@ def test_whole_photo_as_crop_has_all_heads_and_counts(write_set):
     crops = open_crops(write_set(), crop_size=96)
     assert crops.described().train_median == 2
     for index, count in enumerate((5, 1, 0, 3)):
-        image, heads, _ = crops[0, index]
+        image, heads, *_ = crops[0, index]
         assert image.shape == (3, 96, 96)
         assert len(heads.points) == len(heads.targets) == count
 

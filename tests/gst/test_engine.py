@@ -11,7 +11,7 @@ from crowd.train.loop import Steps, train_one_epoch
 from crowd.train.state import Recipe, Training
 from gst.counter import evaluate, load_counter, predict_density, tile_edges
 from gst.dataset import CrowdCrops, collate
-from gst.losses import batch_losses
+from gst.losses import batch_losses, bayesian_losses
 from gst.models import build_model
 from gst.photos import SMALLEST, Preprocessing, read_preprocessing
 
@@ -76,6 +76,17 @@ def test_the_epoch_reports_the_mean_over_photos(write_set):
     figures = train_epoch(model, uneven, still)
     whole = batch_losses(model, collate(items), CPU, amp=False)
     assert figures["transport"] == pytest.approx(whole["transport"].item(), rel=1e-5)
+
+
+def test_the_bayesian_loss_is_told_the_photos_short_sides(write_set):
+    batch, model = one_batch(write_set()), Local()
+    losses = [
+        batch_losses(model, one, CPU, loss="bayesian")["bayesian"]
+        for one in (batch, batch._replace(short_sides=[64.0, 64.0]))
+    ]
+    assert min(batch.short_sides) > 64  # of crops of 64 pixels
+    expected = bayesian_losses(batch.heads, model(batch.images), batch.short_sides)
+    assert losses[0] == expected["bayesian"] != losses[1]
 
 
 def test_attention_variance_is_a_loss_of_its_own_and_epochs_repeat_with_dropout(write_set):

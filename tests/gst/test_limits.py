@@ -68,7 +68,7 @@ def test_20000_heads_pass_preprocessing_and_augmentation():
     assert (distances >= 0).all()
     image = np.zeros((80, 96, 3), np.uint8)
     sample = Sample(image, points, np.ones((MANY, 2)), np.zeros(MANY), distances.clip(4, 128))
-    crop, shares = augment(sample, 64, np.random.default_rng(0))
+    crop, shares, _ = augment(sample, 64, np.random.default_rng(0))
     assert len(crop.points) == len(shares) > 1000
     assert ((shares >= 0.3) & (shares <= 1 + 1e-6)).all()
 

@@ -16,14 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from bench.measure import random_map, read_arguments, write_record
-from crowd.io.errors import InputError, command
+from bench.measure import benchmark, random_map
+from crowd.io.errors import InputError
 from crowd.io.h5 import write_h5
 from crowd.train.runs import ROOT
 from mgot.feature_files import write_index_lists
@@ -92,10 +91,8 @@ def align(folder: Path, *argv: str) -> dict:
     return figures | {"pairs": pairs, "residual": max(group["residual"] for group in groups)}
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print, write the record."""
-    arguments = read_arguments("alignment", __doc__, argv)
+def measure_all() -> dict:
+    """Figures for the record."""
     stages = {}
     # What k_means.py writes is not used afterwards.
     files = ("--center_cluster", "c.h5", "--cluster_index", "c.npy", "--vis_path", "c.png")
@@ -114,14 +111,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "daot_seconds": daot["seconds"],
         "peak_gb": max(stage["peak_gb"] for stage in stages.values()),
     }
-    for title, stage in stages.items():
-        print(f"{title}: {stage['seconds']:.1f} s, {stage['peak_gb']:.2f} GB")
-    print(
-        f"features to weights {totals['clustered_seconds']:.1f} s; without clusters "
-        f"{totals['daot_seconds']:.1f} s; at most {totals['peak_gb']:.2f} GB"
-    )
-    write_record(arguments.output, stages=stages, **totals)
+    return {"stages": stages, **totals}
 
+
+main = benchmark("alignment", __doc__, measure_all)
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -24,9 +24,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.measure import ratio, read_arguments, time_in_turn, write_record
+from bench.measure import benchmark, ratio, time_in_turn
 from crowd.count.photos import count_one
-from crowd.io.errors import command
 from crowd.train.checkpoints import save_checkpoint
 from crowd.train.runs import ROOT
 from gst.counter import BOXED, annotator, load_counter
@@ -59,8 +58,14 @@ def peak_megabytes(photo: Path, weights: list[str]) -> float:
     return int(re.search(r"VmHWM (\d+)", done.stdout)[1]) / 1000
 
 
-def measure(folder: Path, repeats: int) -> dict:
+def measure(repeats: int) -> dict:
     """Figures for the record."""
+    with tempfile.TemporaryDirectory() as folder:
+        return measure_in(Path(folder), repeats)
+
+
+def measure_in(folder: Path, repeats: int) -> dict:
+    """Figures for the record, measured with files of a folder."""
     torch.manual_seed(0)
     save_checkpoint(folder / "vgg.pth", **build_model("vgg").state_dict())
     names = {"light": [str(BOXED)], "vgg": [str(folder / "vgg.pth"), "vgg"]}
@@ -94,22 +99,7 @@ def spend(program: Callable[[], object], used: list[float]) -> None:
     used.append(time.process_time() - start)
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print, write the record."""
-    arguments = read_arguments("counting", __doc__, argv, repeats=5, threads=1)
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), arguments.repeats)
-    for name in ("light", "vgg"):
-        one = figures[name]
-        print(
-            f"{name}: {one['seconds']:.2f} s a photo, {one['cpu_seconds']:.2f} of the processor, "
-            f"{one['peak_megabytes']:.0f} MB"
-        )
-    large = figures["light_108_megapixels"]["peak_megabytes"]
-    print(f"times as fast: {figures['cpu_ratio']:.1f}; 108 megapixels: {large:.0f} MB")
-    write_record(arguments.output, **figures)
-
+main = benchmark("counting", __doc__, measure, repeats=5, threads=1)
 
 if __name__ == "__main__":
     main()

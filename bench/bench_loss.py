@@ -15,15 +15,14 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor
 
-from bench.measure import ratio, read_arguments, time_in_turn, write_record
-from crowd.io.errors import command
+from bench.measure import benchmark, ratio, time_in_turn
 from crowd.io.progress import progress
 from crowd.sinkhorn import Scaling
 from gst import build_model, losses
@@ -178,26 +177,16 @@ def measure(count: int, models: dict[str, float]) -> list[dict]:
     ]
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print a table, write the record."""
-    arguments = read_arguments("loss", __doc__, argv, threads=1)
+def measure_all() -> dict:
+    """Figures for the record."""
     models = {
         name: median(time_in_turn([model_step(name)], REPEATS_OF_MODELS)[0]) for name in MODELS
     }
     lines = [line for count in progress(HEADS, "heads") for line in measure(count, models)]
-    for name, seconds in models.items():
-        print(f"step of {name} at {CROP} x {CROP} without the loss: {seconds:.3f} s")
-    print(f"{'loss':20}{'heads':>6}{'ms':>9}{'x GST':>8}{'MB':>8}  share of a step: {MODELS}")
-    for line in lines:
-        shares = "  ".join(f"{share:7.2%}" for share in line["share"].values())
-        memory = "–" if line["peak_megabytes"] is None else f"{line['peak_megabytes']:.1f}"
-        print(
-            f"{line['loss']:20}{line['heads']:6}{1e3 * line['seconds']:9.2f}"
-            f"{line['times_of_gst']:8.1f}{memory:>8}  {shares}"
-        )
-    write_record(arguments.output, crop=CROP, model_seconds=models, lines=lines)
+    return {"crop": CROP, "model_seconds": models, "lines": lines}
 
+
+main = benchmark("loss", __doc__, measure_all, threads=1)
 
 if __name__ == "__main__":
     main()

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from statistics import median
 
 import numpy as np
 import ot
 
-from bench.measure import random_maps, ratio, read_arguments, time_in_turn, write_record
-from crowd.io.errors import command
+from bench.measure import benchmark, random_maps, ratio, time_in_turn
 from mgot.ssim import ssim_cost
 from mgot.transport import entropic_partial
 
@@ -97,25 +96,16 @@ def measure(cost: np.ndarray, mass: float, repeats: int) -> dict:
     }
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print, write the record."""
-    arguments = read_arguments("ot", __doc__, argv, repeats=7)
+def measure_all(repeats: int) -> dict:
+    """Figures for the record."""
     random = np.random.default_rng(0)
     sides = [random_maps(random.integers(1, 3, size), size) for size in (ROWS, COLUMNS)]
     cost = ssim_cost(*sides).astype(np.float64)
-    lines = [measure(cost, mass, arguments.repeats) for mass in MASSES]
-    for line in lines:
-        print(
-            f"mass {line['mass']:g}: {1e3 * line['seconds']:.1f} ms, {line['error']:.1e} from the "
-            f"exact plan after {line['iterations']} iterations; as near as POT's fastest in "
-            f"{1e3 * line['equal_seconds']:.1f} ms, {line['equal_ratio']:.2f} times as fast"
-        )
-        for name, one in line["pot"].items():
-            found = "not finite" if one["error"] is None else f"{one['error']:.1e} from it"
-            print(f"  POT {name}: {one['seconds']:.3f} s, {found}; ratio {one['ratio']:.2f}")
-    write_record(arguments.output, rows=ROWS, columns=COLUMNS, lines=lines)
+    lines = [measure(cost, mass, repeats) for mass in MASSES]
+    return {"rows": ROWS, "columns": COLUMNS, "lines": lines}
 
+
+main = benchmark("ot", __doc__, measure_all, repeats=7)
 
 if __name__ == "__main__":
     main()

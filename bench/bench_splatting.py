@@ -10,14 +10,12 @@ small for more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
 import torch
 
-from bench.measure import ratio, read_arguments, time_in_turn, write_record
-from crowd.io.errors import command
+from bench.measure import benchmark, ratio, time_in_turn
 from crowd.io.progress import progress
 from GS2D.cpu import cut_into_tiles, l1_gradients
 
@@ -109,20 +107,12 @@ def measure(heads: int, sigma: float, width: int, height: int, repeats: int) -> 
     return line | {"loop_ns_per_pair": 1e9 * median(slow) / pairs, "ratio": ratio(slow, fast)}
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print a table, write the record."""
-    arguments = read_arguments("splatting", __doc__, argv, repeats=8)
-    lines = [measure(*one, arguments.repeats) for one in progress(SCENES, "measuring")]
-    print(f"{arguments.threads} threads, ns per pixel-Gaussian pair: shortest run (median)")
-    for line in lines:
-        print(
-            f"{line['heads']} heads, {line['height']} x {line['width']}, sigma {line['sigma']:g}: "
-            f"cpu {line['cpu_ns_per_pair']:.2f} ({line['cpu_ns_per_pair_median']:.2f}), "
-            f"torch loop {line['loop_ns_per_pair']:.0f}, ratio {line['ratio']:.0f}"
-        )
-    write_record(arguments.output, lines=lines)
+def measure_all(repeats: int) -> dict:
+    """Figures for the record."""
+    return {"lines": [measure(*one, repeats) for one in progress(SCENES, "measuring")]}
 
+
+main = benchmark("splatting", __doc__, measure_all, repeats=8)
 
 if __name__ == "__main__":
     main()

@@ -8,15 +8,13 @@ one process, in alternation, on the same number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d
 
-from bench.measure import random_maps, ratio, read_arguments, time_in_turn, write_record
-from crowd.io.errors import command
+from bench.measure import benchmark, random_maps, ratio, time_in_turn
 from mgot.options import C1, C2, VARIANTS
 from mgot.ssim import ssim_cost
 
@@ -76,20 +74,7 @@ def measure(repeats: int) -> dict:
     }
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print, write the record."""
-    arguments = read_arguments("ssim", __doc__, argv, repeats=5)
-    figures = measure(arguments.repeats)
-    for name, value in figures["microseconds_per_pair"].items():
-        print(f"{name}: {value:.2f} microseconds a pair")
-    print(
-        f"official {figures['official_against_released']:.0f} times the released formula, largest "
-        f"difference {figures['largest_difference']:.1e}; global "
-        f"{figures['global_against_official']:.1f} times official"
-    )
-    write_record(arguments.output, **figures)
-
+main = benchmark("ssim", __doc__, measure, repeats=5)
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""What all benchmarks share: arguments, timing, random patches, the record with the machine."""
+"""What all benchmarks share: the command, timing, random patches, the record with the machine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from crowd.io.config import ArgumentParser, Namespace
+from crowd.io.errors import command
 from crowd.io.files import write_text
 from crowd.train.runs import ROOT, environment
 from mgot.maps import PATCH_SIDE, fidt_map
@@ -21,6 +23,26 @@ RESULTS = ROOT / "bench" / "results"
 # Median number of heads in a patch of each kind; a kind becomes a cluster.
 HEADS = (2, 12, 40, 120)
 SPREAD = 0.4
+
+
+def benchmark(
+    name: str, description: str, measure: Callable[..., dict], repeats: int | None = None, **options
+) -> Callable:
+    """Make a benchmark's command: measure, print the figures, write them to the record.
+
+    `measure` takes the number of repeats, where there is one; `options` as in `read_arguments`.
+    """
+
+    @command
+    def main(argv: Sequence[str] | None = None) -> None:
+        arguments = read_arguments(name, description, argv, repeats, **options)
+        figures = measure() if repeats is None else measure(arguments.repeats)
+        text = json.dumps(figures)
+        short = json.loads(text, parse_float=lambda number: float(f"{float(number):.4g}"))
+        print(yaml.safe_dump(short, default_flow_style=None, sort_keys=False, width=100), end="")
+        write_record(arguments.output, **figures)
+
+    return main
 
 
 def read_arguments(

@@ -11,37 +11,32 @@ with neither is run once for all.
 from __future__ import annotations
 
 import dataclasses
-import difflib
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+from crowd.io.config import nearest
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml
 
 FOLDER = Path(__file__).parent / "rows"
 TABLE_FILE = "table.yml"
+Kind = TypeVar("Kind")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Table:
-    """A table of results.
+    """A table of results."""
 
-    Attributes:
-        name: of its folder.
-        title: what it shows.
-        protocol: what was trained on what, and what chose the checkpoint.
-        columns: heading -> place of the figure in a record (`experiments.records.read_records`).
-        data: data set's path below `data/` -> where to get it and how to lay it out.
-        repeats: what its runs differ in, such as "seed" or "fold", and the values.
-        prepare: commands that all rows and repeats share.
-    """
-
-    name: str
+    name: str  # of its folder
     title: str
-    protocol: str
-    columns: dict[str, str]
-    data: dict[str, str] = dataclasses.field(default_factory=dict)
-    repeats: dict[str, list[int]] = dataclasses.field(default_factory=lambda: {"seed": [1, 2, 3]})
-    prepare: list[str] = dataclasses.field(default_factory=list)
+    protocol: str  # what was trained on what, and what chose the checkpoint
+    columns: dict[str, str]  # heading -> place of the figure (`experiments.records.read_records`)
+    # Data set's path below `data/` -> where to get it and how to lay it out.
+    data: dict[str, str] = field(default_factory=dict)
+    # What its runs differ in, such as "seed" or "fold", and the values.
+    repeats: dict[str, list[int]] = field(default_factory=lambda: {"seed": [1, 2, 3]})
+    prepare: list[str] = field(default_factory=list)  # commands that all rows and repeats share
 
     @property
     def repeat_name(self) -> str:
@@ -54,40 +49,23 @@ class Table:
         return self.repeats[self.repeat_name]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Row:
-    """A row of a table.
-
-    Attributes:
-        table: that it belongs to.
-        name: of its file.
-        title: what the row is.
-        place: in the table, from 1.
-        run: run folder that is recorded (`experiments.records.OF_RUN`); empty for a row
-            without a training.
-        result: folder of `metrics.json` and `predictions.csv`.
-        stages: commands, in order.
-        after: rows of the table whose stages come first.
-        data: what the row needs beside the table's data sets, in the same form.
-        also: further small files to keep, name in the record -> file.
-        paper: figures of the paper, heading -> value, with their `source`.
-        repeats: where they differ from the table's.
-        note: what a reader of the row should know.
-    """
+    """A row of a table."""
 
     table: Table
-    name: str
+    name: str  # of its file
     title: str
-    place: int
-    result: str
-    stages: list[str] = dataclasses.field(default_factory=list)
-    run: str = ""
-    after: list[str] = dataclasses.field(default_factory=list)
-    data: dict[str, str] = dataclasses.field(default_factory=dict)
-    also: dict[str, str] = dataclasses.field(default_factory=dict)
-    paper: dict[str, float | str] = dataclasses.field(default_factory=dict)
-    repeats: list[int] | None = None
-    note: str = ""
+    place: int  # in the table, from 1
+    result: str  # folder of `metrics.json` and `predictions.csv`
+    stages: list[str] = field(default_factory=list)  # commands, in order
+    run: str = ""  # run folder that is recorded; empty for a row without a training
+    after: list[str] = field(default_factory=list)  # rows of the table whose stages come first
+    data: dict[str, str] = field(default_factory=dict)  # more data sets, as the table's
+    also: dict[str, str] = field(default_factory=dict)  # more to keep: name in the record -> file
+    paper: dict[str, float | str] = field(default_factory=dict)  # heading -> value, and `source`
+    repeats: list[int] | None = None  # where they differ from the table's
+    note: str = ""  # what a reader of the row should know
 
     @property
     def repeat_values(self) -> list[int]:
@@ -103,12 +81,10 @@ def read_table(name: str, folder: Path = FOLDER) -> tuple[Table, list[Row]]:
     """
     known = table_names(folder)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-        raise InputError(f"there is no table '{name}'; {hint}")
-    table = Table(name=name, **_read(folder / name / TABLE_FILE, Table, {"name"}))
+        raise InputError(f"there is no table '{name}'{nearest(name, known)}")
+    table = _read(folder / name / TABLE_FILE, Table, name=name)
     rows = [
-        Row(table=table, name=path.stem, **_read(path, Row, {"table", "name"}))
+        _read(path, Row, table=table, name=path.stem)
         for path in sorted((folder / name).glob("*.yml"))
         if path.name != TABLE_FILE
     ]
@@ -152,18 +128,14 @@ def with_predecessors(row: Row, folder: Path = FOLDER) -> list[Row]:
     return list(chain.values())
 
 
-def _read(path: Path, kind: type, given: set[str]) -> dict:
-    """Read a YAML file whose keys are the fields of `kind` that are not `given`."""
+def _read(path: Path, kind: type[Kind], **given: object) -> Kind:
+    """Read a table or row from a YAML file whose keys are the fields that are not `given`."""
     values = read_yaml(path, "mend it")
-    fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in given}
-    unknown = set(values) - set(fields)
+    known = [one.name for one in dataclasses.fields(kind) if one.name not in given]
+    unknown = set(values) - set(known)
     if unknown:
-        raise InputError(f"{path}: unknown key '{unknown.pop()}'; known: {', '.join(fields)}")
-    required = {
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    if required - set(values):
-        raise InputError(f"{path} has no '{sorted(required - set(values))[0]}': add it")
-    return values
+        raise InputError(f"{path}: unknown key '{unknown.pop()}'; known: {', '.join(known)}")
+    try:
+        return kind(**given, **values)
+    except TypeError as error:  # names the keys that are missing
+        raise InputError(f"{path}: {error}") from error

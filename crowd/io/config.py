@@ -131,7 +131,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         lists = [one.dest for one in self._actions if one.nargs in ("*", "+") or one.nargs == 2]
         for key, value in values.items():
             if key not in known:
-                raise InputError(f"{file}: unknown key '{key}'{_nearest(key, known)}")
+                raise InputError(f"{file}: unknown key '{key}'{nearest(key, known)}")
             if value is None and known[key].default is not None:
                 raise InputError(f"{file}: '{key}' has no value: give one, or leave the line out")
             # Of anything else jsonargparse fails in ways of its own.
@@ -149,7 +149,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         if unknown:
             option = unknown.group(1).split("=")[0]
             flags = [flag for action in self._actions for flag in action.option_strings]
-            return f"unknown argument '{option}'{_nearest(option, flags)}"
+            return f"unknown argument '{option}'{nearest(option, flags)}"
         wrong = re.search(r'Parser key "(\w+)": (.*)', message)
         if wrong:
             key, fault = wrong.group(1), wrong.group(2).strip()
@@ -163,7 +163,8 @@ def dashed(word: str) -> str:
     return re.sub(r"^--\w[\w-]*", lambda name: name.group().replace("_", "-"), word)
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
+    """End of a message about an unknown name: the known one that is most like it, or all."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
 

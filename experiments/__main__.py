@@ -20,8 +20,7 @@ from pathlib import Path
 
 from crowd.io.config import ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
-from experiments import runner, show, tables
-from experiments.records import read_counts
+from experiments import records, runner, tables
 from gst.models import BOXED
 
 
@@ -83,7 +82,8 @@ def draw_extremes(arguments: Namespace) -> None:
     from experiments import figures
 
     test, photos = map(Path, arguments.names)
-    path, counts = Path(arguments.output or "extremes.jpg"), read_counts(test / "predictions.csv")
+    path = Path(arguments.output or "extremes.jpg")
+    counts = records.read_counts(test / "predictions.csv")
     figures.draw_extremes(path, counts, photos, figures.load_any(BOXED))
     print(path)
 
@@ -121,7 +121,7 @@ def run_rows(arguments: Namespace) -> None:
 
 def show_tables(arguments: Namespace) -> None:
     """Print tables or rows from their records."""
-    print("\n\n".join(show.show(name) for name in arguments.names or tables.table_names()))
+    print("\n\n".join(records.show(name) for name in arguments.names or tables.table_names()))
 
 
 def write_report(arguments: Namespace) -> None:

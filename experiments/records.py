@@ -1,10 +1,10 @@
-"""Records: the small files that a figure in the README rests on, and their mean ± std."""
+"""Records, the small files that a figure in the README rests on: mean ± std, tables of them."""
 
 from __future__ import annotations
 
 import csv
 import json
-import shutil
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,28 +12,11 @@ import numpy as np
 
 from crowd.count.evaluation import PhotoCount
 from crowd.io.errors import InputError
-from crowd.io.files import atomic_path, require_file, require_folder
+from crowd.io.files import require_file, require_folder
 from crowd.train.runs import STARTS, read_log
+from experiments.tables import Row, read_rows
 
-OF_RUN = ("config.yml", "environment.json", STARTS, "log.jsonl")
-OF_RESULT = ("metrics.json", "predictions.csv")
-
-
-def record_run(run: Path | None, record: Path, result: Path, also: Mapping[str, Path]) -> None:
-    """Copy what a figure rests on to the folder `record`.
-
-    That is the folder `run` of a training, None where nothing was trained; that of what was
-    measured, `result`, kept in `test/`; and `also`, name in the record -> file. Raises `InputError`
-    where a file is missing; nothing is copied then.
-    """
-    sources = {f"test/{name}": result / name for name in OF_RESULT if run or name == OF_RESULT[0]}
-    sources |= {name: run / name for name in OF_RUN} if run else {}
-    sources |= also
-    for source in sources.values():
-        require_file(source, "train and test first")
-    for name, source in sources.items():
-        with atomic_path(record / name) as part:
-            shutil.copyfile(source, part)
+MARK = "†"  # of rows that rest on records whose program is in no commit
 
 
 def read_records(folder: Path, columns: Mapping[str, str]) -> dict[str, dict[str, float]]:
@@ -78,6 +61,71 @@ def in_words(figures: list[float]) -> str:
     mean, deviation = mean_and_std(figures)
     digits = 2 if abs(mean) >= 1 else 3
     return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+
+
+def show(name: str) -> str:
+    """Lay out the table or the row that `name` stands for; see `experiments.tables.read_rows`."""
+    rows = read_rows(name)
+    table = rows[0].table
+    lines = [[table.title, *table.columns, "records"]]
+    notes = []
+    for row in rows:
+        figures = row_figures(row)
+        if figures is None:
+            lines.append([row.title, *("" for _ in table.columns), missing(row)])
+        else:
+            cells = [_cell([one[name] for one in figures.values()]) for name in table.columns]
+            unsure = uncommitted(row.folder)
+            records = f"{len(figures)} of {len(row.repeat_values)}" + f" {MARK}" * bool(unsure)
+            lines.append([row.title, *cells, records])
+            notes += [
+                f"{MARK} {row.title}: {name} ran with changes that its commit does not hold"
+                for name in unsure
+            ]
+        if "/" in name and figures and len(figures) > 1:
+            lines += [
+                [f"  {key}", *(_cell([one[name]]) for name in table.columns), ""]
+                for key, one in figures.items()
+            ]
+        if row.paper:
+            paper = [str(row.paper.get(name, "")) for name in table.columns]
+            lines.append(["  published", *paper, str(row.paper.get("source", ""))])
+        notes += [f"{row.title}: {row.note}"] * bool(row.note)
+    return "\n".join([*_aligned(lines), "", table.protocol, *notes])
+
+
+def row_figures(row: Row) -> dict[str, dict[str, float]] | None:
+    """Return the figures of a row's records by seed or fold; None where there is none."""
+    return read_records(row.folder, row.table.columns) if row.folder.is_dir() else None
+
+
+def missing(row: Row) -> str:
+    """Say how to get a row that has no records."""
+    try:
+        row.require_data()
+    except InputError as error:
+        return str(error)
+    return f"python -m experiments run {row.table.name}/{row.name}"
+
+
+def _cell(figures: list[float]) -> str:
+    """Mean ± std of the records that have the figure, and how many where not all have it."""
+    known = [figure for figure in figures if not math.isnan(figure)]
+    some = f" ({len(known)} of {len(figures)})" if len(known) < len(figures) else ""
+    return in_words(known) + some if known else ""
+
+
+def _aligned(lines: list[list[str]]) -> list[str]:
+    """Lay out cells in columns: the first to the left, figures to the right, the last as it is."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
+    return [
+        "  ".join(
+            [line[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:], strict=True)]
+            + [line[-1]]
+        ).rstrip()
+        for line in lines
+    ]
 
 
 def _records(folder: Path) -> list[Path]:

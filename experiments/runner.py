@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -12,14 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from crowd.io.errors import InputError
-from crowd.io.files import write_text
-from crowd.train.runs import environment, read_log
-from experiments.records import record_run
+from crowd.io.files import atomic_path, require_file, write_text
+from crowd.train.runs import STARTS, environment, read_log
 from experiments.tables import Row, read_table, with_predecessors
 
 RUNS = Path("runs")
-RESULTS = Path("results")
 FINISHED = "stages.jsonl"
+OF_RUN = ("config.yml", "environment.json", STARTS, "log.jsonl")
+OF_RESULT = ("metrics.json", "predictions.csv")
 
 
 def run_row(row: Row, only: Iterable[int] = ()) -> None:
@@ -31,7 +32,7 @@ def run_row(row: Row, only: Iterable[int] = ()) -> None:
     `only` names some seeds or folds. Raises `InputError` where a data set is missing, a command
     failed, or a seed is none of the row's.
     """
-    require_data(row)
+    row.require_data()
     unknown = set(only) - set(row.repeat_values)
     if unknown:
         raise InputError(
@@ -51,14 +52,6 @@ def stages_of(row: Row) -> list[str]:
     return [*row.table.prepare, *(stage for one in with_predecessors(row) for stage in one.stages)]
 
 
-def require_data(row: Row) -> None:
-    """Raise `InputError` saying what to download and where to put it."""
-    for path, remedy in (row.table.data | row.data).items():
-        if not Path(path).exists():
-            name = f"{row.table.name}/{row.name}"
-            raise InputError(f"{name} needs {path}, which is not here: {remedy}")
-
-
 def work_folder(row: Row, repeat: int) -> Path:
     """Folder of a table's runs with one seed or fold."""
     return RUNS / row.table.name / f"{row.table.repeat_name}_{repeat}"
@@ -69,17 +62,22 @@ def fill_in(text: str, row: Row, repeat: int) -> str:
     return text.format(repeat=repeat, work=work_folder(row, repeat).as_posix())
 
 
-def row_folder(row: Row) -> Path:
-    """Where a row's records are."""
-    return RESULTS / row.table.name / row.name
-
-
 def record_row(row: Row, repeat: int) -> None:
-    """Copy what the row's figures rest on to its record, with the commands and their times."""
-    record = row_folder(row) / f"{row.table.repeat_name}_{repeat}"
+    """Copy what the row's figures rest on to its record, with the commands and their times.
+
+    Raises `InputError` where a file is missing; nothing is copied then.
+    """
+    record = row.folder / f"{row.table.repeat_name}_{repeat}"
     run, result = (Path(fill_in(place, row, repeat)) for place in (row.run, row.result))
-    also = {name: Path(fill_in(file, row, repeat)) for name, file in row.also.items()}
-    record_run(run if row.run else None, record, result, also)
+    results, parts = (OF_RESULT, OF_RUN) if row.run else (OF_RESULT[:1], ())
+    sources = {f"test/{name}": result / name for name in results}
+    sources |= {name: run / name for name in parts}
+    sources |= {name: Path(fill_in(file, row, repeat)) for name, file in row.also.items()}
+    for source in sources.values():
+        require_file(source, "train and test first")
+    for name, source in sources.items():
+        with atomic_path(record / name) as part:
+            shutil.copyfile(source, part)
     folders = RUNS / row.table.name, work_folder(row, repeat)
     lines = [line for folder in folders for line in read_log(folder / FINISHED)]
     commands = {fill_in(stage, row, repeat) for stage in stages_of(row)}

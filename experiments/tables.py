@@ -19,6 +19,7 @@ from crowd.io.config import nearest
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml
 
+RESULTS = Path("results")
 FOLDER = Path(__file__).parent / "rows"
 TABLE_FILE = "table.yml"
 Kind = TypeVar("Kind")
@@ -71,6 +72,18 @@ class Row:
     def repeat_values(self) -> list[int]:
         """Seeds or folds of this row."""
         return self.table.repeat_values if self.repeats is None else self.repeats
+
+    @property
+    def folder(self) -> Path:
+        """Where its records are."""
+        return RESULTS / self.table.name / self.name
+
+    def require_data(self) -> None:
+        """Raise `InputError` saying what to download and where to put it."""
+        for path, remedy in (self.table.data | self.data).items():
+            if not Path(path).exists():
+                name = f"{self.table.name}/{self.name}"
+                raise InputError(f"{name} needs {path}, which is not here: {remedy}")
 
 
 def read_table(name: str, folder: Path = FOLDER) -> tuple[Table, list[Row]]:

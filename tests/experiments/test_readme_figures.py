@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import records, show, tables
+from experiments import records, tables
 
 ROOT = Path(tables.__file__).parent.parent
 PAGES = ("README.md", "docs/RESULTS.md", "docs/ADAPTATION.md", "docs/SPEED.md", "docs/GPU.md")
@@ -69,13 +69,13 @@ def check_table(name, heading, rows, problems):
     for title, *cells in rows:
         if title.startswith("guessing"):
             continue
-        row = by_title.get(title.removesuffix(f" {show.MARK}"))
+        row = by_title.get(title.removesuffix(f" {records.MARK}"))
         if row is None:
             problems.append(f"'{title}' is no row of {name}")
             continue
-        recorded, folder = show.row_figures(row), show.row_folder(row)
-        if title.endswith(show.MARK) != bool(folder.is_dir() and records.uncommitted(folder)):
-            problems.append(f"{name}, {title}: {show.MARK} marks rows of uncommitted programs")
+        recorded, folder = records.row_figures(row), row.folder
+        if title.endswith(records.MARK) != bool(folder.is_dir() and records.uncommitted(folder)):
+            problems.append(f"{name}, {title}: {records.MARK} marks rows of uncommitted programs")
         for column, cell in zip(heading[1:], cells, strict=True):
             if recorded is None or column not in row.table.columns:
                 problems.append(f"{name}, {title}: no record of '{column}'")
@@ -140,7 +140,7 @@ def test_a_wrong_figure_is_found(monkeypatch, old, new, says):
         "## Results\n\n<!-- table: brt -->\n| | MAE | RMSE | NAE |\n|---|---|---|---|\n"
         "| GST | 2.19 ± 0.31 | 3.03 ± 0.41 | 0.20 ± 0.03 |\n\n## More\n"
     )
-    monkeypatch.setattr(show, "read_records", lambda *_: TRIO)
+    monkeypatch.setattr(records, "read_records", lambda *_: TRIO)
     monkeypatch.setattr(records, "uncommitted", lambda *_: [])
     assert problems_of(text) == []
     assert says in " ".join(problems_of(text.replace(old, new)))

@@ -83,7 +83,7 @@ def test_a_row_runs_what_comes_before_it_and_nothing_twice(table, capsys):
     main(["run", "toy"])
     assert len(calls()) == 4
     names = sorted(p.as_posix() for p in Path("results/toy/first/seed_2").rglob("*") if p.is_file())
-    expected = [*records.OF_RUN, "stages.jsonl", *(f"test/{n}" for n in records.OF_RESULT)]
+    expected = [*runner.OF_RUN, "stages.jsonl", *(f"test/{n}" for n in runner.OF_RESULT)]
     assert names == sorted(f"results/toy/first/seed_2/{name}" for name in expected)
     lines = Path("results/toy/second/seed_1/stages.jsonl").read_text().splitlines()
     assert [json.loads(line)["command"].split()[1] for line in lines] == [

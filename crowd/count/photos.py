@@ -14,7 +14,6 @@ from crowd.data.folders import list_folder, say_left_out
 from crowd.data.images import Photo, read_orientation, read_size, turned
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
-from crowd.data.resize import resize_photo
 from crowd.io.errors import InputError, extra
 from crowd.io.files import atomic_path, csv_text, require_file, write_text
 from crowd.io.progress import progress
@@ -232,13 +231,13 @@ def count_video(
     points: list[tuple] = []
 
     def counted() -> Iterator[np.ndarray]:
-        frames = progress(_frames(capture), "counting", "frame", total=announced)
-        for number, frame in enumerate(frames):
-            bounds = (how.min_size, how.max_size, how.interpolation, how.bounded)
+        frames = progress(iter(capture.read, (False, None)), "counting", "frame", total=announced)
+        for number, (_, frame) in enumerate(frames):
             size, what = frame.shape[1::-1], f"frame {number} of {video}"
             if region is not None:
                 region.require_fit(*size, what)
-            seen = count_image(resize_photo(frame, *bounds), what, annotate, region, size)
+            image = how.resize(np.ascontiguousarray(frame[..., ::-1]))
+            seen = count_image(image, what, annotate, region, size)
             rows.append((number, f"{number / rate:.3f}", *seen.columns()))
             points.extend(point_rows(number, seen.heads, seen.confidence))
             yield seen.picture
@@ -267,14 +266,6 @@ def _open(video: Path) -> cv2.VideoCapture:
             "pictures of 16 bits, and count them with --folder and --depth"
         )
     return capture
-
-
-def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    while True:
-        there, frame = capture.read()
-        if not there:
-            return
-        yield np.ascontiguousarray(frame[..., ::-1])
 
 
 def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:

@@ -121,8 +121,6 @@ class CountedPhotos(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, str]:
-        if index >= len(self):
-            raise IndexError(index)
         path = self.paths[index]
         image = read_photo(path, self.preprocessing)
         return photo_tensor(image, self.preprocessing), len(self.points[index]), path.name

@@ -22,25 +22,15 @@ RUNNING, PASSED, FAILED, LEFT = "running", "passed", "failed", "left"
 
 @dataclass
 class Context:
-    """A stage's surroundings, and the record that it writes as soon as it knows something.
-
-    Attributes:
-        name: of the stage.
-        program: function that is the stage, MODULE:FUNCTION.
-        work: folder that is kept from one command to the next: records, photos, trainings.
-        output: folder of what is to be looked at afterwards.
-        data: folders of photos and weights.
-        deadline: `time.time()` at which the stage is ended.
-        rehearsal: whether there is no GPU, and everything is small.
-    """
+    """A stage's surroundings, and the record that it writes as soon as it knows something."""
 
     name: str
-    program: str
-    work: Path
-    output: Path
-    data: list[Path]
-    deadline: float
-    rehearsal: bool
+    program: str  # function that is the stage, MODULE:FUNCTION
+    work: Path  # folder kept from one command to the next: records, photos, trainings
+    output: Path  # folder of what is to be looked at afterwards
+    data: list[Path]  # folders of photos and weights
+    deadline: float  # `time.time()` at which the stage is ended
+    rehearsal: bool  # whether there is no GPU, and everything is small
 
     def __post_init__(self):
         self.work, self.output = Path(self.work), Path(self.output)

@@ -38,10 +38,9 @@ def write_scenes(root, layout):
         write_table(root, layout, sets)
     elif layout == "labelstudio":  # whose uploads have no folders
         for name in sets:
-            beside = {
-                other: sets[other] for other in sets if Path(other).parent == Path(name).parent
-            }
-            write_tool((root / name).parent, layout, beside)
+            scene = Path(name).parent
+            beside = {other: sets[other] for other in sets if Path(other).parent == scene}
+            write_tool(root / scene, layout, beside)
     else:
         write_tool(root, layout, sets)
     return sets
@@ -87,9 +86,7 @@ LEAVES = {
     "csv": lambda root: write_table(root, "csv", {"a.png": [[3, 4]], "b.png": [[5, 6]]}),
     "json": lambda root: write_table(root, "json", {"a.png": [], "b.png": [[3, 4]]}),
     "labelme": lambda root: write_tool(root, "labelme", {"a.png": POINTS, "b.png": POINTS}),
-    "ucf_cc_50": lambda root: [
-        write_mat(root / f"{name}_ann.mat", annPoints=POINTS) for name in "ab"
-    ],
+    "ucf_cc_50": lambda root: [write_mat(root / f"{n}_ann.mat", annPoints=POINTS) for n in "ab"],
 }
 
 

@@ -142,19 +142,15 @@ QUESTIONS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("make", COMMANDS)
 @pytest.mark.parametrize("layout", ["csv", "json"])
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_fractions_and_rows_before_columns_are_questions(
-    tmp_path, command, layout, question, capsys
-):
+def test_fractions_and_rows_before_columns_are_questions(tmp_path, make, layout, question, capsys):
     points, switch, right, wrong = QUESTIONS[question]
-    root, make = write_set(tmp_path / "set", layout, points=points), COMMANDS[command]
+    root, make = write_set(tmp_path / "set", layout, points=points), COMMANDS[make]
     checked = [root, "--layout", layout, "--fix", tmp_path / "copy"]
-    for said in (
-        refused(capsys, make, *options(root, layout)),
-        refused(capsys, validate, *checked),
-    ):
+    for command, given in ((make, options(root, layout)), (validate, checked)):
+        said = refused(capsys, command, *given)
         assert question in said
         assert f"{switch} {right}" in said
     assert not (tmp_path / "out").exists()

@@ -16,30 +16,27 @@ from tests.crowd.sets import (
     SIZE,
     TOOLS,
     assert_heads_are_white,
+    coco,
     options,
     read_photo,
     refused,
     run,
+    via,
     write_photo,
     write_text,
     write_tool,
     written_heads,
 )
 
-# (layout, file, what the tool wrote, the points that are meant) of a photo a.png of 64 x 48.
+# Layout: file, what the tool wrote, the points that are meant, of a photo a.png of 64 x 48.
 EXAMPLES = {
-    "labelme": (
-        "a.json",
-        """{"version": "5.5.0", "imagePath": "a.png", "imageWidth": 64, "imageHeight": 48,
-        "shapes": [
+    "labelme": ("a.json", """{"version": "5.5.0", "imagePath": "a.png", "imageWidth": 64,
+        "imageHeight": 48, "shapes": [
         {"label": "head", "points": [[3.5, 4.25]], "shape_type": "point"},
         {"label": "head", "points": [[10, 20], [30, 41]], "shape_type": "rectangle"},
         {"label": "head", "points": [[40, 8], [43, 12]], "shape_type": "circle"}]}""",
-        [[3.5, 4.25], [20, 30.5], [40, 8]],
-    ),
-    "cvat": (
-        "annotations.xml",
-        """<?xml version="1.0" encoding="utf-8"?><annotations>
+        [[3.5, 4.25], [20, 30.5], [40, 8]]),
+    "cvat": ("annotations.xml", """<?xml version="1.0" encoding="utf-8"?><annotations>
         <meta><task><name>heads</name></task></meta>
         <image id="0" name="photos/a.png" width="64" height="48">
         <points label="head" points="3.50,4.25;20.00,30.50" z_order="0"/>
@@ -52,20 +49,14 @@ EXAMPLES = {
         <skeleton label="person"><points label="head" outside="0" points="60,20"/>
         <points label="head" outside="1" points="0,0"/></skeleton>
         <tag label="outdoors"/></image></annotations>""",
-        [[3.5, 4.25], [20, 30.5], [40, 8], [50, 9], [12, 13], [37, 34], [60, 20]],
-    ),
-    "coco": (
-        "instances_default.json",
-        """{"images": [{"id": 7, "file_name": "a.png", "width": 64, "height": 48}],
-        "categories": [{"id": 1, "name": "head"}],
+        [[3.5, 4.25], [20, 30.5], [40, 8], [50, 9], [12, 13], [37, 34], [60, 20]]),
+    "coco": ("instances_default.json", """{"images": [{"id": 7, "file_name": "a.png", "width": 64,
+        "height": 48}], "categories": [{"id": 1, "name": "head"}],
         "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "keypoints": [3.5, 4.25, 2],
         "bbox": [0, 0, 60, 40]}, {"id": 2, "image_id": 7, "category_id": 1,
         "bbox": [10, 20, 20, 21], "iscrowd": 0}]}""",
-        [[3.5, 4.25], [20, 30.5]],
-    ),
-    "labelstudio": (
-        "export.json",
-        """[{"id": 1, "data": {"image": "/data/upload/3/9f3a2b1c-a.png"},
+        [[3.5, 4.25], [20, 30.5]]),
+    "labelstudio": ("export.json", """[{"id": 1, "data": {"image": "/data/upload/3/9f3a2b1c-a.png"},
         "annotations": [{"result": [
         {"original_width": 64, "original_height": 48, "type": "keypointlabels",
         "value": {"x": 25, "y": 50, "width": 0.4, "keypointlabels": ["head"]}},
@@ -77,55 +68,31 @@ EXAMPLES = {
         {"type": "choices", "value": {"choices": ["outdoors"]}}]}]}]""",
         # A box turned by a quarter about its corner (32, 12): 8 wide and 24 high, it lies to the
         # left of the corner and ends 8 below it.
-        [[16, 24], [20, 16], [8, 12]],
-    ),
-    "labelstudio, JSON-MIN": (
-        "export.json",
-        """[{"image": "/data/local-files/?d=photos%2Fa.png", "id": 1, "annotator": 1, "kp": [
+        [[16, 24], [20, 16], [8, 12]]),
+    "labelstudio, JSON-MIN": ("export.json", """[{
+        "image": "/data/local-files/?d=photos%2Fa.png", "id": 1, "annotator": 1, "kp": [
         {"x": 25, "y": 50, "width": 0.4, "keypointlabels": ["head"], "original_width": 64,
-        "original_height": 48}]}]""",
-        [[16, 24]],
-    ),
-    "via": (
-        "project.json",
-        """{"_via_settings": {}, "_via_img_metadata": {"a.png123": {"filename": "a.png",
-        "regions": [{"shape_attributes": {"name": "point", "cx": 3, "cy": 4},
+        "original_height": 48}]}]""", [[16, 24]]),
+    "via": ("project.json", """{"_via_settings": {}, "_via_img_metadata": {"a.png123": {
+        "filename": "a.png", "regions": [{"shape_attributes": {"name": "point", "cx": 3, "cy": 4},
         "region_attributes": {"kind": "head"}}, {"shape_attributes": {"name": "rect", "x": 10,
         "y": 20, "width": 20, "height": 21}, "region_attributes": {"kind": "head"}}],
-        "file_attributes": {}}}, "_via_attributes": {}}""",
-        [[3, 4], [20, 30.5]],
-    ),
-    "via, version 1": (
-        "annotations.json",
-        """{"a.png123": {"filename": "a.png", "size": 123, "base64_img_data": "", "regions": {"0":
-        {"shape_attributes": {"name": "polygon", "all_points_x": [2, 8, 5],
-        "all_points_y": [1, 1, 9]}, "region_attributes": {}}}}}""",
-        [[5, 5]],
-    ),
-    "via, CSV": (
-        "via_export.csv",
+        "file_attributes": {}}}, "_via_attributes": {}}""", [[3, 4], [20, 30.5]]),
+    "via, version 1": ("annotations.json", """{"a.png123": {"filename": "a.png", "size": 123,
+        "base64_img_data": "", "regions": {"0": {"shape_attributes": {"name": "polygon",
+        "all_points_x": [2, 8, 5], "all_points_y": [1, 1, 9]}, "region_attributes": {}}}}}""",
+        [[5, 5]]),
+    "via, CSV": ("via_export.csv",
         'filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes\n'
         'a.png,9,"{}",2,0,"{""name"":""point"",""cx"":3,""cy"":4}","{}"\n'
         'a.png,9,"{}",2,1,"{""name"":""circle"",""cx"":20,""cy"":30,""r"":4}","{}"\n'
-        'b.png,9,"{}",0,0,"{}","{}"\n',
-        [[3, 4], [20, 30]],
-    ),
-    "makesense": (
-        "labels_heads_2024.csv",
-        "head,3,4,a.png,64,48\nhead,20,30,a.png,64,48\n",
-        [[3, 4], [20, 30]],
-    ),
-    "makesense, boxes": (
-        "labels.csv",
+        'b.png,9,"{}",0,0,"{}","{}"\n', [[3, 4], [20, 30]]),
+    "makesense": ("labels_heads_2024.csv",
+        "head,3,4,a.png,64,48\nhead,20,30,a.png,64,48\n", [[3, 4], [20, 30]]),
+    "makesense, boxes": ("labels.csv",
         "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height\n"
-        "head,10,20,20,21,a.png,64,48\n",
-        [[20, 30.5]],
-    ),
-    "yolo": (
-        "a.txt",
-        "0 0.25 0.5 0.1 0.2\n0 0.5 0.75\n\n",
-        [[16, 24], [32, 36]],
-    ),
+        "head,10,20,20,21,a.png,64,48\n", [[20, 30.5]]),
+    "yolo": ("a.txt", "0 0.25 0.5 0.1 0.2\n0 0.5 0.75\n\n", [[16, 24], [32, 36]]),
 }  # fmt: skip
 
 
@@ -214,10 +181,8 @@ def test_labels_around_the_folder_that_is_named_may_have_no_photo(tmp_path, caps
 def test_coco_files_of_two_splits_in_one_folder(tmp_path):
     for split in ("train2017", "val2017"):
         write_photo(tmp_path / split / f"{split}.png")
-        write_tool(tmp_path / "annotations", "coco", {f"{split}.png": POINTS})
-        (tmp_path / "annotations" / "annotations.json").rename(
-            tmp_path / "annotations" / f"instances_{split}.json"
-        )
+        text = coco({f"{split}.png": POINTS}, SIZE, "head")
+        write_text(tmp_path / f"annotations/instances_{split}.json", text)
     found = find_photos(tmp_path, "coco")
     assert {split: len(photos) for split, photos in found.items()} == {"train": 1, "val": 1}
     for photos in found.values():
@@ -253,9 +218,8 @@ def test_several_labels_are_a_question(tmp_path, tool, capsys):
     assert "head 6, car 3" in said
     assert "--label" in said
     assert not (tmp_path / "out").exists()
-    assert "--label" in refused(
-        capsys, validate, root, "--layout", tool, "--fix", tmp_path / "copy"
-    )
+    copied = "--layout", tool, "--fix", tmp_path / "copy"
+    assert "--label" in refused(capsys, validate, root, *copied)
     assert not (tmp_path / "copy").exists()
     for label, number in (("head", 6), ("car", 3), ("car, head", 9), ("all", 9)):
         preprocess(options(root, tool, "--label", label))
@@ -279,10 +243,8 @@ def test_keypoints_of_a_body_and_crowds_are_labels_of_their_own(tmp_path):
         ],
     }  # fmt: skip
     (tmp_path / "annotations.json").write_text(json.dumps(content))
-    nose = read_points(photo, "coco", PointConvention(label="person/nose"))
-    assert nose.tolist() == [[5, 6]]
-    crowd = read_points(photo, "coco", PointConvention(label="person (crowd)"))
-    assert crowd.tolist() == [[25, 25]]
+    for label, points in (("person/nose", [[5, 6]]), ("person (crowd)", [[25, 25]])):
+        assert read_points(photo, "coco", PointConvention(label=label)).tolist() == points
     assert len(read_points(photo, "coco")) == 4
 
 
@@ -338,20 +300,18 @@ def test_several_annotations_of_one_photo_and_turned_photos_are_refused(tmp_path
     write_tool(tmp_path, "labelstudio", {"a.png": POINTS})
     path = tmp_path / "annotations.json"
     (task,) = json.loads(path.read_text())
-    twice = {**task, "annotations": 2 * task["annotations"]}
-    path.write_text(json.dumps([twice]))
-    with pytest.raises(InputError, match="was annotated 2 times"):
-        read_points(photo, "labelstudio")
-    cancelled = {**task["annotations"][0], "was_cancelled": True}
-    path.write_text(json.dumps([{**task, "annotations": [task["annotations"][0], cancelled]}]))
+    (one,) = task["annotations"]
+    turned = {"result": [{**one["result"][0], "image_rotation": 90}]}
+    for annotations, says in (
+        ([one, one], "was annotated 2 times"),
+        ([], r"does not name the photo .*a\.png"),
+        ([turned], "turned in the tool"),
+    ):
+        path.write_text(json.dumps([{**task, "annotations": annotations}]))
+        with pytest.raises(InputError, match=says):
+            read_points(photo, "labelstudio")
+    path.write_text(json.dumps([{**task, "annotations": [one, {**one, "was_cancelled": True}]}]))
     assert len(read_points(photo, "labelstudio")) == 3
-    path.write_text(json.dumps([{**task, "annotations": []}]))
-    with pytest.raises(InputError, match=r"does not name the photo .*a\.png"):
-        read_points(photo, "labelstudio")
-    task["annotations"][0]["result"][0]["image_rotation"] = 90
-    path.write_text(json.dumps([task]))
-    with pytest.raises(InputError, match="turned in the tool"):
-        read_points(photo, "labelstudio")
 
 
 @pytest.mark.parametrize("minimal", [False, True])
@@ -368,8 +328,7 @@ def test_a_region_of_label_studio_is_one_head_whatever_is_said_of_it(tmp_path, m
         task = {"data": {"image": task["image"]}, "annotations": [{"result": result}]}
     (tmp_path / "annotations.json").write_text(json.dumps([task]))
     assert read_points(photo, "labelstudio").tolist() == [[32, 12]]
-    seen = look(photo, "labelstudio")
-    assert seen.annotation.labels == ("head+occluded",)
+    assert look(photo, "labelstudio").annotation.labels == ("head+occluded",)
 
 
 def test_frames_of_a_video_are_named_without_their_ending(tmp_path):
@@ -381,16 +340,14 @@ def test_frames_of_a_video_are_named_without_their_ending(tmp_path):
 
 def test_every_label_that_is_named_must_be_there(tmp_path, capsys):
     root = tmp_path / "set"
-    shapes = [{"name": "point", "cx": x, "cy": y} for x, y in POINTS]
-    kinds = [{"type": "head", "seen": "yes"}, {"type": "head", "seen": "no"}, {"type": "car"}]
-    regions = [
-        {"shape_attributes": shape, "region_attributes": kind}
-        for shape, kind in zip(shapes, kinds, strict=True)
-    ]
     for name in ("a.png", "b.png"):
         write_photo(root / name, seed=ord(name[0]))
-    files = {name: {"filename": name, "regions": regions} for name in ("a.png", "b.png")}
-    write_text(root / "annotations.json", json.dumps({"_via_img_metadata": files}))
+    content = json.loads(via({"a.png": POINTS, "b.png": POINTS}, SIZE, "head"))
+    kinds = [{"type": "head", "seen": "yes"}, {"type": "head", "seen": "no"}, {"type": "car"}]
+    for photo in content["_via_img_metadata"].values():
+        for region, kind in zip(photo["regions"], kinds, strict=True):
+            region["region_attributes"] = kind
+    write_text(root / "annotations.json", json.dumps(content))
     wanted = "type=head; seen=yes, type=head; seen=no"
     said = refused(capsys, preprocess, *options(root, "via", "--label", f"{wanted}, bus"))
     assert "there is no label 'bus' in the set" in said

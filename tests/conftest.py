@@ -1,6 +1,7 @@
 """Shared by all tests: one torch thread a process, and the folders of figures and photos."""
 
 import contextlib
+import csv
 import dataclasses
 import os
 import resource
@@ -29,11 +30,28 @@ def python(code, *words, cwd=ROOT, environment=os.environ, **variables):
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True)
 
 
+def rows(path):
+    """The rows of a CSV file, by the names of its columns."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def oriented(orientation):
+    """The EXIF of a photo that is to be shown turned or mirrored."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
+
+
 def turn(path):
     """Let a photo's EXIF say that it is to be shown turned by a quarter."""
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    Image.open(path).save(path, exif=exif)
+    Image.open(path).save(path, exif=oriented(6))
+
+
+def turn_over(path):
+    """Another photo of the same size and heads: the same upside down."""
+    with Image.open(path) as image:
+        image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(path)
 
 
 def interrupt(patch, stop, epoch=2):

@@ -11,6 +11,7 @@ from PIL import Image
 from crowd.data.images import read_image
 from crowd.data.layouts.points import DEFAULT, look
 from crowd.data.layouts.registry import LAYOUTS
+from tests.conftest import oriented
 
 TOOLS = ("labelme", "cvat", "coco", "labelstudio", "via", "makesense", "yolo")
 PLAIN = tuple(name for name in LAYOUTS if name not in TOOLS)
@@ -30,9 +31,8 @@ def write_photo(path, size=SIZE, orientation=1, heads=(), seed=0):
     upright = scene(seed, size)
     for x, y in heads:
         upright[int(y), int(x)] = 255
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(as_stored(upright, orientation)).save(path, exif=exif, quality=100)
+    image = Image.fromarray(as_stored(upright, orientation))
+    image.save(path, exif=oriented(orientation), quality=100)
     return path
 
 
@@ -112,8 +112,7 @@ def write_tool(folder, tool, sets, size=SIZE, label="head"):
     if tool in ("labelme", "yolo"):
         for name, points in sets.items():
             text = labelme(points, size, label) if tool == "labelme" else yolo(points, size)
-            suffix = ".json" if tool == "labelme" else ".txt"
-            (folder / name).with_suffix(suffix).write_text(text)
+            (folder / name).with_suffix(".json" if tool == "labelme" else ".txt").write_text(text)
         return
     text = WRITERS[tool](sets, size, label)
     ending = {"cvat": "xml", "makesense": "csv"}.get(tool, "json")
@@ -126,8 +125,7 @@ def labelme(points, size, label):
 
 
 def yolo(points, size):
-    rows = (f"0 {x / size[0]:.9f} {y / size[1]:.9f} 0.0100 0.0100\n" for x, y in points)
-    return "".join(rows)
+    return "".join(f"0 {x / size[0]:.9f} {y / size[1]:.9f} 0.0100 0.0100\n" for x, y in points)
 
 
 def cvat(sets, size, label):
@@ -142,15 +140,11 @@ def cvat(sets, size, label):
 
 
 def coco(sets, size, label):
-    images = [
-        {"id": 10 + number, "file_name": name, "width": size[0], "height": size[1]}
-        for number, name in enumerate(sets)
-    ]
-    annotations = [
-        {"image_id": 10 + number, "category_id": 1, "keypoints": [x, y, 2], "bbox": [0, 0, 1, 1]}
-        for number, points in enumerate(sets.values())
-        for x, y in points
-    ]
+    images, annotations = [], []
+    for number, (name, points) in enumerate(sets.items(), start=10):
+        images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
+        head = {"image_id": number, "category_id": 1, "bbox": [0, 0, 1, 1]}
+        annotations += [head | {"keypoints": [x, y, 2]} for x, y in points]
     categories = [{"id": 1, "name": label, "keypoints": ["top"]}]
     return json.dumps({"images": images, "annotations": annotations, "categories": categories})
 
@@ -161,15 +155,12 @@ def labelstudio(sets, size, label):
         frame = {"original_width": size[0], "original_height": size[1], "image_rotation": 0}
         return {**frame, "type": "keypointlabels", "value": {**value, "keypointlabels": [label]}}
 
-    return json.dumps(
-        [
-            {
-                "data": {"image": f"/data/upload/1/0123abcd-{name.rsplit('/', 1)[-1]}"},
-                "annotations": [{"result": [region(x, y) for x, y in points]}],
-            }
-            for name, points in sets.items()
-        ]
-    )
+    tasks = []
+    for name, points in sets.items():
+        data = {"image": f"/data/upload/1/0123abcd-{name.rsplit('/', 1)[-1]}"}
+        result = [region(x, y) for x, y in points]
+        tasks.append({"data": data, "annotations": [{"result": result}]})
+    return json.dumps(tasks)
 
 
 def via(sets, size, label):
@@ -177,19 +168,16 @@ def via(sets, size, label):
         shape = {"name": "point", "cx": x, "cy": y}
         return {"shape_attributes": shape, "region_attributes": {"kind": label}}
 
-    files = {
-        f"{name}99": {"filename": name, "regions": [region(x, y) for x, y in points]}
-        for name, points in sets.items()
-    }
+    files = {}
+    for name, points in sets.items():
+        files[f"{name}99"] = {"filename": name, "regions": [region(x, y) for x, y in points]}
     return json.dumps({"_via_img_metadata": files})
 
 
 def makesense(sets, size, label):
-    return "".join(
-        f"{label},{x},{y},{name},{size[0]},{size[1]}\n"
-        for name, points in sets.items()
-        for x, y in points
-    )
+    end = f"{size[0]},{size[1]}\n"
+    heads = [(name, x, y) for name, points in sets.items() for x, y in points]
+    return "".join(f"{label},{x},{y},{name},{end}" for name, x, y in heads)
 
 
 WRITERS = {"cvat": cvat, "coco": coco, "labelstudio": labelstudio, "via": via,

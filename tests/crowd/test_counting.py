@@ -1,6 +1,5 @@
 """Folders and videos: counts as CSV, pictures and a video, one sentence for what is none."""
 
-import csv
 import re
 
 import cv2
@@ -16,6 +15,7 @@ from crowd.pictures.overlays import density_overlay, heads_overlay
 from crowd.train.checkpoints import save_checkpoint
 from gst.models import build_model
 from mgot import test as mgot_test
+from tests.conftest import rows
 
 STORED = Preprocessing(min_size=1, max_size=4000)
 
@@ -41,11 +41,6 @@ def write_video(path, greys, size=(64, 48), rate=10, codec="mp4v"):
     return path
 
 
-def rows(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_every_photo_of_a_folder_is_counted_and_drawn(tmp_path):
     folder = write_photos(tmp_path / "photos", (10, 200, 90))
     table = count_folder(folder, tmp_path / "out", look, STORED)
@@ -61,20 +56,17 @@ def test_every_photo_of_a_folder_is_counted_and_drawn(tmp_path):
 
 def test_every_frame_of_a_video_is_counted_and_drawn(tmp_path):
     video = write_video(tmp_path / "street.mp4", (40, 120, 200, 80))
-    table = count_video(video, tmp_path / "out", look, STORED)
-    found = rows(table)
+    found = rows(count_video(video, tmp_path / "out", look, STORED))
     assert [row["frame"] for row in found] == ["0", "1", "2", "3"]
     assert [float(row["seconds"]) for row in found] == pytest.approx([0, 0.1, 0.2, 0.3])
     assert [float(row["count"]) for row in found] == pytest.approx([40, 120, 200, 80], abs=4)
     points = rows(tmp_path / "out/street_points.csv")
     assert [row["frame"] for row in points] == ["0", "1", "2", "3"]
-    assert {(row["x"], row["y"], row["confidence"]) for row in points} == {
-        ("16.00", "12.00", "0.750")
-    }
+    places = {(row["x"], row["y"], row["confidence"]) for row in points}
+    assert places == {("16.00", "12.00", "0.750")}
     drawn = cv2.VideoCapture(str(tmp_path / "out/street_counted.mp4"))
     assert drawn.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
-    means = [drawn.read()[1].mean() for _ in range(4)]
-    assert means == pytest.approx([215, 135, 55, 175], abs=6)
+    assert [drawn.read()[1].mean() for _ in range(4)] == pytest.approx([215, 135, 55, 175], abs=6)
     assert not drawn.read()[0]
 
 
@@ -158,9 +150,7 @@ def test_every_row_of_a_large_photo_is_drawn_alike():
 
 
 @pytest.mark.parametrize("method", ["gst", "mgot"])
-def test_a_photo_a_folder_and_a_video_are_counted_alike(
-    method, write_counter, tmp_path, capsys, failure
-):
+def test_photo_folder_and_video_are_counted_alike(method, write_counter, tmp_path, capsys, failure):
     if method == "gst":
         main, weights = gst_test.main, tmp_path / "weights.pth"
         save_checkpoint(weights, **build_model("vgg_small", width=1.0).state_dict())

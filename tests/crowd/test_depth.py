@@ -1,7 +1,5 @@
 """Pictures of more than 8 bits: never black in silence, one rule for training and counting."""
 
-import csv
-
 import cv2
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from mgot import fidt
 from mgot.fidt import read_preprocessing as read_fidt_preprocessing
 from mgot.patches import read_patch
 from preprocess_dataset_ucf import main as preprocess
+from tests.conftest import rows
 from tests.crowd.sets import options, refused, run, write_table
 from tests.crowd.test_counting import look
 
@@ -84,9 +83,8 @@ def test_values_beyond_what_is_said_are_an_error_and_no_guess(depth):
 
 
 def test_outside_low_and_high_is_black_and_white_and_a_flat_picture_is_no_division_by_0():
-    assert to_8_bits(np.array([[5, 10, 15, 20, 99]]), "10:20", "a").tolist() == [
-        [0, 0, 128, 255, 255]
-    ]
+    values = np.array([[5, 10, 15, 20, 99]])
+    assert to_8_bits(values, "10:20", "a").tolist() == [[0, 0, 128, 255, 255]]
     assert to_8_bits(np.full((2, 2), 700), "range", "a").tolist() == [[0, 0], [0, 0]]
 
 
@@ -156,7 +154,7 @@ def test_a_folder_is_counted_as_the_training_saw_it_or_as_is_said(tmp_path):
     trained = Counter(None, "", Preprocessing(16, 40, depth="14"), None, {})
     for counter, factor in ((trained, 1023 / 16383), (with_depth(trained, "10"), 1)):
         table = count_folder(tmp_path / "photos", tmp_path / "out", look, counter.preprocessing)
-        (row,) = csv.DictReader(table.open())
+        (row,) = rows(table)
         assert float(row["count"]) == pytest.approx(factor * GREY.mean(), rel=0.05)
     assert with_depth(trained, None) is trained
     plain = with_depth(trained, "auto").preprocessing

@@ -14,16 +14,14 @@ from crowd.data.images import (
     write_image,
 )
 from crowd.io.errors import InputError
-from tests.conftest import python
+from tests.conftest import oriented, python
 from tests.crowd.sets import as_stored
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
 
 def save(path, array, orientation=None, **options):
-    exif = Image.Exif()
-    if orientation is not None:
-        exif[0x0112] = orientation
+    exif = Image.Exif() if orientation is None else oriented(orientation)
     Image.fromarray(array).save(path, exif=exif, **options)
     return path
 
@@ -104,16 +102,13 @@ print(image.shape[0] * image.shape[1] / 1e6, megabytes() - before)
 @pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
 def test_a_large_photo_takes_little_more_memory_than_decoded(tmp_path, mode):
     """Pillow has 4 bytes a pixel of colours, the result 3; converting or turning adds no copy."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
     for name, size in (("small", (64, 64)), ("large", (8000, 6000))):
         grey = np.linspace(0, 65535, size[0] * size[1]).reshape(size[::-1]).astype(np.uint16)
         image = Image.fromarray(grey if mode == "I;16" else np.uint8(grey >> 8))
         image = image if mode == "I;16" else image.convert(mode)
-        image.save(tmp_path / f"{name}.tif", exif=exif)
+        image.save(tmp_path / f"{name}.tif", exif=oriented(6))
     paths = [str(tmp_path / f"{name}.tif") for name in ("small", "large")]
-    told = python(MEASURE, *paths)
-    pixels, added = map(float, told.stdout.split())
+    pixels, added = map(float, python(MEASURE, *paths).stdout.split())
     assert pixels == 48
     assert added < 48 * 8.5
 

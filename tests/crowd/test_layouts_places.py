@@ -63,8 +63,7 @@ def test_photos_in_scene_folders_are_found_and_copied_in_every_layout(tmp_path, 
 
 @pytest.mark.parametrize("command", [preprocess, fidt])
 def test_scenes_that_number_their_photos_anew_keep_them_apart(tmp_path, command):
-    sets = write_scenes(tmp_path / "set", "csv")
-    expected = sets["train/scene02/img01.png"]
+    expected = write_scenes(tmp_path / "set", "csv")["train/scene02/img01.png"]
     lists, out = tmp_path / "val.txt", tmp_path / "out"
     lists.write_text("scene02/img01.png\n")
     command(options(tmp_path / "set", "csv", "--val-list", lists))
@@ -98,8 +97,7 @@ def test_folders_that_are_not_looked_into_are_named(tmp_path, layout, capsys):
     LEAVES[layout](root)
     (photos,) = find_photos(root, layout).values()
     assert [photo.name for photo in photos] == ["a.png", "b.png"]
-    said = capsys.readouterr().err
-    assert f"2 left out of {root}: 2 folder with photos (more, …)" in said
+    assert f"2 left out of {root}: 2 folder with photos (more, …)" in capsys.readouterr().err
     run(validate, root, "--layout", layout, code=1)
     out = capsys.readouterr().out
     assert "not read as a photo: 2" in out

@@ -93,8 +93,7 @@ def test_the_validator_finds_the_question_and_the_copy_waits_for_the_answer(tmp_
     root = write_set(tmp_path / "set", "csv", orientation=6)
     report = tmp_path / "report.json"
     given = [root, "--layout", "csv", "--workers", 0, "--output", report]
-    said = refused(capsys, validate, *given, "--fix", tmp_path / "copy")
-    assert "--points upright" in said
+    assert "--points upright" in refused(capsys, validate, *given, "--fix", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
     kinds = json.loads(report.read_text())["kinds"]
     found = {kind for kind, number in kinds.items() if number}

@@ -248,6 +248,9 @@ def test_keypoints_of_a_body_and_crowds_are_labels_of_their_own(tmp_path):
     assert len(read_points(photo, "coco")) == 4
 
 
+CONE = '<annotations><image name="a.jpg"><cone label="head"/></image></annotations>'
+
+
 @pytest.mark.parametrize(
     ("layout", "file", "text", "says"),
     [
@@ -262,12 +265,7 @@ def test_keypoints_of_a_body_and_crowds_are_labels_of_their_own(tmp_path):
         ("labelme", "a.json", '{"shapes": [{"points": [[1, NaN]]}]}', "not finite"),
         ("labelme", "a.json", '{"flags": {}}', "is no labelme"),
         ("coco", "c.json", '{"images": [], "annotations": [{"image_id": 3}]}', "lacks"),
-        (
-            "cvat",
-            "a.xml",
-            '<annotations><image name="a.jpg"><cone label="head"/></image></annotations>',
-            "the shape 'cone' of a.jpg, which is not read",
-        ),
+        ("cvat", "a.xml", CONE, "the shape 'cone' of a.jpg, which is not read"),
         ("makesense", "m.csv", "head,1,2,a.png,64,48\nhead,x,2,a.png,64,48\n", "line 2"),
         ("jhu", "train/gt/a.txt", "1 2 3 4 5 6\n1 2 3\n", "line 2 is not 6 numbers"),
         ("jhu", "train/gt/a.txt", "1 2 3 four 5 6\n", "line 1 is not 6 numbers"),
@@ -413,8 +411,7 @@ def test_a_tool_that_ignores_exif_is_told_by_the_size_it_gives(tmp_path, capsys)
     for name in ("a.png", "b.png"):
         write_photo(root / name, SIZE, orientation=6, seed=ord(name[0]))
     write_tool(root, "labelme", {"a.png": [[5, 40]], "b.png": [[5, 40]]}, size=(48, 64))
-    said = refused(capsys, preprocess, *options(root, "labelme"))
-    assert "say --points stored" in said
+    assert "say --points stored" in refused(capsys, preprocess, *options(root, "labelme"))
     preprocess(options(root, "labelme", "--points", "stored"))
     # Orientation 6: x = W − y stored of the upright width, y = x stored.
     assert written_heads(tmp_path / "out")["a"].tolist() == [[24, 5]]

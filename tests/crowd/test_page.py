@@ -24,7 +24,7 @@ from GS2D.store import gaussians_path, write_gaussians
 from gst.layers import processed_layers
 from gst.models import build_model
 from mgot import test as mgot_test
-from tests.crowd.test_counting import rows
+from tests.conftest import oriented, rows
 
 HOW = Preprocessing(min_size=192)
 
@@ -39,9 +39,7 @@ def look(image, name):
 
 
 def encoded(pixels, orientation=1):
-    content, exif = io.BytesIO(), Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(pixels).save(content, "PNG", exif=exif)
+    Image.fromarray(pixels).save(content := io.BytesIO(), "PNG", exif=oriented(orientation))
     return content.getvalue()
 
 
@@ -156,9 +154,8 @@ def test_what_is_no_region_is_one_sentence(client, stored):
 def test_the_page_asks_nobody_but_its_server(client):
     page = client.get("/").get_data(as_text=True)
     assert "default-src 'none'; connect-src 'self'" in page
-    assert not re.search(
-        r"https?:|//[a-z]+\.|@import|<script src|<link (?!rel=.icon. href=.data:)", page
-    )
+    outside = r"https?:|//[a-z]+\.|@import|<script src|<link (?!rel=.icon. href=.data:)"
+    assert not re.search(outside, page)
 
 
 def test_only_this_machine_is_served(app):
@@ -167,9 +164,10 @@ def test_only_this_machine_is_served(app):
         with pytest.raises(InputError, match=f"port {port} cannot be used .*--port"):
             server.serve(app, port)
     threading.Thread(target=server.serve, args=(app, port), daemon=True).start()
+    address = f"http://127.0.0.1:{port}/about"
     for _ in range(100):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/about") as answer:
+            with urllib.request.urlopen(address) as answer:
                 assert b"a counter" in answer.read()
             break
         except urllib.error.URLError:
@@ -177,9 +175,7 @@ def test_only_this_machine_is_served(app):
     # All of 127.0.0.0/8 leads to this machine, and none of it but the one address to the page.
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", port), 5)
-    foreign = urllib.request.Request(
-        f"http://127.0.0.1:{port}/about", headers={"Host": "a.example"}
-    )
+    foreign = urllib.request.Request(address, headers={"Host": "a.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(foreign)
 
@@ -249,10 +245,8 @@ def test_the_checkpoint_says_which_method_counts(started, write_counter, tmp_pat
     save_checkpoint(weights, **build_model("vgg_small").state_dict())
     named = started("--save-path", weights, "--model-name", "vgg_small", "--device", "cpu")
     assert send(named, encoded(pixels)).get_json()["density"].startswith("data:image/png")
-    message = failure(lambda _: started("--save-path", weights))
-    assert "add --model-name (vgg, vgg_trans" in message
-    boxed = started("--device", "cpu").get("/about").get_json()["about"]
-    assert boxed.startswith("light: ")
+    assert "add --model-name (vgg, vgg_trans" in failure(lambda _: started("--save-path", weights))
+    assert started("--device", "cpu").get("/about").get_json()["about"].startswith("light: ")
 
 
 def test_without_flask_the_sentence_names_the_extra(monkeypatch, failure):

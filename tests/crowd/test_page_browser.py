@@ -16,6 +16,7 @@ from PIL import Image
 import test as gst_test
 from crowd.synthetic.scene import render_scene
 from GS2D.store import gaussians_path, write_gaussians
+from tests.conftest import oriented
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # W3C WebDriver's name of a reference
 FLAGS = (
@@ -52,12 +53,10 @@ class Browser:
             "prefs": {"download.default_directory": str(folder)},
         }
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        started = self.tell("", capabilities={"alwaysMatch": wanted})
-        self.address += "/" + started["sessionId"]
+        self.address += "/" + self.tell("", capabilities={"alwaysMatch": wanted})["sessionId"]
 
     def tell(self, command, **values):
-        body = json.dumps(values).encode()
-        request = urllib.request.Request(self.address + command, body)
+        request = urllib.request.Request(self.address + command, json.dumps(values).encode())
         with urllib.request.urlopen(request, timeout=300) as answer:
             return json.load(answer)["value"]
 
@@ -96,7 +95,6 @@ class Browser:
         self.tell("/actions", actions=[{"type": "pointer", "id": "mouse", "actions": steps}])
 
     def drop(self, path):
-        """Drop a file on the page."""
         content = base64.b64encode(path.read_bytes()).decode()
         self.tell("/execute/sync", script=DROP, args=[content, path.name])
 
@@ -114,10 +112,9 @@ class Browser:
 @pytest.fixture
 def photos(tmp_path):
     """A drawn photo, and one whose file lies on its side, as phones write them."""
-    scene, exif = render_scene(3, "a", 0, size=(400, 300)), Image.Exif()
-    Image.fromarray(scene.image).save(tmp_path / "street, 1.png")
-    exif[0x0112] = 6
-    Image.fromarray(scene.image).rotate(90, expand=True).save(tmp_path / "phone.png", exif=exif)
+    scene = Image.fromarray(render_scene(3, "a", 0, size=(400, 300)).image)
+    scene.save(tmp_path / "street, 1.png")
+    scene.rotate(90, expand=True).save(tmp_path / "phone.png", exif=oriented(6))
     return tmp_path / "street, 1.png", tmp_path / "phone.png"
 
 
@@ -186,21 +183,16 @@ def test_a_visitor_counts_photos_draws_a_region_and_saves(
     browser.click_at("canvas", quarter)
     browser.wait("!document.getElementById('inside').hidden")
     corners = browser.run("corners.map(([x, y]) => [x / canvas.width, y / canvas.height])")
-    assert corners == [
-        pytest.approx(one, abs=0.01) for one in ([0.25] * 2, [0.75, 0.25], [0.5, 0.75])
-    ]
+    drawn = np.array([[0.25, 0.25], [0.75, 0.25], [0.5, 0.75]])
+    assert np.array(corners) == pytest.approx(drawn, abs=0.01)
     region = [[400 * x, 300 * y] for x, y in corners]
     browser.type("area", "50\t")
     browser.wait("!document.getElementById('crowding').hidden")
     (tmp_path / "region.json").write_text(json.dumps({"polygons": [region], "area_m2": 50}))
     sentence, _ = count_as_a_command(street, "--region", tmp_path / "region.json")
-    inside, crowding = re.match(
-        r"(\S+) people in the region .* (\S+) per square", sentence
-    ).groups()
-    assert (browser.text("inside-count"), float(browser.text("per-metre"))) == (
-        inside,
-        float(crowding),
-    )
+    found = re.match(r"(\S+) people in the region .* (\S+) per square", sentence)
+    assert browser.text("inside-count") == found[1]
+    assert float(browser.text("per-metre")) == float(found[2])
     browser.click("save-picture")
     with Image.open(saved(tmp_path / "street, 1_counted.jpg")) as picture:
         assert picture.size == tuple(browser.run("[canvas.width, canvas.height]"))

@@ -13,7 +13,8 @@ from crowd.count.region import cell_shares, polygon_mask, read_region
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from mgot import test as mgot_test
-from tests.crowd.test_counting import STORED, rows, write_photos, write_video
+from tests.conftest import oriented, rows
+from tests.crowd.test_counting import STORED, write_photos, write_video
 
 HALF = [[0, 0], [32, 0], [32, 48], [0, 48]]  # the left half of a photo of 64 × 48
 
@@ -115,10 +116,9 @@ def test_what_is_transparent_in_a_mask_is_outside(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_region_is_of_the_photo_as_it_is_stored(tmp_path, orientation):
-    stored, exif = np.zeros((48, 64), np.uint8), Image.Exif()
+    stored = np.zeros((48, 64), np.uint8)
     stored[8:24, 40:48] = 255  # two cells
-    exif[0x0112] = orientation
-    Image.fromarray(stored).save(tmp_path / "photo.png", exif=exif)
+    Image.fromarray(stored).save(tmp_path / "photo.png", exif=oriented(orientation))
 
     def bright(image, name):
         seen = one_a_cell(image, name)
@@ -206,18 +206,15 @@ def test_masks_that_do_not_fit_are_one_sentence(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_both_methods_take_a_region_and_refuse_it_for_a_set(
-    write_counter, tmp_path, capsys, failure
-):
+def test_both_methods_take_a_region_but_of_no_set(write_counter, tmp_path, capsys, failure):
     photos = write_photos(tmp_path / "photos", (60,))
     whole = write_region(tmp_path / "r.json", [[0, 0], [64, 0], [64, 48], [0, 48]])
     options = ["--device", "cpu", "--output", str(tmp_path / "out"), "--region", str(whole)]
     mgot = ["--save_path", str(write_counter())]
     for main, counter in ((gst_test.main, []), (mgot_test.main, mgot)):
         main([*options, *counter, "--image", str(photos / "p0.png")])
-        found = re.search(
-            r"([\d.]+) people in the region \(([\d.]+) in the photo\)", capsys.readouterr().out
-        )
+        said = r"([\d.]+) people in the region \(([\d.]+) in the photo\)"
+        found = re.search(said, capsys.readouterr().out)
         assert found[1] == found[2]
         message = failure(main, *options, *counter, "--data-dir", tmp_path)
         assert "a --data-dir is counted whole" in message

@@ -35,6 +35,7 @@ from mgot.features import write_features
 from mgot.localization import ANNOTATED, PREDICTED, read_points_file
 from mgot.maps import fidt_map, head_pixels
 from mgot.patches import read_labels, read_selection
+from tests.conftest import oriented
 from tests.crowd.sets import write_tool
 
 POINTS = np.random.default_rng(0).uniform(2, 40, (12, 2))
@@ -179,8 +180,7 @@ def whole_centres(folder: Path) -> list[Path]:
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:
-    path = folder / "whole.pth"
-    save_checkpoint(path, **checkpoint())
+    save_checkpoint(folder / "whole.pth", **checkpoint())
     torch.save(checkpoint(), folder / "old.pth", _use_new_zipfile_serialization=False)
     released = {"state_dict": checkpoint()["model"], "best_prec1": np.float64(57.0)}
     torch.save(released, folder / "released.pth")
@@ -243,14 +243,12 @@ def read_yaml(path: Path) -> None:
 def whole_photos(folder: Path, suffix: str, modes: tuple[str, ...]) -> list[Path]:
     y, x = np.mgrid[:48, :64]
     pixels = np.stack([x * 4, y * 5, 128 + 0 * x], axis=2).astype(np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = 6
     paths = {mode: folder / f"whole_{mode.replace(';', '')}{suffix}" for mode in modes}
     for mode, path in paths.items():
         if mode == "I;16":
             cv2.imwrite(str(path), pixels[:, :, 0].astype(np.uint16) * 256)
         else:
-            Image.fromarray(pixels).convert(mode).save(path, exif=exif)
+            Image.fromarray(pixels).convert(mode).save(path, exif=oriented(6))
     return list(paths.values())
 
 

@@ -1,4 +1,3 @@
-import csv
 import hashlib
 import json
 import shlex
@@ -8,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
-from torch import nn
+from torch.nn import functional
 
 import test as gst_test
 from crowd.io.errors import InputError
@@ -19,25 +17,18 @@ from gst import export
 from gst.arguments import DATASETS, build_parser, loss_options, loss_weights, read_arguments
 from gst.counter import load_counter
 from gst.models import build_model
-from tests.conftest import assert_same_run
+from tests.conftest import assert_same_run, rows, turn_over
+from tests.gst.test_engine import Local
 
 
-class Dropping(nn.Module):
+class Dropping(Local):
     """A counter of a few weights whose training is random beyond its crops."""
 
-    has_attention = False
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(4, 1, 1)
-        )
-
     def forward(self, images):
-        return self.layers(images).abs()
+        return super().forward(functional.dropout(images, 0.3, self.training))
 
 
-class Blind(Dropping):
+class Blind(Local):
     """A counter whose density is 0 everywhere."""
 
     def forward(self, images):
@@ -82,15 +73,11 @@ def test_a_training_is_continued_without_the_file_it_started_from(write_set, tra
     assert_same_run(whole, parts)
 
 
-@pytest.mark.parametrize(
-    ("split", "said"), [("train", "training_data"), ("val", "validation_data")]
-)
-def test_a_training_is_not_continued_on_other_photos(write_set, train, train_failure, split, said):
-    data = write_set()
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_training_is_not_continued_on_other_photos(write_set, train, train_failure, split):
+    data, said = write_set(), {"train": "training_data", "val": "validation_data"}[split]
     train(data, "run", "--epochs", "1")
-    photo = data / split / "photo0.png"
-    with Image.open(photo) as image:
-        image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(photo)
+    turn_over(data / split / "photo0.png")
     assert f"because {said} " in train_failure(data, "run", "--resume")
 
 
@@ -119,8 +106,7 @@ def test_every_start_of_a_run_is_recorded_and_its_precision_stays(write_set, tra
 
 
 def test_best_is_chosen_on_val_and_rebuilds_from_the_checkpoint_alone(write_set, train):
-    data = write_set(test=())
-    folder = train(data, "run", "--validate-from", "1", "--validate-every", "1")
+    folder = train(write_set(test=()), "run", "--validate-from", "1", "--validate-every", "1")
     log = read_log(folder / "log.jsonl")
     scores = [2 * line["val_rmse"] + line["val_mae"] for line in log]
     best = load_checkpoint(folder / "best.pth")
@@ -141,10 +127,9 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, capsys
     checkpoint = str(folder / "best.pth")
     gst_test.main(["--save-path", checkpoint, "--data-dir", str(data), "--device", "cpu"])
     printed = capsys.readouterr().out
-    with open(folder / "test/predictions.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["actual"] for row in rows] == ["3", "0", "6"]
-    mae = sum(abs(float(row["predicted"]) - float(row["actual"])) for row in rows) / 3
+    counts = rows(folder / "test/predictions.csv")
+    assert [row["actual"] for row in counts] == ["3", "0", "6"]
+    mae = sum(abs(float(row["predicted"]) - float(row["actual"])) for row in counts) / 3
     metrics = json.loads((folder / "test/metrics.json").read_text())
     assert metrics["mae"] == pytest.approx(mae, abs=1e-3)
     assert metrics["photos"] == 3
@@ -156,13 +141,12 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, capsys
     assert 0 < shares["8 px"] < shares["24 px"] < 1
     assert f"{shares['24 px']:.0%} within 24 px" in printed
     scores = metrics["localization"]["8 px"]
-    with open(folder / "test/points.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == scores["tp"] + scores["fp"]
+    assert len(rows(folder / "test/points.csv")) == scores["tp"] + scores["fp"]
     assert scores["tp"] + scores["fn"] == 9
 
     photo = data / "test/photo2.png"
     gst_test.main(["--save-path", checkpoint, "--image", str(photo), "--device", "cpu"])
-    assert capsys.readouterr().out.startswith(f"{float(rows[2]['predicted']):.1f} people in")
+    assert capsys.readouterr().out.startswith(f"{float(counts[2]['predicted']):.1f} people in")
     assert (folder / "test/photo2_counted.jpg").stat().st_size < 300_000
 
     before = (folder / "test/metrics.json").read_bytes()
@@ -171,9 +155,8 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, capsys
     assert json.loads((folder / "val/metrics.json").read_text())["split"] == "val"
 
 
-def test_plain_weights_are_tested_under_their_model_s_name(
-    write_set, tmp_path, capsys, failure, monkeypatch
-):
+def test_plain_weights_are_tested(write_set, tmp_path, capsys, failure, monkeypatch):
+    """Under the name of their model, which has to be given."""
     data, path = write_set(), tmp_path / "weights.pth"
     weights = build_model("vgg_small").state_dict()
     save_checkpoint(path, **{f"module.{name}": value for name, value in weights.items()})
@@ -208,9 +191,7 @@ def test_a_set_made_for_another_counter_is_refused(write_set, train, failure):
     gst_test.main(options)
 
 
-def test_bad_input_is_one_sentence_that_names_it(
-    write_set, train, tmp_path, failure, train_failure
-):
+def test_bad_input_is_one_sentence(write_set, train, tmp_path, failure, train_failure):
     data = write_set()
     folder = train(data, "run", "--epochs", "1")
     other = tmp_path / "other.pth"
@@ -298,9 +279,7 @@ def test_two_sets_are_trained_on_together(write_set, train, train_failure):
     assert "--min-size 96" in message
 
 
-def test_a_release_counts_what_the_training_s_counter_counts(
-    write_set, train, tmp_path, capsys, failure
-):
+def test_a_release_counts_as_its_training_s_counter(write_set, train, tmp_path, capsys, failure):
     run = train(write_set(), "run", "--epochs", "1", "--ema", "0.5")
     small, best = tmp_path / "small.pth", run / "best.pth"
     export.main(["--save-path", str(best), "--output", str(small)])
@@ -309,10 +288,9 @@ def test_a_release_counts_what_the_training_s_counter_counts(
     # The figures of the best epoch would be wrong beside the weights of the last.
     assert set(load_checkpoint(small)) == {"model", "recipe"}
     photo = torch.rand(1, 3, 64, 64)
+    counters = [load_counter(path, torch.device("cpu")).model for path in (best, small)]
     with torch.no_grad():
-        counts = [
-            load_counter(path, torch.device("cpu")).model(photo).sum() for path in (best, small)
-        ]
+        counts = [counter(photo).sum() for counter in counters]
     # Half precision keeps 11 bits of each weight.
     torch.testing.assert_close(*counts, rtol=1e-2, atol=1e-4)
     plain = tmp_path / "plain.pth"

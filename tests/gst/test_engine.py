@@ -34,6 +34,8 @@ class Local(nn.Module):
 class PixelSum(nn.Module):
     """Counts what it is shown, whatever the size."""
 
+    has_attention = False
+
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
@@ -42,12 +44,8 @@ class PixelSum(nn.Module):
         return (self.weight * images[:, :1]).sum(dim=(2, 3), keepdim=True)
 
 
-class AveragePool(nn.Module):
+class AveragePool(PixelSum):
     """The photo's brightness in cells of 8 × 8 pixels."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(()))
 
     def forward(self, images):
         return nn.functional.avg_pool2d(self.weight * images[:, :1], 8)
@@ -202,16 +200,9 @@ def test_every_loss_trains_and_only_gst_needs_gaussians(write_set, loss):
 def test_the_gradient_is_clipped_and_block_counts_are_a_loss_of_their_own(write_set):
     batch = one_batch(write_set())
     batch = batch._replace(images=batch.images.abs())  # a density is nowhere negative
-    counter = AveragePool()
-    counter.has_attention = False
+    counter, steps = AveragePool(), Steps({"block_counts": 2.0}, clip=1e-3)
     optimizer = torch.optim.SGD(counter.parameters(), lr=1.0, fused=True)
-    figures = train_epoch(
-        counter,
-        [batch],
-        optimizer,
-        steps=Steps({"block_counts": 2.0}, clip=1e-3),
-        block_counts=True,
-    )
+    figures = train_epoch(counter, [batch], optimizer, steps=steps, block_counts=True)
     assert set(figures) == {"transport", "block_counts"}
     assert abs(float(counter.weight.detach()) - 1) == pytest.approx(1e-3, rel=1e-3)
 
@@ -219,6 +210,5 @@ def test_the_gradient_is_clipped_and_block_counts_are_a_loss_of_their_own(write_
 def test_an_epoch_trains_in_training_mode_whatever_came_before(write_set):
     model = build_model("vgg_small", width=0.25).eval()
     before = model.features[1].running_mean.clone()
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    train_epoch(model, [one_batch(write_set())], optimizer)
+    train_epoch(model, [one_batch(write_set())], torch.optim.Adam(model.parameters(), fused=True))
     assert not torch.equal(model.features[1].running_mean, before)

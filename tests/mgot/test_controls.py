@@ -1,7 +1,5 @@
 """The cheap controls of an adaptation: AdaBN, and one factor for all counts."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
@@ -15,6 +13,7 @@ from mgot.controls import count_factor, reset_batch_norm
 from mgot.evaluation import CountedSet
 from mgot.fidt import Preprocessing
 from mgot.models import build_model
+from tests.conftest import rows
 
 
 def photos_of(folder):
@@ -48,10 +47,8 @@ def test_the_light_network_s_folded_normalisations_are_set_anew_too(write_fidt_s
         reset_batch_norm(model, data)
         assert not torch.allclose(before, model(photo))
         stem = model.features.conv_stem.weight
-        padded = [
-            functional.pad(one * model.scale + model.shift, (0, 1, 0, 1))
-            for one in photos_of(data / "train")
-        ]
+        seen = [one * model.scale + model.shift for one in photos_of(data / "train")]
+        padded = [functional.pad(one, (0, 1, 0, 1)) for one in seen]
         stems = [functional.conv2d(one[None], stem, stride=2)[0] for one in padded]
         assert_mean_over_photos(model.features.bn1, stems)
 
@@ -62,9 +59,7 @@ def test_a_network_without_batch_normalisation_is_named(write_fidt_set, write_co
     assert "no batch norm" in failure(mgot_test.main, *arguments, "--batch_norm_from", data)
 
 
-def test_the_factor_makes_the_total_of_the_set_that_it_is_from_right(
-    write_fidt_set, write_counter, tmp_path
-):
+def test_the_factor_makes_the_total_of_its_set_right(write_fidt_set, write_counter, tmp_path):
     data, checkpoint = write_fidt_set(val=(3, 9), size=(400, 48)), write_counter()
     options = ["--save_path", str(checkpoint), "--data_dir", str(data), "--device", "cpu"]
     options += ["--tile", "288"]  # which changes the counts of this network
@@ -72,8 +67,7 @@ def test_the_factor_makes_the_total_of_the_set_that_it_is_from_right(
     def predicted(name, *more):
         output = tmp_path / name
         mgot_test.main([*options, "--split", "val", "--output", str(output), *more])
-        with open(output / "predictions.csv", newline="") as file:
-            return np.array([float(row["predicted"]) for row in csv.DictReader(file)])
+        return np.array([float(row["predicted"]) for row in rows(output / "predictions.csv")])
 
     plain, scaled = predicted("plain"), predicted("scaled", "--count_factor_from", str(data))
     assert plain.sum() not in (0, 12)

@@ -1,6 +1,5 @@
 """The trainings and the test of MGOT: resumed, best chosen, few heads, bad input."""
 
-import csv
 import importlib
 import json
 import shlex
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from torch import nn
 
 from crowd.io.h5 import read_h5, write_h5
@@ -20,23 +18,20 @@ from mgot import train_baseline
 from mgot.models import build_model
 from mgot.patches import write_selection
 from mgot.transfer import CONFIGS
-from tests.conftest import assert_same_run, interrupt
+from tests.conftest import assert_same_run, interrupt, rows, turn_over
 from tests.mgot.conftest import SETTINGS, TINY
 
 weight = importlib.import_module("train_baseline_weight")
 
 
-class Dropping(nn.Module):
+class Dropping(nn.Conv2d):
     """A counter of a few weights whose training is random beyond its crops."""
 
     def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 4, 5, padding=2), nn.Dropout(0.3), nn.Conv2d(4, 1, 1)
-        )
+        super().__init__(3, 1, 5, padding=2)
 
     def forward(self, images):
-        return self.layers(images)
+        return super().forward(nn.functional.dropout(images, 0.3, self.training))
 
 
 @pytest.fixture
@@ -46,8 +41,7 @@ def select(write_fidt_set, tmp_path):
     def run(weights=(2.0, 1.0, 1.0, 0.5, 1.0), names=(3, 1, 0, 2, 3)):
         patches = write_fidt_set(val=(), test=(), size=(48, 48), name="patches") / "train"
         paths = tmp_path / "selected.npy", tmp_path / "weights.npy"
-        listed = [f"/elsewhere/photo{index}.png" for index in names]
-        write_selection(*paths, listed, weights)
+        write_selection(*paths, [f"/elsewhere/photo{index}.png" for index in names], weights)
         return f"--selected_result {paths[0]} --corresponding_weight {paths[1]} --patches {patches}"
 
     return run
@@ -82,12 +76,8 @@ def test_a_killed_training_continues_to_the_same_figures(write_fidt_set, baselin
     assert_same_run(whole, parts)
     log = read_log(whole / "log.jsonl")
     assert [line["epoch"] for line in log] == [0, 1, 2, 3]
-    assert [("val_mae" in line, "issim" in line) for line in log] == [
-        (True, True),
-        (False, True),
-        (True, True),
-        (True, True),
-    ]
+    assert ["val_mae" in line for line in log] == [True, False, True, True]
+    assert all("issim" in line for line in log)
 
 
 def test_a_killed_fine_tuning_continues_to_the_same_figures(finetune):
@@ -114,18 +104,12 @@ def turn_labels(photo):
     write_h5(photo.with_suffix(".h5"), **{name: array[::-1] for name, array in labels.items()})
 
 
-def turn_photo(photo):
-    """The photo upside down, in its own size."""
-    with Image.open(photo) as image:
-        image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(photo)
-
-
 @pytest.mark.parametrize(
     ("change", "photo", "what"),
     [
         (turn_labels, "train/photo2.png", "training_data"),
-        (turn_photo, "train/photo2.png", "training_data"),
-        (turn_photo, "val/photo0.png", "validation_data"),
+        (turn_over, "train/photo2.png", "training_data"),
+        (turn_over, "val/photo0.png", "validation_data"),
     ],
 )
 def test_a_training_is_not_continued_on_other_labels_or_photos(
@@ -201,11 +185,10 @@ def test_fine_tuning_starts_from_the_given_weights_and_weighs(finetune, tmp_path
     # Heads of patches say nothing about those of whole photos.
     assert after["recipe"]["train_median"] == 2.0
     torch.testing.assert_close(after["model"], before["model"], rtol=1e-4, atol=1e-6)
-    one, three = (
-        read_log(finetune(f"{w}", "--epochs 1 --lr 1e-12", weights=(w,) * 5) / "log.jsonl")
-        for w in (1.0, 3.0)
-    )
-    assert three[0]["mse"] == pytest.approx(3 * one[0]["mse"], rel=1e-4)
+    once = "--epochs 1 --lr 1e-12"
+    folders = [finetune(str(w), once, weights=(w,) * 5) for w in (1.0, 3.0)]
+    one, three = (read_log(folder / "log.jsonl")[0]["mse"] for folder in folders)
+    assert three == pytest.approx(3 * one, rel=1e-4)
 
 
 def test_fine_tuning_takes_pseudo_labels_of_the_target_along(write_fidt_set, finetune):
@@ -239,13 +222,12 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_co
     mgot_test.main([*options, "--data_dir", str(data), "--radii", "3", "60", "--visual"])
     printed = capsys.readouterr().out
     folder = checkpoint.parent / "test"
-    with open(folder / "predictions.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["actual"] for row in rows] == ["3", "0", "1"]
-    predicted = [float(row["predicted"]) for row in rows]
+    counts = rows(folder / "predictions.csv")
+    assert [row["actual"] for row in counts] == ["3", "0", "1"]
+    predicted = [float(row["predicted"]) for row in counts]
     assert max(predicted) > 1
     metrics = json.loads((folder / "metrics.json").read_text())
-    mae = np.mean([abs(float(row["actual"]) - float(row["predicted"])) for row in rows])
+    mae = np.mean([abs(float(row["actual"]) - float(row["predicted"])) for row in counts])
     assert metrics["mae"] == pytest.approx(mae)
     assert metrics["guessing"]["mae"] == pytest.approx((1 + 2 + 1) / 3)
     assert set(metrics["localization"]) == {"3 px", "60 px"}
@@ -265,14 +247,11 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_co
     assert (folder / "photo2_counted.jpg").stat().st_size < 300_000
 
 
-def test_released_weights_are_tested_under_their_model_s_name(
-    write_fidt_set, tmp_path, failure, capsys
-):
+def test_released_weights_are_tested_under_their_name(write_fidt_set, tmp_path, failure, capsys):
     data, path = write_fidt_set(), tmp_path / "weights.pth"
     weights = build_model("hrnet_small").state_dict()
-    save_checkpoint(
-        path, epoch=7, state_dict={f"module.{name}": value for name, value in weights.items()}
-    )
+    parallel = {f"module.{name}": value for name, value in weights.items()}
+    save_checkpoint(path, epoch=7, state_dict=parallel)
     options = ["--save_path", str(path), "--data_dir", str(data), "--device", "cpu"]
     assert "--model-name" in failure(mgot_test.main, *options)
     mgot_test.main([*options, "--model_name", "hrnet_small"])
@@ -341,10 +320,7 @@ def test_bad_trainings_are_one_sentence(write_fidt_set, baseline, tmp_path, fail
         (lambda root: (root / "patches/train/photo1.h5").unlink(), "photo1.png"),
         (lambda root: (root / "patches/train/photo1.png").unlink(), "photo1.png"),
         (
-            lambda root: [
-                np.save(root / f"{name}.npy", np.zeros(0, kind))
-                for name, kind in (("selected", "U1"), ("weights", float))
-            ],
+            lambda root: write_selection(root / "selected.npy", root / "weights.npy", [], []),
             "no photo to train on",
         ),
     ],

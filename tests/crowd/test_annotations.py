@@ -21,10 +21,8 @@ def test_round_trip(tmp_path, layout):
         sets = {f"IMG_{i}{n}": points + i for n, points in POINTS.items()}
         photos = write_split(tmp_path, layout, split, sets)
         expected[split] = dict(zip(photos, sets.values(), strict=True))
-    found = find_photos(tmp_path, layout)
-    assert {split: set(photos) for split, photos in found.items()} == {
-        split: set(photos) for split, photos in expected.items()
-    }
+    found = {split: set(photos) for split, photos in find_photos(tmp_path, layout).items()}
+    assert found == {split: set(photos) for split, photos in expected.items()}
     for photos in expected.values():
         for photo, points in photos.items():
             read = read_points(photo, layout)

@@ -84,8 +84,7 @@ def test_defaults_preset_config_command_line(parser, tmp_path):
         ([], ("none", 256, 1e-5, "data", False)),
     ):  # fmt: skip
         read = parser.read(argv)
-        known = (read.dataset, read.crop_size, read.lr, read.data_dir, read.visual)
-        assert known == expected, argv
+        assert (read.dataset, read.crop_size, read.lr, read.data_dir, read.visual) == expected, argv
 
 
 def test_resolved_arguments_read_back_and_empty_yaml_changes_nothing(parser, tmp_path):
@@ -139,9 +138,8 @@ def test_a_list_is_asked_for_by_name(parser, tmp_path, value):
     for key in ("also_data_dir", "scale_range"):
         with pytest.raises(InputError, match=rf"mine\.yml: '{key}' is a list: write it as \["):
             parser.read(["--config", write(tmp_path / "mine.yml", f"{key}: {value}\n")])
-    assert parser.read(
-        ["--config", write(tmp_path / "mine.yml", "scale_range: [0.5, 2]\nalso_data_dir: [a, b]\n")]
-    ).also_data_dir == ["a", "b"]
+    config = write(tmp_path / "mine.yml", "scale_range: [0.5, 2]\nalso_data_dir: [a, b]\n")
+    assert parser.read(["--config", config]).also_data_dir == ["a", "b"]
 
 
 def test_help_and_a_wrong_option_are_answered_without_torch():
@@ -178,12 +176,9 @@ def parser_of(monkeypatch):
 
 def outcome(parser, argv):
     """What the parser makes of arguments, where it may lack others and dislike the values."""
-    required = [action for action in parser._actions if action.required]
-    needed = [
-        word
-        for action in required
-        for word in (*action.option_strings[:1], action.choices[0] if action.choices else "x")
-    ]
+    needed = []
+    for action in (action for action in parser._actions if action.required):
+        needed += [*action.option_strings[:1], action.choices[0] if action.choices else "x"]
     try:
         return vars(parser.read([*needed, *argv]))
     except InputError as error:
@@ -205,8 +200,7 @@ def test_every_option_of_every_command_is_spelt_both_ways(parser_of, command):
         value = [] if yes_no else ["1"]
         read = outcome(parser, [flag, *value])
         assert "unknown argument" not in read
-        underscored = "--" + flag[2:].replace("-", "_")
-        assert outcome(parser, [underscored, *value]) == read
+        assert outcome(parser, ["--" + flag[2:].replace("-", "_"), *value]) == read
         if yes_no:
             for flag, words in ((first, "true yes True"), (f"--no-{first[2:]}", "false no False")):
                 for word in words.split():

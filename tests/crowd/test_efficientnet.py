@@ -73,10 +73,8 @@ def test_the_weights_have_learnt_imagenet():
     stored = torch.load(path, weights_only=True).values()
     network.load_state_dict(dict(zip(network.state_dict(), stored, strict=True)))
     photos = [datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
-    photos = torch.from_numpy(np.stack(photos))
-    photos = functional.interpolate(
-        photos.permute(0, 3, 1, 2).float(), size=(224, 336), mode="area"
-    )
+    photos = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float()
+    photos = functional.interpolate(photos, size=(224, 336), mode="area")
     photos = (photos / 255 - efficientnet.MEAN) / efficientnet.STD
     with torch.no_grad():
         palace, daisy = network(photos).topk(5).indices.tolist()

@@ -1,7 +1,6 @@
 """Files: whole or absent, and faults told in one sentence."""
 
 import os
-import textwrap
 
 import h5py
 import numpy as np
@@ -17,7 +16,6 @@ from crowd.io.files import (
     write_text,
 )
 from crowd.io.h5 import read_h5, write_h5
-from tests.conftest import python
 
 AGAIN = "interrupted; give the command again (trainings: with --resume)\n"
 
@@ -54,20 +52,6 @@ def test_a_block_that_ends_replaces_the_file(tmp_path):
     write_text(path, text)
     assert path.read_text(encoding="utf-8", errors="surrogateescape") == text
     assert names(path.parent) == ["a.npy"]
-
-
-def test_files_and_folders_of_killed_processes_are_removed(tmp_path):
-    code = """
-        import os, sys
-        from crowd.io.files import atomic_path
-        with atomic_path(sys.argv[1]), atomic_path(sys.argv[2], folder=True) as part:
-            (part / "a.txt").touch()
-            os.kill(os.getpid(), 9)
-    """
-    python(textwrap.dedent(code), str(tmp_path / "a.txt"), str(tmp_path / "folder"))
-    assert len(names(tmp_path)) == 2
-    write_text(tmp_path / "b.txt", "")
-    assert names(tmp_path) == ["b.txt"]
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):

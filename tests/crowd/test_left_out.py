@@ -66,8 +66,7 @@ def test_what_pillow_reads_is_listed_read_and_written(tmp_path, ending):
 def test_of_several_pictures_in_a_file_the_first_is_read_and_said(tmp_path, capsys):
     more = {"save_all": True, "append_images": [Image.new("RGB", PIXELS.shape[1::-1])]}
     for name in ("a.gif", "a.tif", "a.webp"):
-        image = read_image(save(tmp_path / name, **more)).astype(int)
-        assert np.abs(image - PIXELS).mean() < 20
+        assert np.abs(read_image(save(tmp_path / name, **more)).astype(int) - PIXELS).mean() < 20
         assert f"{name} holds several pictures: the first one is read" in capsys.readouterr().err
     for name in ("b.gif", "b.tif", "b.webp", "b.jpg"):
         read_image(save(tmp_path / name))

@@ -29,8 +29,7 @@ def most_pairs(predicted, actual, radius):
     near = np.linalg.norm(predicted[:, None] - actual[None], axis=2) <= radius
     if len(predicted) > len(actual):
         near = near.T
-    columns = range(near.shape[1])
-    choices = itertools.permutations(columns, near.shape[0])
+    choices = itertools.permutations(range(near.shape[1]), near.shape[0])
     return max(sum(near[i, j] for i, j in enumerate(one)) for one in choices)
 
 
@@ -109,8 +108,6 @@ def test_figures_of_the_fidt_authors(root, part, mae, rmse, small, large):
     assert errors["mae"] == pytest.approx(mae, abs=1e-3)
     assert errors["rmse"] == pytest.approx(rmse, abs=1e-3)
     for column, f1 in ((2, small), (3, large)):
-        results = [
-            localization(mine, true[:, :2], true[:, column])
-            for mine, true in zip(predicted, actual, strict=True)
-        ]
+        pairs = zip(predicted, actual, strict=True)
+        results = [localization(mine, true[:, :2], true[:, column]) for mine, true in pairs]
         assert pool_localization(results)["f1"] == pytest.approx(f1, abs=1e-5)

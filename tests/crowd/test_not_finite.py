@@ -37,9 +37,7 @@ def train(batch, losses_of, folder):
     before = [value.clone() for value in model.parameters()]
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     with pytest.raises(InputError) as raised:
-        train_one_epoch(
-            model, [batch], lambda model, _: losses_of(model), optimizer, 7, folder=folder
-        )
+        train_one_epoch(model, [batch], lambda m, _: losses_of(m), optimizer, 7, folder=folder)
     for value, old in zip(model.parameters(), before, strict=True):
         assert torch.equal(value, old)
     return str(raised.value)
@@ -116,9 +114,8 @@ def test_the_average_follows_as_torch_s_does():
     for model in models:
         for value in model.state_dict().values():
             value.copy_(7 * torch.rand(value.shape))
-    ours, theirs = (
-        AveragedModel(models[0], multi_avg_fn=get_ema_multi_avg_fn(0.75)) for _ in range(2)
-    )
+    average = get_ema_multi_avg_fn(0.75)
+    ours, theirs = (AveragedModel(models[0], multi_avg_fn=average) for _ in range(2))
     for model in models[1:]:
         follow(ours, model)
         theirs.update_parameters(model)

@@ -45,8 +45,7 @@ def test_onnxruntime_puts_out_what_torch_does(
     options = ["--save-path", str(tmp_path / "weights.pth"), "--model-name", name]
     file = tmp_path / "model.onnx"
     module.main([*options, "--output", str(file), "--size", "80x64"])
-    printed = capsys.readouterr().out
-    assert ("any size" if any_size else "80 x 64 pixels alone") in printed
+    assert ("any size" if any_size else "80 x 64 pixels alone") in capsys.readouterr().out
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     for height, width in [(64, 80)] + ([(96, 57)] if any_size else []):
         photo = torch.rand(1, 3, height, width)

@@ -89,8 +89,7 @@ def test_a_sheet_shows_every_picture(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_the_largest_noisiest_photo_fits(tmp_path, suffix):
-    rng = np.random.default_rng(0)
-    photo = rng.integers(0, 256, (2048, 2048, 3), dtype=np.uint8)
+    photo = np.random.default_rng(0).integers(0, 256, (2048, 2048, 3), dtype=np.uint8)
     path = tmp_path / f"noise.{suffix}"
     write_picture(path, photo)
     assert 50_000 < path.stat().st_size <= LIMIT == 300_000

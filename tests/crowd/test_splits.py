@@ -42,8 +42,7 @@ def least_time(train, val):
 
 
 def assert_parts(photos, *parts):
-    together = [photo for part in parts for photo in part]
-    assert sorted(together) == sorted(photos)
+    assert sorted([photo for part in parts for photo in part]) == sorted(photos)
     assert all(parts)
 
 
@@ -71,8 +70,7 @@ def test_time_split_holds_out_whole_sessions(seed):
     assert_parts(photos, train, val)
     assert gap == least_time(train, val) >= 700
     for camera in "12":
-        share = sum(photo.stem.startswith(camera) for photo in val)
-        assert 8 <= share <= 10
+        assert 8 <= sum(photo.stem.startswith(camera) for photo in val) <= 10
 
 
 def test_time_split_without_pauses_takes_one_block():

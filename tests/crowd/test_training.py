@@ -94,12 +94,8 @@ def test_bfloat16_on_a_cpu_is_asked_for_and_never_automatic(monkeypatch, instruc
 @pytest.mark.parametrize(("major", "expected"), [(7, "float32"), (8, "bfloat16")])
 def test_bfloat16_is_automatic_on_gpus_that_do_not_emulate_it(monkeypatch, major, expected):
     card = SimpleNamespace(major=major, minor=5)
-    for name, value in {
-        "is_available": True,
-        "current_device": 0,
-        "get_device_properties": card,
-        "_check_bf16_tensor_supported": True,
-    }.items():
+    answers = {"is_available": True, "current_device": 0, "get_device_properties": card}
+    for name, value in (answers | {"_check_bf16_tensor_supported": True}).items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
     assert choose_precision(torch.device("cuda"), "auto") == expected
 
@@ -136,10 +132,8 @@ def test_the_backbone_learns_at_a_rate_of_its_own():
             super().__init__()
             self.features, self.head = nn.Linear(3, 2), nn.Linear(2, 1)
 
-    model = Model()
-    made = Training(
-        model, recipe(), lr=0.1, weight_decay=0, epochs=9, optimizer="adamw", backbone_lr=0.5
-    )
+    model, how = Model(), {"optimizer": "adamw", "lr": 0.1, "backbone_lr": 0.5}
+    made = Training(model, recipe(), weight_decay=0, epochs=9, **how)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     sum(value.sum() for value in model.parameters()).backward()
     made.optimizer.step()

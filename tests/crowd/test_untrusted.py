@@ -73,19 +73,10 @@ def test_a_matlab_bomb_is_one_sentence(tmp_path):
     scipy.io.savemat(buffer := io.BytesIO(), {"annPoints": np.zeros((1, 2))})
     header = buffer.getvalue()[:128]
     size = 15 * 2**28
-    pack = zlib.compressobj(9)
-    block, zeros = bytes(2**24), 0
-    parts = [pack.compress(struct.pack("<II", 14, size + 56))]
-    parts.append(pack.compress(struct.pack("<IIIIII", 6, 8, 6, 0, 5, 8)))
-    parts.append(pack.compress(struct.pack("<ii", size // 16, 2)))
-    parts.append(pack.compress(struct.pack("<II", 1, 9) + b"annPoints" + bytes(7)))
-    parts.append(pack.compress(struct.pack("<II", 9, size)))
-    while zeros < 2**26:
-        parts.append(pack.compress(block))
-        zeros += len(block)
-    content = b"".join([*parts, pack.flush()])
-    packed = header + struct.pack("<II", 15, len(content)) + content
-    (tmp_path / "bomb.mat").write_bytes(packed)
+    matrix = struct.pack("<II IIIIII ii", 14, size + 56, 6, 8, 6, 0, 5, 8, size // 16, 2)
+    matrix += struct.pack("<II", 1, 9) + b"annPoints" + bytes(7) + struct.pack("<II", 9, size)
+    content = zlib.compress(matrix + bytes(2**26), 9)
+    (tmp_path / "bomb.mat").write_bytes(header + struct.pack("<II", 15, len(content)) + content)
     with pytest.raises(InputError, match=r"bomb\.mat is damaged"):
         mat.read_points(tmp_path / "bomb.mat", "annPoints")
 
@@ -121,8 +112,7 @@ def test_an_h5_file_that_points_to_another_is_not_followed(tmp_path):
         file["params"] = np.ones((2, 8))
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["params"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "params")
-        space = [(str(tmp_path / "secret.h5"), 0, 64)]
-        file.create_dataset("raw", (8,), "f8", external=space)
+        file.create_dataset("raw", (8,), "f8", external=[(str(tmp_path / "secret.h5"), 0, 64)])
     for name in ("params", "raw"):
         with pytest.raises(InputError, match="lies in another file"):
             read_h5(tmp_path / "a.h5", name, "fit again")
@@ -201,10 +191,8 @@ def test_a_checkpoint_cannot_ask_for_downloads_other_files_or_any_memory(tmp_pat
 
 def test_a_compressed_checkpoint_is_refused(tmp_path):
     torch.save({"model": {"w": torch.zeros(10_000)}}, tmp_path / "a.pth")
-    with (
-        zipfile.ZipFile(tmp_path / "a.pth") as whole,
-        zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as packed,
-    ):
+    whole = zipfile.ZipFile(tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as packed:
         for part in whole.infolist():
             packed.writestr(part.filename, whole.read(part))
     load_checkpoint(tmp_path / "a.pth")

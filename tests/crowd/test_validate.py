@@ -54,8 +54,7 @@ def found(report):
 
 @pytest.mark.parametrize("layout", PLAIN)
 def test_a_clean_set_is_clean(tmp_path, layout, capsys):
-    root = write_set(tmp_path / "set", layout)
-    report, out = validate(root, layout, capsys, code=0)
+    report, out = validate(write_set(tmp_path / "set", layout), layout, capsys, code=0)
     assert report["findings"] == []
     assert "clean" in out
     photos = {split: one["photos"] for split, one in report["splits"].items()}

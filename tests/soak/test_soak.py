@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,18 +19,16 @@ from crowd.io.h5 import write_h5
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.runs import Run
 from mgot.features import write_features
+from tests.conftest import python
 from tests.soak import soak
 
 
 def test_killed_stages_continue_to_the_files_of_an_undisturbed_run(tmp_path):
     """Preprocessing, splatting and a training killed at random; `make soak` does all stages."""
-    chosen = ("preprocess", "splat", "train gst")
-    commands = {name: soak.stages(epochs=4)[name] for name in chosen}
-    took = {}
+    commands = {name: soak.stages(epochs=4)[name] for name in ("preprocess", "splat", "train gst")}
     for name in ("whole", "parts"):
         soak.draw_sets(tmp_path / name, images=8, domains="a")
-    for name, words in commands.items():
-        took[name] = soak.run(tmp_path / "whole", words)
+    took = {name: soak.run(tmp_path / "whole", words) for name, words in commands.items()}
     kills = soak.killed_pass(tmp_path / "parts", commands, took, 2.0, random.Random(3), 3)
     assert kills.total() > 0
     count, faults = soak.differences(tmp_path / "whole", tmp_path / "parts")
@@ -48,21 +47,19 @@ def test_the_soak_sees_what_differs(tmp_path):
     assert faults == ["more.txt exists once", "x.h5 differs", "x.pth differs"]
 
 
-def killed_while_writing(folder):
-    """Start a process that begins a file, kill it, and return the part that is left."""
-    code = "import sys, time; from crowd.io.files import atomic_path\n"
-    code += "with atomic_path(sys.argv[1]) as part: part.write_text('half'); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", code, str(folder / "a.txt")])
-    while not (parts := [path for path in folder.glob(".part-*") if path.read_text()]):
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    return parts[0]
+KILLED = """
+import os, sys
+from crowd.io.files import atomic_path
+with atomic_path(sys.argv[1]), atomic_path(sys.argv[2], folder=True) as part:
+    (part / "a.txt").touch()
+    os.kill(os.getpid(), 9)
+"""
 
 
 def test_parts_of_the_killed_go_and_those_of_the_living_stay(tmp_path, monkeypatch):
-    left = killed_while_writing(tmp_path)
-    assert left.exists()
+    python(KILLED, str(tmp_path / "a.txt"), str(tmp_path / "folder"))
+    left, folder = sorted(tmp_path.iterdir(), key=Path.is_dir)
+    assert (folder / "a.txt").is_file()
     living = tmp_path / left.name.replace(left.name.split("-")[-2], str(os.getppid()))
     elsewhere = tmp_path / ".part-another-machine-1-x.txt"
     old = tmp_path / ".part-another-machine-1-y.txt"
@@ -71,9 +68,7 @@ def test_parts_of_the_killed_go_and_those_of_the_living_stay(tmp_path, monkeypat
     os.utime(old, (0, 0))
     monkeypatch.setattr(files, "_cleared", set())
     write_text(tmp_path / "b.txt", "whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [living.name, elsewhere.name, "b.txt"]
-    )
+    assert set(tmp_path.iterdir()) == {living, elsewhere, tmp_path / "b.txt"}
 
 
 def is_running(process):
@@ -84,20 +79,21 @@ def is_running(process):
     return True
 
 
+POOL = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from crowd.io.progress import start_worker
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, start_worker) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+"""
+
+
 def test_workers_end_with_their_killed_main_process(tmp_path):
-    code = (
-        "import os, sys, time\n"
-        "from concurrent.futures import ProcessPoolExecutor\n"
-        "import multiprocessing\n"
-        "from crowd.io.progress import start_worker\n"
-        "if __name__ == '__main__':\n"
-        "    context = multiprocessing.get_context('spawn')\n"
-        "    with ProcessPoolExecutor(1, context, start_worker) as pool:\n"
-        "        print(pool.submit(os.getpid).result(), flush=True)\n"
-        "        time.sleep(60)\n"
-    )
     script = tmp_path / "main.py"
-    script.write_text(code)
+    script.write_text(POOL)
     environment = os.environ | {"PYTHONPATH": str(soak.ROOT)}
     main = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=environment)
     worker = int(main.stdout.readline())
@@ -151,4 +147,4 @@ def test_a_folder_that_is_read_only_is_one_sentence(kind, tmp_path):
     else:
         place = tmp_path / "closed" / "new"
     with pytest.raises(InputError, match=r"cannot write in|could not be written"):
-        WRITERS[kind](type(tmp_path)(place))
+        WRITERS[kind](Path(place))

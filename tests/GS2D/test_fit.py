@@ -191,9 +191,8 @@ def test_losses_are_those_of_the_returned_gaussians(backend):
     assert 0 < copied.sum() < 50 * 70
     assert fitted.render_loss == pytest.approx(loss, rel=1e-4)
     raw = fitted.scales - 1
-    assert fitted.shape_loss == pytest.approx(
-        max((raw.max(1) / raw.min(1) - 1.5).max(), 0), abs=1e-4
-    )
+    shape = max((raw.max(1) / raw.min(1) - 1.5).max(), 0)
+    assert fitted.shape_loss == pytest.approx(shape, abs=1e-4)
 
 
 def test_wrong_input_is_refused():

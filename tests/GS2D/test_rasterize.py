@@ -9,11 +9,8 @@ from GS2D import rasterize
 
 def dense(means, scales, rotations, colors, opacities, width, height):
     """Every Gaussian on every pixel, one after the other, as the docstring of `rasterize` says."""
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=means.dtype) + 0.5,
-        torch.arange(width, dtype=means.dtype) + 0.5,
-        indexing="ij",
-    )
+    centres = [torch.arange(side, dtype=means.dtype) + 0.5 for side in (height, width)]
+    y, x = torch.meshgrid(*centres, indexing="ij")
     image, transmittance = torch.zeros(height, width, 3, dtype=means.dtype), torch.ones_like(x)
     finished = torch.zeros_like(x, dtype=torch.bool)
     for i in range(len(means)):
@@ -158,21 +155,22 @@ def test_numpy_gives_numpy_whatever_its_order_and_rotations_may_be_a_column(name
     expected = rasterize(*tensors[:4], 30, 20, tensors[4], backend=name)
     arrays = [part.flip(0).numpy()[::-1].astype(">f4") for part in tensors[:2]]
     arrays += [part.flip(0).numpy()[::-1] for part in tensors[2:]]
-    image, alpha = rasterize(
-        *arrays[:2], arrays[2][:, None], arrays[3], 30, 20, arrays[4], backend=name
-    )
+    arrays[2] = arrays[2][:, None]
+    image, alpha = rasterize(*arrays[:4], 30, 20, arrays[4], backend=name)
     assert (image.shape, alpha.shape) == ((20, 30, 3), (20, 30))
     np.testing.assert_array_equal(image, expected[0].numpy())
 
 
 def test_wrong_arguments_are_refused():
-    means, scales, rotations, colors, opacities = scene(3, 9, 9, seed=0)
-    with pytest.raises(ValueError, match=r"scales \[N, 2\]"):
-        rasterize(means, scales[:2], rotations, colors, 9, 9)
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        rasterize(means, scales, rotations, colors, 9, 9, opacities + 1)
-    with pytest.raises(ValueError, match="choose auto, reference, cpu"):
-        rasterize(means, scales, rotations, colors, 9, 9, backend="gpu")
+    names = ("means", "scales", "rotations", "colors", "opacities")
+    right = dict(zip(names, scene(3, 9, 9, seed=0), strict=True), width=9, height=9)
+    for wrong, says in (
+        ({"scales": right["scales"][:2]}, r"scales \[N, 2\]"),
+        ({"opacities": right["opacities"] + 1}, r"\[0, 1\]"),
+        ({"backend": "gpu"}, "choose auto, reference, cpu"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            rasterize(**right | wrong)
 
 
 @pytest.mark.cuda

@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import h5py
 import numpy as np
 import pytest
@@ -112,24 +114,14 @@ def test_command_refuses_bad_input(tmp_path, params, failure, scales, message):
     assert len(list(tmp_path.iterdir())) == bool(scales)
 
 
-def test_processing_that_is_killed_between_its_two_files_keeps_the_original(
-    tmp_path, params, monkeypatch
-):
-    path = tmp_path / "x_gs_params.h5"
+def test_processing_killed_between_its_two_files_keeps_the_original(tmp_path, params, monkeypatch):
+    path, write = tmp_path / "x_gs_params.h5", process_gaussians.write_gaussians
     write_gaussians(path, params)
-    write = process_gaussians.write_gaussians
-    calls = []
-
-    def killed(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        write(*arguments)
-
-    monkeypatch.setattr(process_gaussians, "write_gaussians", killed)
-    with pytest.raises(KeyboardInterrupt):
-        process_file(path)
+    calls = iter([write, Mock(side_effect=KeyboardInterrupt)])
+    with monkeypatch.context() as patched:
+        patched.setattr(process_gaussians, "write_gaussians", lambda *given: next(calls)(*given))
+        with pytest.raises(KeyboardInterrupt):
+            process_file(path)
     np.testing.assert_array_equal(read_gaussians(path), params)
-    monkeypatch.undo()
     process_file(path)
     np.testing.assert_array_equal(read_gaussians(backup_path(path)), params)

@@ -32,19 +32,15 @@ def make_sample(heads, width=96, height=80, seed=0):
 
 
 def kernel_of(sample):
-    size = sample.image.shape[:2]
-    return transport_kernel(sample.points, sample.scales, sample.rotations, size)
+    return transport_kernel(sample.points, sample.scales, sample.rotations, sample.image.shape[:2])
 
 
 def test_shares_over_a_partition_sum_to_one_inside_the_photo():
     rng = np.random.default_rng(1)
     sides = rng.uniform(4, 60, 200).astype(np.float32)
     points = rng.uniform(sides[:, None] / 2, 192 - sides[:, None] / 2, (200, 2)).astype(np.float32)
-    shares = sum(
-        box_shares(points - (left, top), sides, 64, 64)
-        for left in (0, 64, 128)
-        for top in (0, 64, 128)
-    )
+    corners = [(left, top) for left in (0, 64, 128) for top in (0, 64, 128)]
+    shares = sum(box_shares(points - corner, sides, 64, 64) for corner in corners)
     np.testing.assert_allclose(shares, 1, atol=1e-5)
 
 
@@ -57,14 +53,9 @@ def test_share_of_a_box_across_the_corner_and_its_clamped_side():
 def test_colours_change_by_their_factors_about_luma_mean_and_black():
     sample = make_sample(0)
     luma = sample.image @ np.array([0.299, 0.587, 0.114])
-    for number, expected in enumerate(
-        (
-            luma[..., None] + 0.5 * (sample.image - luma[..., None]),
-            luma.mean() + 0.5 * (sample.image - luma.mean()),
-            0.5 * sample.image,
-        )
-    ):
+    for number, kept in enumerate((luma[..., None], luma.mean(), 0)):
         factors = np.where(np.arange(3) == number, 0.5, 1.0)
+        expected = kept + 0.5 * (sample.image - kept)
         # Pillow rounds luma, mean and result.
         assert np.abs(recolour(sample, *factors).image - expected).max() < 2
     np.testing.assert_array_equal(recolour(sample, 1, 1, 1).image, sample.image)
@@ -74,10 +65,8 @@ def test_jittered_colours_leave_crop_and_heads_as_they_were():
     sample = make_sample(5)
     bright = []
     for seed in range(60):
-        (plain, shares, _), (crop, same, _) = (
-            augment(sample, 64, np.random.default_rng(seed), colour_jitter=jitter)
-            for jitter in (0.0, 0.4)
-        )
+        plain, shares, _ = augment(sample, 64, np.random.default_rng(seed), colour_jitter=0.0)
+        crop, same, _ = augment(sample, 64, np.random.default_rng(seed), colour_jitter=0.4)
         for one, other in zip((*plain[1:], shares), (*crop[1:], same), strict=True):
             np.testing.assert_array_equal(one, other)
         bright.append(crop.image.mean() / plain.image.mean())
@@ -109,10 +98,10 @@ def test_scaling_moves_photo_and_gaussians_together():
     np.testing.assert_array_equal(twice.sides, 2 * sample.sides)
     # The background's weight depends on areas in pixels; the Gaussians' shares do not.
     options = {"post_min": 1e3, "post_max": 1e3, "use_background": False}
-    before = transport_kernel(
-        sample.points, sample.scales, sample.rotations, 80, stride=8, **options
+    before, after = (
+        transport_kernel(one.points, one.scales, one.rotations, side, stride=side // 10, **options)
+        for one, side in ((sample, 80), (twice, 160))
     )
-    after = transport_kernel(twice.points, twice.scales, twice.rotations, 160, stride=16, **options)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
@@ -148,8 +137,7 @@ def test_targets_are_the_shares_of_the_kept_heads(heads):
     for seed in range(20):
         crop, targets, _ = augment(make_sample(heads), 64, np.random.default_rng(seed))
         assert crop.points.shape == (len(targets), 2) == crop.scales.shape
-        shares = box_shares(crop.points, crop.sides, 64, 64)
-        np.testing.assert_allclose(targets, shares, atol=1e-5)
+        np.testing.assert_allclose(targets, box_shares(crop.points, crop.sides, 64, 64), atol=1e-5)
         assert (targets >= SMALLEST_SHARE).all()
         dropped += heads - len(targets)
     assert dropped > 0 or heads < 60

@@ -26,12 +26,8 @@ SHAPE = (6, 8)  # cells of 8 pixels
 def heads_of(count, seed=0, share=1.0):
     random = np.random.default_rng(seed)
     points = torch.from_numpy(random.uniform(4, (60, 44), (count, 2)))
-    return Heads(
-        points,
-        torch.full((count, 2), 3.0),
-        torch.zeros(count),
-        torch.full((count,), share).double(),
-    )
+    targets = torch.full((count,), share).double()
+    return Heads(points, torch.full((count, 2), 3.0), torch.zeros(count), targets)
 
 
 def density_of(seed=1, batch=1, shape=SHAPE):
@@ -48,8 +44,7 @@ def total(name, heads, density):
 def test_gradients_are_those_of_finite_differences_or_dual(name, counts):
     heads = [heads_of(count, seed) for seed, count in enumerate(counts)]
     density = density_of(batch=len(counts)).requires_grad_()
-    loss = total(name, heads, density)
-    (gradient,) = torch.autograd.grad(loss, density)
+    (gradient,) = torch.autograd.grad(total(name, heads, density), density)
     assert gradient.isfinite().all()
     if name != "dm_count":  # its transport is not differentiated; the dual has a test of its own
         assert torch.autograd.gradcheck(lambda d: total(name, heads, d), density)
@@ -132,17 +127,15 @@ def test_the_transport_is_pots(reg):
     plan = scale(cost, wanted, share, reg, range(20000)).plan
     torch.testing.assert_close(plan.sum(0), share)
     torch.testing.assert_close(plan.sum(1), wanted, rtol=1e-4, atol=1e-8)
-    pots = ot.sinkhorn(
-        wanted.numpy(), share.numpy(), cost.numpy(), reg, "sinkhorn_log", 20000, 1e-12
-    )
+    arrays = [part.numpy() for part in (wanted, share, cost)]
+    pots = ot.sinkhorn(*arrays, reg, "sinkhorn_log", 20000, 1e-12)
     np.testing.assert_allclose(plan, pots, atol=1e-5)
     value = sinkhorn_cost(cost, wanted, share, reg, 20000)
     assert value.item() == pytest.approx((pots * cost.numpy()).sum(), rel=1e-4)
 
 
 def test_no_mass_is_lost_in_single_precision_at_a_small_regularisation():
-    points = torch.tensor([[4.0, 4.0]])
-    cost = squared_distances(points, SHAPE)
+    cost = squared_distances(torch.tensor([[4.0, 4.0]]), SHAPE)
     share = torch.zeros(48)
     share[-1] = 1.0  # 70 pixels away: exp(-cost / 10) is 0
     assert torch.exp(-cost / 10)[0, -1] == 0
@@ -193,9 +186,7 @@ def test_block_counts_are_those_of_a_loop():
                     mean, count = (one[block][:, :side].sum() for one in (predicted, actual))
                     expected = expected + weight * deviance(mean, count) / 2
     torch.testing.assert_close(value, expected)
-    slopes = [
-        torch.autograd.grad(loss, density, retain_graph=True)[0] for loss in (value, expected)
-    ]
+    slopes = [torch.autograd.grad(loss, density, retain_graph=True) for loss in (value, expected)]
     torch.testing.assert_close(*slopes)
 
 

@@ -23,8 +23,7 @@ def many_heads(width, height, seed=0):
 
 
 def test_kernel_and_loss_of_20000_heads_conserve_mass():
-    points = many_heads(64, 64)
-    kernel = transport_kernel(points, np.ones((MANY, 2)), np.zeros(MANY), 64)
+    kernel = transport_kernel(many_heads(64, 64), np.ones((MANY, 2)), np.zeros(MANY), 64)
     assert kernel.shape == (MANY + 1, 64)
     torch.testing.assert_close(kernel.sum(0), torch.ones(64), rtol=0, atol=1e-4)
     density = torch.rand(1, 1, 8, 8, generator=torch.manual_seed(0)).requires_grad_()
@@ -43,10 +42,8 @@ def test_20000_gaussians_are_drawn_as_the_reference_draws_them():
     rng = np.random.default_rng(1)
     scales, rotations = rng.uniform(1, 3, (MANY, 2)), rng.uniform(0, np.pi, MANY)
     colors = rng.random((MANY, 3))
-    drawn, expected = (
-        rasterize(points, scales, rotations, colors, 24, 16, backend=backend)
-        for backend in ("cpu", "reference")
-    )
+    gaussians = points, scales, rotations, colors
+    drawn, expected = (rasterize(*gaussians, 24, 16, backend=b) for b in ("cpu", "reference"))
     for values, reference in zip(drawn, expected, strict=True):
         np.testing.assert_allclose(np.asarray(values), np.asarray(reference), atol=1e-3)
 
@@ -54,8 +51,7 @@ def test_20000_gaussians_are_drawn_as_the_reference_draws_them():
 def test_20000_heads_are_fitted():
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     points = many_heads(64, 48)
-    fitted = fit_gaussians(image, points, iterations=2, backend="cpu")
-    params = np.asarray(fitted.as_params())
+    params = np.asarray(fit_gaussians(image, points, iterations=2, backend="cpu").as_params())
     assert params.shape == (MANY, 8)
     assert np.isfinite(params).all()
     np.testing.assert_allclose(params[:, :2], points, atol=1e-4)

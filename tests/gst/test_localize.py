@@ -68,8 +68,7 @@ def test_a_cell_that_holds_everybody_has_no_more_heads_than_pixels():
 
 
 def test_heads_move_with_the_map_and_scale_with_the_stride():
-    points = np.random.default_rng(2).uniform(70, 130, (9, 2))
-    density = draw(points)
+    density = draw(np.random.default_rng(2).uniform(70, 130, (9, 2)))
     heads, _ = density_heads(density)
     moved, _ = density_heads(np.pad(density, ((3, 0), (5, 0))))
     np.testing.assert_allclose(moved, heads + np.array([40, 24]), atol=1e-4)
@@ -81,8 +80,7 @@ def test_density_is_summed_within_each_radius_of_the_nearest_head():
     density = np.array([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]], np.float32)
     one = density_near(density, np.array([[4.0, 4.0]]), [0, 8, 12, 17, 100])
     assert one.tolist() == [1, 11, 27, 31, 63]
-    two = density_near(density, np.array([[4.0, 4.0], [20.0, 12.0]]), [0, 8])
-    assert two.tolist() == [33, 63]
+    assert density_near(density, np.array([[4.0, 4.0], [20.0, 12.0]]), [0, 8]).tolist() == [33, 63]
     assert density_near(density, np.zeros((0, 2)), [8, 1e9]).tolist() == [0, 0]
 
 

@@ -60,33 +60,28 @@ def test_nothing_is_lost_on_the_way_and_a_perfect_density_costs_nothing():
     for target, d in zip(targets, density, strict=True):
         torch.testing.assert_close(target.sum(), d.sum())
     assert float(transport_loss(kernels, targets, density)) == 0
-    assert float(transport_loss(kernels, [t + 0.1 for t in targets], density)) == pytest.approx(
-        0.1 * (5 + 2) / 2
-    )
+    loss = transport_loss(kernels, [target + 0.1 for target in targets], density)
+    assert float(loss) == pytest.approx(0.1 * (5 + 2) / 2)
 
 
 def test_without_heads_every_way_of_saying_so_costs_the_sum():
     density = draw_density(1)
     nothing = torch.zeros(0)
     no_points = (np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), 32)
-    ways = [
+    for kernel, target in (
         (None, None),
         (None, nothing),
         (transport_kernel(*no_points), nothing),
         (transport_kernel(*no_points, use_background=False), None),
-    ]
-    for kernel, target in ways:
+    ):
         loss = transport_loss([kernel], [target], density)
         assert float(loss) == pytest.approx(float(density.sum()))
 
 
 def test_gradient():
-    density = draw_density(2).requires_grad_()
-    kernels = [draw_kernel(3).requires_grad_(), None]
+    inputs = draw_density(2).requires_grad_(), draw_kernel(3).requires_grad_()
     targets = [torch.rand(3, dtype=torch.float64), None]
-    assert torch.autograd.gradcheck(
-        lambda d, k: transport_loss([k, None], targets, d), (density, kernels[0])
-    )
+    assert torch.autograd.gradcheck(lambda d, k: transport_loss([k, None], targets, d), inputs)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, np.flip, lambda a: np.asarray(a).astype(">f8")])
@@ -140,8 +135,7 @@ def draw_batch(counts, height=8, width=8):
     """Heads of each crop, and density maps, one of which may sum to less than nothing."""
     generator = torch.Generator().manual_seed(len(counts))
     density = 0.3 * torch.rand(len(counts), 1, height, width, generator=generator) - 0.02
-    heads = [draw_heads(n, 8 * width, 8 * height, seed) for seed, n in enumerate(counts)]
-    return heads, density
+    return [draw_heads(n, 8 * width, 8 * height, seed) for seed, n in enumerate(counts)], density
 
 
 def value_and_gradient(loss_of, heads, density, *options):
@@ -174,10 +168,8 @@ def test_value_and_gradient_are_the_twin_s(loss_of, counts, size, use_background
 @pytest.mark.parametrize("loss_of", [*FAST, gaussian_transport_loss_reference])
 def test_autocast_changes_nothing(loss_of, device):
     heads, density = draw_batch((25, 0, 3), 16, 16)
-    autocast = torch.autocast(device, torch.bfloat16)(loss_of)
-    inside, outside = (
-        value_and_gradient(one, heads, density.to(device)) for one in (autocast, loss_of)
-    )
+    density, autocast = density.to(device), torch.autocast(device, torch.bfloat16)(loss_of)
+    inside, outside = (value_and_gradient(one, heads, density) for one in (autocast, loss_of))
     torch.testing.assert_close(inside, outside, rtol=0, atol=0)
 
 
@@ -274,9 +266,8 @@ def test_descent_finds_the_heads():
     kernel = transport_kernel(heads, np.full((2, 2), 8.0), np.zeros(2), 64)
     density = torch.full((1, 1, 8, 8), 0.1, requires_grad=True)
     for step in range(200):
-        (slope,) = torch.autograd.grad(
-            transport_loss([kernel], [torch.ones(2)], density), [density]
-        )
+        loss = transport_loss([kernel], [torch.ones(2)], density)
+        (slope,) = torch.autograd.grad(loss, [density])
         with torch.no_grad():
             density -= 0.05 / (1 + 0.1 * step) * slope
             density.clamp_(min=0)

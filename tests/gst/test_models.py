@@ -1,5 +1,4 @@
 import json
-import math
 
 import h5py
 import numpy as np
@@ -34,8 +33,7 @@ def fill(model, seed):
     generator = torch.Generator().manual_seed(seed)
     for name, value in sorted(model.state_dict().items()):
         if value.dim() > 1:
-            fan_in = value[0].numel()
-            new = torch.randn(value.shape, generator=generator) * math.sqrt(2 / fan_in)
+            new = torch.randn(value.shape, generator=generator) * (2 / value[0].numel()) ** 0.5
         elif "norm" in name and name.endswith("weight"):
             new = torch.rand(value.shape, generator=generator) * 0.5 + 0.75
         else:
@@ -90,12 +88,8 @@ def test_images_of_a_batch_do_not_see_each_other(model):
 def test_every_parameter_gets_a_gradient(model):
     model.zero_grad()
     model(torch.randn(2, 3, 48, 64)).sum().backward()
-    still = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.grad is None or not parameter.grad.abs().sum() > 0
-    ]
-    assert not still
+    slopes = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert not [name for name, one in slopes.items() if one is None or not one.abs().sum() > 0]
 
 
 def test_degree_levels_tell_tokens_apart_that_are_alike():

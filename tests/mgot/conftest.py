@@ -51,18 +51,15 @@ def baseline(tmp_path, monkeypatch):
 def write_fidt_set(tmp_path):
     """Write train/, val/ and test/ with the given numbers of heads and return the folder."""
 
-    def write(
-        train=(0, 1, 2, 3), val=(2, 0), test=(3, 0, 1), size=(64, 48), name="set", **settings
-    ):
-        root = tmp_path / name
-        rng = np.random.default_rng(0)
+    def write(train=(0, 1, 2, 3), val=(2, 0), test=(3, 0, 1), size=(64, 48), name="set", **rule):
+        root, rng = tmp_path / name, np.random.default_rng(0)
         width, height = size
         for split, counts in (("train", train), ("val", val), ("test", test)):
             for index, heads in enumerate(counts):
                 points = rng.uniform((2, 2), (width - 2, height - 2), (heads, 2))
                 write_labelled(root / split / f"photo{index}.png", points, width, height)
-        rule = {"test_min_size": 1, "max_size": 65500, "interpolation": "bilinear", "smooth": False}
-        write_text(root / "preprocess.yml", yaml.safe_dump(rule | settings))
+        made = {"test_min_size": 1, "max_size": 65500, "interpolation": "bilinear", "smooth": False}
+        write_text(root / "preprocess.yml", yaml.safe_dump(made | rule))
         return root
 
     return write

@@ -125,8 +125,7 @@ def barely_different(count):
 
 @pytest.mark.parametrize("count", [20, 60], ids=["in memory", "in blocks"])
 def test_samples_that_only_rounding_tells_apart_are_clustered_in_the_end(few_in_memory, count):
-    samples = barely_different(count)
-    solutions = elbow(samples, restarts=3)
+    solutions = elbow(barely_different(count), restarts=3)
     for k, solution in enumerate(solutions, start=2):
         assert sorted(set(solution.labels.tolist())) == list(range(k))
         assert 0 <= solution.inertia < 1e-6

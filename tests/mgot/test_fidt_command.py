@@ -43,8 +43,7 @@ def read_maps(path):
 
 def test_every_photo_gets_its_heads_and_maps(tmp_path, run):
     write_raw(tmp_path / "raw")
-    printed = run()
-    assert "8 photos written" in printed
+    assert "8 photos written" in run()
     photos = sorted((tmp_path / "out").rglob("*.jpg"))
     assert [f"{path.parent.name}/{path.stem}" for path in photos] == [
         *(f"test/{name}" for name in "abcd"),
@@ -84,11 +83,9 @@ def test_a_photo_that_keeps_its_size_keeps_its_bytes(tmp_path, run):
 def test_photos_that_are_counted_whole_have_a_bound_of_their_own(tmp_path, run):
     write_raw(tmp_path / "raw")
     main(options(tmp_path, ("--min-size", "20", "--max-size", "32", "--test-min-size", "28")))
-    sizes = {
-        path.parent.name: Image.open(path).size
-        for path in sorted((tmp_path / "out").rglob("*.jpg"))
-    }
-    assert sizes == {"train": (32, 24), "val": (37, 28), "test": (37, 28)}
+    photos = (tmp_path / "out").rglob("*.jpg")
+    sizes = {(path.parent.name, Image.open(path).size) for path in photos}
+    assert sizes == {("train", (32, 24)), ("val", (37, 28)), ("test", (37, 28))}
     points = np.load(tmp_path / "out/train/d.npy")
     np.testing.assert_allclose(points, np.array(HEADS["d"]) * 0.8, rtol=1e-6)
     values, kpoint = read_maps(tmp_path / "out/test/d.h5")
@@ -116,8 +113,7 @@ def test_sizes_of_each_data_set(tmp_path, layout, expected, crop):
     assert (changed.min_size, changed.test_min_size, changed.smooth) == (64, 64, True)
     assert not read_arguments([*paths, "--no-smooth"]).smooth
     (tmp_path / "preprocess.yml").write_text(yaml.safe_dump({**vars(arguments)}))
-    training = ["--data_dir", str(tmp_path), "--save_dir", "run"]
-    assert read_training(training).crop_size == crop
+    assert read_training(["--data_dir", str(tmp_path), "--save_dir", "run"]).crop_size == crop
     assert read_preprocessing(tmp_path).smooth == expected[3]
 
 

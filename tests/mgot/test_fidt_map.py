@@ -8,11 +8,9 @@ from mgot.maps import fidt_map, head_pixels
 
 def test_agrees_with_the_released_map_and_marks(golden):
     figures = np.load(golden / "mgot_fidt.npz")
-    height, width = figures["shape"]
-    np.testing.assert_allclose(
-        fidt_map(figures["points"], height, width), figures["fidt_map"], rtol=1e-4, atol=1e-6
-    )
-    marks = head_pixels(figures["points"], height, width)
+    given = figures["points"], *figures["shape"]
+    np.testing.assert_allclose(fidt_map(*given), figures["fidt_map"], rtol=1e-4, atol=1e-6)
+    marks = head_pixels(*given)
     assert marks.dtype == np.uint8
     np.testing.assert_array_equal(marks, figures["kpoint"])
 

@@ -14,9 +14,10 @@ from mgot.feature_files import read_clusters, read_index_lists, write_index_list
 from mgot.features import write_features
 
 SIDE = 224
+# Words that name the features, the files to write, and among them the picture.
 COMMANDS = {
     "k_means_elbow": ("--feature_path", "--elbow_map"),
-    "k_means": ("--feature", "--center_cluster"),
+    "k_means": ("--feature", "--center_cluster c.h5 --cluster_index i.npy --vis_path"),
 }
 
 
@@ -44,7 +45,7 @@ def run(tmp_path, runner, monkeypatch):
 
 
 def k_means(run, features, *argv, **options):
-    files = ("--center_cluster", "c.h5", "--cluster_index", "i.npy", "--vis_path", "v.png")
+    files = f"{COMMANDS['k_means'][1]} v.png".split()
     return run("k_means", "--feature", features, *files, *argv, **options)
 
 
@@ -108,22 +109,17 @@ def test_centres_and_members_of_two_runs_are_told_apart(tmp_path, run):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_picture_s_name_is_refused_before_the_work(tmp_path, run, name):
-    option = "--elbow_map" if name == "k_means_elbow" else "--vis_path"
-    features, output = COMMANDS[name]
-    words = [features, "none.h5", *((output, "c.h5") if name == "k_means" else ()), option, "v.svg"]
-    files = ("--cluster_index", "i.npy") if name == "k_means" else ()
-    assert "v.svg is no name for a picture" in run(name, *words, *files, code=2)
+    features, files = COMMANDS[name]
+    words = f"{features} none.h5 {files} v.svg".split()
+    assert "v.svg is no name for a picture" in run(name, *words, code=2)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_features_that_cannot_be_clustered(tmp_path, run, name):
-    feature, output = COMMANDS[name]
-    rest = (output, "out.png")
-    if name == "k_means":
-        rest = (output, "c.h5", "--cluster_index", "i.npy", "--vis_path", "v.png")
+    features, files = COMMANDS[name]
 
-    def refused(*argv):
-        return run(name, feature, "f.h5", *rest, *argv, code=2)
+    def refused():
+        return run(name, *f"{features} f.h5 {files} v.png".split(), code=2)
 
     assert "f.h5 does not exist" in refused()
     few = 3 if name == "k_means" else 1

@@ -67,10 +67,9 @@ def run(tmp_path, runner, monkeypatch):
 
 
 def selection(tmp_path):
-    paths, weights = read_selection(
-        tmp_path / FILES["selected_result"], tmp_path / FILES["corresponding_weight"]
-    )
-    summary = json.loads((tmp_path / FILES["selected_result"]).with_suffix(".json").read_text())
+    files = [tmp_path / FILES[name] for name in ("selected_result", "corresponding_weight")]
+    paths, weights = read_selection(*files)
+    summary = json.loads(files[0].with_suffix(".json").read_text())
     return list(zip(paths, weights, strict=True)), summary
 
 
@@ -103,8 +102,7 @@ def test_selects_what_the_released_procedure_selects(tmp_path, domains, run, mas
     assert [group["source_cluster"] for group in summary["groups"]] == [0, 1]
     assert [group["target_patches"] for group in summary["groups"]] == [4, 6]
     assert ("all weights are 1, as always at --mass 1\n" in printed) == (mass is None)
-    picture = Image.open((tmp_path / FILES["selected_result"]).with_suffix(".jpg"))
-    assert picture.size[0] > 300
+    assert Image.open((tmp_path / FILES["selected_result"]).with_suffix(".jpg")).size[0] > 300
 
 
 def test_part_of_the_mass_leaves_patches_out_and_tells_others_apart(tmp_path, domains, run):
@@ -116,8 +114,7 @@ def test_part_of_the_mass_leaves_patches_out_and_tells_others_apart(tmp_path, do
     assert weights.min() >= 1
     assert summary["weights"]["max"] == weights.max()
     assert summary["weights"]["above_1"] == (weights > 1 + 1e-6).sum()
-    printed = run("--mass", 0.5, "--no-weights")
-    assert "all weights are 1 (--no-weights)\n" in printed
+    assert "all weights are 1 (--no-weights)\n" in run("--mass", 0.5, "--no-weights")
     unweighted, _ = selection(tmp_path)
     assert unweighted == [(path, 1.0) for path, _ in listed]
 
@@ -207,10 +204,8 @@ def test_examples_are_pairs_that_matched_from_near_to_far(tmp_path, domains, run
             photo = tmp_path / domain / f"{domain}_{index:02d}.jpg"
             Image.fromarray(pixels).save(photo, quality=100)
     run("--mass", 0.7)
-    assert [axis.get_ylabel() for axis in figures.pop().axes if axis.get_ylabel()] == [
-        "target map",
-        "source map",
-    ]
+    labels = [axis.get_ylabel() for axis in figures.pop().axes]
+    assert list(filter(None, labels)) == ["target map", "source map"]
     run("--target_patches", "t", "--source_patches", "s", "--mass", 0.7)
     axes = np.reshape(figures[0].axes, (4, -1))
     drawn = {line[0].get_ylabel(): [axis.images[0].get_array() for axis in line] for line in axes}

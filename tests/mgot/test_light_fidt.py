@@ -60,8 +60,7 @@ def test_the_map_is_that_of_its_parts_put_together_by_hand(model):
 def test_every_parameter_gets_a_gradient():
     model = build_model("light_fidt")
     (model(photos(64, 96)) - 1).square().sum().backward()
-    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert not still
+    assert not [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
 
 
 def other_checkpoint(path):
@@ -79,9 +78,8 @@ def test_the_backbone_of_a_counter_is_taken_and_no_more(tmp_path, capsys):
     torch.testing.assert_close(dict(taken.features.state_dict()), expected, rtol=0, atol=0)
     assert f"its backbone ({len(expected)} tensors)" in capsys.readouterr().out
     torch.manual_seed(0)
-    torch.testing.assert_close(
-        taken.head.state_dict(), build_model("light_fidt").head.state_dict(), rtol=0, atol=0
-    )
+    fresh = build_model("light_fidt").head.state_dict()
+    torch.testing.assert_close(taken.head.state_dict(), fresh, rtol=0, atol=0)
 
 
 def test_a_whole_counter_is_loaded_whole(model, tmp_path):
@@ -94,11 +92,10 @@ def test_a_whole_counter_is_loaded_whole(model, tmp_path):
 def test_the_backbone_is_fine_tuned_at_its_rate_on_scaled_crops(write_fidt_set, tmp_path):
     root = write_fidt_set(train=(3, 5), size=(96, 80))
     given = other_checkpoint(tmp_path / "light.pth")
-    words = f"--model_name light_fidt --data_dir {root} --save_dir {tmp_path} --device cpu --seed 3"
-    words += (
-        " --crop_size 32 --batch_size 2 --epochs 1 --optimizer adamw --lr 1e-3 --backbone_lr 0.5"
-    )
-    words += f" --pretrained {tmp_path / 'light.pth'} --scale_range 0.6 1.3 --clip_gradient 1e-9"
+    words = f"--model_name light_fidt --data_dir {root} --save_dir {tmp_path} --device cpu "
+    words += "--crop_size 32 --batch_size 2 --epochs 1 --seed 3 --optimizer adamw --lr 1e-3 "
+    words += f"--pretrained {tmp_path / 'light.pth'} --backbone_lr 0.5 "
+    words += "--scale_range 0.6 1.3 --clip_gradient 1e-9"
     train_baseline.main(shlex.split(words))
     state = load_checkpoint(tmp_path / "last.pth")
     kinds = [(one["initial_lr"], one["weight_decay"]) for one in state["optimizer"]["param_groups"]]

@@ -18,8 +18,7 @@ def grid():
 
 def test_20000_heads_are_20000_peaks_of_their_map():
     heads = grid()
-    values = fidt_map(heads, 201, 401)
-    peaks = local_maxima(values)
+    peaks = local_maxima(fidt_map(heads, 201, 401))
     assert len(peaks) == 20_000
     np.testing.assert_array_equal(peaks, np.floor(heads).astype(int))
     assert head_pixels(heads, 201, 401).sum() == 20_000
@@ -45,10 +44,9 @@ def test_photos_smaller_than_the_crop_and_without_heads_train(write_fidt_set, ba
     assert np.isfinite([[line["mse"], line["issim"]] for line in log]).all()
 
 
-def test_a_diverging_training_stops_with_its_photos_kept(
-    write_fidt_set, baseline, tmp_path, failure
-):
-    message = failure(lambda _: baseline(write_fidt_set(), options="--epochs 9 --lr 1e30"))
-    kept = load_checkpoint(tmp_path / "run" / "not_finite.pth")
+def test_a_diverging_training_stops_with_its_photos_kept(write_fidt_set, baseline, failure):
+    data = write_fidt_set()
+    message = failure(lambda _: baseline(data, options="--epochs 9 --lr 1e30"))
+    kept = load_checkpoint(data.parent / "run" / "not_finite.pth")
     assert all(name in message for name in kept["batch"]["names"])
     assert kept["batch"]["maps"].shape == (2, 1, 32, 32)

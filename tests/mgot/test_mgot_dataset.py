@@ -104,8 +104,7 @@ def test_a_small_photo_is_not_scaled_below_the_crop():
 
 def test_a_predicted_map_is_not_scaled(write_fidt_set):
     root = write_fidt_set()
-    photos = list_split(root, "train")
-    assert len(read_annotated(photos[3])[1]) == 3
+    assert len(read_annotated(list_split(root, "train")[3])[1]) == 3
     rewrite(root)  # of the photo with one head
     with pytest.raises(InputError, match=r"photo1\.h5.*--scale-range"):
         open_crops(root, scale_range=(0.5, 1.5))[0, 1]

@@ -29,9 +29,8 @@ def test_the_elbow_is_marked_on_its_curve(tmp_path, figures):
     draw_elbow(tmp_path / "elbow.png", range(2, 7), [9.0, 5.0, 2.0, 1.5, 1.2], 4)
     assert_written(tmp_path / "elbow.png")
     (axis,) = figures[0].axes
-    np.testing.assert_allclose(
-        axis.lines[0].get_xydata(), [[2, 9], [3, 5], [4, 2], [5, 1.5], [6, 1.2]]
-    )
+    curve = [[2, 9], [3, 5], [4, 2], [5, 1.5], [6, 1.2]]
+    np.testing.assert_allclose(axis.lines[0].get_xydata(), curve)
     np.testing.assert_allclose(marks(figures[0], 12), [[4, 2]])
     assert "k = 4" in axis.get_title()
 
@@ -44,8 +43,7 @@ def test_samples_and_centres_share_one_plane(tmp_path, figures, k):
     centers = np.stack([samples[labels == number].mean(axis=0) for number in range(k)])
     draw_clusters(tmp_path / "clusters.png", samples, centers, labels, maps)
     assert_written(tmp_path / "clusters.png")
-    plane = figures[0].axes[0]
-    drawn = np.concatenate([dots.get_offsets() for dots in plane.collections])
+    drawn = np.concatenate([dots.get_offsets() for dots in figures[0].axes[0].collections])
     assert sorted(map(tuple, drawn)) == sorted(map(tuple, samples))
     np.testing.assert_allclose(marks(figures[0], 17), centers)
     panels = figures[0].axes[1:]

@@ -23,8 +23,7 @@ def test_agrees_with_the_released_counts(golden):
     np.testing.assert_array_equal(peaks, np.argwhere(figures["lmds_points"])[:, ::-1])
     batch = torch.tensor(figures["prediction"], requires_grad=True)[None, None]
     np.testing.assert_array_equal(local_maxima(batch), peaks)
-    smoothed = local_maxima(figures["prediction"], smooth=True)
-    assert len(smoothed) == figures["lmds_count_qnrf"]
+    assert len(local_maxima(figures["prediction"], smooth=True)) == figures["lmds_count_qnrf"]
     assert len(local_maxima(0.05 * figures["prediction"])) == figures["lmds_count_negative"]
 
 

@@ -30,9 +30,7 @@ def labels(photo):
 
 
 @pytest.mark.parametrize("smooth", [False, True])
-def test_labels_are_the_model_s_map_and_its_peaks(
-    write_fidt_set, write_counter, tmp_path, run, smooth
-):
+def test_labels_are_the_map_and_its_peaks(write_fidt_set, write_counter, tmp_path, run, smooth):
     root = write_fidt_set(smooth=smooth, test_min_size=512)
     for annotation in (*root.rglob("*.npy"), *root.rglob("*.h5")):
         annotation.unlink()
@@ -44,8 +42,7 @@ def test_labels_are_the_model_s_map_and_its_peaks(
     for photo in photos:
         source = root / "train" / photo.name
         assert photo.read_bytes() == source.read_bytes()
-        tensor = photo_tensor(read_image(source), Preprocessing())
-        expected = predict_map(counter.model, tensor)
+        expected = predict_map(counter.model, photo_tensor(read_image(source), Preprocessing()))
         values, kpoint = labels(photo)
         np.testing.assert_allclose(values, expected.numpy(), rtol=1e-4, atol=1e-5)
         assert smooth or values.min() < 0
@@ -58,9 +55,7 @@ def test_labels_are_the_model_s_map_and_its_peaks(
     assert read_preprocessing(tmp_path / "out") == read_preprocessing(root)
 
 
-def test_redrawn_labels_are_the_fidt_map_of_the_heads_found(
-    write_fidt_set, write_counter, tmp_path, run
-):
+def test_redrawn_labels_are_the_map_of_the_heads(write_fidt_set, write_counter, tmp_path, run):
     write_fidt_set()
     write_counter()
     run()

@@ -121,9 +121,7 @@ def test_agrees_with_its_slow_twin_where_all_roundings_fall_one_way(name):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_blocks_threads_and_sources_of_the_arrays_make_no_difference(
-    tmp_path, monkeypatch, variant
-):
+def test_blocks_threads_and_kinds_of_arrays_make_no_difference(tmp_path, monkeypatch, variant):
     x, y = patches(7, 9), patches(8, 10)
     expected = ssim_cost(x, y, variant)
     with h5py.File(tmp_path / "features.h5", "w") as file:

@@ -17,9 +17,8 @@ def problem(n, m, seed=0):
 def test_balanced_plan_is_pots(n, m, reg):
     cost, a, b = problem(n, m)
     result = sinkhorn(cost, a, b, reg, max_iterations=50000, tolerance=1e-12)
-    expected = ot.bregman.sinkhorn(
-        a, b, cost, reg, method="sinkhorn_log", numItermax=50000, stopThr=1e-13
-    )
+    how = {"method": "sinkhorn_log", "numItermax": 50000, "stopThr": 1e-13}
+    expected = ot.bregman.sinkhorn(a, b, cost, reg, **how)
     np.testing.assert_allclose(result.plan, expected, rtol=0, atol=1e-11)
     np.testing.assert_allclose(result.plan.sum(1), a, atol=1e-11)
     np.testing.assert_allclose(result.plan.sum(0), b, atol=1e-11)
@@ -30,9 +29,8 @@ def test_balanced_plan_is_pots(n, m, reg):
 def test_partial_plan_is_pots(mass):
     cost, a, b = problem(25, 18)
     result = entropic_partial(cost, a, b, mass, 0.05, max_iterations=50000, tolerance=1e-13)
-    expected = ot.partial.entropic_partial_wasserstein(
-        a, b, cost, 0.05, m=mass, numItermax=50000, stopThr=1e-14
-    )
+    how = {"m": mass, "numItermax": 50000, "stopThr": 1e-14}
+    expected = ot.partial.entropic_partial_wasserstein(a, b, cost, 0.05, **how)
     np.testing.assert_allclose(result.plan, expected, rtol=0, atol=1e-10)
 
 

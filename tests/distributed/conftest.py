@@ -20,16 +20,11 @@ def torchrun(root):
     def start(*words, restarts=0):
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         launcher += ["--nproc-per-node", "2", "--max-restarts", str(restarts)]
-        process = subprocess.Popen(
-            [*launcher, *map(str, words)],
-            cwd=root,
-            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
+        environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        words = [*launcher, *map(str, words)]
+        started.append(subprocess.Popen(words, cwd=root, env=environment, **streams))
+        return started[-1]
 
     yield start
     for process in started:

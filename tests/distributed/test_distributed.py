@@ -1,5 +1,6 @@
 """Two processes under torchrun train as one does, and go on when one of them dies."""
 
+import importlib
 import os
 import shlex
 import signal
@@ -14,24 +15,19 @@ from torch.optim.swa_utils import AveragedModel
 import crowd.io.progress
 from crowd.io.errors import InputError
 from crowd.train import distributed
-from crowd.train.checkpoints import load_checkpoint
 from crowd.train.efficientnet import EfficientNetLite0
 from crowd.train.runs import read_log
 from mgot import features
 from mgot.feature_files import open_features
 from mgot.patches import write_selection
+from tests.conftest import assert_same_run
 from tests.distributed import steps
 from tests.distributed.conftest import PATIENCE
+from tests.gst.conftest import SETTINGS as SMALL
+from tests.mgot.conftest import SETTINGS, TINY
 
-GST = (
-    "train_gs.py --model-name vgg_small --model-options '{\"width\": 0.25}' --device cpu "
-    "--crop-size 64 --lr 0.003 --batch-size 3 --validate-from 1 --validate-every 2 --ema 0.5"
-)
-MGOT = (
-    "--device cpu --crop_size 32 --batch_size 3 --lr 0.002 --epochs 3 --validate_every 2 "
-    "--ssim_weight 10"
-)
-TINY = '--model_name hrnet_small --model_options \'{"widths": [16, 8], "hidden": 4}\''
+GST = f"train_gs.py {SMALL} --batch-size 3 --validate-from 1 --validate-every 2 --ema 0.5"
+MGOT = f"{SETTINGS} --batch_size 3 --epochs 3 --ssim_weight 10"
 
 
 @pytest.mark.parametrize("method", ["gst", "mgot"])
@@ -39,8 +35,7 @@ def test_two_processes_step_on_the_gradient_of_one(
     method, write_set, write_fidt_set, succeed, tmp_path
 ):
     """Batches of 4, 4 and 1 crops: shared evenly, and one that leaves a process without a crop."""
-    heads = (5, 1, 0, 3, 2, 4, 0, 1, 6)
-    data = (write_set if method == "gst" else write_fidt_set)(train=heads)
+    data = (write_set if method == "gst" else write_fidt_set)(train=(5, 1, 0, 3, 2, 4, 0, 1, 6))
     gradients, figures = steps.run(method, data, 4)
     succeed(Path(steps.__file__), method, data, 4, tmp_path / "two.pt")
     shared, shared_figures = torch.load(tmp_path / "two.pt")
@@ -53,22 +48,19 @@ def test_two_processes_step_on_the_gradient_of_one(
 def test_mgot_s_trainings_give_the_figures_of_one_process(
     write_fidt_set, write_counter, succeed, tmp_path
 ):
-    data, names = write_fidt_set(train=(0, 1, 2, 3, 5), val=(2, 0, 4)), []
-    write_selection(
-        tmp_path / "names.npy",
-        tmp_path / "weights.npy",
-        [f"photo{index}.png" for index in (3, 1, 0, 2, 3)],
-        [2.0, 1.0, 1.0, 0.5, 1.0],
-    )
+    data = write_fidt_set(train=(0, 1, 2, 3, 5), val=(2, 0, 4))
+    listed = [f"photo{index}.png" for index in (3, 1, 0, 2, 3)]
+    files = tmp_path / "names.npy", tmp_path / "weights.npy"
+    write_selection(*files, listed, [2.0, 1.0, 1.0, 0.5, 1.0])
     tune = f"train_baseline_weight.py {MGOT} --pre {write_counter()} --val_dir {data} "
-    tune += f"--patches {data}/train --selected_result {tmp_path}/names.npy "
-    tune += f"--corresponding_weight {tmp_path}/weights.npy --save_path"
-    train = f"-m mgot.train_baseline {MGOT} {TINY} --data_dir {data} --save_dir"
+    tune += f"--patches {data}/train --selected_result {files[0]} "
+    tune += f"--corresponding_weight {files[1]} --save_path"
+    train = f"-m mgot.train_baseline {MGOT} --model_name hrnet_small --model_options {TINY} "
+    train += f"--data_dir {data} --save_dir"
     for number, words in enumerate((train, tune)):
         names = [tmp_path / f"{number}_{count}" for count in ("one", "two")]
         run_alone(words, names[0])
-        printed = succeed(*shlex.split(words), names[1])
-        assert printed.count("epochs 0 to 3") == 1
+        assert succeed(*shlex.split(words), names[1]).count("epochs 0 to 3") == 1
         alone, shared = (read_log(name / "log.jsonl") for name in names)
         assert len(alone) == len(shared) == 3
         for first, second in zip(alone, shared, strict=True):
@@ -76,12 +68,8 @@ def test_mgot_s_trainings_give_the_figures_of_one_process(
 
 
 def run_alone(words, folder):
-    from importlib import import_module
-
-    words = shlex.split(words)
-    module = words[1] if words[0] == "-m" else words[0].removesuffix(".py")
-    arguments = words[2:] if words[0] == "-m" else words[1:]
-    import_module(module).main([*arguments, str(folder)])
+    name, *arguments = shlex.split(words.removeprefix("-m "))
+    importlib.import_module(name.removesuffix(".py")).main([*arguments, str(folder)])
 
 
 def test_a_training_whose_process_is_killed_starts_again_and_ends_alike(
@@ -97,12 +85,7 @@ def test_a_training_whose_process_is_killed_starts_again_and_ends_alike(
     assert process.returncode == 0, printed
     assert "epochs 0 to 30" in printed
     assert printed.count(": epochs ") == 2
-    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
-    assert logs[0] == logs[1]
-    first, second = (load_checkpoint(tmp_path / name / "last.pth") for name in ("whole", "parts"))
-    for part in ("model", "optimizer", "average"):
-        torch.testing.assert_close(first[part], second[part], rtol=0, atol=0)
-    assert first["best"] == second["best"]
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
 def wait_for(path, process):

@@ -43,8 +43,7 @@ def test_surer_heads_are_counted_alone(sets, capsys):
 
 def test_another_set_is_named(sets, failure):
     (sets[1] / "train/a.png").rename(sets[1] / "train/c.png")
-    message = failure(main, "confidence", *sets)
-    assert "has no a: name the set that was labelled" in message
+    assert "has no a: name the set that was labelled" in failure(main, "confidence", *sets)
 
 
 def test_redrawn_labels_have_no_confidence(sets, failure):

@@ -49,9 +49,8 @@ def test_every_photo_stands_beside_its_render(photos, sheets):
 def test_extremes_are_the_worst_then_the_best(photos, sheets, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "EXTREMES", 1)
     monkeypatch.setattr(figures, "density_of", lambda *_: (1.0, np.ones((2, 2))))
-    (tmp_path / "predictions.csv").write_text(
-        "name,actual,predicted\na.png,9,7.5\nb.png,3,3.2\nc.png,50,40\n"
-    )
+    table = "name,actual,predicted\na.png,9,7.5\nb.png,3,3.2\nc.png,50,40\n"
+    (tmp_path / "predictions.csv").write_text(table)
     main(["extremes", str(tmp_path), str(tmp_path)])
     ((_, images, captions),) = sheets
     assert captions == ["c: 40 of 50", "b: 3 of 3"]

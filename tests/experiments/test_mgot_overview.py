@@ -28,8 +28,7 @@ def transfer(tmp_path):
             write_image(patch, np.full((256, 256, 3), 90, np.uint8))
         maps, names = random_maps(kinds, 0), [patch.name for patch in patches]
         write_features(work / f"{role}_features.h5", names, "", lambda i, j, maps=maps: maps[i:j])
-        centers = maps.reshape(2, 2, -1).mean(axis=1)
-        write_h5(work / f"{role}_centers.h5", cluster_center=centers)
+        write_h5(work / f"{role}_centers.h5", cluster_center=maps.reshape(2, 2, -1).mean(axis=1))
         write_index_lists(work / f"{role}_clusters.npy", [[0, 1], [2, 3]])
     lines = ["transfer: toy", "source: synthetic_a", "target: synthetic_b", "target_size: 512x512"]
     lines += [f"{root}_root: {tmp_path}" for root in ("data", "runs")]

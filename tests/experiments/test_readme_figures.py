@@ -6,6 +6,7 @@ A table of results is preceded by a line that says where its figures come from:
     <!-- bench: NAME -->              bench/results/NAME.json: every number stands there, rounded
 """
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -29,20 +30,16 @@ def marked_tables(text):
         if marker:
             start = next(i for i in range(number + 1, len(lines)) if lines[i].startswith("|"))
             block = []
-            for row in lines[start:]:
-                if not row.startswith("|"):
-                    break
-                block.append(
-                    [cell.strip().strip("*") for cell in row.strip().strip("|").split("|")]
-                )
+            for row in itertools.takewhile(lambda line: line.startswith("|"), lines[start:]):
+                cells = row.strip().strip("|").split("|")
+                block.append([cell.strip().strip("*") for cell in cells])
             yield marker[1], marker[2], block[0], block[2:]
 
 
 def unmarked_results(text):
     """Return the headings of tables that have no marker above them, in its section of results."""
-    section = re.search(
-        r"^## (?:Results|The first run on a card)\n(.*?)(?=^## )", text, re.M | re.S
-    )
+    heading = r"^## (?:Results|The first run on a card)\n"
+    section = re.search(rf"{heading}(.*?)(?=^## )", text, re.M | re.S)
     lines, found = (section[1] if section else text).splitlines(), []
     for number, line in enumerate(lines):
         begins = line.startswith("|") and not lines[number - 1].startswith("|")

@@ -12,15 +12,17 @@ from PIL import Image
 
 from crowd.count.evaluation import PhotoCount, errors_of, write_results
 from crowd.io.errors import InputError
-from crowd.io.files import short_hash, write_array, write_text
+from crowd.io.files import short_hash, write_text
+from crowd.train.loading import CountedPhotos, photo_loader
+from crowd.train.state import Recipe, Training
 from experiments.__main__ import main
 from experiments.report import find_photos, overlays, read_trainings
-from GS2D.store import gaussians_path, write_gaussians
-from gst.counter import load_counter
+from gst.counter import evaluate, load_counter
 from gst.models import build_model
 from gst.photos import Preprocessing
 from mgot.localization import write_points_file
 from tests.crowd.test_page_browser import browser  # noqa: F401 - a fixture
+from tests.gst.conftest import write_photo
 
 NAMES = ("plain.jpg", "a & b <i>.jpg", "busy.jpg")
 SIZE = 64
@@ -56,16 +58,8 @@ def write_set(root, split, heads, seed=0):
     """Photos NAMES with so many heads each; Gaussians where it is the training split."""
     random = np.random.default_rng(seed)
     for name, count in zip(NAMES, heads, strict=True):
-        path = root / split / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
-        points = random.uniform(4, SIZE - 4, (count, 2)).astype(np.float32)
-        write_array(path.with_suffix(".npy"), points)
-        if split == "train":
-            write_array(path.with_suffix(".npy"), np.c_[points, np.full(count, 9, np.float32)])
-            params = np.c_[points, np.full((count, 2), 4), np.zeros((count, 4))]
-            write_gaussians(gaussians_path(path), params)
+        points = random.uniform(4, SIZE - 4, (count, 2))
+        write_photo(root / split / name, points, SIZE, split == "train")
 
 
 LOG = {"epoch": 0, "mse": 3.0}, {"epoch": 1, "mse": 2.0}
@@ -83,20 +77,14 @@ def write_run(folder, config, counts, log=LOG, **told):
 @pytest.fixture
 def gst_run(tmp_path):
     """A set, a counter of it, and its counts by that counter."""
-    from crowd.train.loading import CountedPhotos, photo_loader
-    from crowd.train.state import Recipe, Training
-    from gst.counter import evaluate
-
     data, run = tmp_path / "set", tmp_path / "gst_set_vgg_small"
     write_set(data, "train", (1, 2, 9))
     write_set(data, "test", (0, 3, 60))
     torch.manual_seed(0)
     preprocessing = Preprocessing(min_size=SIZE, max_size=SIZE)
     recipe = Recipe("vgg_small", {"width": 0.25}, vars(preprocessing), 2.0, {})
-    training = Training(
-        build_model("vgg_small", width=0.25), recipe, lr=1e-3, weight_decay=0, epochs=2
-    )
-    training.keep(run)
+    model = build_model("vgg_small", width=0.25)
+    Training(model, recipe, lr=1e-3, weight_decay=0, epochs=2).keep(run)
     counter = load_counter(run / "best.pth", torch.device("cpu"))
     photos = photo_loader(CountedPhotos(data, "test", preprocessing), 0)
     counts = evaluate(counter.model, photos, preprocessing.tile)
@@ -135,8 +123,7 @@ def require_whole(page):
 
 
 def test_a_run_of_gst_shows_its_photos_densities_and_gaussians(tmp_path, gst_run):
-    text = report_of(tmp_path, gst_run)
-    page = Page(text)
+    page = Page(report_of(tmp_path, gst_run))
     require_whole(page)
     assert all(name in page.text for name in NAMES)
     # Curves, counts, three overlays, Gaussians, kernel.

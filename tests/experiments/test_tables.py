@@ -58,9 +58,8 @@ def table(tmp_path, monkeypatch):
 
     def write(name="toy", table=(), **changes):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / name / "table.yml").write_text(
-            yaml.safe_dump(values | dict(table), sort_keys=False)
-        )
+        text = yaml.safe_dump(values | dict(table), sort_keys=False)
+        (folder / name / "table.yml").write_text(text)
         for row, contents in rows.items():
             contents = contents | changes.get(row, {})
             (folder / name / f"{row}.yml").write_text(yaml.safe_dump(contents))
@@ -86,10 +85,8 @@ def test_a_row_runs_what_comes_before_it_and_nothing_twice(table, capsys):
     expected = [*runner.OF_RUN, "stages.jsonl", *(f"test/{n}" for n in runner.OF_RESULT)]
     assert names == sorted(f"results/toy/first/seed_2/{name}" for name in expected)
     lines = Path("results/toy/second/seed_1/stages.jsonl").read_text().splitlines()
-    assert [json.loads(line)["command"].split()[1] for line in lines] == [
-        "runs/toy/seed_1/first",
-        "runs/toy/seed_1/second",
-    ]
+    folders = [json.loads(line)["command"].split()[1] for line in lines]
+    assert folders == ["runs/toy/seed_1/first", "runs/toy/seed_1/second"]
 
 
 def test_a_row_whose_run_was_removed_runs_again(table):
@@ -219,9 +216,7 @@ def test_a_failed_command_leaves_no_record_and_is_repeated(table, capsys):
 
 def test_missing_data_is_named_with_its_remedy(table, capsys, failure):
     table(table={"data": {"data/moon": "download it from the moon to data/moon"}})
-    error = failure(main, "run", "toy/first")
-    assert "data/moon" in error
-    assert "from the moon" in error
+    assert re.search("data/moon.*from the moon", failure(main, "run", "toy/first"))
     main(["show", "toy"])
     assert "from the moon" in capsys.readouterr().out
 

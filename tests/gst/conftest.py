@@ -19,25 +19,22 @@ SETTINGS = (
 )
 
 
-def write_photo(folder: Path, name: str, points: np.ndarray, size: int, train: bool) -> None:
+def write_photo(photo: Path, points: np.ndarray, size: int, train: bool) -> None:
     """Bright discs on a dark ground where the heads are, and what belongs beside the photo."""
     y, x = np.mgrid[:size, :size] + 0.5
     image = np.full((size, size, 3), 40, np.uint8)
     for px, py in points:
         image[(x - px) ** 2 + (y - py) ** 2 <= (HEAD / 2) ** 2] = (230, 200, 180)
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(folder / f"{name}.png")
+    photo.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(photo)
     points = np.asarray(points, np.float32).reshape(-1, 2)
     if not train:
-        write_array(folder / f"{name}.npy", points)
+        write_array(photo.with_suffix(".npy"), points)
         return
     distances = np.full((len(points), 1), 2.0 * HEAD, np.float32)
-    write_array(folder / f"{name}.npy", np.hstack([points, distances]))
-    params = np.zeros((len(points), 8), np.float32)
-    params[:, :2] = points
-    params[:, 2:4] = HEAD / 2
-    params[:, 4] = 0.3
-    write_gaussians(gaussians_path(folder / f"{name}.png"), params)
+    write_array(photo.with_suffix(".npy"), np.hstack([points, distances]))
+    shape = np.tile([HEAD / 2, HEAD / 2, 0.3, 0, 0, 0], (len(points), 1))
+    write_gaussians(gaussians_path(photo), np.hstack([points, shape]))
 
 
 @pytest.fixture
@@ -45,12 +42,11 @@ def write_set(tmp_path):
     """Write train/, val/ and test/ with the given numbers of heads and return the folder."""
 
     def write(train=(5, 1, 0, 3), val=(2, 4), test=(3, 0, 6), size=96, name="set"):
-        root = tmp_path / name
-        rng = np.random.default_rng(0)
+        root, rng = tmp_path / name, np.random.default_rng(0)
         for split, counts in (("train", train), ("val", val), ("test", test)):
             for index, heads in enumerate(counts):
                 points = rng.uniform(HEAD, size - HEAD, (heads, 2)).astype(np.float32)
-                write_photo(root / split, f"photo{index}", points, size, split == "train")
+                write_photo(root / split / f"photo{index}.png", points, size, split == "train")
         settings = f"min_size: {size}\nmax_size: {size}\ninterpolation: bilinear\n"
         write_text(root / "preprocess.yml", settings)
         return root

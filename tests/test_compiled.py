@@ -106,6 +106,5 @@ def test_relaxed_arithmetic_is_never_called_by_compiled_code(module):
     assert functions
     for function in functions:
         for other in called_by(function):
-            assert is_inlined(other) or not is_relaxed(other), (
-                f"{other.__name__} is called by {function.__name__}: add forceinline=True"
-            )
+            says = f"{other.__name__} is called by {function.__name__}: add forceinline=True"
+            assert is_inlined(other) or not is_relaxed(other), says

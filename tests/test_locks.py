@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from crowd.data.images import read_image, write_image
-from crowd.data.layouts.mat import read_points as read_mat_points
+from crowd.data.layouts import mat
 from crowd.data.splits import read_list
 from crowd.data.stage import origin, record_path, write_record
 from crowd.io.errors import InputError, Refused
@@ -21,11 +21,11 @@ from crowd.io.files import read_array, read_yaml, write_array, write_text
 from crowd.io.h5 import read_h5, write_h5
 from crowd.train.checkpoints import load_checkpoint
 from GS2D.jobs import FitSettings, is_finished
-from GS2D.store import gaussians_path, read_gaussians, read_report, write_gaussians
-from mgot.feature_files import open_features, read_clusters, read_index_lists, write_index_lists
+from GS2D.store import gaussians_path, read_gaussians, write_gaussians
+from mgot.feature_files import open_features, read_index_lists
 from mgot.features import write_features
-from mgot.patches import read_labels
 from tests.conftest import python
+from tests.fuzz.targets import TARGETS, Target
 
 PARAMS = np.ones((2, 8), np.float32)
 SIDE = 224
@@ -40,30 +40,24 @@ def read_names(path):
         return features.names, features.read([0])
 
 
-def read_centers(path):
-    write_index_lists(path.with_suffix(".npy"), [[0], [1]])
-    return read_clusters(path, path.with_suffix(".npy"), 2)
+def finished_features(folder):
+    assert write_features(folder / "f.h5", ["a.jpg"], "r", maps) == 1
+    return [folder / "f.h5"]
+
+
+def read_finished(path):
+    assert write_features(path, ["a.jpg"], "r", maps) == 0
+
+
+def matlab(folder):
+    write_h5(folder / "a.mat", annPoints=np.array([[1.0, 3.0], [2.0, 4.0]]))
+    return [folder / "a.mat"]
 
 
 # Every kind of h5 file that a command reads: how it is written, and how it is read.
-H5 = {
-    "Gaussians": (lambda path: write_gaussians(path, PARAMS), read_gaussians),
-    "report of a fit": (lambda path: write_gaussians(path, PARAMS), read_report),
-    "FIDT maps": (
-        lambda path: write_h5(path, fidt_map=np.ones((4, 4)), kpoint=np.ones((4, 4), np.uint8)),
-        lambda path: read_labels(path, (4, 4)),
-    ),
-    "centres": (lambda path: write_h5(path, cluster_center=np.ones((2, SIDE**2))), read_centers),
-    "features": (lambda path: write_features(path, ["a.jpg"], "r", maps), read_names),
-    "finished features": (
-        lambda path: write_features(path, ["a.jpg"], "r", maps),
-        lambda path: write_features(path, ["a.jpg"], "r", maps) and pytest.fail("written anew"),
-    ),
-    "MATLAB 7.3": (
-        lambda path: write_h5(path, annPoints=np.array([[1.0, 3.0], [2.0, 4.0]])),
-        lambda path: read_mat_points(path, "annPoints"),
-    ),
-}
+H5 = {name: TARGETS[name] for name in TARGETS if name.startswith("h5_")}
+H5["finished features"] = Target(".h5", finished_features, read_finished)
+H5["MATLAB 7.3"] = Target(".mat", matlab, lambda path: mat.read_points(path, "annPoints"))
 
 
 @contextlib.contextmanager
@@ -115,12 +109,11 @@ def held():
 
 @pytest.mark.parametrize("kind", H5)
 def test_h5_files_are_read_while_another_process_holds_them(tmp_path, held, kind):
-    write, read = H5[kind]
-    write(tmp_path / "a.h5")
-    held(tmp_path / "a.h5")
-    with pytest.raises(BlockingIOError):
-        h5py.File(tmp_path / "a.h5")
-    read(tmp_path / "a.h5")
+    for path in H5[kind].whole(tmp_path):
+        held(path)
+        with pytest.raises(BlockingIOError):
+            h5py.File(path)
+        H5[kind].read(path)
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +123,8 @@ def without_locks(tmp_path_factory):
     if compiler is None:
         pytest.skip("needs a C compiler")
     folder = tmp_path_factory.mktemp("no_locks")
-    (folder / "a.c").write_text(
-        "#include <errno.h>\nint flock(int f, int o) { errno = ENOLCK; return -1; }\n"
-    )
+    lockless = "#include <errno.h>\nint flock(int f, int o) { errno = ENOLCK; return -1; }\n"
+    (folder / "a.c").write_text(lockless)
     built = subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "a.so", folder / "a.c"])
     if built.returncode:
         pytest.skip("the C compiler makes no shared library here")
@@ -144,12 +136,12 @@ import sys
 from pathlib import Path
 import h5py, pytest
 from tests.test_locks import H5
-for number, (write, read) in enumerate(H5.values()):
-    path = Path(sys.argv[-1]) / f"{number}.h5"
-    write(path)
-    with pytest.raises(OSError, match="No locks available"):
-        h5py.File(path)
-    read(path)
+for kind in H5:
+    (folder := Path(sys.argv[-1]) / kind).mkdir()
+    for path in H5[kind].whole(folder):
+        with pytest.raises(OSError, match="No locks available"):
+            h5py.File(path)
+        H5[kind].read(path)
 """
 
 

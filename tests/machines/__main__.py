@@ -31,6 +31,7 @@ TESTS = {
     "mgot": "alignment clustering fidt_losses fidt_map limits localization models_hrnet peaks "
     "ssim_cost transport",
 }
+FILES = [f"tests/{part}/test_{name}.py" for part in TESTS for name in TESTS[part].split()]
 # What float32 leaves, with room. A sum of a thousand terms is off by 1e-6 on a bad day: costs,
 # losses. A plan is e^(-cost / 1e-3): weights. A network chains ten such sums: maps. A fit makes
 # hundreds of steps whose directions are signs: fits.
@@ -63,13 +64,8 @@ def run_figures(environment: dict, folder: str) -> dict[str, np.ndarray]:
 
 def run_tests(environment: dict) -> tuple[int, int]:
     """How many tests passed and failed; prints what those say that failed."""
-    files = [
-        f"tests/{part}/test_{name}.py" for part, names in TESTS.items() for name in names.split()
-    ]
-    program = [sys.executable, "-m", "pytest", "-n", "auto", "-p", "no:cacheprovider", *files]
-    result = subprocess.run(
-        program, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    program = [sys.executable, "-m", "pytest", "-n", "auto", "-p", "no:cacheprovider", *FILES]
+    result = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True)
     found = re.findall(r"(\d+) (passed|failed|error)", result.stdout)
     counts = {what: int(count) for count, what in found}
     if result.returncode:

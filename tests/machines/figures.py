@@ -30,7 +30,6 @@ ITERATIONS = 300
 
 
 def figures() -> dict[str, np.ndarray]:
-    """All figures, by name."""
     return {**alignment(), **transport_losses(), **training_steps(), **fits()}
 
 
@@ -108,9 +107,8 @@ def training_steps() -> dict[str, np.ndarray]:
     model = build_model("vgg_small")
     density = model(photos)
     found = {"maps: density": density.detach().numpy()}
-    found |= with_gradient(
-        "step, GST", gaussian_transport_loss(heads, density), *model.parameters()
-    )
+    loss = gaussian_transport_loss(heads, density)
+    found |= with_gradient("step, GST", loss, *model.parameters())
     model = build_fidt_model("hrnet_small")
     prediction, points = model(photos), [one.points for one in heads]
     wanted = np.stack([fidt_map(one, 128, 128) for one in points])[:, None]
@@ -126,10 +124,8 @@ def fits() -> dict[str, np.ndarray]:
     image = 0.5 + 0.5 * np.stack([np.sin(rows), np.sin(columns), np.sin(rows * columns)], 2)
     points = random.uniform(0, (160, 120), (40, 2)).astype(np.float32)
     fitted = fit_gaussians(image.astype(np.float32), points, ITERATIONS, backend="cpu")
-    return {
-        "fits: Gaussians": fitted.as_params(),
-        "fits: losses": np.array([fitted.render_loss, fitted.shape_loss]),
-    }
+    losses = np.array([fitted.render_loss, fitted.shape_loss])
+    return {"fits: Gaussians": fitted.as_params(), "fits: losses": losses}
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """The imitated machines: what differs is seen, and settings reach the libraries."""
 
-import os
 import platform
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from crowd.io.errors import InputError
-from tests.machines.__main__ import LIMITS, ROOT, TESTS, deviations, main
+from tests.conftest import python
+from tests.machines.__main__ import FILES, LIMITS, ROOT, deviations, main
 from tests.machines.settings import WEAKEST
 
 
@@ -37,9 +35,7 @@ def test_deviations_are_shares_of_the_largest_value_and_numbers_of_choices():
 
 
 def test_every_file_of_tests_is_there():
-    for part, names in TESTS.items():
-        for name in names.split():
-            assert (ROOT / "tests" / part / f"test_{name}.py").is_file()
+    assert [file for file in FILES if not (ROOT / file).is_file()] == []
 
 
 SAID = """
@@ -58,18 +54,8 @@ print(__cpu_features__["X86_V3"])
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="asks for kernels of x86-64")
 def test_the_weakest_setting_reaches_the_libraries():
-    result = subprocess.run(
-        [sys.executable, "-c", SAID],
-        env=os.environ | WEAKEST,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    blas, torch_, numba_, numpy_ = result.stdout.splitlines()
-    assert blas == "{'Nehalem'}"
-    assert torch_ == "DEFAULT 1"
-    assert numba_ == "('generic', '')"
-    assert numpy_ == "False"
+    said = python(SAID, **WEAKEST).stdout.splitlines()
+    assert said == ["{'Nehalem'}", "DEFAULT 1", "('generic', '')", "False"]
 
 
 def test_an_unknown_setting_is_one_sentence():

@@ -103,33 +103,18 @@ def start(folder: Path, words: str) -> subprocess.Popen:
     words = shlex.split(words)
     script = words if words[0] == "-m" else [str(ROOT / words[0]), *words[1:]]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *script],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, *script]
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **streams)
 
 
-def run(folder: Path, words: str) -> float:
-    """Run one stage to its end and return how long it took, s; raises `InputError` if it fails."""
-    started = time.monotonic()
-    process = start(folder, words)
-    printed, _ = process.communicate()
-    if process.returncode:
-        raise InputError(f"'{words}' in {folder} ended with {process.returncode}: {printed}")
-    return time.monotonic() - started
+def run(folder: Path, words: str, after: float | None = None, alone: bool = False) -> float | None:
+    """Run one stage to its end, or send it SIGKILL `after` seconds; return how long it took, s.
 
-
-def kill(folder: Path, words: str, after: float, alone: bool) -> bool:
-    """Start a stage and send SIGKILL `after` seconds; return whether it was still running.
-
-    `alone` kills the process alone and leaves its workers to themselves.
+    `alone` kills the process alone and leaves its workers to themselves. Returns None of a stage
+    that was killed; raises `InputError` if it fails by itself.
     """
-    process = start(folder, words)
+    started, process = time.monotonic(), start(folder, words)
     try:
         printed, _ = process.communicate(timeout=after)
     except subprocess.TimeoutExpired:
@@ -138,10 +123,10 @@ def kill(folder: Path, words: str, after: float, alone: bool) -> bool:
             process.communicate(timeout=60)
         except subprocess.TimeoutExpired as error:
             raise InputError(f"workers of '{process.args}' outlive it by a minute") from error
-        return True
+        return None
     if process.returncode:
         raise InputError(f"'{words}' in {folder} ended with {process.returncode}: {printed}")
-    return False
+    return time.monotonic() - started
 
 
 def killed_pass(
@@ -158,7 +143,7 @@ def killed_pass(
             if kills.total() >= wanted:
                 break
             after = chance.uniform(0.8 * idle, max(took[name], idle))
-            if not kill(folder, words, after, alone=chance.random() < 0.5):
+            if run(folder, words, after, alone=chance.random() < 0.5) is not None:
                 break
             kills[name] += 1
         run(folder, words)
@@ -211,10 +196,8 @@ def soak(folder: Path, kills: int, seed: int, images: int = 24, epochs: int = 6)
     """
     chance, commands, idle = random.Random(seed), stages(epochs), run(ROOT, "train_gs.py --help")
     draw_sets(folder / "whole", images)
-    took = {
-        name: run(folder / "whole", words)
-        for name, words in progress(commands.items(), "undisturbed", "stage")
-    }
+    undisturbed = progress(commands.items(), "undisturbed", "stage")
+    took = {name: run(folder / "whole", words) for name, words in undisturbed}
     total, passes, files = Counter(), 0, 0
     while total.total() < kills:
         passes += 1
@@ -236,9 +219,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=50, help="how many processes to kill")
     parser.add_argument("--seed", type=int, default=0, help="of moments and of what is killed")
     parser.add_argument("--folder", type=str, default="soak", help="where to work; must be new")
-    parser.add_argument(
-        "--output", type=str, default=str(RESULTS / "soak.json"), help="record to write"
-    )
+    record = str(RESULTS / "soak.json")
+    parser.add_argument("--output", type=str, default=record, help="record to write")
     arguments = parser.read(argv)
     folder = Path(arguments.folder).resolve()
     if folder.exists():

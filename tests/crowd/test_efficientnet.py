@@ -85,8 +85,6 @@ def test_the_weights_have_learnt_imagenet():
 @pytest.mark.cuda
 def test_counting_leaves_depthwise_convolutions_to_torch():
     """cuDNN would compile a kernel of each for every size of photo."""
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
     network = EfficientNetLite0(tuple(CHANNELS)).cuda()
     depthwise = sum(module.groups > 1 for module in network.modules() if hasattr(module, "groups"))
     with torch.no_grad(), torch.profiler.profile() as profiled:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crowd.io.arrays import to_numpy
 from mgot.maps import PATCH_SIDE
 from mgot.options import AlignmentOptions, SsimCost
 from mgot.ssim import ssim_cost
@@ -65,7 +66,7 @@ def match_clusters_by_cost(cost, reg: float = DEFAULT.cluster_reg, sizes=(None, 
     """
     masses = (None if given is None else np.divide(given, np.sum(given)) for given in sizes)
     transport = sinkhorn(cost, *masses, reg)
-    return Matching(_partners(transport.plan), np.ones(len(transport.plan)), transport)
+    return Matching(_partners(transport.plan, cost), np.ones(len(transport.plan)), transport)
 
 
 def match_patches(
@@ -108,7 +109,7 @@ def match_patches_by_cost(
     transport = entropic_partial(cost, mass=mass, reg=reg)
     plan = transport.plan
     moved = plan.sum(axis=1) >= LEAST_SHARE / len(plan)
-    index = np.where(moved, _partners(plan), -1)
+    index = np.where(moved, _partners(plan, cost), -1)
     weight = np.zeros(len(plan))
     if moved.any():
         values = plan.sum(axis=0)[index[moved]]
@@ -146,10 +147,14 @@ def match_daot_by_cost(
     inner = np.where(far_columns, columns, np.where(far_rows, rows, cost))
     extended = np.block([[inner, rows], [columns, np.float64(corner)]])
     transport = sinkhorn(extended, reg=reg, max_iterations=1000)
-    index = _partners(transport.plan[:-1, :-1])
+    index = _partners(transport.plan[:-1, :-1], cost)
     return Matching(index, np.ones(len(index)), transport)
 
 
-def _partners(plan: np.ndarray) -> np.ndarray:
-    """The column of each row's largest mass; where only rounding tells columns apart, the first."""
-    return (plan >= plan.max(axis=1, keepdims=True) * (1 - ROUNDING)).argmax(axis=1)
+def _partners(plan: np.ndarray, cost) -> np.ndarray:
+    """The column of each row's largest mass; of those that only rounding tells apart, the cheapest.
+
+    A lone target fills every source alike.
+    """
+    largest = plan >= plan.max(axis=1, keepdims=True) * (1 - ROUNDING)
+    return np.where(largest, to_numpy(cost), np.inf).argmin(axis=1)

@@ -84,10 +84,18 @@ def test_rows_that_hardly_move_choose_nothing():
 def test_few_patches_are_matched():
     one = match_patches_by_cost([[0.3]])
     assert (one.index.tolist(), one.weight.tolist()) == ([0], [1.0])
-    # All mass of a lone target fills every source alike; only part of it has a preference.
-    np.testing.assert_allclose(match_patches_by_cost([[0.3, 0.1, 0.2]]).transport.plan, 1 / 3)
     assert match_patches_by_cost([[0.3, 0.1, 0.2]], mass=0.3).index.tolist() == [1]
     assert match_patches_by_cost([[0.3], [0.1]], mass=0.4).index.tolist() == [-1, 0]
+
+
+def test_a_lone_target_that_fills_every_source_alike_takes_the_cheapest():
+    cost = np.array([[0.3, 0.1, 0.2, 0.1]])
+    everything = match_patches_by_cost(cost), match_clusters_by_cost(cost)
+    dustbins = match_daot_by_cost(cost, [0.05], [0.5] * 4, 0.6)
+    for matching in (*everything, dustbins):
+        plan = matching.transport.plan[0, :4]
+        np.testing.assert_allclose(plan, plan[0], rtol=1e-6)
+        assert matching.index.tolist() == [1]
 
 
 def test_dustbin_takes_far_patches():

@@ -1,4 +1,4 @@
-"""Cheap controls of an adaptation: AdaBN and one factor for all counts; neither needs a label.
+"""Cheap controls of an adaptation: AdaBN and one factor for all counts; no label of the target.
 
 What moves a source model's figure on the target as far as an adaptation does, for a minute's work.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from crowd.count.evaluation import for_each_photo
+from crowd.data.network_input import photo_tensor, read_photo
+from crowd.data.processed import list_split
 from crowd.io.errors import InputError
-from crowd.train.loading import CountedPhotos, photo_loader
+from crowd.io.progress import progress
 from mgot.evaluation import CountedSet
 from mgot.fidt import Preprocessing
 
@@ -21,25 +22,23 @@ def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike) -> None:
     """Take the statistics of every batch normalisation from a set's training photos (AdaBN).
 
     Each photo counts alike: the statistics are the mean over photos of each one's mean and
-    variance. The annotation is not looked at. Raises `InputError` where the model has none.
+    variance. `train/` needs no annotations. Leaves the model in evaluation mode; raises
+    `InputError` where it has no batch normalisation, or a photo is missing or damaged.
     """
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     if not norms:
         raise InputError("this network has no batch normalisation: leave --batch_norm_from out")
+    paths, how = list_split(data_dir, "train"), Preprocessing()
+    device = next(model.parameters()).device
+    model.eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over what it sees
-    loader = photo_loader(CountedPhotos(data_dir, "train", Preprocessing()), 0)
-    device = next(model.parameters()).device
-
-    @torch.inference_mode()
-    def see(image: Tensor, *_) -> None:
-        for norm in norms:
-            norm.train()
-        model(image[None].to(device))
-
-    for_each_photo(model, loader, see, "statistics of train")
+        norm.train()
+    with torch.inference_mode():
+        for path in progress(paths, "statistics of train", "photo"):
+            model(photo_tensor(read_photo(path, how), how)[None].to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
         norm.momentum = momentum

@@ -36,7 +36,7 @@ def build_parser() -> ArgumentParser:
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
     group = parser.add_argument_group("controls of an adaptation (mgot.controls)")
-    adabn = "take batch normalisation's statistics from this set's training photos (AdaBN)"
+    adabn = "take batch normalisation's statistics from the photos in this set's train/ (AdaBN)"
     group.add_argument("--batch_norm_from", type=str, help=adabn)
     factor = "multiply counts by annotated / found heads of this set's validation photos"
     group.add_argument("--count_factor_from", type=str, help=factor)

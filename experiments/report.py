@@ -152,7 +152,8 @@ def overlays(training: Training, result: Result) -> list[tuple[PhotoCount, str]]
             figures.draw_count(to, paths[one.name], counter)
     else:
         found = read_points_file(result.folder / "predicted_points.txt", PREDICTED)
-        heads = {name: found[number] for number, name in enumerate(paths, start=1)}
+        # Drawn in the middle of their pixels.
+        heads = {name: found[number] + 0.5 for number, name in enumerate(paths, start=1)}
 
         def draw(one: PhotoCount, to: Path) -> None:
             photo = paths[one.name]

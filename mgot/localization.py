@@ -4,10 +4,11 @@
     python -m mgot.localization --ground_truth A_gt.txt --predictions counted/points.csv
 
 A photo's line is `id count` and then, for each head, `x y` (predicted) or `x y sigma_small
-sigma_large level` (annotated; the sigmas are the radii of the two scores, in pixels). A predicted
-head is right when it lies within the annotated head's radius, each head used once and as many as
-possible. Predictions may also be the points.csv of the photos of a folder, with the counts.csv
-beside it: their ids are 1, 2, … by name.
+sigma_large level` (annotated; the sigmas are the radii of the two scores, in pixels). `x y` are the
+pixel's column and row, whole numbers. A predicted head is right when it lies within the annotated
+head's radius, each head used once and as many as possible. Predictions may also be the points.csv
+of the photos of a folder, with the counts.csv beside it: their ids are 1, 2, … by name, and their
+points, in which pixel (0, 0) has its centre at (0.5, 0.5), become pixels.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def read_predictions(path: str | os.PathLike) -> dict[int, np.ndarray]:
     """Read predicted points, of a text file of points or of a `points.csv` of counted photos.
 
     Those are numbered 1, 2, … as `counts.csv` beside it lists them, by name, which FIDT's are too.
-    Returns id -> float64 [M, 2]; raises `InputError` as `read_points_file` does.
+    Returns id -> float64 [M, 2], pixel column and row (of `points.csv` those of the pixel in which
+    a head lies); raises `InputError` as `read_points_file` does.
     """
     path = Path(path)
     if path.suffix.lower() != ".csv":
@@ -87,17 +89,18 @@ def read_predictions(path: str | os.PathLike) -> dict[int, np.ndarray]:
                 f"{path}, line {points.line_num} is not image, x, y of a photo in {COUNTS} beside "
                 "it: copy both again"
             ) from error
-    photos = {number: np.reshape(heads, (-1, 2)) for number, heads in enumerate(found.values(), 1)}
+    heads = (np.floor(np.reshape(points, (-1, 2))) for points in found.values())
+    photos = dict(enumerate(heads, 1))
     if not all(np.isfinite(heads).all() for heads in photos.values()):
         raise InputError(f"{path} holds numbers that are not finite: copy it again")
     return photos
 
 
 def write_points_file(path: str | os.PathLike, points: Sequence[np.ndarray]) -> None:
-    """Write the predicted points [M, 2] of photos 1, 2, …, in pixels."""
+    """Write the pixel column and row of the predicted points [M, 2] of photos 1, 2, …."""
     lines = []
     for number, heads in enumerate(points, start=1):
-        values = (f"{value:g}" for value in np.asarray(heads, np.float64).ravel())
+        values = (f"{value:.0f}" for value in np.floor(heads).ravel())
         lines.append(" ".join([str(number), str(len(heads)), *values]))
     write_text(path, "".join(f"{line}\n" for line in lines))
 

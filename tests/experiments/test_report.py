@@ -3,6 +3,7 @@
 import json
 import shutil
 from html.parser import HTMLParser
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def transfer(tmp_path):
     counts = [PhotoCount(n, actual[n], p) for n, p in zip(sorted(NAMES), (1, 4, 5), strict=True)]
     config = {"model_name": "hrnet_small", "data_dir": "elsewhere", "data_root": str(data)}
     write_run(work / "finetuned", config | {"source": "sha", "target": "shb"}, counts)
-    found = [np.full((int(count.predicted), 2), 20.0) for count in counts]
+    found = [np.full((int(count.predicted), 2), 20.25) for count in counts]
     write_points_file(work / "finetuned" / "test" / "predicted_points.txt", found)
     for name in ("source_elbow.png", "target_clusters.png", "A2B_cluster_ot.jpg"):
         Image.new("RGB", (1800, 40), "white").save(work / name)
@@ -169,6 +170,16 @@ def test_a_transfer_shows_matches_and_its_trainings(tmp_path, transfer):
     assert all(name in page.text for name in NAMES)
     # Elbow, clusters, matches, curves, counts, three overlays.
     assert page.images == 8
+
+
+def test_heads_are_drawn_in_the_middle_of_their_pixels(transfer, monkeypatch):
+    drawn = Mock(side_effect=lambda path, *_: Image.new("RGB", (8, 8)).save(path))
+    monkeypatch.setattr("experiments.report.draw_peaks", drawn)
+    (training,) = read_trainings(transfer / "finetuned")
+    overlays(training, training.results[0])
+    heads = [call.args[2] for call in drawn.call_args_list]
+    assert [len(one) for one in heads] == [4, 1, 5]
+    assert all((one == 20.5).all() for one in heads)
 
 
 def test_several_runs_stand_in_one_table(tmp_path, gst_run, transfer):

@@ -6,7 +6,13 @@ import re
 import numpy as np
 import pytest
 
-from mgot.localization import PREDICTED, main, read_points_file, write_points_file
+from mgot.localization import (
+    PREDICTED,
+    main,
+    read_points_file,
+    read_predictions,
+    write_points_file,
+)
 
 ANNOTATION = "1 2 10 10 4 8 1 50 50 4 8 1\n2 0\n7 1 5.5 -3 2 4 0\n"
 PREDICTION = "7 1 5.5 -3\n1 3 13 10 50 57 90 90\n\n2 0\n"
@@ -23,13 +29,23 @@ def options(paths):
     return ["--ground_truth", str(paths[0]), "--predictions", str(paths[1])]
 
 
-def test_written_points_come_back(tmp_path):
-    points = [np.array([[0.5, 1.5], [1023.5, 7.5]]), np.zeros((0, 2)), np.array([[3.25, 4]])]
+def test_written_points_come_back_as_the_pixels_that_they_lie_in(tmp_path):
+    points = [np.array([[0.5, 1.5], [1234567.5, 7.5]]), np.zeros((0, 2)), np.array([[3.25, 4]])]
     write_points_file(tmp_path / "points.txt", points)
     read = read_points_file(tmp_path / "points.txt", PREDICTED)
     assert list(read) == [1, 2, 3]
     for one, expected in zip(read.values(), points, strict=True):
-        np.testing.assert_array_equal(one, expected)
+        np.testing.assert_array_equal(one, np.floor(expected))
+
+
+def test_both_forms_of_one_prediction_lie_at_the_same_places(tmp_path):
+    heads = np.array([[14.5, 10.5], [0.5, 3.5]])
+    write_points_file(tmp_path / "points.txt", [heads])
+    rows = "".join(f"a.jpg,{x},{y},1\n" for x, y in heads)
+    (tmp_path / "points.csv").write_text(f"image,x,y,confidence\n{rows}")
+    (tmp_path / "counts.csv").write_text("name,count\na.jpg,2\n")
+    for name in ("points.txt", "points.csv"):
+        np.testing.assert_array_equal(read_predictions(tmp_path / name)[1], [[14, 10], [0, 3]])
 
 
 def test_scores_of_a_small_set(tmp_path, capsys):

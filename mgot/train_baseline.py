@@ -95,6 +95,8 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     fill(arguments, FILES[arguments.domain or "source"])
     if arguments.val_dir is None and (Path(arguments.data_dir) / "val").is_dir():
         arguments.val_dir = arguments.data_dir
+    if arguments.visual and arguments.val_dir is None:
+        raise InputError("--visual draws photos of val: name --val_dir")
     for name, value in (RETRAINING if arguments.pre else FROM_SCRATCH).items():
         if arguments[name] is None:
             arguments[name] = value

@@ -179,6 +179,14 @@ def test_without_photos_to_validate_on_the_last_epoch_is_the_best(write_fidt_set
     torch.testing.assert_close(best["model"], last["model"])
 
 
+def test_pictures_of_validation_photos_are_refused_where_there_are_none(
+    write_fidt_set, baseline, failure
+):
+    data = write_fidt_set(val=())
+    message = failure(lambda _: baseline(data, options="--visual"))
+    assert "--visual draws photos of val: name --val_dir" in message
+
+
 def test_fine_tuning_starts_from_the_given_weights_and_weighs(finetune, tmp_path):
     tuned = finetune(options="--epochs 1 --lr 1e-12 --preload_data") / "best.pth"
     before, after = (load_checkpoint(path) for path in (tmp_path / "counter.pth", tuned))

@@ -100,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if arguments.select_on == "test":
         print("note: the best epoch is chosen on test, as in the papers; its error is optimistic")
+        read_preprocessing(arguments.pseudo_labels)  # which an unfinished set does not have
     where = (arguments.val_dir, arguments.select_on, arguments.workers, arguments.tile)
     train(arguments, preprocessing, crops, CountedSet(*where), arguments.start_epoch)
 

@@ -79,10 +79,11 @@ class Preprocessing(photos.Preprocessing):
 def read_preprocessing(data_dir: str | os.PathLike) -> Preprocessing:
     """Return how mgot.fidt made the val and test photos of a set.
 
-    Raises `InputError` when the set's `preprocess.yml` is damaged; without one photos stay as
-    they are.
+    Raises `InputError` when the set's `preprocess.yml` is damaged, or says that mgot.fidt, or
+    mgot.pseudo_label, did not end; without one photos stay as they are.
     """
-    return photos.read_preprocessing(data_dir, Preprocessing, FIELDS, "python -m mgot.fidt")
+    command = "python -m mgot.fidt (of pseudo labels: mgot.pseudo_label)"
+    return photos.read_preprocessing(data_dir, Preprocessing, FIELDS, command)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

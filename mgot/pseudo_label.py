@@ -7,7 +7,8 @@
 Writes a set as mgot.fidt does: `NAME.jpg` (a copy), `NAME.npy` the peaks, `NAME.h5` with the
 predicted map as it is and its peaks as `kpoint`; with --redraw, the FIDT map of these peaks, as
 sharp as that of annotated heads, which a training may scale (--scale_range). Annotations of the
-photos are never read. Run again, it goes on where it stopped.
+photos are never read. Run again, it goes on where it stopped; until it ends, its set is unfinished
+and trains nothing.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crowd.data.network_input import photo_tensor, read_photo
-from crowd.data.processed import SETTINGS, list_split
+from crowd.data.processed import SETTINGS, list_split, unfinished
 from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, NonNegativeInt
 from crowd.io.errors import InputError, command
-from crowd.io.files import content_hash, write_array
+from crowd.io.files import content_hash, read_text, write_array
 from crowd.io.h5 import write_h5
 from crowd.io.progress import progress
 from mgot.fidt import Preprocessing, copy_file, read_preprocessing
 from mgot.maps import fidt_map as draw
 from mgot.maps import head_pixels
-from mgot.patches import require_only
+from mgot.patches import FIDT, require_only
 from mgot.transfer import TILE_HELP, add_transfer, fill
 
 if TYPE_CHECKING:
@@ -110,11 +111,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = [f"{photo.stem}.h5" for photo in photos]
     # Not what begins with a point: parts of a process that was killed.
     require_only(folder, names, sorted(folder.glob("[!.]*.h5")))
-    if (data_dir / SETTINGS).is_file():
-        copy_file(data_dir / SETTINGS, output / SETTINGS)
-    else:
-        (output / SETTINGS).unlink(missing_ok=True)
-    found = [label_photo(counter, photo, folder, settings) for photo in progress(photos, "labels")]
+    made = data_dir / SETTINGS
+    with unfinished(output, read_text(made, FIDT) if made.is_file() else ""):
+        bar = progress(photos, "labels")
+        found = [label_photo(counter, photo, folder, settings) for photo in bar]
     heads = [number for number in found if number is not None]
     kept = len(photos) - len(heads)
     print(f"{len(heads)} photos labelled with {sum(heads)} heads, {kept} were up to date")

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from crowd.data.folders import list_images
 from crowd.io.errors import InputError
-from crowd.io.files import read_array, require_folder
+from crowd.io.files import read_array, require_folder, write_text
 
 SETTINGS = "preprocess.yml"
 UNFINISHED = "unfinished: true\n"  # in it until all photos are written
 PREPROCESS = "preprocess the set again (preprocess_dataset_ucf.py; for MGOT python -m mgot.fidt)"
+
+
+@contextlib.contextmanager
+def unfinished(folder: Path, said: str = "") -> Iterator[None]:
+    """Let the settings file of `folder` call it unfinished, until the block ends by itself.
+
+    Then it says `said`, or goes where that is nothing.
+    """
+    write_text(folder / SETTINGS, UNFINISHED + said)
+    yield
+    if said:
+        write_text(folder / SETTINGS, said)
+    else:
+        (folder / SETTINGS).unlink()
 
 
 def list_split(data_dir: str | os.PathLike, split: str) -> list[Path]:

@@ -210,6 +210,12 @@ def test_fine_tuning_takes_pseudo_labels_of_the_target_along(write_fidt_set, fin
     assert without == 0 < with_labels
 
 
+def test_fine_tuning_takes_no_pseudo_labels_of_an_unfinished_set(write_fidt_set, finetune, failure):
+    labels = write_fidt_set(train=(2, 3), name="labels", unfinished=True)
+    message = failure(lambda _: finetune(options=f"--pseudo_labels {labels}"))
+    assert "labels/preprocess.yml says that the set is unfinished" in message
+
+
 def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(finetune, capsys):
     folder = finetune(options="--select_on test --start_epoch 2", val=())
     assert "chosen on test" in capsys.readouterr().out

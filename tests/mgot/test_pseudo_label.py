@@ -10,6 +10,7 @@ import torch
 
 from crowd.data.images import read_image
 from crowd.data.network_input import photo_tensor
+from crowd.data.processed import SETTINGS
 from crowd.io.errors import InputError
 from mgot.evaluation import load_counter, predict_map
 from mgot.fidt import Preprocessing, read_preprocessing
@@ -106,6 +107,25 @@ def test_it_goes_on_where_it_stopped_and_in_a_copy_of_the_folders(
     os.utime(write_counter(seed=1), (0, 0))
     assert "4 photos labelled" in run()
     assert not list((tmp_path / "out").rglob(".part-*"))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_labelling_that_stopped_leaves_a_set_that_trains_nothing(
+    write_fidt_set, write_counter, tmp_path, run, baseline, failure, monkeypatch, known
+):
+    root, labelled, _ = write_fidt_set(), tmp_path / "out", write_counter()
+    if not known:
+        (root / SETTINGS).unlink()
+    with monkeypatch.context() as patched:
+        stop = Mock(side_effect=[None, InputError("full")])  # the second of four photos
+        patched.setattr("mgot.pseudo_label.write_array", stop)
+        run(code=2)
+    message = failure(lambda _: baseline(labelled, options="--epochs 1"))
+    assert "the set is unfinished" in message
+    assert "mgot.pseudo_label" in message
+    run()
+    assert read_preprocessing(labelled) == read_preprocessing(root)
+    assert (labelled / SETTINGS).is_file() == known
 
 
 def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, run, failure):

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from crowd.data.folders import list_images
 from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.data.stage import origin
 from crowd.io.config import YES_NO, ArgumentParser, PositiveInt
@@ -34,14 +33,13 @@ from crowd.io.files import (
     content_hash,
     is_refusal,
     read_array,
-    require_folder,
     unreadable,
     write_array,
 )
 from crowd.io.progress import note, progress
 from mgot.feature_files import SHAPE, check_maps, names_in
 from mgot.maps import PATCH_SIDE
-from mgot.patches import read_patch
+from mgot.patches import list_patches, read_patch
 from mgot.transfer import add_transfer, fill
 
 if TYPE_CHECKING:
@@ -185,11 +183,11 @@ def extract_features(
         bgr: swap red and blue, and normalise them by each other's constants, as the release does.
 
     Returns the number of patches, and how many of them were computed now. Raises `InputError` for
-    no patches, a damaged one, values that are not finite, a full disk.
+    no patches or a part of them, a damaged one, values that are not finite, a full disk.
     """
     import torch
 
-    paths = list_images(require_folder(patches, "run python -m mgot.patches first"))
+    paths = list_patches(patches)
     if not paths:
         raise InputError(f"{patches} holds no patches: run python -m mgot.patches first")
     contents = json.dumps(origin({}, progress(paths, "hashing", "patch")))

@@ -5,7 +5,8 @@
 
 Patches are 256 × 256 at stride 256, whole ones only: `NAME_ROW_COLUMN.jpg`, row and column counted
 in patches, so that sorting by name gives reading order. `NAME_ROW_COLUMN.h5` holds the same piece
-of the photo's `fidt_map` and `kpoint`. Run again, the command goes on where it stopped.
+of the photo's `fidt_map` and `kpoint`. Run again, the command goes on where it stopped; until it
+ends, `preprocess.yml` calls its folder unfinished, and no command takes patches from there.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from PIL import Image
 from crowd.data.folders import list_images
 from crowd.data.images import open_image, read_orientation, read_size, write_image
 from crowd.data.layouts.points import upright_size
-from crowd.data.processed import list_split
+from crowd.data.processed import SETTINGS, UNFINISHED, list_split, unfinished
 from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
-from crowd.io.files import read_array, require_folder, write_array
+from crowd.io.files import read_array, read_text, require_folder, write_array
 from crowd.io.h5 import read_h5, write_h5
 from crowd.io.progress import progress
 from mgot.maps import PATCH_SIDE
@@ -127,15 +128,31 @@ def require_only(folder: Path, names: Sequence[str], present: Sequence[Path]) ->
         raise InputError(f"{stray} is not of these photos: name an empty folder by --output")
 
 
+def list_patches(folder: str | os.PathLike) -> list[Path]:
+    """Return the patches in a folder, by name.
+
+    Raises `InputError` where it is missing, or mgot.patches did not end.
+    """
+    folder = require_folder(folder, "run python -m mgot.patches, or name the folder it wrote")
+    if is_unfinished(folder):
+        raise InputError(f"{folder} holds a part of its patches: run python -m mgot.patches again")
+    return list_images(folder)
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether mgot.patches was killed before it had written all to `folder`."""
+    path = folder / SETTINGS
+    return path.is_file() and read_text(path, "run python -m mgot.patches again") == UNFINISHED
+
+
 def locate_patches(names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
     """Return where the patches of a feature file or a selection lie, wherever it was made.
 
     Of whole paths, as in the authors' files, the last part counts. Raises `InputError` where the
-    folder, or some of them, are missing.
+    folder, or some of them, are missing, or it is unfinished.
     """
-    folder = require_folder(folder, "run python -m mgot.patches, or name the folder it wrote")
-    present = {path.name for path in list_images(folder)}
-    paths = [folder / Path(name).name for name in names]
+    present = {path.name for path in list_patches(folder)}
+    paths = [Path(folder) / Path(name).name for name in names]
     missing = sorted({path.name for path in paths} - present)
     if missing:
         raise InputError(
@@ -221,9 +238,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not names:
         where = photos[0].parent
         raise InputError(f"no photo in {where} reaches {SIDE} × {SIDE}: enlarge them by --resize")
+    if (output / SETTINGS).is_file() and not is_unfinished(output):
+        raise InputError(f"{output} is a processed set: name an empty folder by --output")
     require_only(output, names, list_images(output) if output.is_dir() else [])
     how = output, not arguments.unlabelled, size
-    counts = [cut_photo(photo, *how) for photo in progress(photos, "patches", "photo")]
+    with unfinished(output):
+        counts = [cut_photo(photo, *how) for photo in progress(photos, "patches", "photo")]
     small = counts.count(0)
     print(f"{sum(counts)} patches of {len(photos) - small} photos in {output}")
     if small:

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from crowd.data.images import read_image, write_image
+from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from crowd.io.h5 import read_h5, write_h5
+from mgot.features import extract_features
 from mgot.maps import fidt_map, head_pixels
 from mgot.patches import SIDE, cut_photo, locate_patches, main, patches_of
 from tests.conftest import turn
@@ -126,6 +128,24 @@ def test_a_photo_that_was_cut_in_half_is_cut_again(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_image(out / "a_00_00.jpg"), whole)
 
 
+def test_patches_of_a_run_that_stopped_are_taken_by_no_command(tmp_path, run):
+    folder, out = tmp_path / "set/train", tmp_path / "patches"
+    write_photo(folder, "a", 256, 256)
+    photo = write_photo(folder, "b", 256, 256)
+    photo.write_bytes(photo.read_bytes()[:2000])
+    run(code=2)
+    assert (out / "a_00_00.jpg").is_file()
+    for take in (
+        lambda: locate_patches(["a_00_00.jpg"], out),
+        lambda: extract_features(None, out, tmp_path / "f.h5", {}, Preprocessing()),
+    ):
+        with pytest.raises(InputError, match=r"a part of its patches: run python -m mgot\.patches"):
+            take()
+    write_photo(folder, "b", 256, 256)
+    run()
+    assert len(locate_patches(["a_00_00.jpg", "b_00_00.jpg"], out)) == 2
+
+
 def test_patches_of_other_settings_are_cut_again(tmp_path, run):
     write_photo(tmp_path / "set/train", "a", 512, 256)
     run("--unlabelled", "--resize", "512x512")
@@ -173,6 +193,10 @@ def test_patches_of_other_photos_are_not_mixed_in(tmp_path, run):
     Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "patches/other_00_00.jpg")
     assert "other_00_00.jpg" in run(code=2)
     assert [path.name for path in (tmp_path / "patches").iterdir()] == ["other_00_00.jpg"]
+    settings = tmp_path / "set/preprocess.yml"
+    settings.write_text("smooth: false\n")
+    assert "is a processed set" in run("--output", settings.parent, code=2)
+    assert settings.read_text() == "smooth: false\n"
     Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "set/train/a.png")
     assert "share a name" in run(code=2)
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, documented
 from crowd.io.errors import InputError, command
+from crowd.io.files import require_folder
 from crowd.train.arguments import cache_of, choose_workers
-from mgot.fidt import read_preprocessing
+from mgot.fidt import Preprocessing, read_preprocessing
 from mgot.patches import locate_patches, read_selection
 from mgot.train_baseline import add_training
-from mgot.transfer import CONFIGS, DOCUMENTED, TRANSFERS, add_transfer, fill
+from mgot.transfer import CONFIGS, DOCUMENTED, TRANSFERS, add_transfer, files_of, fill
 
 FILES = {
     "selected_result": "selection",
@@ -69,6 +70,18 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     return arguments
 
 
+def target_preprocessing(arguments: Namespace) -> Preprocessing:
+    """Return how photos of the target are seen, which the counter is for: as their set was made.
+
+    That is the transfer's, for `--val_dir` may be the source's; without a transfer `--val_dir`.
+    Raises `InputError` where it is missing, unfinished or damaged.
+    """
+    named = arguments.transfer is not None
+    data_dir = files_of(arguments)["target.fidt"] if named else arguments.val_dir
+    remedy = "make it by python -m mgot.fidt: the counter is to see photos as those of this set"
+    return read_preprocessing(require_folder(data_dir, remedy))
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Fine-tune, evaluate, keep the best."""
@@ -86,10 +99,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     names, weights = read_selection(arguments.selected_result, arguments.corresponding_weight)
     paths = locate_patches(names, arguments.patches)
     if arguments.pseudo_labels is not None:
+        read_preprocessing(arguments.pseudo_labels)  # which an unfinished set does not have
         photos = list_split(arguments.pseudo_labels, "train")
         paths, weights = [*paths, *photos], np.append(weights, np.ones(len(photos)))
-    # The counter is for photos of the target, which are seen as that set was made.
-    preprocessing = read_preprocessing(arguments.val_dir)
+    preprocessing = target_preprocessing(arguments)
     crops = FidtCrops(
         paths,
         arguments.crop_size,
@@ -100,7 +113,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if arguments.select_on == "test":
         print("note: the best epoch is chosen on test, as in the papers; its error is optimistic")
-        read_preprocessing(arguments.pseudo_labels)  # which an unfinished set does not have
     where = (arguments.val_dir, arguments.select_on, arguments.workers, arguments.tile)
     train(arguments, preprocessing, crops, CountedSet(*where), arguments.start_epoch)
 

@@ -216,6 +216,19 @@ def test_fine_tuning_takes_no_pseudo_labels_of_an_unfinished_set(write_fidt_set,
     assert "labels/preprocess.yml says that the set is unfinished" in message
 
 
+def test_a_counter_sees_photos_as_the_transfer_s_target_was_made_whoever_validates(
+    write_fidt_set, finetune, tmp_path, failure
+):
+    def smooth(name, options=""):
+        folder = finetune(name, f"--epochs 1 {options}")
+        return load_checkpoint(folder / "last.pth")["recipe"]["preprocessing"]["smooth"]
+
+    transfer = f"--transfer A2B --source sha --target shb --data_root {tmp_path}"
+    assert "shb_fidt is not a folder" in failure(lambda _: smooth("missing", transfer))
+    write_fidt_set(name="shb_fidt", smooth=True)
+    assert (smooth("transfer", transfer), smooth("alone")) == (True, False)
+
+
 def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(finetune, capsys):
     folder = finetune(options="--select_on test --start_epoch 2", val=())
     assert "chosen on test" in capsys.readouterr().out

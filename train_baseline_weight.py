@@ -46,7 +46,8 @@ def build_parser() -> ArgumentParser:
     add("--pseudo_labels", type=str, help="set of mgot.pseudo_label to train on too (not released)")
     add("--pre", type=str, help="checkpoint to start from")
     add("--start_epoch", type=NonNegativeInt, default=0, help="number of the first epoch")
-    add("--val_dir", type=str, help="set of the target; its val/ chooses the best epoch")
+    val_dir = "set whose val/ chooses the best epoch (default: the target's; the source's needs no "
+    add("--val_dir", type=str, help=f"{val_dir}annotation of the target)")
     protocol = "test repeats the papers' protocol, whose figures are chosen on what they report"
     add("--select_on", choices=("val", "test"), default="val", help=protocol)
     add("--preload_data", action=YES_NO, default=False, help="keep all patches in memory")

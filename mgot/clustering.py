@@ -29,7 +29,8 @@ STREAM_TOLERANCE = 1e-7
 @dataclass(frozen=True)
 class Clustering:
     """A partition of the samples: the cluster of each, int64 `[n]`, the means of the clusters'
-    members, float32 `[k, d]`, and the sum of squared Euclidean distances to the own centre.
+    members, float32 `[k, d]` (for more than 8192 samples the members of the last pass but one,
+    equal up to the tolerance), and the sum of squared Euclidean distances to the own centre.
     """
 
     labels: np.ndarray

@@ -38,7 +38,8 @@ def resize_photo(
     """Bring a photo, uint8 [H, W, 3], to its `target_size`.
 
     GST's released code means bicubic and runs bilinear (its flag lands in another argument of
-    OpenCV's resize), FIDT's resizes bilinearly too: that is what the published figures rest on.
+    OpenCV's resize), FIDT's resizes UCF-QNRF bilinearly and JHU-Crowd++ bicubically: that is what
+    the published figures rest on.
     """
     height, width = image.shape[:2]
     size = target_size(width, height, min_size, max_size, bounded)

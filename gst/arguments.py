@@ -87,7 +87,7 @@ def build_parser() -> ArgumentParser:
     add("--block-counts", type=NonNegativeFloat, default=0.0, help=counts)
     add_scale_range(group, SCALE_RANGE)
     share = "of a head's box in a crop, below which the head is left out; 0.3 as released, which "
-    share += "loses people where heads are far apart (3.5 % of ShanghaiTech B's); 0 loses none"
+    share += "loses people where heads are far apart (3.5 % of ShanghaiTech B's); 0 leaves none out"
     add("--smallest-share", type=ClosedUnitInterval, default=SMALLEST_SHARE, help=share)
     jitter = "how far saturation, contrast and brightness of crops go from 1; 0: not released"
     add("--colour-jitter", type=ClosedUnitInterval, default=0.0, help=jitter)

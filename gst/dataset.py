@@ -253,8 +253,8 @@ def augment(
 
     Returns the crop with the heads of whose box `smallest_share` or more lies in it, their shares,
     the targets t_n of the loss, float32 [n], and the short side of the photo as it was scaled.
-    With 0 they are all that lie in it to some part, and over all places of the crop no head is
-    lost.
+    With 0 they are all that lie in it to some part, and over all places of the crop no part of a
+    box is lost that lies inside the photo.
     """
     grey, position_x, position_y, mirror = rng.random(4)
     factor = rng.uniform(*scale_range)

@@ -143,7 +143,7 @@ def test_targets_are_the_shares_of_the_kept_heads(heads):
     assert dropped > 0 or heads < 60
 
 
-def test_with_a_smallest_share_of_0_no_part_of_a_head_is_lost():
+def test_with_a_smallest_share_of_0_no_part_of_a_box_inside_the_photo_is_lost():
     """Summed over all places of a crop, shares are the crop's area a head."""
     heads = make_sample(6, 300, 300)._replace(sides=np.full(6, 40, np.float32))
     heads = heads._replace(points=heads.points / 6 + 125)

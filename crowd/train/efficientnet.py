@@ -207,9 +207,12 @@ def _normalised(convolution: nn.Conv2d, folded: Folded, x: Tensor) -> Tensor:
 
 def imagenet_weights() -> dict[str, Tensor]:
     """Return the features' ImageNet weights; raises `MissingExtra` as `package_file` does."""
-    # The file holds all of the classifier in timm's order under other names.
-    names = EfficientNetLite0().state_dict()
-    return dict(zip(names, load_checkpoint(package_file()).values(), strict=False))
+    return _renamed(load_checkpoint(package_file()))
+
+
+def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the features' weights of the package's file, which are in timm's order."""
+    return dict(zip(EfficientNetLite0().state_dict(), weights.values(), strict=False))
 
 
 def package_file() -> Path:
@@ -223,20 +226,27 @@ def package_file() -> Path:
     return Path(spec.submodule_search_locations[0]) / FILE
 
 
-def feature_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the features' weights of timm's `tf_efficientnet_lite0`, without its classifier."""
+def feature_weights(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """Return the features' weights, without the classifier's, or None where there are none.
+
+    By the names of timm's `tf_efficientnet_lite0`, from that or from the package's file.
+    """
+    if "_conv_stem.weight" in weights:
+        return _renamed(weights)
+    if "conv_stem.weight" not in weights:
+        return None
     return {name: value for name, value in weights.items() if not name.startswith(CLASSIFIER)}
 
 
 def backbone_weights(state: dict, weights: dict[str, Tensor], model_name: str) -> dict | None:
     """Return the features' weights in a file that holds no whole `model_name`, or else None.
 
-    The file, `state` with its `weights`, is of timm's `tf_efficientnet_lite0` or of the training of
+    The file, `state` with its `weights`, is one that `feature_weights` knows, or of the training of
     a counter, of which these are another model's `features`.
     """
     weights = {str(name).removeprefix("module."): value for name, value in weights.items()}
-    if "conv_stem.weight" in weights:
-        return feature_weights(weights)
+    if (features := feature_weights(weights)) is not None:
+        return features
     recipe = state.get("recipe")
     if not isinstance(recipe, dict) or recipe.get("model_name") == model_name:
         return None

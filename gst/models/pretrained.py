@@ -50,8 +50,8 @@ def _read(path: str) -> tuple[str | None, dict[str, Tensor]]:
         return VGG, read_hed(path)
     weights = weights_of(load_checkpoint(path), path)
     names = [str(name) for name in weights]
-    if "conv_stem.weight" in names:
-        return LITE0, efficientnet.feature_weights(weights)
+    if (features := efficientnet.feature_weights(weights)) is not None:
+        return LITE0, features
     if "features.0.weight" in names and all(n.startswith(("features.", "classif")) for n in names):
         return VGG, vgg_features(weights, path)
     return None, weights

@@ -188,15 +188,14 @@ def test_a_failed_download_is_one_sentence(monkeypatch):
         build_model("vgg", pretrained="imagenet")
 
 
-def test_light_starts_from_imagenet_and_from_a_file_of_its_backbone(tmp_path):
+def test_light_starts_from_imagenet_and_from_files_of_its_backbone(tmp_path):
     weights = efficientnet.imagenet_weights()
-    packaged = build_model("light", pretrained="imagenet")
     path = tmp_path / "lite0.pth"
     classifier = {"conv_head.weight": torch.zeros(1), "classifier.bias": torch.zeros(1)}
     half = {n: v.half() if v.is_floating_point() else v for n, v in weights.items()}
     save_checkpoint(path, **half, **classifier)
-    for model in (packaged, build_model("light", pretrained=str(path))):
-        found = model.features.state_dict()
+    for source in ("imagenet", path, efficientnet.package_file()):
+        found = build_model("light", pretrained=str(source)).features.state_dict()
         for name, value in weights.items():
             torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-3)
     with pytest.raises(InputError, match=r"lite0\.pth holds EfficientNet-Lite0.*--model-name"):

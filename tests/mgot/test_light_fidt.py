@@ -82,6 +82,11 @@ def test_the_backbone_of_a_counter_is_taken_and_no_more(tmp_path, capsys):
     torch.testing.assert_close(taken.head.state_dict(), fresh, rtol=0, atol=0)
 
 
+def test_the_backbone_of_the_package_is_imagenet_s():
+    taken = build_model("light_fidt", str(efficientnet.package_file())).features.state_dict()
+    torch.testing.assert_close(dict(taken), efficientnet.imagenet_weights(), rtol=0, atol=0)
+
+
 def test_a_whole_counter_is_loaded_whole(model, tmp_path):
     for name, recipe in (("ours.pth", {"recipe": {"model_name": "light_fidt"}}), ("bare.pth", {})):
         save_checkpoint(tmp_path / name, model=model.state_dict(), **recipe)

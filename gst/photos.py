@@ -93,7 +93,8 @@ def require_same(data_dir: str | os.PathLike, preprocessing: Preprocessing) -> N
 
 def _options(preprocessing: Preprocessing) -> str:
     """The options of preprocess_dataset_ucf.py that make photos for this preprocessing."""
-    return " ".join(f"--{name.replace('_', '-')} {getattr(preprocessing, name)}" for name in FIELDS)
+    # With =, or argparse takes a depth of -20:40 for an option.
+    return " ".join(f"--{name.replace('_', '-')}={getattr(preprocessing, name)}" for name in FIELDS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

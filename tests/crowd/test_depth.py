@@ -144,8 +144,8 @@ def test_sets_of_before_the_option_are_read(tmp_path):
     (tmp_path / "preprocess.yml").write_text(yaml.safe_dump(values))
     assert read_preprocessing(tmp_path) == Preprocessing(64, 80)
     require_same(tmp_path, Preprocessing(64, 80))
-    with pytest.raises(InputError, match=r"depth auto.*trained with depth 14.*--depth 14"):
-        require_same(tmp_path, Preprocessing(64, 80, depth="14"))
+    with pytest.raises(InputError, match=r"depth auto.*trained with depth -20:40.*--depth=-20:40"):
+        require_same(tmp_path, Preprocessing(64, 80, depth="-20:40"))
 
 
 def test_a_folder_is_counted_as_the_training_saw_it_or_as_is_said(tmp_path):

@@ -180,7 +180,7 @@ def test_a_set_made_for_another_counter_is_refused(write_set, train, failure):
         ({"depth": "12"}, "depth 12, but the counter was trained with depth auto"),
         ({"min_size": 64}, "min_size 64, but the counter was trained with min_size 96"),
         ({"max_size": 128}, "max_size 128, but the counter was trained with max_size 96"),
-        ({"interpolation": "bicubic"}, "--min-size 96 --max-size 96 --interpolation bilinear"),
+        ({"interpolation": "bicubic"}, "--min-size=96 --max-size=96 --interpolation=bilinear"),
     ):
         settings.write_text(yaml.safe_dump({**made, **other}))
         message = failure(gst_test.main, *options, "--depth", "12")
@@ -276,7 +276,7 @@ def test_two_sets_are_trained_on_together(write_set, train, train_failure):
     (second / "preprocess.yml").write_text("min_size: 64\nmax_size: 96\ninterpolation: bilinear\n")
     message = train_failure(first, "other", "--also-data-dir", str(second))
     assert "more was not preprocessed as" in message
-    assert "--min-size 96" in message
+    assert "--min-size=96" in message
 
 
 def test_a_release_counts_as_its_training_s_counter(write_set, train, tmp_path, capsys, failure):

@@ -94,8 +94,8 @@ def build_parser() -> ArgumentParser:
     add("--tile", type=PositiveInt, default=512, help="photos are counted in tiles of this side")
     add = parser.add_argument_group("transport kernel").add_argument
     for name, what in (
-        ("background_ratio", "weight of the background"),
-        ("cut_off", "distance of the background, in standard deviations"),
+        ("background_ratio", "at cut_off / √2 deviations the background weighs this / √|Σ|"),
+        ("cut_off", "larger: background farther off; it begins at 3.6 (8 px) to 3.8 σ (20 px)"),
         ("post_min", "the smallest standard deviation is 8 / this, px"),
         ("post_max", "largest standard deviation, px"),
         ("scale_ratio", "factor on all standard deviations"),

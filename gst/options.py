@@ -35,8 +35,11 @@ class KernelOptions:
     """Options of the transport kernel, with the paper's values.
 
     Attributes:
-        background_ratio: weight of the background against the nearest Gaussian.
-        cut_off: Mahalanobis distance at which z and the background's z change places.
+        background_ratio: where both z are equal the background weighs this / √|Σ| against the
+            nearest Gaussian.
+        cut_off: the background's z is −cut_off² / 2 − z of the nearest Gaussian, so both are equal
+            at cut_off / √2 standard deviations. It takes over at √(cut_off² / 2 + ½ log |Σ| − log
+            background_ratio), by default 3.6 of 8 pixels and 3.8 of 20.
         post_min: sets the smallest standard deviation, stride / post_min.
         post_max: largest standard deviation, pixels.
         scale_ratio: factor on all scales, before they are clamped to these two.

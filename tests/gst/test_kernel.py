@@ -60,15 +60,17 @@ def test_columns_sum_to_one(use_background):
     assert kernel[-1, -1] == (1 if use_background else 0.5)
 
 
-def test_background_takes_over_at_the_cut_off():
-    # One round Gaussian with |Σ|^½ = background_ratio: head and background explain a cell equally
-    # well where z = −cut²/2 − z, that is at cut / √2 standard deviations from the head.
-    scale, cut_off = 8.0, 3.0
-    distance = cut_off / math.sqrt(2) * scale
-    options = {"background_ratio": scale**2, "cut_off": cut_off}
-    head = np.array([[4.0 - distance, 4.0]])
+@pytest.mark.parametrize(("scale", "ratio"), [(8.0, 64.0), (8.0, 0.015), (20.0, 0.015)])
+def test_background_takes_over_where_its_options_say(scale, ratio):
+    # Head and background explain a cell equally well where 2z = −cut²/2 − log(|Σ|^½ / ratio): with
+    # a ratio of |Σ|^½ at cut / √2 standard deviations from the head, by default farther off.
+    cut_off = 3.0
+    deviations = math.sqrt(cut_off**2 / 2 + math.log(scale**2 / ratio))
+    assert ratio != scale**2 or deviations == pytest.approx(cut_off / math.sqrt(2))
+    head = np.array([[4.0 - deviations * scale, 4.0]])
+    options = {"background_ratio": ratio, "cut_off": cut_off}
     kernel = transport_kernel(head, [[scale, scale]], [0.0], 8, **options)
-    torch.testing.assert_close(kernel, torch.full((2, 1), 0.5))
+    torch.testing.assert_close(kernel, torch.full((2, 1), 0.5), rtol=0, atol=4e-6)
 
 
 def test_first_axis_turns_from_x_towards_y():

@@ -29,6 +29,7 @@ from gst.options import (
     SCALE_RANGE,
     SCORES,
     SMALLEST_SHARE,
+    STRIDE,
     TRANSPORT,
     WEIGHTS,
     KernelOptions,
@@ -126,11 +127,24 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
                     f"--{name.replace('_', '-')} is an option of --loss {loss}, not of --loss "
                     f"{arguments.loss}: leave it out"
                 )
+    _check_kernel(arguments)
     method = "gst" if arguments.loss == TRANSPORT else arguments.loss
     arguments.save_dir = arguments.save_dir or (
         f"runs/{method}_{arguments.dataset or Path(arguments.data_dir).name}_{arguments.model_name}"
     )
     return arguments
+
+
+def _check_kernel(arguments: Namespace) -> None:
+    """Raise `InputError` for options of the kernel that contradict each other."""
+    try:
+        loss_options(arguments)["kernel"].limits(STRIDE)
+    except ValueError as error:
+        raise InputError(f"--post-min and --post-max: {error}") from error
+    for name in () if arguments.use_background else ("background_ratio", "cut_off"):
+        if arguments[name] != getattr(KernelOptions, name):
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag} has no effect with --no-use-background: leave one out")
 
 
 def loss_options(arguments: Namespace) -> dict:

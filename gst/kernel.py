@@ -63,7 +63,8 @@ def transport_kernel(
 
     Raises:
         ValueError: the arrays do not fit each other or hold a NaN or infinite value, an option is
-            no positive number, or an owner is none of the kernel's rows.
+            no positive number, stride / post_min is above post_max, or an owner is none of the
+            kernel's rows.
     """
     points, scales, rotations = as_gaussians(points, scales, rotations)
     options = KernelOptions(
@@ -101,7 +102,7 @@ def gaussian_kernel(
     background (released code).
     Arguments as for `transport_kernel`, float32 [..., N, 2], [..., N, 2], [..., N] on one device.
     """
-    scales = (scales * options.scale_ratio).clamp(stride / options.post_min, options.post_max)
+    scales = (scales * options.scale_ratio).clamp(*options.limits(stride))
     xs, ys = cell_centers(crop_size, stride, points.device)
     exponents = gaussian_exponents(points, scales, rotations, xs, ys)
     log_determinants = 2 * scales.log().sum(-1)
@@ -183,7 +184,7 @@ def transport_kernel_reference(
     points, scales, rotations = (
         array.double() for array in as_gaussians(points, scales, rotations)
     )
-    scales = torch.clamp(options.scale_ratio * scales, stride / options.post_min, options.post_max)
+    scales = torch.clamp(options.scale_ratio * scales, *options.limits(stride))
     cosine, sine = rotations.cos(), rotations.sin()
     turn = torch.stack([cosine, -sine, sine, cosine], -1).reshape(-1, 2, 2)
     covariance = turn @ torch.diag_embed(scales**2) @ turn.mT

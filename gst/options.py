@@ -59,5 +59,18 @@ class KernelOptions:
             if name != "use_background" and not 0 < value < math.inf:
                 raise ValueError(f"{name} {value} is no positive number")
 
+    def limits(self, stride: float) -> tuple[float, float]:
+        """Return the smallest and the largest standard deviation, pixels, for cells of `stride`.
+
+        Raises `ValueError` where the smallest is the larger, which clamping answers by one for all.
+        """
+        smallest = stride / self.post_min
+        if smallest > self.post_max:
+            raise ValueError(
+                f"{stride} / post_min {self.post_min:g} is above post_max {self.post_max:g}, which "
+                "would be the standard deviation of all Gaussians: raise one of the two"
+            )
+        return smallest, self.post_max
+
 
 PAPER = KernelOptions()

@@ -258,6 +258,12 @@ def test_options_of_one_loss_with_another_and_blocks_that_no_crop_holds_are_refu
         flag = options[0].replace("--no", "-")
         with pytest.raises(InputError, match=rf"{flag} .*--loss {loss}"):
             read(loss, *options)
+    for name in ("--cut-off", "--background-ratio"):
+        with pytest.raises(InputError, match=f"{name} has no effect with --no-use-background"):
+            read("transport", "--no-use-background", name, "2")
+    assert read("transport", "--post-max", "8").post_max == 8
+    with pytest.raises(InputError, match="8 / post_min 1 is above post_max 7"):
+        read("transport", "--post-max", "7")
     blocks = "--block-counts", "4", "--crop-size"
     assert read("transport", *blocks, "64").block_counts == 4
     with pytest.raises(InputError, match="crops of 64 pixels"):

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gst import transport_kernel, transport_loss
 from gst.heads import FAR, Heads, pad_heads
 from gst.loss import (
+    TransportLoss,
     gaussian_transport_loss,
     gaussian_transport_loss_reference,
     padded_transport_loss,
@@ -197,6 +198,16 @@ def test_far_heads_and_long_thin_ones(use_background):
     heads = [Heads(points, scales, torch.tensor([0.0, 1, 0.7, -2]), torch.ones(4))]
     options = {"post_min": 16.0, "post_max": 300.0, "use_background": use_background}
     assert_twins(gaussian_transport_loss, heads, draw_batch((0,))[1], **options)
+
+
+def test_a_stride_for_which_all_deviations_would_be_one_is_refused():
+    options, batch = KernelOptions(post_max=7.0), draw_batch((3,))
+    for loss_of in (*FAST, gaussian_transport_loss_reference):
+        loss_of(*batch, options, 7)
+        with pytest.raises(ValueError, match="8 / post_min 1 is above post_max 7"):
+            loss_of(*batch, options, 8)
+    with pytest.raises(ValueError, match="32 / post_min 1 is above post_max 20"):
+        TransportLoss(stride=32)
 
 
 def test_heads_that_do_not_fit_are_refused():

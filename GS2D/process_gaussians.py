@@ -57,8 +57,9 @@ def process_file(path: Path) -> tuple[int, int]:
 
 
 def build_parser() -> ArgumentParser:
-    """Arguments of the command: those of the fit, of which it reads root_path, and the folder."""
+    """Arguments of the command; of the fit's, which its files hold, it uses root_path alone."""
     parser = fit_parser(__doc__.split("\n", 1)[0])
+    parser.use_only("root_path")
     parser.add_argument("--folder", type=str, help="the gs_params folder; default: by root_path")
     return parser
 

@@ -62,7 +62,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
 
     def __init__(self, *args, preset: Callable[[dict], Path | None] | None = None, **kwargs):
         super().__init__(*args, formatter_class=_Help, allow_abbrev=False, **kwargs)
-        self.preset = preset
+        self.preset, self.unused = preset, set()
         about = "YAML file that sets the defaults below; repeated: the later one wins"
         self.add_argument("--config", action="append", default=[], metavar="FILE", help=about)
 
@@ -74,6 +74,16 @@ class ArgumentParser(jsonargparse.ArgumentParser):
             names = dict.fromkeys(map(dashed, names))
         return super().add_argument(*names, **settings)
 
+    def use_only(self, *names: str) -> None:
+        """Let files alone set the arguments declared so far, but those of `names`.
+
+        For a command that shares its files with another, and does nothing with the rest of them.
+        """
+        for action in self._actions:
+            if action.default != argparse.SUPPRESS and action.dest not in (*names, "config"):
+                self.unused.add(action.dest)
+                action.help = argparse.SUPPRESS
+
     def error(self, message: str, ex: Exception | None = None):  # noqa: ARG002 - jsonargparse's
         """Raise `InputError` in place of usage lines, so that every command fails the same way."""
         raise InputError(self._explain(" ".join(message.split())))
@@ -84,6 +94,9 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         # All checks are left to the full parse, and the answer to --help, which knows the files.
         asked = [word for word in argv if word not in ("-h", "--help")]
         given = vars(self.parse_args(asked, defaults=False, _skip_validation=True))
+        for name in self.unused.intersection(given):
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag} has no effect on this command: leave it out")
         configs = [Path(file) for file in given.get("config", []) if file]
         values = {action.dest: action.default for action in self._actions}
         for config in configs:
@@ -148,7 +161,8 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
         if unknown:
             option = unknown.group(1).split("=")[0]
-            flags = [flag for action in self._actions for flag in action.option_strings]
+            used = [action for action in self._actions if action.dest not in self.unused]
+            flags = [flag for action in used for flag in action.option_strings]
             return f"unknown argument '{option}'{nearest(option, flags)}"
         wrong = re.search(r'Parser key "(\w+)": (.*)', message)
         if wrong:

@@ -103,6 +103,24 @@ def test_command_processes_a_folder_and_leaves_originals_alone(tmp_path, params,
     assert second.startswith("0 of 40")
 
 
+def test_command_takes_the_keys_of_the_fit_from_files_alone(tmp_path, params, failure, capsys):
+    write_gaussians(tmp_path / "train" / "gs_params" / "a_gs_params.h5", params)
+    keys = "num_epochs: 9\nuse_bk_mask: True\noverwrite: True\ndisplay_interval: 100\n"
+    config = tmp_path / "fit.yml"
+    config.write_text(f"root_path: {tmp_path}\n{keys}")
+    process_gaussians.main(["--config", str(config)])
+    assert " of 20 Gaussians in 1 photos" in capsys.readouterr().out
+    for flag, *value in (("--overwrite",), ("--num-epochs", "9"), ("--display-interval", "100")):
+        message = failure(process_gaussians.main, "--config", config, flag, *value)
+        assert message == f"error: {flag} has no effect on this command: leave it out"
+    assert "'--overwrite'" not in failure(process_gaussians.main, "--over-write")
+    with pytest.raises(SystemExit):
+        process_gaussians.main(["--help"])
+    shown = capsys.readouterr().out
+    assert "--root-path" in shown
+    assert "--overwrite" not in shown
+
+
 @pytest.mark.parametrize(
     ("scales", "message"), [([0, 3], "not positive"), ([-1, 2], "not positive"), (None, "holds no")]
 )

@@ -193,7 +193,8 @@ def test_every_option_of_every_command_is_spelt_both_ways(parser_of, command):
         (flag, action.option_strings[0], isinstance(action, jsonargparse.ActionYesNo))
         for action in parser._actions
         for flag in action.option_strings
-        if flag.startswith("--") and action.dest not in ("help", "config", "print_shtab")
+        if flag.startswith("--")
+        and action.dest not in ("help", "config", "print_shtab", *parser.unused)
     }
     for flag, first, yes_no in options:
         assert "_" not in flag

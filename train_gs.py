@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     folder, device, resume = begin(arguments)
     folders = [arguments.data_dir, *arguments.also_data_dir]
     preprocessing = read_common_preprocessing(folders, arguments.tile)
-    val = [CountedPhotos(one, "val", preprocessing) for one in folders]
+    val = [CountedPhotos(one, "val", preprocessing) for one in dict.fromkeys(folders)]
     which = (folders, arguments.crop_size, arguments.seed, preprocessing, cache_of(arguments))
     augmentation = {name: arguments[name] for name in AUGMENTATION}
     crops = CrowdCrops(*which, fitted=arguments.loss == TRANSPORT, **augmentation)

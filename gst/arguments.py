@@ -73,7 +73,7 @@ def build_parser() -> ArgumentParser:
     add("--dataset", choices=DATASETS, help="sets folder and crop size from gst/configs")
     add("--data-dir", type=str, required=True, help="processed set with train/ and val/")
     also = "further processed sets to train and validate on together with it; one named twice is "
-    also += "drawn twice as often, as for the trained counter in weights/"
+    also += "drawn twice as often, as for the trained counter in weights/, and validated once"
     add("--also-data-dir", type=str, nargs="*", default=[], help=also)
     add("--pretrained", type=str, default="none", help="none, imagenet or a file of weights")
     add_training(parser, PAPER, save_dir="run folder (default runs/gst_<dataset>_<model>)")

@@ -93,7 +93,7 @@ class CrowdCrops(Dataset):
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         path = self.paths[index]
-        (image,) = self._cache.get(index, lambda: (read_photo(path, self.preprocessing),))
+        (image,) = self._cache.get(path, lambda: (read_photo(path, self.preprocessing),))
         sample = Sample(image, *self.heads[index])
         crop, targets, short_side = augment(sample, self.crop_size, rng, *self.augmentation)
         arrays = (crop.points, crop.scales, crop.rotations, targets)

@@ -279,6 +279,11 @@ def test_two_sets_are_trained_on_together(write_set, train, train_failure):
     assert recipe["train_median"] == np.median([5, 1, 0, 3, 2, 7])
     best = load_checkpoint(run / "best.pth")["best"]
     assert best["score"] == best["nae"] > 0
+    # One named twice is drawn twice as often, but validated once.
+    run = train(first, "twice", *options[:2], str(second), *options[2:])
+    twice = load_checkpoint(run / "last.pth")["recipe"]["settings"]
+    assert twice["photos"] == 8
+    assert twice["validation_data"] == recipe["settings"]["validation_data"]
     (second / "preprocess.yml").write_text("min_size: 64\nmax_size: 96\ninterpolation: bilinear\n")
     message = train_failure(first, "other", "--also-data-dir", str(second))
     assert "more was not preprocessed as" in message

@@ -69,6 +69,14 @@ def test_photos_are_kept_while_they_fit(write_set):
         assert torch.equal(crops[0, index][0], images[index])
 
 
+def test_photos_of_a_set_named_twice_are_kept_once(write_set):
+    root = write_set()
+    crops = CrowdCrops([root, root], 64, 1, read_preprocessing(root))
+    images = [crops[0, index][0] for index in range(8)]
+    assert len(crops._cache) == 4
+    assert not torch.equal(images[0], images[4])
+
+
 def test_whole_photo_as_crop_has_all_heads_and_counts(write_set):
     crops = open_crops(write_set(), crop_size=96)
     assert crops.described().train_median == 2

@@ -77,7 +77,7 @@ def fit_gaussians(
         seed: Of the initial rotations.
         background_mask: False compares the render with the whole image.
         quiet: Show no progress bar, however long it takes.
-        convergence: Stop when the render loss is flat; None: never (released code).
+        convergence: Stop when render loss and whole loss are flat; None: never (released code).
 
     Returns:
         Activated values, both losses at these values, and the iterations used.

@@ -34,7 +34,8 @@ FIT = "run 2dgs_counting_1gs_gsplat.py again"
 GREY_PROBABILITY = 0.12
 FLIP_PROBABILITY = 0.5
 BOX_SIDES = (4.0, 128.0)
-# ImageNet's mean colour: zero after normalisation, what the network's own padding shows.
+# ImageNet's mean colour: zero after its normalisation, what the padding inside VGG shows; `light`
+# pads with grey 127.
 PADDING_COLOR = (124, 116, 104)
 
 

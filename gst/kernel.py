@@ -179,7 +179,10 @@ def transport_kernel_reference(
     owners=None,
     **options: float,
 ) -> Tensor:
-    """Readable twin of `transport_kernel`, as the formulas read, in float64."""
+    """Readable twin of `transport_kernel`, as the formulas read, in float64.
+
+    Its options are given by keyword; without `annotations`, the last of them owns a Gaussian.
+    """
     options = KernelOptions(**options)
     points, scales, rotations = (
         array.double() for array in as_gaussians(points, scales, rotations)

@@ -79,11 +79,10 @@ def _around(mass: np.ndarray) -> np.ndarray:
 def _take_person(square: np.ndarray, y: float, x: float) -> None:
     """Take one person away from a square of cells, from those nearest to (y, x) of its middle."""
     nearest = np.hypot(_DISTANCES[0] - y, _DISTANCES[1] - x).ravel().argsort(kind="stable")
-    cells = square.ravel()[nearest]
+    left = square.flatten()
+    cells = left[nearest]
     before = np.cumsum(cells) - cells
-    cells -= np.clip(1.0 - before, 0.0, cells)
-    left = np.empty_like(cells)
-    left[nearest] = cells
+    left[nearest] = cells - np.clip(1.0 - before, 0.0, cells)
     square[:] = left.reshape(square.shape)
 
 

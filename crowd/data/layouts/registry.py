@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crowd.data.layouts import json_files, text_files
+from crowd.data.layouts import json_files, text_files, via
 from crowd.data.layouts.annotation import Format
 from crowd.data.layouts.mat import SHANGHAITECH, mat
 from crowd.io.errors import InputError
@@ -111,9 +111,7 @@ LAYOUTS = {
         units=PERCENT,
         **_TOOL,
     ),
-    "via": _loose(
-        "VIA 1 or 2 (JSON or CSV)", "the project's .json or .csv", text_files.VIA, **_TOOL
-    ),
+    "via": _loose("VIA 1 or 2 (JSON or CSV)", "the project's .json or .csv", via.VIA, **_TOOL),
     "makesense": _loose(
         "makesense.ai (CSV)", "the exported .csv", text_files.MAKESENSE, unlisted=True, **_TOOL
     ),

@@ -94,7 +94,7 @@ def test_missing_annotation(tmp_path, layout):
 def test_csv_is_found_above_the_photos_and_by_relative_path(tmp_path):
     first = write_photo(tmp_path / "train" / "images" / "1.jpg")
     second = write_photo(tmp_path / "test" / "images" / "1.jpg")
-    text = "\ufeffX, y ,image,score\n5,6,train\\images\\1.jpg,1\n7,8,./test/images/1.jpg,1\n"
+    text = "\ufeffX, y ,image,Confidence\n5,6,train\\images\\1.jpg,1\n7,8,./test/images/1.jpg,1\n"
     write_text(tmp_path / "heads.csv", text)
     assert find_photos(tmp_path, "csv") == {"train": [first], "test": [second]}
     assert read_points(first, "csv").tolist() == [[5, 6]]

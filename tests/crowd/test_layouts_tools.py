@@ -92,6 +92,7 @@ EXAMPLES = {
     "makesense, boxes": ("labels.csv",
         "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height\n"
         "head,10,20,20,21,a.png,64,48\n", [[20, 30.5]]),
+    "csv, as counted": ("points.csv", "image,x,y,confidence\na.png,3,4,0.9\n", [[3, 4]]),
     "yolo": ("a.txt", "0 0.25 0.5 0.1 0.2\n0 0.5 0.75\n\n", [[16, 24], [32, 36]]),
 }  # fmt: skip
 
@@ -278,10 +279,19 @@ CONE = '<annotations><image name="a.jpg"><cone label="head"/></image></annotatio
         ("csv", "annotations.csv", "", "is no CSV with"),
         ("csv", "annotations.csv", "image,x,y\na.jpg,1,2\na.jpg,1\n", "line 3"),
         ("csv", "annotations.csv", "image,x,y\na.jpg,1,two\n", "line 2"),
+        ("csv", "annotations.csv", "image,x,y\na.jpg,1,2,20,24\n", "line 2"),
+        (
+            "csv",
+            "a.csv",
+            "image,x,y,width,label\n",
+            r"not read \(width, label\): keep image, x and",
+        ),
+        ("csv", "a.csv", "image,x,y,x,y\na.jpg,1,2,3,4\n", r"columns that are not read \(x, y\)"),
         ("csv", "annotations.csv", "image,x,y\na.jpg,nan,2\n", "'a.jpg': point 1 is not finite"),
         ("json", "points.json", '{"a.jpg": [[1, 2', "damaged or not JSON"),
         ("json", "points.json", '{"a.jpg": [["1", "2"]]}', "of numbers"),
         ("json", "points.json", '{"b.jpg": []}', "does not name the photo"),
+        ("json", "p.json", '{"a.jpg": [[1, 2]], "a.jpg": []}', r"has 'a\.jpg' twice: join"),
     ],
 )
 def test_damaged_files_are_one_sentence(tmp_path, layout, file, text, says):
@@ -428,6 +438,12 @@ def test_names_of_photos_that_two_entries_may_mean(tmp_path):
     with pytest.raises(InputError, match=r"speaks of 'a\.png' twice"):
         read_points(photo, "via")
     path.unlink()
+    names = "filename,file_size,region_count,region_shape_attributes,region_attributes"
+    rows = [f'a.png,{size},1,"{{""name"":""point"",""cx"":3,""cy"":4}}","{{}}"' for size in (8, 9)]
+    (tmp_path / "via.csv").write_text("\n".join([names, *rows]))
+    with pytest.raises(InputError, match=r"speaks of 'a\.png' twice"):
+        read_points(photo, "via")
+    (tmp_path / "via.csv").unlink()
     rows = [f"head,3,4,{name},64,48" for name in ("/home/x/a.png", "/home/y/a.png")]
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
     with pytest.raises(InputError, match="write the path relative"):

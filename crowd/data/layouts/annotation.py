@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +110,19 @@ def as_points(values, path: Path | str) -> np.ndarray:
 
 
 def read_json(path: Path, remedy: str = REPLACE) -> Any:
-    """Return what a JSON file holds; raise `InputError` for one that is damaged."""
+    """Return what a JSON file holds; raise `InputError` for one that is damaged.
+
+    Of a key that stands twice Python would keep the last, and a photo lose heads.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+            raise InputError(f"{path} has '{twice}' twice: join what is said of it, under one")
+        return values
+
     try:
-        return json.loads(read_text(path, remedy))
+        return json.loads(read_text(path, remedy), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged or not JSON: {remedy}") from error

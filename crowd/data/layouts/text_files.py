@@ -28,6 +28,7 @@ from crowd.io.files import csv_text, read_text, read_yaml, write_text
 
 OWN_SHAPE = "the header is 'image,x,y', then a row a head ('NAME,,' for a photo without heads)"
 COLUMNS = ("image", "x", "y")
+MORE = "confidence"  # of the heads that a counter found
 
 
 def header(rows) -> list[str]:
@@ -37,11 +38,21 @@ def header(rows) -> list[str]:
 
 
 def read_own(rows: list, path: Path) -> Iterator[Heads]:
-    """Return the heads of every photo that the table names."""
-    image, x, y = (header(rows).index(name) for name in COLUMNS)
+    """Return the heads of every photo that the table names; refuse what may be corners of boxes."""
+    names = header(rows)
+    image, x, y = map(names.index, COLUMNS)
+    known = [names.index(name) for name in (*COLUMNS, MORE) if name in names]
+    others = [name for number, name in enumerate(names) if name and number not in known]
+    if others:
+        raise InputError(
+            f"{path} has columns that are not read ({', '.join(others)}): keep image, x and y "
+            "alone, with the middle of each head"
+        )
     heads: dict[str, list[Head]] = {}
     for line, row in rows[1:]:
         try:
+            if any(cell.strip() for number, cell in enumerate(row) if number not in known):
+                raise ValueError(row)
             found = heads.setdefault(row[image].strip(), [])
             if row[x].strip() or row[y].strip():
                 found.append(Head(float(row[x]), float(row[y])))

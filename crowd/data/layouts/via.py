@@ -51,15 +51,17 @@ def _of_project(content: dict, path: Path) -> Iterator[tuple[str, list]]:
 def _of_rows(rows: list, path: Path) -> Iterator[tuple[str, list]]:
     names = [name.lstrip("#") for name in header(rows)]
     name, count, shape, attributes = (names.index(column) for column in COLUMNS)
-    photos: dict[str, list] = {}
+    # VIA tells two files of one name apart by their sizes.
+    size = names.index("file_size") if "file_size" in names else name
+    photos: dict[tuple[str, str], list] = {}
     for line, row in rows[1:]:
         try:
-            regions = photos.setdefault(row[name], [])
+            regions = photos.setdefault((row[name], row[size]), [])
             if int(row[count]):
                 regions.append((json.loads(row[shape]), json.loads(row[attributes])))
         except (ValueError, IndexError, RecursionError) as error:
             raise InputError(f"{path}, line {line} is not a region of VIA: {SHAPE}") from error
-    yield from photos.items()
+    yield from ((photo, regions) for (photo, _), regions in photos.items())
 
 
 def _via_head(shape: dict, attributes: dict) -> Head:

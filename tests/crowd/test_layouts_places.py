@@ -115,6 +115,36 @@ def test_scenes_that_were_not_annotated_are_named(tmp_path, capsys):
     assert "scene09: a folder that is not looked into, with 1 photos" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("folders", "says"),
+    [
+        (
+            ("test_images", "train_images"),
+            "(test_images, train_images): call them train/ and test/",
+        ),
+        (("Testing", "data/Train-set"), "(Testing, Train-set): call them train/ and test/"),
+        (("validation 2", "train"), "(validation 2): call them val/"),
+    ],
+)
+def test_folders_that_are_called_nearly_as_splits_are_a_question(tmp_path, folders, says):
+    for folder in folders:
+        write_photo(tmp_path / folder / "a.png")
+        write_tool(tmp_path / folder, "labelme", {"a.png": POINTS})
+    with pytest.raises(InputError) as raised:
+        find_photos(tmp_path, "labelme")
+    assert f"look like splits {says}" in str(raised.value)
+
+
+def test_folders_that_only_sound_like_splits_are_none(tmp_path):
+    scenes, splits = ("tested_by_anna", "trainer", "latest"), ("Train_data", "train/test 3")
+    for folders, found in ((scenes, {"all": 3}), (splits, {"train": 2})):
+        for folder in folders:
+            write_photo(tmp_path / folder / "a.png")
+            write_tool(tmp_path / folder, "labelme", {"a.png": POINTS})
+        named = find_photos(tmp_path, "labelme")
+        assert {split: len(photos) for split, photos in named.items()} == found
+
+
 def test_links_that_go_round_end(tmp_path):
     write_photo(tmp_path / "a.png")
     (tmp_path / "round").symlink_to(tmp_path)

@@ -19,6 +19,10 @@ from crowd.io.progress import note
 
 SPLITS = ("train", "val", "test")
 _SPLIT = re.compile(r"(?:obj_)?(train|val|valid|validation|test)(?:_data|\d*)", re.IGNORECASE)
+# What a folder is called that is meant as a split and is none: train_images, Testing, val-set.
+_MEANT = re.compile(
+    r"(?<![^\W\d_])(train|val|valid|test)(ing|ation|set)?(?![^\W\d_])", re.IGNORECASE
+)
 _SHOWN = 5
 
 
@@ -208,20 +212,34 @@ def photos_by_split(root: Path, annotated: Callable[[list[Path]], bool]) -> dict
     A folder is looked into when it is `root`, `images`, a split's (`train`, `val`, `valid`,
     `test`, with a year or without, `train_data`, `obj_train_data`), or `images` in or around one;
     and any other, such as a scene's, when `annotated` says that an annotation speaks of one of its
-    photos. Where some photos are in a split's folder, the others are left out.
+    photos. Where some photos are in a split's folder, the others are left out. Raises `InputError`
+    for folders that are called nearly as a split is, which would mix test photos with the others.
     """
+    meant: dict[str, str] = {}
     splits: dict[str, list[Path]] = {}
     for folder, photos in photo_folders(root).items():
         parts = folder.relative_to(root).parts
         named = [match for match in map(_SPLIT.fullmatch, parts) if match]
         others = [part for part in parts if not _SPLIT.fullmatch(part)]
         if all(part.lower() == "images" for part in others) or annotated(photos):
-            split = named[0].group(1).lower() if named else "all"
-            split = "val" if split.startswith("val") else split
+            split = _split_of(named[0]) if named else "all"
             splits.setdefault(split, []).extend(photos)
+            if not named:
+                words = {part: _MEANT.search(part) for part in others}
+                meant |= {part: _split_of(word) for part, word in words.items() if word}
+    if meant:
+        names = " and ".join(f"{split}/" for split in SPLITS if split in meant.values())
+        raise InputError(
+            f"folders of {root} look like splits ({', '.join(sorted(meant))}): call them {names}"
+        )
     if len(splits) > 1:
         splits.pop("all", None)
     return {name: splits[name] for name in (*SPLITS, "all") if name in splits}
+
+
+def _split_of(match: re.Match) -> str:
+    split = match.group(1).lower()
+    return "val" if split.startswith("val") else split
 
 
 def left_out(root: Path, photos: Iterable[Path]) -> dict[str, int]:

@@ -47,7 +47,8 @@ def require_file(path: str | os.PathLike, remedy: str) -> Path:
     """Return `path` as a Path; raise `InputError` with `remedy` when it is no file."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist: {remedy}")
+        fault = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {fault}: {remedy}")
     return path
 
 

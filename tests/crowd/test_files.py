@@ -83,6 +83,8 @@ def test_missing_things_name_themselves(tmp_path):
     with pytest.raises(InputError, match=r"a\.h5 has no dataset 'params': mend"):
         read_h5(tmp_path / "a.h5", "params", "mend")
     for read in (require_file, read_array):
+        with pytest.raises(InputError, match=r"is a folder, not a file: mend"):
+            read(tmp_path, "mend")
         with pytest.raises(InputError, match=r"none does not exist: mend"):
             read(tmp_path / "none", "mend")
     with pytest.raises(InputError, match=r"a\.h5 is not a folder: mend"):

@@ -7,6 +7,7 @@ import pytest
 
 from crowd.annotations import find_photos, read_points
 from crowd.data.layouts.points import PointConvention, look
+from crowd.data.layouts.survey import survey
 from crowd.io.errors import InputError
 from crowd.validate import main as validate
 from mgot.fidt import main as fidt
@@ -222,6 +223,9 @@ def test_several_labels_are_a_question(tmp_path, tool, capsys):
     copied = "--layout", tool, "--fix", tmp_path / "copy"
     assert "--label" in refused(capsys, validate, root, *copied)
     assert not (tmp_path / "copy").exists()
+    photos = [photo for split in find_photos(root, tool).values() for photo in split]
+    (said,) = survey(photos, tool, PointConvention()).notes()
+    assert "heads: not said yet (--label)" in said
     for label, number in (("head", 6), ("car", 3), ("car, head", 9), ("all", 9)):
         preprocess(options(root, tool, "--label", label))
         printed = capsys.readouterr().out

@@ -63,7 +63,8 @@ class Survey:
         if labels:
             boxes = sum(one.annotation.boxes for one in self.seen)
             places = f"{boxes} of {labels.total()} are centres of boxes" if boxes else "all points"
-            heads = self.convention.label or ALL
+            every = ALL if len(labels) == 1 else "not said yet (--label)"
+            heads = self.convention.label or every
             notes.append(f"labels: {_listed(labels)}; heads: {heads}; {places}")
         turned = sum(one.orientation != 1 for one in self.seen)
         picture = self.convention.picture(self.layout)

@@ -15,7 +15,8 @@ import numpy as np
 from crowd.annotations import find_photos
 from crowd.data.folders import why_not_read
 from crowd.data.images import Unclear, read_stored
-from crowd.data.layouts.places import annotations_without_photo, left_out, not_read
+from crowd.data.layouts.beside import annotations_without_photo
+from crowd.data.layouts.places import left_out, not_read
 from crowd.data.layouts.points import PointConvention, Seen
 from crowd.data.layouts.registry import UPRIGHT
 from crowd.data.layouts.survey import Survey, survey

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,11 @@ class Listing(NamedTuple):
         """What is no photo and none of `COMPANIONS`."""
         files = [path for path in self.files if path.suffix.lower() not in COMPANIONS]
         return [*files, *self.folders]
+
+
+def composed(name: str) -> str:
+    """A name with each accent in its letter (NFC), as most files write it; macOS parts them."""
+    return unicodedata.normalize("NFC", name)
 
 
 def list_folder(folder: str | os.PathLike) -> Listing:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crowd.data.folders import composed
 from crowd.io.errors import InputError, raise_or_note
 from crowd.io.files import read_text
 
@@ -56,7 +57,7 @@ def photos_by_name(photos: Sequence[Path]) -> dict[str, list[Path]]:
     """
     by_name: dict[str, list[Path]] = {}
     for photo in photos:
-        parts = photo.parts
+        parts = Path(composed(str(photo))).parts
         ends = {"/".join(parts[-depth:]) for depth in range(1, min(len(parts), _DEPTH) + 1)}
         for end in ends | {end.removesuffix(photo.suffix) for end in ends}:
             by_name.setdefault(end, []).append(photo)
@@ -70,7 +71,7 @@ def listed_photos(line: str, by_name: dict[str, list[Path]]) -> list[Path]:
     or its beginning up to a space. The shortest with its suffix is taken at its word. Of a path the
     longest end that names photos counts, the folders above are ignored.
     """
-    line = line.strip()
+    line = composed(line.strip())
     # No name holds more words; a damaged line may hold any number.
     ends = [space.start() for space in re.finditer(r"\s+|$", line)][:_MOST_WORDS]
     found: dict[Path, None] = {}
@@ -78,7 +79,7 @@ def listed_photos(line: str, by_name: dict[str, list[Path]]) -> list[Path]:
         parts = line[:end].replace("\\", "/").split("/")[-_DEPTH:]
         names = ("/".join(parts[first:]) for first in range(len(parts)))
         photos = next((by_name[name] for name in names if name in by_name), [])
-        whole = [photo for photo in photos if photo.name == parts[-1]]
+        whole = [photo for photo in photos if composed(photo.name) == parts[-1]]
         if whole:
             return whole
         found |= dict.fromkeys(photos)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from crowd.data.images import write_image
-from crowd.data.layouts.places import annotation_path
+from crowd.data.layouts.beside import annotation_path
 from crowd.data.layouts.registry import layout_of
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml, write_text

@@ -1,12 +1,14 @@
 """Where photos are: scene folders, splits by folder, what is left out, names in lists."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from crowd.annotations import find_photos, read_points
+from crowd.data.layouts.beside import annotations_without_photo
 from crowd.data.splits import read_list
 from crowd.io.errors import InputError
 from crowd.validate import main as validate
@@ -143,6 +145,50 @@ def test_folders_that_only_sound_like_splits_are_none(tmp_path):
             write_tool(tmp_path / folder, "labelme", {"a.png": POINTS})
         named = find_photos(tmp_path, "labelme")
         assert {split: len(photos) for split, photos in named.items()} == found
+
+
+NAMES = {
+    "percent-encoded": ("images/Straße 02.png", "labels/Stra%C3%9Fe%2002.txt"),
+    "ending": ("IMG_1.png", "IMG_1.TXT"),
+    "folders": ("Images/deep/a.png", "LABELS/deep/a.txt"),
+    "folder beside": ("a.png", "Labels/a.Txt"),
+    "accents": (unicodedata.normalize("NFD", "é.png"), unicodedata.normalize("NFC", "é.txt")),
+}
+
+
+@pytest.mark.parametrize("how", NAMES)
+def test_a_file_that_is_called_a_little_differently_is_the_photo_s(tmp_path, how):
+    name, file = NAMES[how]
+    photo = write_photo(tmp_path / name)
+    write_text(tmp_path / file, "0 0.5 0.25\n")
+    assert read_points(photo, "yolo").tolist() == [[32, 12]]
+    assert find_photos(tmp_path, "yolo") == {"all": [photo]}
+    assert annotations_without_photo(tmp_path, "yolo", [photo]) == []
+    photo.unlink()
+    assert annotations_without_photo(tmp_path, "yolo", [tmp_path / "b.png"])
+
+
+@pytest.mark.parametrize("layout", ["labelme", "json"])
+def test_endings_in_capitals_are_read_in_every_layout(tmp_path, layout):
+    photo = write_photo(tmp_path / "IMG_1.png")
+    if layout == "labelme":
+        write_tool(tmp_path, layout, {photo.name: POINTS})
+    else:
+        write_table(tmp_path, layout, {photo.name: POINTS})
+    (file,) = tmp_path.glob("*.json")
+    file.rename(file.with_suffix(".JSON"))
+    assert read_points(photo, layout).tolist() == POINTS
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_are_the_same_however_unicode_writes_them(tmp_path, forms):
+    on_disk, in_file = (unicodedata.normalize(form, "Fête.png") for form in forms)
+    photo = write_photo(tmp_path / on_disk)
+    write_table(tmp_path, "csv", {in_file: POINTS})
+    write_text(tmp_path / "list.txt", in_file)
+    assert find_photos(tmp_path, "csv") == {"all": [photo]}
+    assert read_points(photo, "csv").tolist() == POINTS
+    assert read_list(tmp_path / "list.txt", [photo]) == [photo]
 
 
 def test_links_that_go_round_end(tmp_path):

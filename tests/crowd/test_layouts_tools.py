@@ -343,6 +343,13 @@ def test_a_region_of_label_studio_is_one_head_whatever_is_said_of_it(tmp_path, m
     assert look(photo, "labelstudio").annotation.labels == ("head+occluded",)
 
 
+def test_uploads_that_label_studio_called_anew_are_found(tmp_path):
+    photo = write_photo(tmp_path / "Straße (2), a.png")
+    write_tool(tmp_path, "labelstudio", {"Straße_2_a.png": POINTS})
+    assert find_photos(tmp_path, "labelstudio") == {"all": [photo]}
+    np.testing.assert_allclose(read_points(photo, "labelstudio"), POINTS, atol=1e-5)
+
+
 def test_frames_of_a_video_are_named_without_their_ending(tmp_path):
     photos = [write_photo(tmp_path / f"images/frame_{n}.PNG", seed=n) for n in range(3)]
     write_tool(tmp_path, "cvat", {f"frame_{n}": POINTS[: n + 1] for n in range(3)})

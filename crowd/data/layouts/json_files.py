@@ -44,7 +44,7 @@ def own_text(photos: dict[str, np.ndarray]) -> str:
 
 def read_nwpu(content, path: Path) -> Annotation:
     """Return the heads of a photo of NWPU-Crowd, which has MATLAB files too."""
-    if path.suffix == ".mat":
+    if path.suffix.lower() == ".mat":
         return _NWPU_MAT.read(content, path)
     if "points" not in content:
         raise InputError(f"{path} has no 'points': check --layout")
@@ -53,7 +53,7 @@ def read_nwpu(content, path: Path) -> Annotation:
 
 def write_nwpu(path: Path, points: np.ndarray, original: Path, *_) -> None:
     """Write an annotation of NWPU-Crowd; boxes and the like, which belong to heads, go."""
-    if path.suffix == ".mat":
+    if path.suffix.lower() == ".mat":
         _NWPU_MAT.write(path, points)
         return
     content = {"img_id": read_json(original).get("img_id"), "human_num": len(points)}

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from crowd.data.folders import list_folder, list_images, say_left_out
+from crowd.data.layouts.beside import annotation_path, annotations_without_photo, subfolder
 from crowd.data.layouts.registry import LAYOUTS, layout_of
-from crowd.data.layouts.tables import check_table, find_table, hint, is_named, looks_like
+from crowd.data.layouts.tables import check_table, find_table, hint, is_named
 from crowd.data.processed import SETTINGS
 from crowd.data.splits import read_list
 from crowd.io.errors import InputError
@@ -24,27 +25,6 @@ _MEANT = re.compile(
     r"(?<![^\W\d_])(train|val|valid|test)(ing|ation|set)?(?![^\W\d_])", re.IGNORECASE
 )
 _SHOWN = 5
-
-
-def annotation_path(image_path: str | os.PathLike, layout: str) -> Path:
-    """Return where the photo's annotation belongs; only a table of points must be there."""
-    known = layout_of(layout)
-    image_path = Path(os.path.abspath(image_path))
-    if known.table:
-        return find_table(image_path, layout)
-    places = []
-    for file in known.files:
-        *folder, name = file.format(stem=image_path.stem).split("/")
-        around = image_path.parent
-        if folder:
-            around = _subfolder(around.parent, folder[-1]) or around.parent / folder[-1]
-        places.append(around / name)
-    file = places[0]
-    before, images, after = file.as_posix().rpartition("/images/")
-    if images:
-        places += [Path(f"{before}/{name}/{after}") for name in known.instead]
-    places += [file.parent / name / file.name for name in known.instead]
-    return next((place for place in places if place.is_file()), file)
 
 
 def find_photos(
@@ -104,28 +84,12 @@ def not_read(folder: Path, photos: Iterable[Path]) -> list[Path]:
     return [path for path in list_folder(folder).left_out() if path not in above]
 
 
-def annotations_without_photo(root: Path, layout: str, photos: Sequence[Path]) -> list[Path]:
-    """Return the annotation files, one a photo in most layouts, that no photo belongs to."""
-    known = layout_of(layout)
-    if known.table:
-        return []
-    if layout == "nwpu":
-        photos = list_images(root / known.photos)
-    owned = {annotation_path(photo, layout) for photo in photos}
-    names = [file.rsplit("/")[-1].format(stem="*") for file in known.files]
-    folders = {one.parent for one in owned}
-    folders |= {path for name in known.instead for path in root.glob(f"**/{name}/**/")}
-    present = {path for folder in folders for name in names for path in folder.glob(name)}
-    lonely = sorted(present - owned)
-    return [path for path in lonely if not known.tool or looks_like(path) == layout]
-
-
 def _photos_in_folders(root: Path, place: str) -> dict[str, list[Path]]:
     splits = {}
     for split in SPLITS:
         folder = root
         for name in place.format(split=split).split("/"):
-            folder = folder and _subfolder(folder, name)
+            folder = folder and subfolder(folder, name)
         if folder:
             splits[split] = list_images(folder)
     return splits
@@ -277,12 +241,6 @@ def short_names(photos: Iterable[Path]) -> dict[Path, Path]:
         taken = Counter(tail.with_suffix("") for tail in tails.values())
         names |= {photo: tail for photo, tail in tails.items() if taken[tail.with_suffix("")] == 1}
     return names
-
-
-def _subfolder(folder: Path, name: str) -> Path | None:
-    """The folder of that name inside `folder`, compared without case."""
-    inside = sorted(folder.iterdir()) if folder.is_dir() else []
-    return next((one for one in inside if one.name.lower() == name and one.is_dir()), None)
 
 
 def _natural(path: Path) -> list:

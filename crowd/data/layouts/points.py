@@ -11,7 +11,7 @@ import numpy as np
 
 from crowd.data.images import read_orientation, read_size
 from crowd.data.layouts.annotation import NONE, Annotation
-from crowd.data.layouts.places import annotation_path
+from crowd.data.layouts.beside import annotation_path
 from crowd.data.layouts.registry import FRACTION, PERCENT, PIXELS, STORED, UPRIGHT, layout_of
 from crowd.data.layouts.tables import name_in, parse, read_table
 from crowd.io.errors import InputError

@@ -13,11 +13,13 @@ import contextlib
 import csv
 import io
 import os
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from crowd.data.folders import composed
 from crowd.data.layouts.annotation import Annotation, annotation_of, read_json
 from crowd.data.layouts.json_files import UPLOAD
 from crowd.data.layouts.registry import LAYOUTS
@@ -34,6 +36,7 @@ class Table(NamedTuple):
 
     photos: dict[str, Annotation]
     by_file: dict[str, list[str]]
+    layout: str
 
 
 def _load(path: Path, remedy: str):
@@ -43,16 +46,17 @@ def _load(path: Path, remedy: str):
     format reads it; others: the text. XML may not declare a document type, by which a few lines
     can stand for any amount of memory.
     """
-    if path.suffix == ".json":
+    ending = path.suffix.lower()
+    if ending == ".json":
         return read_json(path, remedy)
-    if path.suffix == ".mat":
+    if ending == ".mat":
         return None
     text = read_text(path, remedy)
     try:
-        if path.suffix == ".csv":
+        if ending == ".csv":
             rows = csv.reader(io.StringIO(text, newline=""))
             return [(rows.line_num, row) for row in rows if row]
-        if path.suffix != ".xml":
+        if ending != ".xml":
             return text
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise InputError(
@@ -60,7 +64,7 @@ def _load(path: Path, remedy: str):
             )
         return ElementTree.fromstring(text)
     except (csv.Error, ElementTree.ParseError, ValueError) as error:
-        kind = path.suffix[1:].upper()
+        kind = ending[1:].upper()
         raise InputError(f"{path} is damaged or not {kind} ({error}): {remedy}") from error
 
 
@@ -77,7 +81,8 @@ def parse(path: Path, name: str):
     own = form.recognise and form.recognise(content)
     if owner not in (None, name) and (LAYOUTS[owner].tool or not own):
         raise InputError(f"{path} {_looks(owner)}")
-    if form.recognise and not own and path.suffix != ".txt":  # a text's reader names the line
+    ending = path.suffix.lower()
+    if form.recognise and not own and ending != ".txt":  # a text's reader names the line
         voc = getattr(content, "tag", "") == "annotation"
         remedy = "it looks like Pascal VOC: convert it to YOLO or COCO" if voc else form.shape
         raise InputError(f"{path} is no {layout.about}: {remedy}")
@@ -86,7 +91,7 @@ def parse(path: Path, name: str):
             return form.read(content, path)
         photos = {}
         for name_of_photo, heads, *size in form.read(content, path):
-            photo = str(Path(name_of_photo.replace("\\", "/")))
+            photo = composed(str(Path(name_of_photo.replace("\\", "/"))))
             if photo in photos:
                 raise InputError(f"{path} speaks of '{photo}' twice: keep one of them")
             photos[photo] = annotation_of(heads, f"{path}, '{photo}'", *size)
@@ -103,7 +108,7 @@ def _owner(path: Path, content) -> str | None:
     """Return the layout whose content this is, the tools' before the plain ones."""
     for name, layout in reversed(LAYOUTS.items()):
         form, plain = layout.format, name == "json"  # which any object may be
-        known = form.recognise and not plain and path.suffix in form.suffixes
+        known = form.recognise and not plain and path.suffix.lower() in form.suffixes
         if known and form.recognise(content):
             return name
     return None
@@ -124,7 +129,7 @@ def _looks(name: str) -> str:
 def hint(folder: Path) -> str:
     """Say which layout the annotation files of a folder look like; empty where none does."""
     endings = {suffix for one in LAYOUTS.values() for suffix in one.format.suffixes} - {".mat"}
-    files = [path for path in sorted(folder.glob("*")) if path.suffix in endings][:_LOOKED_AT]
+    files = _tables_in(folder, tuple(endings))[:_LOOKED_AT]
     told = (f"{file.name} {_looks(name)}" for file in files if (name := looks_like(file)))
     return next(told, "")
 
@@ -184,7 +189,7 @@ def is_named(image_path: Path, layout: str) -> bool:
 
 @until_changed
 def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix in suffixes)
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in suffixes)
 
 
 @until_changed
@@ -196,7 +201,12 @@ def read_table(path: Path, layout: str) -> Table:
         file = name.rsplit("/", 1)[-1]
         for end in {file, UPLOAD.sub("", file) if layout == "labelstudio" else file}:
             by_file[end].append(name)
-    return Table(photos, dict(by_file))
+    return Table(photos, dict(by_file), layout)
+
+
+def _uploaded(name: str) -> str:
+    """Return what Label Studio calls a file that is uploaded, but for what it puts before it."""
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
 
 
 def name_in(table: Table, image_path: Path) -> str | None:
@@ -204,9 +214,10 @@ def name_in(table: Table, image_path: Path) -> str | None:
 
     Raises `InputError` when several names of paths from elsewhere may be the photo's.
     """
-    path = Path(os.path.abspath(image_path))
+    path = Path(composed(os.path.abspath(image_path)))
     # CVAT names a video's frames without the ending that their files have.
-    path = path if path.name in table.by_file else path.with_suffix("")
+    other = _uploaded(path.name) if table.layout == "labelstudio" else path.stem
+    path = path if path.name in table.by_file else path.with_name(other)
     names, path = table.by_file.get(path.name, []), path.as_posix()
     ends = [name for name in names if path.endswith(f"/{name}")]
     if ends:

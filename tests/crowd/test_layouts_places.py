@@ -180,6 +180,39 @@ def test_endings_in_capitals_are_read_in_every_layout(tmp_path, layout):
     assert read_points(photo, layout).tolist() == POINTS
 
 
+def test_photos_and_files_that_miss_each_other_are_a_question(tmp_path):
+    for name in ("a", "b"):
+        write_photo(tmp_path / f"{name}.png")
+    write_tool(tmp_path, "yolo", {"a.png": POINTS, "c.png": POINTS})
+    says = r"1 photos .* no file of yolo \(the first: b\.png\), and 1 such files .*first: c\.txt\)"
+    with pytest.raises(InputError, match=says):
+        find_photos(tmp_path, "yolo")
+
+
+@pytest.mark.parametrize("layout", ["yolo", "csv", "makesense"])
+def test_a_split_that_nobody_annotated_is_a_question(tmp_path, layout):
+    for name in ("train/a.png", "train/b.png", "test/c.png", "test/d.png"):
+        write_photo(tmp_path / name)
+    write = write_table if layout == "csv" else write_tool
+    write(tmp_path, layout, {"train/a.png": POINTS})
+    with pytest.raises(InputError, match="none of the 2 photos of the split test in"):
+        find_photos(tmp_path, layout)
+    write(tmp_path, layout, {"train/a.png": POINTS, "test/c.png": POINTS})
+    assert set(find_photos(tmp_path, layout)) == {"train", "test"}
+
+
+def test_names_of_photos_outside_the_splits_are_told_from_unknown_ones(tmp_path):
+    for name in ("images/a.png", "test/c.png"):
+        write_photo(tmp_path / name)
+    write_table(tmp_path, "csv", {"images/a.png": POINTS, "test/c.png": POINTS})
+    says = r"names 'images/a\.png', which lies outside the folders of the splits \(1 such"
+    with pytest.raises(InputError, match=says):
+        find_photos(tmp_path, "csv")
+    write_table(tmp_path, "csv", {"images/b.png": POINTS, "test/c.png": POINTS})
+    with pytest.raises(InputError, match="is not among the 1 photos"):
+        find_photos(tmp_path, "csv")
+
+
 @pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
 def test_accents_are_the_same_however_unicode_writes_them(tmp_path, forms):
     on_disk, in_file = (unicodedata.normalize(form, "Fête.png") for form in forms)

@@ -127,13 +127,15 @@ def _photos_anywhere(root: Path, layout: str, faults: list[str] | None) -> dict[
         return file.is_file() if file else is_named(photo, layout)
 
     splits = photos_by_split(root, lambda photos: any(map(is_annotated, photos)))
+    outside = splits.pop("all", []) if len(splits) > 1 else []
     photos = [photo for split in splits.values() for photo in split]
+    empty: list[Path] = []
     owned: dict[Path | None, list[Path]] = {}
     for photo in photos:
         owned.setdefault(find_table(photo, layout) if known.table else None, []).append(photo)
     for table, of_it in owned.items():
         if table:
-            without = check_table(table, layout, of_it, faults)
+            without = check_table(table, layout, of_it, faults, outside)
         else:
             without = [photo for photo in of_it if not is_annotated(photo)]
             if without == photos:
@@ -145,7 +147,32 @@ def _photos_anywhere(root: Path, layout: str, faults: list[str] | None) -> dict[
                 f"{len(without)} of {len(of_it)} photos have no {what}: they count as photos "
                 f"without heads (the first: {without[0].name})"
             )
+        empty += without
+    if known.unlisted and empty:
+        _require_meant(root, layout, splits, empty)
+        lonely = annotations_without_photo(root, layout, photos + outside)
+        if lonely and faults is None:
+            raise InputError(
+                f"{len(empty)} photos of {root} have no file of {layout} (the first: "
+                f"{os.path.relpath(empty[0], root)}), and {len(lonely)} such files no photo that "
+                f"is read (the first: {os.path.relpath(lonely[0], root)}): give both one name, "
+                "or take the files out"
+            )
     return splits
+
+
+def _require_meant(
+    root: Path, layout: str, splits: dict[str, list[Path]], empty: list[Path]
+) -> None:
+    """Raise `InputError` for a split of which no photo has a file or row: it was forgotten."""
+    for split, photos in splits.items():
+        if set(empty).issuperset(photos):
+            what = "row" if LAYOUTS[layout].table else "file"
+            whole = f"{root}" if split == "all" else f"the split {split} in {root}"
+            raise InputError(
+                f"none of the {len(photos)} photos of {whole} has a {what} of {layout}, so all "
+                "would count as photos without heads: annotate them, or take them out"
+            )
 
 
 def photo_folders(root: Path) -> dict[Path, list[Path]]:
@@ -176,8 +203,8 @@ def photos_by_split(root: Path, annotated: Callable[[list[Path]], bool]) -> dict
     A folder is looked into when it is `root`, `images`, a split's (`train`, `val`, `valid`,
     `test`, with a year or without, `train_data`, `obj_train_data`), or `images` in or around one;
     and any other, such as a scene's, when `annotated` says that an annotation speaks of one of its
-    photos. Where some photos are in a split's folder, the others are left out. Raises `InputError`
-    for folders that are called nearly as a split is, which would mix test photos with the others.
+    photos; those outside every split are `all`. Raises `InputError` for folders that are called
+    nearly as a split is, which would mix test photos with the others.
     """
     meant: dict[str, str] = {}
     splits: dict[str, list[Path]] = {}
@@ -196,8 +223,6 @@ def photos_by_split(root: Path, annotated: Callable[[list[Path]], bool]) -> dict
         raise InputError(
             f"folders of {root} look like splits ({', '.join(sorted(meant))}): call them {names}"
         )
-    if len(splits) > 1:
-        splits.pop("all", None)
     return {name: splits[name] for name in (*SPLITS, "all") if name in splits}
 
 

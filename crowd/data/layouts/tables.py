@@ -15,6 +15,7 @@ import io
 import os
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -233,12 +234,16 @@ def name_in(table: Table, image_path: Path) -> str | None:
 
 
 def check_table(
-    table_path: Path, layout: str, photos: list[Path], faults: list[str] | None = None
+    table_path: Path,
+    layout: str,
+    photos: list[Path],
+    faults: list[str] | None = None,
+    outside: Sequence[Path] = (),
 ) -> list[Path]:
     """Return the photos that the file never names.
 
-    Raises `InputError` when it names a photo that is not there (with a list `faults`, that is noted
-    there), or two photos by one name.
+    Raises `InputError` when it names a photo that is not there or one of `outside`, which is left
+    out (with a list `faults`, that is noted there), or two photos by one name.
     """
     table = read_table(table_path, layout)
     owners: dict[str | None, list[Path]] = defaultdict(list)
@@ -252,6 +257,14 @@ def check_table(
                 "relative to the file"
             )
     strays = sorted(set(table.photos) - set(owners))
+    beside = sorted({name_in(table, photo) for photo in outside} - {None, *owners})
+    if beside:
+        raise_or_note(
+            f"{table_path} names '{beside[0]}', which lies outside the folders of the splits "
+            f"({len(beside)} such names): put those photos into train/, or remove their rows",
+            faults,
+        )
+    strays = [name for name in strays if name not in beside]
     if strays:
         raise_or_note(
             f"{table_path} names '{strays[0]}', which is not among the {len(photos)} photos "

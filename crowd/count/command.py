@@ -96,8 +96,9 @@ def count(
             "for its errors"
         )
     from crowd.count.counter import with_depth
-    from crowd.count.photos import count_folder, count_photo, count_video
+    from crowd.count.photos import count_folder, count_photo
     from crowd.count.region import read_region
+    from crowd.count.video import count_video
     from crowd.train.devices import pick_device
 
     region = read_region(arguments.region) if arguments.region is not None else None

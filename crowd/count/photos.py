@@ -1,9 +1,9 @@
-"""Counting a photo, the photos of a folder, or the frames of a video, with any counter."""
+"""Counting a photo, or the photos of a folder, with any counter."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +14,12 @@ from crowd.data.folders import list_folder, say_left_out
 from crowd.data.images import Photo, read_orientation, read_size, turned
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
-from crowd.io.errors import InputError, extra
-from crowd.io.files import atomic_path, csv_text, require_file, write_text
+from crowd.io.errors import InputError
+from crowd.io.files import csv_text, write_text
 from crowd.io.progress import progress
 from crowd.pictures.overlays import region_overlay, with_count, write_picture
 
-with extra("commands", "counting photos"):
-    import cv2
-
-_FRAMES_A_SECOND = 25.0  # where a video does not say
+_NAMED = 3  # photos that could not be counted
 
 
 class Seen(NamedTuple):
@@ -160,8 +157,8 @@ def count_folder(
         region: of every photo, in which people are counted beside all others.
 
     Returns the path of `counts.csv`, which is written last. Raises `InputError` without photos,
-    and for two of one name, one that is unreadable or too narrow a strip, or one that the region
-    does not fit.
+    and for two of one name, one that is too narrow a strip, or one that the region does not fit;
+    and for those that cannot be read, when all others are counted and in the tables.
     """
     folder = Path(folder)
     paths = _photos_of(folder, output, recursive)
@@ -172,17 +169,51 @@ def count_folder(
     names = {path.with_suffix("") for path in paths}
     if len(names) < len(paths):
         raise InputError(f"two photos in {folder} share a name: rename one")
-    for path in paths:  # not after hours of counting
-        fitting_size(path, how, region)
+    faults = _check(paths, how, region)
     rows, points = [], []
-    for path in progress(paths, "counting", "photo"):
+    for path in progress([path for path in paths if path not in faults], "counting", "photo"):
         name = path.relative_to(folder)
-        counted = count_one(path, annotate, how, region)
+        try:
+            counted = count_one(path, annotate, how, region)
+        except InputError as error:
+            faults[path] = str(error)
+            continue
         write_picture(output / name.parent / f"{name.stem}_counted.jpg", counted.picture)
         rows.append((name.as_posix(), *counted.columns()))
         points += point_rows(name.as_posix(), counted.heads, counted.confidence)
-    write_table(output / POINTS, POINT_COLUMNS, points)
-    return write_table(output / COUNTS, ("name", *COUNT_COLUMNS)[: len(rows[0])], rows)
+    if rows:
+        write_table(output / POINTS, POINT_COLUMNS, points)
+        write_table(output / COUNTS, ("name", *COUNT_COLUMNS)[: len(rows[0])], rows)
+    if faults:
+        raise InputError(_sentence(faults, len(paths), folder, output / COUNTS if rows else None))
+    return output / COUNTS
+
+
+def _check(paths: Sequence[Path], how: Preprocessing, region: Region | None) -> dict[Path, str]:
+    """Return the photos that are none, and why; `InputError` for one that cannot be drawn.
+
+    The latter is for the user to decide before hours of counting, not after them.
+    """
+    faults = {}
+    for path in paths:
+        try:
+            read_size(path)
+        except InputError as error:
+            faults[path] = str(error)
+        else:
+            fitting_size(path, how, region)
+    return faults
+
+
+def _sentence(faults: dict[Path, str], total: int, folder: Path, table: Path | None) -> str:
+    """Say which photos of a folder were not counted, and why the first of them was not."""
+    names = [path.relative_to(folder).as_posix() for path in sorted(faults)]
+    shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    others = f"; the counts of all others are in {table}" if table else ""
+    return (
+        f"{len(faults)} of {total} photos of {folder} could not be counted ({shown}){others}; "
+        f"{faults[min(faults)]}"
+    )
 
 
 def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
@@ -204,84 +235,3 @@ def write_table(path: Path, names: Sequence[str], rows: Sequence[tuple]) -> Path
     """Write a CSV file whole or not at all; return its path."""
     write_text(path, csv_text(names, rows))
     return path
-
-
-def count_video(
-    video: str | os.PathLike,
-    output: Path,
-    annotate: Annotate,
-    how: Preprocessing,
-    region: Region | None = None,
-) -> Path:
-    """Count every frame; write `NAME_counts.csv` (frame, seconds, count) and `NAME_counted.mp4`.
-
-    `NAME_points.csv` (frame, x, y, confidence) holds the heads, in pixels of the frame. A region
-    adds to both as in `count_folder`.
-
-    Arguments as there, for a file that OpenCV's FFmpeg reads. Returns the path of the table, which
-    is written last. Raises `InputError` for a file that is none or holds no frames, a region that
-    does not fit, and a full disk.
-    """
-    video = require_file(video, "check the path of the video")
-    capture = _open(video)
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if 0 < rate < 1000 else _FRAMES_A_SECOND
-    announced = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
-    rows: list[tuple] = []
-    points: list[tuple] = []
-
-    def counted() -> Iterator[np.ndarray]:
-        frames = progress(iter(capture.read, (False, None)), "counting", "frame", total=announced)
-        for number, (_, frame) in enumerate(frames):
-            size, what = frame.shape[1::-1], f"frame {number} of {video}"
-            if region is not None:
-                region.require_fit(*size, what)
-            image = how.resize(np.ascontiguousarray(frame[..., ::-1]))
-            seen = count_image(image, what, annotate, region, size)
-            rows.append((number, f"{number / rate:.3f}", *seen.columns()))
-            points.extend(point_rows(number, seen.heads, seen.confidence))
-            yield seen.picture
-
-    with atomic_path(output / f"{video.stem}_counted.mp4") as part:
-        _write_video(part, counted(), rate)
-        if not rows:
-            raise InputError(f"{video} holds no frame that can be read: convert it to MP4")
-    write_table(output / f"{video.stem}_{POINTS}", ("frame", *POINT_COLUMNS[1:]), points)
-    names = ("frame", "seconds", *COUNT_COLUMNS)[: len(rows[0])]
-    return write_table(output / f"{video.stem}_{COUNTS}", names, rows)
-
-
-def _open(video: Path) -> cv2.VideoCapture:
-    # FFmpeg would print what it thinks of a file, and follow a playlist into the network.
-    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
-    if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
-        raise InputError(f"{video} is damaged or no video: convert it to MP4")
-    # FFmpeg's name of grey with more than 8 bits, of which OpenCV keeps the upper 8.
-    pixels = int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)).to_bytes(4, "little")
-    if pixels[:3] == b"Y1\0" and pixels[3] > 8:
-        raise InputError(
-            f"{video} is grey video of {pixels[3]} bits, which may turn black: save its frames as "
-            "pictures of 16 bits, and count them with --folder and --depth"
-        )
-    return capture
-
-
-def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
-    """Write frames, all of one size; raises OSError when not all of them arrived on the disk."""
-    writer, written = None, 0
-    for frame in frames:
-        if writer is None:
-            size = frame.shape[1::-1]
-            # Of MPEG-4 no second has more than 65535 parts.
-            rate = round(rate, 3 if rate < 65 else 1)
-            writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
-        writer.write(np.ascontiguousarray(frame[..., ::-1]))
-        written += 1
-    if writer is not None:
-        writer.release()
-        # OpenCV says nothing of a full disk.
-        found = cv2.VideoCapture(str(part), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
-        if found != written:
-            raise OSError(f"{found:g} of {written} frames arrived on the disk")

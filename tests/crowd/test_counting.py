@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import test as gst_test
-from crowd.count.photos import Seen, count_folder, count_video
+from crowd.count.photos import Seen, count_folder
+from crowd.count.video import count_video
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from crowd.pictures.overlays import density_overlay, heads_overlay
@@ -103,16 +104,43 @@ def test_what_cannot_be_counted_is_one_sentence_and_leaves_nothing(tmp_path):
     for name, words in (("none", "none is not a folder"), ("empty", "holds no photos")):
         with pytest.raises(InputError, match=words):
             count_folder(tmp_path / name, out, look, STORED)
-    bad = write_photos(tmp_path / "bad", (10, 20))
-    (bad / "p1.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"p1\.png"):
-        count_folder(bad, out, look, STORED)
+    good = write_photos(tmp_path / "good", (10, 20))
     with pytest.raises(InputError, match="choose another --output"):
-        count_folder(bad, bad, look, STORED)
+        count_folder(good, good, look, STORED)
     strip = write_photos(tmp_path / "strip", (10,), size=(520, 4))
     with pytest.raises(InputError, match=r"p0\.png: 520 x 4 is too narrow a strip: crop it"):
         count_folder(strip, out, look, Preprocessing())
     assert not out.exists()
+
+
+def test_photos_that_cannot_be_read_take_no_counts_with_them(tmp_path):
+    folder, out = write_photos(tmp_path / "photos", (10, 20, 30)), tmp_path / "out"
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "p0.png")
+    whole = (folder / "p0.png").read_bytes()
+    (folder / "p0.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "p2.png").write_bytes(b"no picture")
+    says = r"2 of 3 photos .* \(p0\.png, p2\.png\); the counts of all others .*p0\.png is truncated"
+    with pytest.raises(InputError, match=says):
+        count_folder(folder, out, look, STORED)
+    assert [(row["name"], float(row["count"])) for row in rows(out / "counts.csv")] == [
+        ("p1.png", 20)
+    ]
+    assert [row["image"] for row in rows(out / "points.csv")] == ["p1.png"]
+    (folder / "p1.png").unlink()
+    with pytest.raises(InputError, match=r"2 of 2 photos"):
+        count_folder(folder, tmp_path / "none", look, STORED)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_video_that_was_cut_short_is_counted_and_said(tmp_path, capsys):
+    film = write_video(tmp_path / "film.avi", [10, 200] * 10, size=(640, 480), codec="MJPG")
+    assert len(rows(count_video(film, tmp_path / "out", look, STORED))) == 20
+    assert "note" not in capsys.readouterr().err
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    number = len(rows(count_video(film, tmp_path / "out", look, STORED)))
+    assert 1 < number < 20
+    assert f"film.avi holds {number} of the 20 frames" in capsys.readouterr().err
 
 
 def test_a_full_disk_under_a_video_is_one_sentence(tmp_path, full_disk):

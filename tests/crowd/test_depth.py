@@ -158,7 +158,7 @@ def test_a_folder_is_counted_as_the_training_saw_it_or_as_is_said(tmp_path):
         assert float(row["count"]) == pytest.approx(factor * GREY.mean(), rel=0.05)
     assert with_depth(trained, None) is trained
     plain = with_depth(trained, "auto").preprocessing
-    with pytest.raises(Unclear):
+    with pytest.raises(InputError, match=r"1 of 1 photos .* add --depth 10"):
         count_folder(tmp_path / "photos", tmp_path / "other", look, plain)
     assert not (tmp_path / "other").exists()
 

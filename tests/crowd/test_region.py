@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 import test as gst_test
-from crowd.count.photos import Seen, count_folder, count_photo, count_video
+from crowd.count.photos import Seen, count_folder, count_photo
 from crowd.count.region import cell_shares, polygon_mask, read_region
+from crowd.count.video import count_video
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError
 from mgot import test as mgot_test

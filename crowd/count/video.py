@@ -1,0 +1,116 @@
+"""Counting the frames of a video, with any counter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from crowd.count.photos import (
+    COUNT_COLUMNS,
+    COUNTS,
+    POINT_COLUMNS,
+    POINTS,
+    Annotate,
+    count_image,
+    point_rows,
+    write_table,
+)
+from crowd.count.region import Region
+from crowd.data.network_input import Preprocessing
+from crowd.io.errors import InputError, extra
+from crowd.io.files import atomic_path, require_file
+from crowd.io.progress import note, progress
+
+with extra("commands", "counting videos"):
+    import cv2
+
+_FRAMES_A_SECOND = 25.0  # where a video does not say
+
+
+def count_video(
+    video: str | os.PathLike,
+    output: Path,
+    annotate: Annotate,
+    how: Preprocessing,
+    region: Region | None = None,
+) -> Path:
+    """Count every frame; write `NAME_counts.csv` (frame, seconds, count) and `NAME_counted.mp4`.
+
+    `NAME_points.csv` (frame, x, y, confidence) holds the heads, in pixels of the frame. A region
+    adds to both as in `count_folder`.
+
+    Arguments as there, for a file that OpenCV's FFmpeg reads; a note says when it ends early.
+    Returns the path of the table, which is written last. Raises `InputError` for a file that is
+    none or holds no frames, a region that does not fit, and a full disk.
+    """
+    video = require_file(video, "check the path of the video")
+    capture = _open(video)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    rate = rate if 0 < rate < 1000 else _FRAMES_A_SECOND
+    announced = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
+    rows: list[tuple] = []
+    points: list[tuple] = []
+
+    def counted() -> Iterator[np.ndarray]:
+        frames = progress(iter(capture.read, (False, None)), "counting", "frame", total=announced)
+        for number, (_, frame) in enumerate(frames):
+            size, what = frame.shape[1::-1], f"frame {number} of {video}"
+            if region is not None:
+                region.require_fit(*size, what)
+            image = how.resize(np.ascontiguousarray(frame[..., ::-1]))
+            seen = count_image(image, what, annotate, region, size)
+            rows.append((number, f"{number / rate:.3f}", *seen.columns()))
+            points.extend(point_rows(number, seen.heads, seen.confidence))
+            yield seen.picture
+
+    with atomic_path(output / f"{video.stem}_counted.mp4") as part:
+        _write_video(part, counted(), rate)
+        if not rows:
+            raise InputError(f"{video} holds no frame that can be read: convert it to MP4")
+    if announced and len(rows) < announced:
+        note(
+            f"{video} holds {len(rows)} of the {announced} frames that it announces: the counts "
+            "end there; copy it again if it was cut short"
+        )
+    write_table(output / f"{video.stem}_{POINTS}", ("frame", *POINT_COLUMNS[1:]), points)
+    names = ("frame", "seconds", *COUNT_COLUMNS)[: len(rows[0])]
+    return write_table(output / f"{video.stem}_{COUNTS}", names, rows)
+
+
+def _open(video: Path) -> cv2.VideoCapture:
+    # FFmpeg would print what it thinks of a file, and follow a playlist into the network.
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
+    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
+        raise InputError(f"{video} is damaged or no video: convert it to MP4")
+    # FFmpeg's name of grey with more than 8 bits, of which OpenCV keeps the upper 8.
+    pixels = int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)).to_bytes(4, "little")
+    if pixels[:3] == b"Y1\0" and pixels[3] > 8:
+        raise InputError(
+            f"{video} is grey video of {pixels[3]} bits, which may turn black: save its frames as "
+            "pictures of 16 bits, and count them with --folder and --depth"
+        )
+    return capture
+
+
+def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
+    """Write frames, all of one size; raises OSError when not all of them arrived on the disk."""
+    writer, written = None, 0
+    for frame in frames:
+        if writer is None:
+            size = frame.shape[1::-1]
+            # Of MPEG-4 no second has more than 65535 parts.
+            rate = round(rate, 3 if rate < 65 else 1)
+            writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        written += 1
+    if writer is not None:
+        writer.release()
+        # OpenCV says nothing of a full disk.
+        found = cv2.VideoCapture(str(part), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
+        if found != written:
+            raise OSError(f"{found:g} of {written} frames arrived on the disk")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from crowd.count.photos import Annotate
 
 SOURCES = ("data_dir", "image", "folder", "video")
+COUNTED = "counted"  # folder of what is counted and not tested
 
 
 def add_checkpoint(
@@ -41,7 +42,8 @@ def add_counting(
     add("--image", type=str, help="count the people in this photo instead")
     add("--folder", type=str, help="count every photo of this folder instead")
     add("--video", type=str, help="count every frame of this video instead")
-    add("--output", type=str, help="folder of the results; default: beside the checkpoint")
+    output = f"folder of the results; default: beside the checkpoint, SPLIT/ or {COUNTED}/"
+    add("--output", type=str, help=output)
     add("--recursive", action=YES_NO, help="count the photos in subfolders of --folder too")
     add(
         "--region",
@@ -106,10 +108,11 @@ def count(
     counter = with_depth(counter, arguments.depth)
     how = counter.preprocessing
     about = about_counter(arguments.save_path)
-    output = Path(arguments.save_path).parent / arguments.split
+    place = COUNTED if arguments.data_dir is None else arguments.split
+    output = Path(arguments.save_path).parent / place
     if about:  # a counter that others are given: nothing is put beside it
         print(about)
-        output = Path("counted") / (arguments.split if arguments.data_dir else "")
+        output = Path(COUNTED) / (arguments.split if arguments.data_dir else "")
     output = Path(arguments.output or output)
     if arguments.data_dir is not None:
         count_set(counter, output)

@@ -147,7 +147,7 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_set, train, capsys
     photo = data / "test/photo2.png"
     gst_test.main(["--save-path", checkpoint, "--image", str(photo), "--device", "cpu"])
     assert capsys.readouterr().out.startswith(f"{float(counts[2]['predicted']):.1f} people in")
-    assert (folder / "test/photo2_counted.jpg").stat().st_size < 300_000
+    assert (folder / "counted/photo2_counted.jpg").stat().st_size < 300_000
 
     before = (folder / "test/metrics.json").read_bytes()
     gst_test.main(["--save-path", checkpoint, "--data-dir", str(data), "--split", "val"])

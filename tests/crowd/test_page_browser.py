@@ -197,8 +197,12 @@ def test_a_visitor_counts_photos_draws_a_region_and_saves(
     with Image.open(saved(tmp_path / "street, 1_counted.jpg")) as picture:
         assert picture.size == tuple(browser.run("[canvas.width, canvas.height]"))
 
+    browser.click("clear")
+    assert browser.run("document.getElementById('area').value") == ""
+    browser.type("area", "60")
     browser.drop(phone)
     browser.wait("document.getElementById('facts').innerText.startsWith('phone.png')")
+    assert browser.run("document.getElementById('area').value") == ""
     sentence, points = count_as_a_command(phone)
     assert sentence.startswith(f"{browser.text('count')} people in")
     assert browser.run("shown.csv") == points

@@ -34,7 +34,9 @@ def unfinished(folder: Path, said: str = "") -> Iterator[None]:
 
 def list_split(data_dir: str | os.PathLike, split: str) -> list[Path]:
     """Return the photos of a split; raise `InputError` when its folder is missing or empty."""
-    remedy = f"name a set that has {split}/, or another split, or {PREPROCESS}"
+    tested = split == "test" and (Path(data_dir) / "val").is_dir()
+    other = "test on its val/ with --split val" if tested else "another split"
+    remedy = f"name a set that has {split}/, or {other}, or {PREPROCESS}"
     folder = require_folder(Path(data_dir) / split, remedy)
     paths = list_images(folder)
     if not paths:

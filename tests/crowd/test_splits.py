@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crowd.data.processed import list_split
 from crowd.data.splits import (
     complete_splits,
     hold_out_fold,
@@ -17,6 +18,14 @@ from crowd.data.splits import (
 from crowd.io.errors import InputError
 
 PHOTOS = [Path(f"set/IMG_{i}.jpg") for i in range(50)]
+
+
+def test_a_set_without_test_photos_offers_the_others(tmp_path):
+    (tmp_path / "val").mkdir()
+    with pytest.raises(InputError, match="or test on its val/ with --split val, or"):
+        list_split(tmp_path, "test")
+    with pytest.raises(InputError, match="or another split, or"):
+        list_split(tmp_path, "train")
 
 
 def series(camera, sessions, gap, step=20):

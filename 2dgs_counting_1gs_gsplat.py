@@ -6,8 +6,6 @@ Writes `gs_params/NAME_gs_params.h5` beside the photos, and `gs_params/loss_resu
 it goes on where it stopped. Several GPUs: start it with torchrun, one process a GPU.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

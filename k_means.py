@@ -3,8 +3,6 @@
 python k_means.py --config mgot/configs/A2B.yml --domain source --cluster_num 4
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from crowd.io.config import ArgumentParser, Namespace, PositiveInt, Seed, documented

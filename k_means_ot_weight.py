@@ -3,8 +3,6 @@
 python k_means_ot_weight.py --config mgot/configs/A2B.yml
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

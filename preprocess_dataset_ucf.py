@@ -7,8 +7,6 @@ Brings every photo to the training's size, scales its heads along, and adds to e
 the mean distance to its three nearest. Run again, it goes on where it stopped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from crowd.data.prepare import add_arguments, process

@@ -3,8 +3,6 @@
 python train_baseline_weight.py --config mgot/configs/A2B.yml
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

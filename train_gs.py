@@ -3,8 +3,6 @@
 python train_gs.py --model-name vgg --dataset qnrf --pretrained imagenet
 """
 
-from __future__ import annotations
-
 import functools
 
 from crowd.count.evaluation import errors_of

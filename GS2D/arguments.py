@@ -1,7 +1,5 @@
 """Arguments that fitting and deformity elimination share: the keys of config_*_gsplat.yml."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -9,8 +9,6 @@ a sum of positive terms (nothing cancels for thin Gaussians), and the columns wh
 have a closed form. That is its row form, which `GS2D.kernels` draws.
 """
 
-from __future__ import annotations
-
 import functools
 from concurrent.futures import ThreadPoolExecutor
 

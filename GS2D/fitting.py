@@ -1,7 +1,5 @@
 """Fit one 2D Gaussian per annotated head to a photo (GST, section on Gaussian splatting)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

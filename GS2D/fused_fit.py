@@ -4,8 +4,6 @@ The fast one does forward, L1 and backward in one visit of every tile, and Adam 
 parameters are one float32 array [N, 6] with the columns scale 0, scale 1, rotation, r, g, b.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The CUDA rasteriser: stock gsplat, used in two dimensions, without a camera."""
 
-from __future__ import annotations
-
 import errno
 import functools
 import importlib.metadata

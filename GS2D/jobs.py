@@ -1,7 +1,5 @@
 """Fitting a folder of photos: what is finished, processes or a GPU, Gaussians and losses out."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

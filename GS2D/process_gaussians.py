@@ -6,8 +6,6 @@ A Gaussian whose axes differ by more than a factor of 1.5 has grown along someth
 both of its axes become the short one. The file as it was fitted stays beside it as `*_bk.h5`.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

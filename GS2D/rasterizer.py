@@ -1,7 +1,5 @@
 """`rasterize`: draw 2D Gaussians over each other, differentiably, on CPU or CUDA."""
 
-from __future__ import annotations
-
 import torch
 
 from crowd.io.arrays import as_tensor

@@ -1,7 +1,5 @@
 """The readable rasteriser, twin of the compiled one and of gsplat: plain torch, any precision."""
 
-from __future__ import annotations
-
 import torch
 
 MAX_ALPHA = 0.999

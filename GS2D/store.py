@@ -5,8 +5,6 @@ standard deviations in pixels of the photo, angle of the first axis in radians, 
 Row i belongs to row i of the annotation.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from pathlib import Path

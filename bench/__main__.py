@@ -8,8 +8,6 @@ Every benchmark prints its figures and writes them to `bench/results/NAME.json`,
 description. Measure on an idle machine: what else runs is in the figures.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Sequence

@@ -8,8 +8,6 @@ aligns clusters of the released sizes, matched as the released ones are (3.68 mi
 for comparison, all patches at once (DAOT, 9.4 million pairs).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -8,8 +8,6 @@ is that of the whole process of `python test.py --image photo.jpg`, for the boxe
 a photo of 108 megapixels. VGG-19 has random weights, which cost as much.
 """
 
-from __future__ import annotations
-
 import re
 import statistics
 import subprocess

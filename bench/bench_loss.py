@@ -10,8 +10,6 @@ than 32 pixels from every head; GST as trained here, by whole kernels as the pap
 pair by pair of Gaussian and cell as its release does.
 """
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import sys

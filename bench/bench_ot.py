@@ -11,8 +11,6 @@ the released tolerance, and at the loosest power of ten whose plan is as near to
 that of POT's fastest.
 """
 
-from __future__ import annotations
-
 import functools
 import warnings
 from collections.abc import Callable

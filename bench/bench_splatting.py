@@ -8,8 +8,6 @@ heads. Both programs run in one process, in alternation. The loop has one thread
 small for more.
 """
 
-from __future__ import annotations
-
 from statistics import median
 
 import numpy as np

@@ -6,8 +6,6 @@ The released formula pools five times a pair; it is measured on a few pairs, our
 one process, in alternation, on the same number of threads.
 """
 
-from __future__ import annotations
-
 from statistics import median
 
 import numpy as np

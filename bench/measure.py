@@ -1,7 +1,5 @@
 """What all benchmarks share: the command, timing, random patches, the record with the machine."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

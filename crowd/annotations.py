@@ -3,8 +3,6 @@
 docs/FORMATS.md has a table of the layouts.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

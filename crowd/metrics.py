@@ -1,7 +1,5 @@
 """How far counts and places are off: MAE, RMSE, NAE; precision, recall, F1."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

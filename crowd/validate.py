@@ -9,8 +9,6 @@ such data set, or `--fix` would have to guess what its points are. `--fix` never
 original.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

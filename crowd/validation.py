@@ -1,7 +1,5 @@
 """What can be wrong with a data set: with a photo, its annotation, and the set as a whole."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import os

@@ -13,8 +13,6 @@ python -m experiments confidence runs/mgot_A2B/pseudo_labels data/shb_fidt    ri
 python -m experiments report RUN … [--output report.html]    one page about runs, opens offline
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

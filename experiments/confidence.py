@@ -1,7 +1,5 @@
 """How right pseudo labels are, by confidence: the predicted map's value at a head."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

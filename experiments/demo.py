@@ -1,7 +1,5 @@
 """The demo: drawn photos, every stage of both papers by the README's commands, tables, pictures."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """Pictures of a GST run: fitted Gaussians, the kernel, predictions and the training curve."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """MGOT in one row: patches of a target photo by cluster, matched clusters, matched patches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Records, the small files that a figure in the README rests on: mean ± std, tables of them."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

@@ -4,8 +4,6 @@ A run is a folder of train_gs.py, mgot.train_baseline or train_baseline_weight.p
 transfer, which holds trainings and the pictures that its stages drew.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import io

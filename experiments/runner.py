@@ -1,7 +1,5 @@
 """Run rows of tables: each command once, in order; then record what its figures rest on."""
 
-from __future__ import annotations
-
 import json
 import resource
 import shlex

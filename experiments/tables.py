@@ -8,8 +8,6 @@ and `{work}` for the folder of the table's runs with it, such as runs/brt/seed_1
 with neither is run once for all.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path

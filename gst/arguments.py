@@ -1,7 +1,5 @@
 """Arguments of train_gs.py, with the paper's values as defaults."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Counting with a trained counter of GST: from its checkpoint alone, whole photos in tiles."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence

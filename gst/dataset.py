@@ -3,8 +3,6 @@
 Randomness comes from a NumPy generator alone, so that a crop can be drawn again.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

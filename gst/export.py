@@ -10,8 +10,6 @@ graph depends on the number of cells, of `--size` alone. It puts out `density`, 
 count.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path

@@ -12,8 +12,6 @@ The Gaussians are fixed before training, so K needs no iterations and no gradien
 differentiable in all that it is made from.
 """
 
-from __future__ import annotations
-
 import math
 from numbers import Integral
 

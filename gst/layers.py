@@ -1,7 +1,5 @@
 """What can be drawn over a processed photo: its Gaussians, and whose each cell of the kernel is."""
 
-from __future__ import annotations
-
 import colorsys
 from pathlib import Path
 

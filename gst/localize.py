@@ -1,7 +1,5 @@
 """Heads from a density map, one by one; and where predicted density and heads lie."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@
 takes kernels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -7,8 +7,6 @@ out is below what float32 keeps of a column's sum. The columns' shares wait in a
 size, not the kernel's, for the signs of the discrepancies, which make the gradient.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from crowd.io.compiled import njit

@@ -6,8 +6,6 @@ density `[B, 1, h, w]`; it returns named scalars, means over the batch, whose su
 `gst.options.WEIGHTS` is minimised.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

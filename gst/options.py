@@ -1,7 +1,5 @@
 """Options of kernel and losses, apart from these: commands offer them without torch."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

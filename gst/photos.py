@@ -5,8 +5,6 @@ distance to the three nearest heads, or on JHU-Crowd++ the height of its annotat
 `test/` hold [N, 2]. All in pixels of `NAME.jpg`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 DAOT (arXiv 2308.05311), which the paper is compared with, has dustbins and no clusters.
 """
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 

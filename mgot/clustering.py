@@ -6,8 +6,6 @@ kept for every sample and cluster, and changed only by what the samples that mov
 after a few iterations an iteration costs next to nothing, whatever the dimension.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

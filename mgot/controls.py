@@ -3,8 +3,6 @@
 What moves a source model's figure on the target as far as an adaptation does, for a minute's work.
 """
 
-from __future__ import annotations
-
 import os
 
 import torch

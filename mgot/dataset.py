@@ -1,7 +1,5 @@
 """Training crops with their FIDT maps, of photos or of weighted patches: random crop, flip."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """A trained counter, and the heads it finds in whole photos: FIDT map, peaks, counts, places."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import os

@@ -5,8 +5,6 @@
 The file takes normalised photos of any size and puts out `fidt_map`, whose peaks are the heads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from crowd.count.command import add_export

@@ -10,8 +10,6 @@ side of at least 512 (photos of UCF-QNRF that are counted: 1024), as in FIDT. Ru
 where it stopped.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import shutil

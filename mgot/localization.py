@@ -11,8 +11,6 @@ of the photos of a folder, with the counts.csv beside it: their ids are 1, 2, â€
 points, in which pixel (0, 0) has its centre at (0.5, 0.5), become pixels.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Losses of FIDT regression: summed MSE, that of details, and SSIM around every head (I-SSIM)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

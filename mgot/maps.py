@@ -1,7 +1,5 @@
 """FIDT maps, what the counter learns to predict (arXiv 2102.07925), and heads as their peaks."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from crowd.io.arrays import to_numpy

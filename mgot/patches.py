@@ -9,8 +9,6 @@ of the photo's `fidt_map` and `kpoint`. Run again, the command goes on where it 
 ends, `preprocess.yml` calls its folder unfinished, and no command takes patches from there.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Every picture is one JPEG or PNG of at most 300 kB, drawn to be read at the widt
 Points are (x, y) in pixels of the photo.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -24,8 +24,6 @@ A tile of one patch is laid out in rows of 16 values: 32 core columns 96 … 127
 windows that begin at 0; 96 × (mean, variance) of those that end at 223.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from crowd.io.compiled import njit

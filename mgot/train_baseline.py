@@ -8,8 +8,6 @@ With `--pre`, or for the target, a trained model is retrained as DAOT does: fewe
 of the learning rate. Interrupted, it goes on with `--resume` to the same figures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

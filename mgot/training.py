@@ -1,7 +1,5 @@
 """The trainings of MGOT: what they start from, their losses, their epochs."""
 
-from __future__ import annotations
-
 import functools
 import operator
 from pathlib import Path

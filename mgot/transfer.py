@@ -14,8 +14,6 @@
     runs/mgot_A2B/finetuned                 training on them: the adapted model
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from crowd.io.config import ArgumentParser, Namespace

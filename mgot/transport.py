@@ -1,7 +1,5 @@
 """Entropic optimal transport, balanced and partial, that neither overflows nor turns NaN."""
 
-from __future__ import annotations
-
 import functools
 import sys
 from dataclasses import dataclass, replace

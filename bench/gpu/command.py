@@ -8,8 +8,6 @@ holds what is known at every moment. Given again, the command runs the stages th
 to and goes on with the trainings (docs/GPU.md).
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

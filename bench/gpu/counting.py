@@ -1,7 +1,5 @@
 """Stage g: photos of sizes that the card has not seen, and of sizes that it has."""
 
-from __future__ import annotations
-
 import torch
 
 import gst

@@ -1,7 +1,5 @@
 """Stages a to f, and h: machine, gsplat's build, tests, parity, and the speed of all GPU code."""
 
-from __future__ import annotations
-
 import functools
 import importlib.metadata
 import itertools

@@ -1,7 +1,5 @@
 """Slow stand-ins for gsplat's CUDA functions, which honour its tile lists and run anywhere."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

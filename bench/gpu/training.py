@@ -6,8 +6,6 @@ the benchmark does. Where the test photos are at hand, test.py tests what was be
 validation.
 """
 
-from __future__ import annotations
-
 import json
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """A trained counter from its checkpoint alone."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Callable, Collection

@@ -1,7 +1,5 @@
 """Counting a photo, or the photos of a folder, with any counter."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Region of interest: counting only the people inside polygons or a mask, and people per m²."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

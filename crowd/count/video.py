@@ -1,7 +1,5 @@
 """Counting the frames of a video, with any counter."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Folders of photos: which files are read as photos, and what is left out, by their endings."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import unicodedata

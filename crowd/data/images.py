@@ -4,8 +4,6 @@ Cameras write 10 to 14 bits into files of 16 that do not say so: read as 16 bits
 `--depth` says which values become black and white (a table is in docs/RELIABILITY.md).
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -3,8 +3,6 @@
 A kind of processed set is a subclass of `Job` that says what is written beside each photo.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Callable, Sequence

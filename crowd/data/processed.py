@@ -1,7 +1,5 @@
 """Reading a processed set: photos and the files that belong beside them."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Callable, Iterator

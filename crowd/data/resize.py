@@ -1,7 +1,5 @@
 """The size at which a photo is processed, and bringing it there."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

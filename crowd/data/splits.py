@@ -1,7 +1,5 @@
 """Splitting photos into train, validation and test."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Sequence

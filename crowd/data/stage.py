@@ -5,8 +5,6 @@ decided them and a hash of all that they come from. It is written last, so that 
 vouches for is whole; a copy of the folder takes it along, and computes nothing anew.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Functions compiled by numba, kept in its cache wherever there is a folder for one."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import pickle

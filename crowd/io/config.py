@@ -1,7 +1,5 @@
 """Arguments of every command: YAML files set the defaults, the command line wins."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import re

@@ -1,7 +1,5 @@
 """What a command does with bad input: one sentence, exit code 2, nothing half-written."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os

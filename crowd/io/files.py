@@ -1,7 +1,5 @@
 """Reading that explains itself and writing that is whole or absent."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import errno

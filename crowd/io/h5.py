@@ -1,7 +1,5 @@
 """h5 files: written whole or not at all, read without a lock, a part of another file refused."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 torch takes longer to import than most commands take to answer a wrong option or `--help`.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections import UserDict

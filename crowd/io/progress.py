@@ -1,7 +1,5 @@
 """Progress bars for everything that takes longer than two seconds, notes, worker processes."""
 
-from __future__ import annotations
-
 import functools
 import multiprocessing
 import os

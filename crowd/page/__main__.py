@@ -7,8 +7,6 @@ Without --save-path it counts with the trained counter in weights/. The page is 
 machine alone, needs no network, and keeps photos in memory.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The page's server: photos are counted as `--image` counts them, and stay in memory."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import io

@@ -4,8 +4,6 @@ Curves and sheets are one JPEG or PNG of at most 300 kB, at a README's width; co
 Okabe and Ito, safe for the colour-blind.
 """
 
-from __future__ import annotations
-
 import os
 import textwrap
 from collections.abc import Sequence

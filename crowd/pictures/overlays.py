@@ -1,7 +1,5 @@
 """Counts drawn into photos and frames, quickly enough for a video; small picture files."""
 
-from __future__ import annotations
-
 import io
 import os
 from pathlib import Path

@@ -3,8 +3,6 @@
 Photos to learn from, test with and show when no licence allows a real one.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable

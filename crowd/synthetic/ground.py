@@ -1,7 +1,5 @@
 """Where scenes are: the two domains `a` and `b`, a pinhole camera, ground and backdrop."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

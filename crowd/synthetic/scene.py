@@ -1,7 +1,5 @@
 """One scene: people on the ground from far to near, light, haze, lens and sensor."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Checkpoints: written whole or not at all, read without executing anything, loaded strictly."""
 
-from __future__ import annotations
-
 import os
 import warnings
 import zipfile

@@ -1,7 +1,5 @@
 """Devices and precision: where a model runs, and in which numbers."""
 
-from __future__ import annotations
-
 import contextlib
 
 import numpy as np

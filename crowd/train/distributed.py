@@ -3,8 +3,6 @@
 Alone, without torchrun, every function here changes nothing, so that no caller needs to ask.
 """
 
-from __future__ import annotations
-
 import atexit
 import datetime
 import gc

@@ -7,8 +7,6 @@ shift per channel, which go into the convolution before it, and a training step 
 the time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import itertools

@@ -4,8 +4,6 @@ A resumed training must see what an uninterrupted one saw, so nothing here draws
 generator or depends on what was loaded before.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable, Hashable, Iterator

@@ -1,7 +1,5 @@
 """The training loop of both papers: epochs, steps, validation, the best checkpoint, the log."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import time

@@ -1,7 +1,5 @@
 """Run folders: what was run, from which commit, and one JSON line per epoch."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

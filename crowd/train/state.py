@@ -1,7 +1,5 @@
 """The state of a training: what is saved after epochs and found again by `--resume`."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import math

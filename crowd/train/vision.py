@@ -5,8 +5,6 @@ does not load, and importing it fails because two operators are undeclared. Decl
 for models and transforms. Everything that needs torchvision (or timm) imports it from here.
 """
 
-from __future__ import annotations
-
 import torch
 
 from crowd.io.errors import extra

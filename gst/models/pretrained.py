@@ -1,7 +1,5 @@
 """Weights to start from: ImageNet's, VGG-16's deepened to VGG-19, or those of a checkpoint."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from pathlib import Path

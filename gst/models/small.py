@@ -1,7 +1,5 @@
 """Counters for a CPU: `light` with ImageNet weights, and `vgg_small`, which needs none."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

@@ -7,8 +7,6 @@ features; how often a token is chosen picks its embedding. The *edge weights*
 G_h[i, j] = |p_h(i) − p_h(j)| of learned potentials p silence attention between like cells.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """HRNet-W48 with FIDT's head, as FIDT, DAOT and MGOT use it, and a narrow one for two CPU cores."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise

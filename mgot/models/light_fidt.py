@@ -1,7 +1,5 @@
 """`light_fidt`: EfficientNet-Lite0 with a decoder to full size, 3.2 M parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

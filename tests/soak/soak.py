@@ -10,8 +10,6 @@ ends by itself. Passes follow one another until there were as many kills as aske
 every file must equal the undisturbed one. The folder goes when all of them did.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import shlex

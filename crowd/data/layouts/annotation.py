@@ -1,7 +1,5 @@
 """What an annotation file says of one photo, and how a format is read and written."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

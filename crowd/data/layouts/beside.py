@@ -1,7 +1,5 @@
 """The annotation of one photo: where its file lies, and files that no photo belongs to."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase

@@ -6,8 +6,6 @@ about a second once, a file then a millisecond or a few more than reading it her
 parent. Values come back as bytes of a plain array, so nothing that the child says is executed.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import io

@@ -1,7 +1,5 @@
 """Where data sets keep photos and annotations: splits, scene folders, what is left out."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

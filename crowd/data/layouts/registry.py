@@ -1,7 +1,5 @@
 """The layouts that `--layout` knows: where each keeps photos and annotations (docs/FORMATS.md)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from crowd.data.layouts import json_files, text_files, via

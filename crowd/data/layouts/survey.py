@@ -4,8 +4,6 @@ Nothing is guessed: what looks wrong becomes a question that names the switch of
 `crowd.data.layouts.points` which answers it. A switch that was given is never doubted.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

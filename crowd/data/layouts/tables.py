@@ -7,8 +7,6 @@ elsewhere (absolute, `../`, a URL) only the file name counts. Names are only com
 found on disk and never opened, so a file from elsewhere cannot reach outside the folder.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

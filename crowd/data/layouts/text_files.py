@@ -3,8 +3,6 @@
 Of every shape that is no point the centre of its box is a head.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 Of every shape that is no point the centre of its box is a head.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -138,8 +138,9 @@ def test_folders_that_are_called_nearly_as_splits_are_a_question(tmp_path, folde
 
 
 def test_folders_that_only_sound_like_splits_are_none(tmp_path):
-    scenes, splits = ("tested_by_anna", "trainer", "latest"), ("Train_data", "train/test 3")
-    for folders, found in ((scenes, {"all": 3}), (splits, {"train": 2})):
+    scenes = ("tested_by_anna", "trainer", "latest", "train_station", "test-site 2")
+    splits = ("Train_data", "train/test 3")
+    for folders, found in ((scenes, {"all": 5}), (splits, {"train": 2})):
         for folder in folders:
             write_photo(tmp_path / folder / "a.png")
             write_tool(tmp_path / folder, "labelme", {"a.png": POINTS})

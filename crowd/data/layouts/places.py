@@ -18,9 +18,12 @@ from crowd.io.progress import note
 
 SPLITS = ("train", "val", "test")
 _SPLIT = re.compile(r"(?:obj_)?(train|val|valid|validation|test)(?:_data|\d*)", re.IGNORECASE)
-# What a folder is called that is meant as a split and is none: train_images, Testing, val-set.
+# What a folder is called that is meant as a split and is none: train_images, Testing, val-set; a
+# scene called train_station is not.
 _MEANT = re.compile(
-    r"(?<![^\W\d_])(train|val|valid|test)(ing|ation|set)?(?![^\W\d_])", re.IGNORECASE
+    r"(?<![^\W\d_])(train|val|valid|test)(?:ing|ation|set)?"
+    r"(?:[\W\d_]*(?:image|img|photo|picture|pic|frame|sample|data|dataset|set|split)s?)*[\W\d_]*$",
+    re.IGNORECASE,
 )
 _SHOWN = 5
 

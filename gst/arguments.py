@@ -135,10 +135,12 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
 
 def _check_kernel(arguments: Namespace) -> None:
     """Raise `InputError` for options of the kernel that contradict each other."""
-    try:
-        loss_options(arguments)["kernel"].limits(STRIDE)
-    except ValueError as error:
-        raise InputError(f"--post-min and --post-max: {error}") from error
+    smallest, largest = loss_options(arguments)["kernel"].limits(STRIDE)
+    if smallest > largest:
+        raise InputError(
+            f"{STRIDE} / --post-min, {smallest:g}, is above --post-max {largest:g}, which would be "
+            "the standard deviation of all Gaussians: raise one of the two"
+        )
     for name in () if arguments.use_background else ("background_ratio", "cut_off"):
         if arguments[name] != getattr(KernelOptions, name):
             flag = "--" + name.replace("_", "-")

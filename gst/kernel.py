@@ -61,8 +61,7 @@ def transport_kernel(
 
     Raises:
         ValueError: the arrays do not fit each other or hold a NaN or infinite value, an option is
-            no positive number, stride / post_min is above post_max, or an owner is none of the
-            kernel's rows.
+            no positive number, or an owner is none of the kernel's rows.
     """
     points, scales, rotations = as_gaussians(points, scales, rotations)
     options = KernelOptions(

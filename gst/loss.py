@@ -33,7 +33,7 @@ class TransportLoss(nn.Module):
     targets, where heads lie partly outside. `[0, 2]` where nobody is. Arrays are numpy or torch.
 
     Returns the mean over the images of Σ_n |1 − Σ_x K(n | x) D(x)|, background included: a scalar,
-    differentiable in the density. Raises `ValueError` for shapes or options that do not fit.
+    differentiable in the density. Raises `ValueError` for shapes that do not fit.
 
     Examples:
         >>> density = torch.full((1, 1, 32, 32), 0.002, requires_grad=True)
@@ -44,7 +44,6 @@ class TransportLoss(nn.Module):
     def __init__(self, stride: int = 8, **options):
         super().__init__()
         self.stride, self.options = stride, KernelOptions(**options)
-        self.options.limits(stride)
 
     def forward(self, density: Tensor, heads: Sequence) -> Tensor:
         """See the class."""

@@ -60,15 +60,9 @@ class KernelOptions:
     def limits(self, stride: float) -> tuple[float, float]:
         """Return the smallest and the largest standard deviation, pixels, for cells of `stride`.
 
-        Raises `ValueError` where the smallest is the larger, which clamping answers by one for all.
+        Where the first is above the second, clamping gives all Gaussians the second, as released.
         """
-        smallest = stride / self.post_min
-        if smallest > self.post_max:
-            raise ValueError(
-                f"{stride} / post_min {self.post_min:g} is above post_max {self.post_max:g}, which "
-                "would be the standard deviation of all Gaussians: raise one of the two"
-            )
-        return smallest, self.post_max
+        return stride / self.post_min, self.post_max
 
 
 PAPER = KernelOptions()

@@ -146,7 +146,6 @@ def test_an_annotation_without_gaussians_keeps_its_row():
         ({"background_ratio": 0.0}, "background_ratio 0.0 is no positive number"),
         ({"post_max": -1.0}, "post_max"),
         ({"cut_off": float("nan")}, "cut_off"),
-        ({"stride": 32}, "32 / post_min 1 is above post_max 20"),
     ],
 )
 def test_misfits_are_refused(change, message):

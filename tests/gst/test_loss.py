@@ -8,7 +8,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gst import transport_kernel, transport_loss
 from gst.heads import FAR, Heads, pad_heads
 from gst.loss import (
-    TransportLoss,
     gaussian_transport_loss,
     gaussian_transport_loss_reference,
     padded_transport_loss,
@@ -200,14 +199,13 @@ def test_far_heads_and_long_thin_ones(use_background):
     assert_twins(gaussian_transport_loss, heads, draw_batch((0,))[1], **options)
 
 
-def test_a_stride_for_which_all_deviations_would_be_one_is_refused():
-    options, batch = KernelOptions(post_max=7.0), draw_batch((3,))
+def test_cells_larger_than_the_largest_deviation_give_it_to_all_gaussians():
+    heads, density = draw_batch((3,))
+    all_of_7 = [one._replace(scales=torch.full_like(one.scales, 7.0)) for one in heads]
     for loss_of in (*FAST, gaussian_transport_loss_reference):
-        loss_of(*batch, options, 7)
-        with pytest.raises(ValueError, match="8 / post_min 1 is above post_max 7"):
-            loss_of(*batch, options, 8)
-    with pytest.raises(ValueError, match="32 / post_min 1 is above post_max 20"):
-        TransportLoss(stride=32)
+        found = loss_of(heads, density, KernelOptions(post_max=7.0), 8)
+        expected = loss_of(all_of_7, density, KernelOptions(post_min=2.0), 8)
+        torch.testing.assert_close(found, expected)
 
 
 def test_heads_that_do_not_fit_are_refused():

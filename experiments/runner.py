@@ -117,16 +117,26 @@ def run_stage(stage: str, row: Row, repeat: int) -> None:
 
 
 def _forget_lost(row: Row, repeat: int) -> None:
-    """Forget the commands of a row that are all finished, where a folder of it was removed since.
+    """Forget the commands of a row whose run or result was removed since, so that they run again.
 
-    They are to run again; of a row that was stopped half-way the finished ones stay.
+    That is all of them where all are finished, else from the first one on that names what was
+    removed. What a row that was stopped half-way has not made yet is not lost.
     """
     places = [Path(fill_in(place, row, repeat)) for place in (row.run, row.result) if place]
+    lost = [place for place in places if not place.is_dir()]
     folders = RUNS / row.table.name, work_folder(row, repeat)
     known = {line["command"] for folder in folders for line in read_log(folder / FINISHED)}
-    commands = {fill_in(stage, row, repeat) for stage in row.stages}
-    if commands and commands <= known and not all(place.is_dir() for place in places):
-        _forget(row.stages[0], row, repeat)
+    finished = [stage for stage in row.stages if fill_in(stage, row, repeat) in known]
+    if finished != row.stages:
+        finished = [stage for stage in finished if _names(fill_in(stage, row, repeat), lost)]
+    if lost and finished:
+        _forget(finished[0], row, repeat)
+
+
+def _names(command: str, places: Iterable[Path]) -> bool:
+    """Whether a word of a command is one of some folders, or lies in one."""
+    words = [Path(word) for word in shlex.split(command)]
+    return any(place in (word, *word.parents) for place in places for word in words)
 
 
 def _forget(stage: str, row: Row, repeat: int) -> None:

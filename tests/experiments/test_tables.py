@@ -107,6 +107,18 @@ def test_a_row_whose_run_was_removed_runs_again(table):
     assert run() == both[1:]
 
 
+def test_a_training_whose_folder_was_removed_before_its_test_runs_again(table):
+    stages = ["train.py {work}/second 5", "test.py {work}/second/best.pth"]
+    table(second={"stages": stages})
+    with pytest.raises(SystemExit):
+        main(["run", "toy/second", "--only", "1"])
+    before = calls()
+    shutil.rmtree("runs/toy/seed_1/second")
+    with pytest.raises(SystemExit):
+        main(["run", "toy/second", "--only", "1"])
+    assert calls() == [*before, "second 5.0"]
+
+
 def test_what_follows_an_edited_command_runs_again(table):
     """In its row and in those after it, with every seed that it concerns, however often edited."""
 

@@ -38,7 +38,7 @@ def marked_tables(text):
 
 def unmarked_results(text):
     """Return the headings of tables that have no marker above them, in its section of results."""
-    heading = r"^## (?:Results|The first run on a card)\n"
+    heading = r"^## (?:Results|Two runs on a card)\n"
     section = re.search(rf"{heading}(.*?)(?=^## )", text, re.M | re.S)
     lines, found = (section[1] if section else text).splitlines(), []
     for number, line in enumerate(lines):

@@ -1,6 +1,11 @@
+import contextlib
 import dataclasses
+import math
+import re
+import shlex
 import warnings
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,12 +14,51 @@ from torch import nn
 
 from crowd.count.evaluation import PhotoCount, compare, errors_of, errors_table
 from crowd.data.network_input import Preprocessing
-from crowd.io.config import Namespace
+from crowd.io.config import ArgumentParser, Namespace
 from crowd.io.errors import InputError
-from crowd.train.arguments import begin, choose_workers
+from crowd.train.arguments import add_training, begin, cache_of, choose_workers, optimisation
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.devices import choose_precision
-from crowd.train.state import Recipe, Training, learning_rate_factor, relative_error, validates
+from crowd.train.loading import crop_loader
+from crowd.train.loop import Steps, fit
+from crowd.train.runs import read_log
+from crowd.train.state import (
+    Recipe,
+    Training,
+    TrainingPhotos,
+    describe,
+    learning_rate_factor,
+    relative_error,
+    validates,
+)
+
+VALUES = {"seed": 1, "epochs": 4, "lr": 0.1, "crop_size": 8, "batch_size": 2, "weight_decay": 0.5}
+VALUES |= {"validate_from": 2, "validate_every": 2}
+
+
+class Batch(NamedTuple):
+    names: list
+
+
+class Crops:
+    """Nine crops, each of which is its epoch and index."""
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, key):
+        return key
+
+
+def read(*words):
+    parser = ArgumentParser()
+    add_training(parser, VALUES)
+    return parser.read(words)
+
+
+def begun(arguments):
+    made = describe(arguments, ("", {}), Preprocessing(), TrainingPhotos(9, 3.0, "0"), [], ())
+    return Training(nn.Linear(1, 1), made, **optimisation(arguments))
 
 
 def recipe(**settings):
@@ -38,7 +82,7 @@ def test_errors_beside_those_of_guessing():
     assert metrics["guessing"]["mae"] == 5.0
     assert errors_of(counts) == pytest.approx({"mae": 3.0, "rmse": np.sqrt(10), "nae": 0.2})
     table = errors_table(rows)
-    assert "RMSE" in table
+    assert re.search(r"MAE +RMSE\* +NAE\n.+ 3\.00 +3\.16 +0\.200\n", table)
     assert "MSE in the papers" in table
 
 
@@ -50,10 +94,13 @@ def test_validation_falls_on_its_epochs_and_on_the_last():
 def test_schedules():
     assert {learning_rate_factor("constant", epoch, 50) for epoch in range(50)} == {1.0}
     cosine = [learning_rate_factor("cosine", epoch, 200) for epoch in range(200)]
-    assert np.all(np.diff(cosine[:5]) > 0)
+    assert cosine[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert np.all(np.diff(cosine[5:]) < 0)
     assert max(cosine) == 1.0
     assert 0 < cosine[-1] < 1e-3
+    how = {"lr": 1.0, "weight_decay": 0, "epochs": 200, "lr_schedule": "cosine"}
+    made = Training(nn.Linear(1, 1), recipe(), first_epoch=3, **how)
+    assert made.scheduler.get_last_lr() == [cosine[3]]
 
 
 def test_best_is_the_lowest_twice_rmse_plus_mae(tmp_path):
@@ -160,3 +207,52 @@ def test_processes_read_photos_where_a_gpu_would_wait_for_them(device, expected,
         arguments = Namespace(device="auto", workers=given)
         choose_workers(arguments)
         assert arguments.workers == chosen
+    # Each process keeps photos of its own; without any, this one does.
+    assert cache_of(Namespace(cache_gib=6.0, workers=expected)) == (1.5 if expected else 6.0)
+
+
+def test_epochs_differ_and_are_validated_saved_and_logged_as_asked_for(tmp_path):
+    words = shlex.split("--lr-schedule cosine --ema 0.5 --save-every 3 --save-dir")
+    arguments, seen = read(*words, str(tmp_path)), []
+
+    def losses_of(model, batch):
+        seen.extend(batch.names)
+        return {"l1": model.weight.abs().sum()}
+
+    batches = crop_loader(Crops(), 1, 2, 0, False, Batch)
+    validate = lambda _: {"mae": 1.0, "nae": math.nan}  # noqa: E731
+    fit(begun(arguments), batches, losses_of, validate, arguments, Steps())
+    assert sorted(seen) == list(np.ndindex(4, 9))
+    assert len({tuple(index for _, index in seen[i : i + 9]) for i in range(0, 36, 9)}) == 4
+    log, last = read_log(tmp_path / "log.jsonl"), load_checkpoint(tmp_path / "last.pth")
+    factors = [learning_rate_factor("cosine", epoch, 4) for epoch in range(4)]
+    assert [line["lr"] for line in log] == pytest.approx([0.1 * factor for factor in factors])
+    assert ["val_mae" in line for line in log] == [False, True, False, True]
+    assert not any("val_nae" in line for line in log)
+    assert (last["epoch"], int(last["average"]["n_averaged"])) == (4, 20)
+    for line in read_log(tmp_path / "times.jsonl"):
+        assert line["seconds"] * line["photos_per_second"] == pytest.approx(9)
+    one, two = (list(crop_loader(Crops(), seed, 2, 0, False, Batch)) for seed in (1, 2))
+    assert one != two
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "said"),
+    [
+        ("--lr-schedule cosine", "--epochs 5", "epochs 4 became 5"),
+        ("", "--lr 1", "lr 0.1 became 1"),
+        ("", "--seed 2", "seed 1 became 2"),
+        ("", "--batch-size 3", "batch_size 2 became 3"),
+        ("", "--epochs 5 --workers 2 --cache-gib 0 --save-every 2 --validate-from 1", None),
+    ],
+)
+def test_what_a_training_rests_on_may_not_change(tmp_path, words, more, said):
+    first_epoch(begun(read(*words.split())), tmp_path)
+    changed = begun(read(*words.split(), *more.split()))
+    with pytest.raises(InputError, match=said) if said else contextlib.nullcontext():
+        changed.resume(tmp_path)
+
+
+def test_nothing_is_done_that_the_released_trainings_do_not_unless_asked_for():
+    names = ("optimizer", "lr_schedule", "backbone_lr", "clip_gradient", "ema")
+    assert [read()[name] for name in names] == ["adam", "constant", 1, 0, 0]

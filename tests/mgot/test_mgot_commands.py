@@ -104,12 +104,17 @@ def turn_labels(photo):
     write_h5(photo.with_suffix(".h5"), **{name: array[::-1] for name, array in labels.items()})
 
 
+def lose_a_head(photo):
+    np.save(photo.with_suffix(".npy"), np.load(photo.with_suffix(".npy"))[1:])
+
+
 @pytest.mark.parametrize(
     ("change", "photo", "what"),
     [
         (turn_labels, "train/photo2.png", "training_data"),
         (turn_over, "train/photo2.png", "training_data"),
         (turn_over, "val/photo0.png", "validation_data"),
+        (lose_a_head, "val/photo0.png", "validation_data"),
     ],
 )
 def test_a_training_is_not_continued_on_other_labels_or_photos(
@@ -320,6 +325,7 @@ def test_bad_trainings_are_one_sentence(write_fidt_set, baseline, tmp_path, fail
         return failure(train_baseline.main, *where, *model, *shlex.split(SETTINGS), *options)
 
     assert "add --resume" in refused()
+    assert "--scale-range 1.2 0.9 is none" in refused("--scale_range", 1.2, 0.9, save="new")
     assert "crop_size 32 became 48" in refused("--resume", "--crop_size", 48)
     other = '{"widths": [16, 8], "hidden": 8}'
     assert "model_options" in refused("--resume", "--model_options", other)

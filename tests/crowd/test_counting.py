@@ -72,11 +72,13 @@ def test_every_frame_of_a_video_is_counted_and_drawn(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [23.976, 239.763, 659.83])
-def test_frames_are_drawn_whatever_their_rate(tmp_path, rate):
-    video = write_video(tmp_path / "slow.mkv", (40, 120), rate=rate, codec="FFV1")
+def test_frames_are_drawn_in_their_colours_whatever_their_rate(tmp_path, rate):
+    colours = [(20, 60, 200)] * 2  # blue, green, red, of which `look` draws what they lack
+    video = write_video(tmp_path / "slow.mkv", colours, rate=rate, codec="FFV1")
     assert len(rows(count_video(video, tmp_path / "out", look, STORED))) == 2
     drawn = cv2.VideoCapture(str(tmp_path / "out/slow_counted.mp4"))
     assert drawn.get(cv2.CAP_PROP_FPS) == pytest.approx(rate, rel=1e-3)
+    assert np.median(drawn.read()[1], axis=(0, 1)) == pytest.approx((235, 195, 55), abs=6)
 
 
 def test_deep_grey_video_is_not_counted_black(tmp_path):

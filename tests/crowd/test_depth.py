@@ -6,6 +6,7 @@ import pytest
 import yaml
 from PIL import Image
 
+import test as gst_test
 from crowd.count.counter import Counter, with_depth
 from crowd.count.photos import count_folder
 from crowd.data.images import Unclear, depth_option, read_image, read_stored, to_8_bits
@@ -148,7 +149,7 @@ def test_sets_of_before_the_option_are_read(tmp_path):
         require_same(tmp_path, Preprocessing(64, 80, depth="-20:40"))
 
 
-def test_a_folder_is_counted_as_the_training_saw_it_or_as_is_said(tmp_path):
+def test_a_folder_is_counted_as_the_training_saw_it_or_as_is_said(tmp_path, failure):
     (tmp_path / "photos").mkdir()
     save(tmp_path / "photos", "10 of 16 bits")
     trained = Counter(None, "", Preprocessing(16, 40, depth="14"), None, {})
@@ -161,6 +162,10 @@ def test_a_folder_is_counted_as_the_training_saw_it_or_as_is_said(tmp_path):
     with pytest.raises(InputError, match=r"1 of 1 photos .* add --depth 10"):
         count_folder(tmp_path / "photos", tmp_path / "other", look, plain)
     assert not (tmp_path / "other").exists()
+    given = "--folder", tmp_path / "photos", "--output", tmp_path / "main", "--device", "cpu"
+    assert "add --depth 10" in failure(gst_test.main, *given)
+    gst_test.main([*map(str, given), "--depth", "10"])
+    assert len(rows(tmp_path / "main/counts.csv")) == 1
 
 
 def test_the_clean_copy_is_never_black(tmp_path, capsys):

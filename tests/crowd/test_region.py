@@ -209,6 +209,7 @@ def test_masks_that_do_not_fit_are_one_sentence(tmp_path):
 
 def test_both_methods_take_a_region_but_of_no_set(write_counter, tmp_path, capsys, failure):
     photos = write_photos(tmp_path / "photos", (60,))
+    video = write_video(tmp_path / "street.mp4", (60,))
     whole = write_region(tmp_path / "r.json", [[0, 0], [64, 0], [64, 48], [0, 48]])
     options = ["--device", "cpu", "--output", str(tmp_path / "out"), "--region", str(whole)]
     mgot = ["--save_path", str(write_counter())]
@@ -217,5 +218,11 @@ def test_both_methods_take_a_region_but_of_no_set(write_counter, tmp_path, capsy
         said = r"([\d.]+) people in the region \(([\d.]+) in the photo\)"
         found = re.search(said, capsys.readouterr().out)
         assert found[1] == found[2]
+        main([*options, *counter, "--folder", str(tmp_path), "--recursive"])
+        main([*options, *counter, "--video", str(video)])
+        (row,), frames = (rows(tmp_path / "out" / f"{n}counts.csv") for n in ("", "street_"))
+        assert row["name"] == "photos/p0.png"
+        for one in (row, *frames):
+            assert one["count_in_region"] == one["count"]
         message = failure(main, *options, *counter, "--data-dir", tmp_path)
         assert "a --data-dir is counted whole" in message

@@ -44,6 +44,10 @@ def test_resizing_keeps_places(interpolation):
     centres = (np.arange(120) + 0.5) / 2
     np.testing.assert_allclose(resized[40, 4:-4, 0], 4 * (centres[4:-4] - 0.5), atol=0.51)
     assert resize_photo(resized, 80, 100, interpolation) is resized
+    # At an edge bilinear values lie between those of its sides, and bicubic ones beyond them.
+    edge = np.where(columns[..., None] < 30, 50, np.full(3, 200)).astype(np.uint8)
+    beyond = resize_photo(edge, 80, 100, interpolation).max() > 200
+    assert beyond == (interpolation == "bicubic")
 
 
 def test_distances_of_the_release(golden):
@@ -108,6 +112,8 @@ def test_command_on_qnrf(tmp_path, run):
         photos = sorted((out / split).glob("*.jpg"))
         for photo in photos:
             assert Image.open(photo).size == (40, 32)
+            # A tenth of libjpeg's 16, 11 and 12, as at a quality of 95.
+            assert Image.open(photo).quantization[0][:3] == [2, 1, 1]
             heads = np.load(photo.with_suffix(".npy"))
             number = int(photo.stem[-4:])
             assert heads.dtype == np.float32
@@ -155,6 +161,13 @@ def test_ucf_cc_50_is_tested_in_folds(tmp_path, run):
     tested = {path.stem for path in (tmp_path / "out" / "test").glob("*.jpg")}
     assert tested == {str(i) for i in range(11, 21)}
     assert "is not a photo of this" in run("--layout", "ucf_cc_50", "--fold", 3, code=2)
+
+
+def test_brt_is_split_by_time(tmp_path, run):
+    for split in ("train", "test"):
+        heads = {f"1-201705060900{second}": [[1, 2]] for second in range(10, 60, 10)}
+        write_split(tmp_path / "set", "brt", split, heads, size=SIZE)
+    assert "holds out blocks of time of each camera" in run("--layout", "brt")
 
 
 def test_names_that_are_no_text(tmp_path, run):
@@ -324,6 +337,7 @@ def test_a_photo_that_was_half_written_is_written_again(tmp_path, run, monkeypat
 def test_workers_write_the_same(tmp_path, run):
     qnrf(tmp_path / "set", train=30, test=2)
     alone = run()
+    assert "27 train, 3 val" in alone
     written = [path for path in (tmp_path / "out").rglob("*.*") if path.is_file()]
     content = [path.read_bytes() for path in written]
     assert run("--workers", 2, "--overwrite") == alone

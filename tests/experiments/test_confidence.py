@@ -15,8 +15,9 @@ SIDE = 64
 @pytest.fixture
 def sets(tmp_path):
     """A labelled set, of two photos with (x, y, confidence) each, and the true heads."""
-    labels = {"a": [(10, 10, 0.9), (50, 10, 0.3)], "b": [(20, 40, 0.45)]}
-    truth = {"a": [(11, 10), (30, 50)], "b": [(20, 47)]}
+    labels = {"a": [(10, 10, 0.9), (50, 10, 0.25)], "b": [(20, 40, 0.45)]}
+    # Of the last two heads, one is just too far away, and one just near enough.
+    truth = {"a": [(11, 10), (50.5, 18.6)], "b": [(20.5, 48.5)]}
     for name, heads in labels.items():
         fidt_map = np.zeros((SIDE, SIDE), np.float32)
         for x, y, value in heads:
@@ -36,6 +37,7 @@ def test_surer_heads_are_counted_alone(sets, capsys):
     by_threshold = {float(row.split()[3]): row for row in rows}
     # Of three heads two are right, and one of three true ones is missed.
     assert by_threshold[0.0] == "3 heads of 0 or more 66.67% 66.67% 66.67%"
+    assert by_threshold[0.25] == "3 heads of 0.25 or more 66.67% 66.67% 66.67%"
     # The wrong one is the least sure.
     assert by_threshold[0.35] == "2 heads of 0.35 or more 80.00% 100.00% 66.67%"
     assert by_threshold[0.5] == "1 heads of 0.5 or more 50.00% 100.00% 33.33%"

@@ -15,12 +15,16 @@ from PIL import Image
 from crowd.data.images import write_image
 from crowd.data.stage import record_path
 from GS2D import jobs
+from GS2D.arguments import fit_parser
 from GS2D.process_gaussians import main as process
 from GS2D.store import Report, backup_path, gaussians_path, read_gaussians, write_gaussians
 from tests.conftest import oriented
 
 SCRIPT = "2dgs_counting_1gs_gsplat.py"
 NAMES = ("crowd 1", "b.c", "IMG_3", "empty")
+RELEASED = {"downsample_ratio": 1, "num_epochs": 4000, "learning_rate": 0.01, "bk_num": 0}
+RELEASED |= {"use_bk_mask": True, "gt_points": True, "stop_when_flat": False}
+RELEASED |= {"flat_threshold": 0.002, "flat_window": 200}
 
 
 @pytest.fixture
@@ -149,6 +153,18 @@ def interrupt(fit, monkeypatch):
     return run
 
 
+def test_a_fit_killed_before_its_record_does_not_count(fit, photos, monkeypatch):
+    def killed(*given):
+        write_gaussians(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "write_gaussians", killed)
+        with pytest.raises(SystemExit):
+            fit()
+    assert "4 photos fitted" in fit()
+
+
 def test_elimination_does_not_pass_old_fits_off_as_new(fit, photos, interrupt):
     fit()
     for photo in photos[:2]:
@@ -170,6 +186,14 @@ def test_other_settings_do_not_mix(fit, photos, capsys):
     fit(*flat, "--overwrite")
     assert "flat_window 2, not 3" in refusal(fit, capsys, *flat[:-1], 3)
     assert "stop_when_flat True, not False" in refusal(fit, capsys, *flat[:2])
+
+
+def test_every_setting_finds_other_gaussians(fit, photos):
+    found = set()
+    for options in ((), ("--seed", 5), ("--no_use_bk_mask",), ("--learning_rate", 0.1)):
+        fit("--overwrite", *options)
+        found.add(read_gaussians(gaussians_path(photos[0])).tobytes())
+    assert len(found) == 4
 
 
 def test_a_copy_of_the_folder_computes_nothing_anew(fit, photos, tmp_path, copied):
@@ -339,11 +363,13 @@ def test_a_fit_that_diverges_writes_nothing(fit, photos, capsys, monkeypatch):
 def test_every_data_set_has_a_configuration_that_the_command_reads(root, fit, photos):
     datasets = {path.stem for path in (root / "gst" / "configs").glob("*.yml")}
     configurations = {path.name: path for path in (root / "GS2D").glob("config_*_gsplat.yml")}
+    without = fit_parser("").read([])
+    assert {name: without[name] for name in RELEASED} == RELEASED
     assert set(configurations) == {f"config_{name}_gsplat.yml" for name in datasets}
     for name, path in configurations.items():
         values = yaml.safe_load(path.read_text())
         assert values.pop("root_path") == f"data/{name[7:-11]}_processed"
-        assert values["num_epochs"] == 4000
+        assert values == RELEASED
         assert "note" not in fit("--config", path)
 
 

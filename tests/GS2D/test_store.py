@@ -52,6 +52,7 @@ def test_bad_files_are_one_sentence(tmp_path, params):
         ("other", params, "no dataset 'params'"),
         ("params", params[:, :6], r"\[20, 6\] in place of \[N, 8\]"),
         ("params", np.full((2, 8), np.inf), "not finite"),
+        ("params", np.where(np.arange(8) == 3, np.inf, np.ones((2, 8))), "not finite"),
         ("params", np.full((2, 8), b"a"), "not numbers"),
     ):
         with h5py.File(path, "w") as file:

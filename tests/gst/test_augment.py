@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from crowd.data.network_input import Preprocessing
 from gst.dataset import (
     PADDING_COLOR,
     Sample,
@@ -125,6 +126,8 @@ def test_a_photo_smaller_than_the_crop_is_padded_and_keeps_its_heads():
     window = scale_and_crop(sample, 1.0, 0, 12, 64)
     np.testing.assert_array_equal(window.image[:, :40], sample.image[12:76])
     assert (window.image[:, 40:] == PADDING_COLOR).all()
+    # What is 0 once normalised, but for the rounding.
+    assert np.abs(PADDING_COLOR - 255 * np.array(Preprocessing.mean)).max() <= 0.5
     for seed in range(20):
         crop, *_ = augment(sample, 64, np.random.default_rng(seed))
         assert crop.image.shape == (64, 64, 3)
@@ -153,7 +156,9 @@ def test_with_a_smallest_share_of_0_no_part_of_a_box_inside_the_photo_is_lost():
             # The scale is 1, and a crop begins at every fourth pixel.
             draws = [1.0, (place[0] + 0.5) / 60, (place[1] + 0.5) / 60, 1.0]
             rng = Mock(random=lambda _, draws=draws: draws, uniform=lambda *_: 1.0)
-            sums[share] += augment(heads, 64, rng, smallest_share=share)[1].sum()
+            shares = augment(heads, 64, rng, smallest_share=share)[1]
+            assert (shares > 0).all()
+            sums[share] += shares.sum()
     expected = 6 * 64**2 / (237 / 60) ** 2
     assert sums[0.0] == pytest.approx(expected, rel=2e-3)
     # Along each border all shares below 0.3 of the box's width.

@@ -109,6 +109,8 @@ def test_without_heads_all_is_background():
     for kernel in (transport_kernel, transport_kernel_reference):
         torch.testing.assert_close(kernel(*nothing, 32).float(), torch.ones(1, 16))
     assert transport_kernel(*nothing, 32, use_background=False).shape == (0, 16)
+    owned = transport_kernel(*nothing, 32, owners=[], annotations=2)
+    torch.testing.assert_close(owned, torch.tensor([[0.0], [0.0], [1.0]]).expand(3, 16))
 
 
 def test_owners_join_several_gaussians_and_the_background():

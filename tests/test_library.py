@@ -137,16 +137,19 @@ def test_commands_name_the_extra_that_they_need(wheel):
         assert re.fullmatch(r'error: .* "mgot-gst\[commands\]".*\n', done.stderr), done.stderr
 
 
-@pytest.mark.parametrize("options", [{}, {"background_ratio": 0.1, "use_background": False}])
-def test_the_module_is_the_readable_loss_with_its_gradient(options):
+@pytest.mark.parametrize(
+    ("stride", "options"), [(8, {}), (5, {"background_ratio": 0.1, "use_background": False})]
+)
+def test_the_module_is_the_readable_loss_with_its_gradient(stride, options):
     generator = torch.Generator().manual_seed(3)
     points = [200 * torch.rand(n, 2, generator=generator) for n in (7, 0, 40)]
-    density = torch.rand(3, 1, 25, 25, generator=generator) / 50
+    side = 200 // stride
+    density = torch.rand(3, 1, side, side, generator=generator) / 50
     results = []
     for loss_of in (
-        lambda d: TransportLoss(8, **options)(d, points),
+        lambda d: TransportLoss(stride, **options)(d, points),
         lambda d: gaussian_transport_loss_reference(
-            [round_heads(one) for one in points], d, KernelOptions(**options)
+            [round_heads(one) for one in points], d, KernelOptions(**options), stride
         ),
     ):
         leaf = density.clone().requires_grad_()

@@ -158,13 +158,16 @@ def test_start_is_the_pixel_under_the_centre_and_the_distance_of_the_neighbours(
     assert np.abs(shares - 0.1).max() < 0.025
 
 
-def test_background_mask_reaches_as_far_as_one_part_in_255():
-    points = np.array([[60.0, 50.0], [60.0, 350.0]])
+@pytest.mark.parametrize(
+    ("gap", "side", "scale"), [(300, 400, 6), (24, 400, 4), (6, 400, 2), (6, 80, 1.2)]
+)
+def test_background_mask_reaches_as_far_as_one_part_in_255(gap, side, scale):
+    """Its scale is a sixth of the distance, not below 2 nor above 0.015 times the long side."""
+    points = np.array([[60.0, 50.0], [60.0, 50.0 + gap]])
     distances = neighbour_distances(points)
-    np.testing.assert_allclose(distances, 300.0)
-    fitted = fitted_pixels(points, distances, 400, 400)
-    scale = 0.015 * 400
-    centres = np.stack(np.meshgrid(np.arange(400) + 0.5, np.arange(400) + 0.5), axis=-1)
+    np.testing.assert_allclose(distances, gap)
+    fitted = fitted_pixels(points, distances, side, side)
+    centres = np.stack(np.meshgrid(np.arange(side) + 0.5, np.arange(side) + 0.5), axis=-1)
     distance = np.linalg.norm(centres[:, :, None] - points, axis=-1).min(axis=-1)
     np.testing.assert_array_equal(fitted, distance <= scale * np.sqrt(2 * np.log(255)))
     assert neighbour_distances(points[:1]) == pytest.approx([8.0])
@@ -176,6 +179,8 @@ def test_a_copied_pixel_costs_what_leaks_into_it():
     masked = fit_gaussians(image, point, 800, background_mask=True)
     free = fit_gaussians(image, point, 800, background_mask=False)
     assert masked.scales.max() < 4 < free.scales.min()
+    nothing = fit_gaussians(image, [[500.0, 500.0]], 3, background_mask=True)
+    assert nothing.render_loss == 0  # all of the photo is copied
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])

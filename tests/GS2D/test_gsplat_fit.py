@@ -71,6 +71,7 @@ def test_versions_without_images_in_their_tile_lists_are_refused(why_unusable):
         assert why_unusable(version, compiled) is None
     for version in ("1.4.0", "1.5", "1.5.2", "1.6.0"):
         assert "mgot-gst[gpu]" in why_unusable(version, compiled)
+    assert "install nvcc" in why_unusable("1.5.3", types.SimpleNamespace(_C=None))
 
 
 def test_a_read_only_home_of_gsplat_s_kernels_names_its_variable(why_unusable):

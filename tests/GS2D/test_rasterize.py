@@ -159,6 +159,9 @@ def test_numpy_gives_numpy_whatever_its_order_and_rotations_may_be_a_column(name
     image, alpha = rasterize(*arrays[:4], 30, 20, arrays[4], backend=name)
     assert (image.shape, alpha.shape) == ((20, 30, 3), (20, 30))
     np.testing.assert_array_equal(image, expected[0].numpy())
+    ones = [[1, 1]], [[1, 1]], [1], [[1, 1, 1]]
+    floats = [np.array(part, np.float32) for part in ones]
+    np.testing.assert_array_equal(*(rasterize(*of, 3, 2, backend=name)[0] for of in (ones, floats)))
 
 
 def test_wrong_arguments_are_refused():
@@ -168,6 +171,7 @@ def test_wrong_arguments_are_refused():
         ({"scales": right["scales"][:2]}, r"scales \[N, 2\]"),
         ({"opacities": right["opacities"] + 1}, r"\[0, 1\]"),
         ({"backend": "gpu"}, "choose auto, reference, cpu"),
+        ({"width": 0}, "0 x 9 pixels"),
     ):
         with pytest.raises(ValueError, match=says):
             rasterize(**right | wrong)

@@ -9,7 +9,7 @@ from crowd.io.errors import InputError
 from crowd.train.loading import seed_epoch
 from crowd.train.loop import Steps, train_one_epoch
 from crowd.train.state import Recipe, Training
-from gst.counter import evaluate, load_counter, predict_density, tile_edges
+from gst.counter import Counter, density_of, evaluate, load_counter, predict_density, tile_edges
 from gst.dataset import CrowdCrops, collate
 from gst.losses import batch_losses, bayesian_losses
 from gst.models import build_model
@@ -135,6 +135,12 @@ def test_tiles_of_a_local_counter_join_to_the_map_of_the_whole_photo():
     whole = predict_density(model, image, tile=1000)
     torch.testing.assert_close(predict_density(model, image, tile=64), whole)
     assert whole.shape == (24, 16)
+
+
+def test_a_single_photo_is_cut_into_the_tiles_of_its_counter():
+    counter = Counter(PixelSum(), "", Preprocessing(tile=64), None, {})
+    white = torch.full((128, 192, 3), 255, dtype=torch.uint8).numpy()
+    assert (density_of(counter, white, "white")[1] > 0).sum() == 2 * 3
 
 
 @pytest.mark.parametrize("start", [0, 45, 64])

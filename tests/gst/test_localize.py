@@ -7,7 +7,7 @@ import torch
 from crowd.train.loading import CountedPhotos
 from gst import localize
 from gst.kernel import transport_kernel
-from gst.layers import kernel_owners
+from gst.layers import kernel_owners, processed_layers
 from gst.localize import Placement, density_heads, density_near
 from gst.photos import Preprocessing
 
@@ -51,6 +51,19 @@ def test_several_people_in_one_cell_are_several_heads_and_thin_mass_is_none():
     # 600 cells hold six people, none of them anywhere.
     for thin in (np.zeros((5, 5)), np.full((20, 30), 0.01), draw([(100, 80)], mass=0.1)):
         assert len(density_heads(thin)[0]) == 0
+
+
+def test_neighbours_weigh_three_tenths_a_head_begins_at_a_fifth_and_reaches_three_cells():
+    density = np.zeros((9, 9))
+    density[4, 4], density[4, 5], density[3, 5] = 0.5, 0.2, 0.1
+    np.testing.assert_allclose(density_heads(density)[1], [0.5 + 0.3 * 0.2 + 0.09 * 0.1])
+    numbers = [len(density_heads(factor * density / 0.569)[0]) for factor in (0.199, 0.201)]
+    assert numbers == [0, 1]
+    # One person is in cells up to three apart, two in those farther.
+    for column, people in ((7, 1), (8, 2)):
+        density = np.zeros((9, 9))
+        density[4, 4], density[4, column] = 0.8, 0.25
+        assert len(density_heads(density)[0]) == people
 
 
 def test_no_more_heads_than_their_mass_and_the_surest_first():
@@ -126,7 +139,7 @@ def test_a_head_on_its_own_has_8_pixels(write_set):
     assert placement.localization()["own sigma"]["tp"] == 1
 
 
-def test_owners_of_cells_are_those_of_the_whole_kernel():
+def test_owners_of_cells_are_those_of_the_whole_kernel(write_set):
     random = np.random.default_rng(0)
     points = random.uniform(0, 200, (30, 2)).astype(np.float32)
     scales = random.uniform(2, 15, (30, 2)).astype(np.float32)
@@ -141,3 +154,6 @@ def test_owners_of_cells_are_those_of_the_whole_kernel():
     nobody = kernel_owners(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), (64, 48))
     assert nobody[0].shape == (6, 8)
     assert not nobody[1].any()
+    layers = processed_layers(write_set(train=(0,)) / "train/photo0.png")
+    assert layers["gaussians"].shape == (0, 5)
+    assert not layers["kernel"][..., 3].any()

@@ -92,6 +92,29 @@ def test_every_parameter_gets_a_gradient(model):
     assert not [name for name, one in slopes.items() if one is None or not one.abs().sum() > 0]
 
 
+def test_random_weights_pass_on_what_tells_photos_apart(vgg):
+    """A layer that torch initialises halves deviations and more: sixteen leave a millionth."""
+    with torch.no_grad():
+        assert 1e-4 < vgg.features(torch.randn(8, 3, 32, 32)).std(0).mean() < 1
+
+
+@pytest.mark.parametrize(("options", "side"), [({}, 7), ({"bias": -3.0}, 36)])
+def test_light_begins_with_a_head_in_as_many_cells_as_its_bias_says(options, side):
+    model = build_model("light", **options).eval()
+    torch.nn.init.zeros_(model.head[-1].weight)
+    with torch.no_grad():
+        people = model(torch.zeros(1, 3, 32, 32)).mean().item()
+    assert people**-0.5 == pytest.approx(side, abs=0.5)
+
+
+def test_a_cell_of_vgg_small_sees_109_pixels_across_and_down():
+    torch.manual_seed(0)
+    images = torch.randn(1, 3, 160, 160, requires_grad=True)
+    build_model("vgg_small").eval()(images)[0, 0, 10, 10].backward()
+    seen = images.grad.abs().amax((0, 1)).nonzero()
+    assert (seen.amax(0) - seen.amin(0) + 1).tolist() == [109, 109]
+
+
 def test_degree_levels_tell_tokens_apart_that_are_alike():
     # 100 tokens on a line, a millionth of their length apart: distances are far below it.
     places = torch.randperm(100, generator=torch.Generator().manual_seed(0)).double()

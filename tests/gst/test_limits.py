@@ -11,9 +11,14 @@ from crowd.train.checkpoints import load_checkpoint
 from crowd.train.runs import read_log
 from GS2D import fit_gaussians, rasterize
 from gst.dataset import Sample, augment
-from gst.heads import neighbour_distance
+from gst.heads import Heads, neighbour_distance
 from gst.kernel import transport_kernel
-from gst.loss import transport_loss
+from gst.loss import (
+    gaussian_transport_loss,
+    gaussian_transport_loss_reference,
+    transport_loss,
+)
+from gst.options import KernelOptions
 
 MANY = 20_000
 
@@ -35,6 +40,20 @@ def test_kernel_and_loss_of_20000_heads_conserve_mass():
     loss.backward()
     assert density.grad.isfinite().all()
     assert (density.grad.abs() <= 1 + 1e-4).all()
+
+
+def test_20000_far_heads_count_together_where_one_would_not():
+    """Of the last cell each has e^-12.75 of what the head in the crop has, all have a twentieth."""
+    points, scales = torch.full((MANY, 2), 100.0), torch.full((MANY, 2), 8.0)
+    points[0] = 32
+    heads, gradients = [Heads(points, scales, torch.zeros(MANY), torch.ones(MANY))], []
+    for loss_of in (gaussian_transport_loss, gaussian_transport_loss_reference):
+        density = torch.ones(1, 1, 8, 8, requires_grad=True)
+        loss_of(heads, density, KernelOptions(use_background=False)).backward()
+        gradients.append(density.grad)
+    # Each is added to a sum of one and more in single precision.
+    torch.testing.assert_close(*gradients, rtol=0, atol=2 * MANY * 2**-24)
+    assert gradients[0][0, 0, -1, -1] == pytest.approx(1 - 2 * 0.055, abs=0.005)
 
 
 def test_20000_gaussians_are_drawn_as_the_reference_draws_them():

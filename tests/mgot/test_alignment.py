@@ -81,6 +81,33 @@ def test_rows_that_hardly_move_choose_nothing():
     assert (match_patches_by_cost(cost).index >= 0).all()
 
 
+def test_the_weight_of_the_entropy_is_the_released_one():
+    # Where both sides are uniform, a plan's odds are exp(cost / 0.001).
+    cost = 0.001 * np.log(3) * (1 - np.eye(2))
+    plans = [
+        match(cost).transport.plan for match in (match_clusters_by_cost, match_patches_by_cost)
+    ]
+    np.testing.assert_allclose(plans, [[[0.375, 0.125], [0.125, 0.375]]] * 2, rtol=1e-8)
+    far = match_daot_by_cost(np.random.default_rng(0).random((9, 9)), [0.5] * 9, [0.5] * 9, 0.6)
+    assert far.transport.iterations == 1000
+
+
+@pytest.mark.parametrize("match", [mgot.match_clusters, mgot.match_patches])
+def test_a_large_weight_of_the_entropy_leaves_to_each_its_nearest(match):
+    source = maps(2, 0)
+    target = np.stack([source[0], 0.9 * source[0]])
+    plain, even = (np.atleast_2d(match(target, source, *reg))[0] for reg in ((), (1e12,)))
+    assert sorted(plain) == [0, 1]
+    assert even.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("odds", "index"), [(78, [0, 0]), (80, [0, -1])])
+def test_a_row_that_moves_a_hundredth_of_its_mass_has_a_partner(odds, index):
+    # Of 0.4, one in odds + 1 is of the second row, which holds a half.
+    matching = match_patches_by_cost([[0.0], [0.001 * np.log(odds)]], mass=0.4)
+    assert matching.index.tolist() == index
+
+
 def test_few_patches_are_matched():
     one = match_patches_by_cost([[0.3]])
     assert (one.index.tolist(), one.weight.tolist()) == ([0], [1.0])

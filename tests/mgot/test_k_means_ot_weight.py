@@ -8,9 +8,17 @@ import pytest
 from PIL import Image
 
 from crowd.io.h5 import write_h5
-from mgot.alignment import daot_costs, match_clusters, match_daot_by_cost, match_patches
+from mgot.alignment import (
+    daot_costs,
+    match_clusters,
+    match_clusters_by_cost,
+    match_daot_by_cost,
+    match_patches,
+    match_patches_by_cost,
+)
 from mgot.feature_files import CLUSTERED, write_index_lists
 from mgot.features import write_features
+from mgot.options import SsimCost
 from mgot.patches import read_selection
 from mgot.ssim import ssim_cost
 
@@ -112,11 +120,29 @@ def test_part_of_the_mass_leaves_patches_out_and_tells_others_apart(tmp_path, do
     assert sum(group["unmatched"] for group in summary["groups"]) > 0
     assert weights.max() > 1
     assert weights.min() >= 1
-    assert summary["weights"]["max"] == weights.max()
+    for name in ("min", "max", "mean", "median", "std"):
+        assert summary["weights"][name] == pytest.approx(getattr(np, name)(weights), rel=1e-12)
     assert summary["weights"]["above_1"] == (weights > 1 + 1e-6).sum()
     assert "all weights are 1 (--no-weights)\n" in run("--mass", 0.5, "--no-weights")
     unweighted, _ = selection(tmp_path)
     assert unweighted == [(path, 1.0) for path, _ in listed]
+
+
+def test_each_regularisation_is_of_its_own_transport(tmp_path, domains, run):
+    words = "--regularization_parameter1", 0.2, "--regularization_parameter2", 1e-6
+    printed, summary = run(*words), selection(tmp_path)[1]
+    (target, target_centers), (source, source_centers) = domains
+    ends = [match_clusters_by_cost(ssim_cost(target_centers, source_centers), 0.2)]
+    for rows, group in zip(CLUSTERS["t"], summary["groups"], strict=True):
+        cost = ssim_cost(target[rows], source[CLUSTERS["s"][group["source_cluster"]]])
+        ends.append(match_patches_by_cost(cost, 1e-6))
+        costs = cost[np.arange(len(rows)), ends[-1].index]
+        assert group["mean_cost"] == pytest.approx(costs.mean(), rel=1e-6)
+    found = [summary["clusters"], *summary["groups"]]
+    for matching, figures in zip(ends, found, strict=True):
+        assert figures | matching.transport.convergence() == pytest.approx(figures)
+    stopped = sum(not figures["converged"] for figures in found)
+    assert printed.count(": not converged after ") == stopped > 0
 
 
 def test_a_source_patch_is_listed_once_a_cluster_and_may_repeat_across(tmp_path, domains, run):
@@ -143,21 +169,26 @@ def test_a_source_patch_is_listed_once_a_cluster_and_may_repeat_across(tmp_path,
 def test_alignments_without_clusters(tmp_path, domains, run, alignment):
     for name in ("si.npy", "sc.h5", "ti.npy", "tc.h5"):
         (tmp_path / name).unlink()
-    run("--alignment", alignment)
+    run("--alignment", alignment, "--ssim_variant", "global", "--regularization_parameter2", 0.01)
     listed, summary = selection(tmp_path)
     (target, _), (source, _) = domains
+    costs = daot_costs(target, source, SsimCost("global"))
     if alignment == "daot":
-        chosen = match_daot_by_cost(*daot_costs(target, source)).index
+        matching = match_daot_by_cost(*costs, 0.01)
     else:
-        chosen = match_patches(target, source)[0]
-    expected = dict.fromkeys(chosen.tolist())
+        matching = match_patches_by_cost(costs[0], 0.01)
+    (group,) = summary["groups"]
+    assert group["residual"] == pytest.approx(matching.transport.residual)
+    assert group["mean_cost"] == pytest.approx(costs[0][range(10), matching.index].mean())
+    expected = dict.fromkeys(matching.index.tolist())
     assert [path for path, _ in listed] == [f"s_{index:02d}.jpg" for index in expected]
     assert [group["target_patches"] for group in summary["groups"]] == [10]
     assert "target_cluster" not in summary["groups"][0]
 
 
-def test_controls_select_at_random_and_all(tmp_path, domains, run):
-    run()
+@pytest.mark.parametrize("mass", [1.0, 0.3])
+def test_controls_select_at_random_and_all(tmp_path, domains, run, mass):
+    run("--mass", mass)
     used = selection(tmp_path)[1]["used"]
     picture = (tmp_path / FILES["selected_result"]).with_suffix(".jpg")
     assert picture.is_file()
@@ -167,7 +198,7 @@ def test_controls_select_at_random_and_all(tmp_path, domains, run):
     assert selection(tmp_path)[0] == [(name, 1.0) for name in names]
     draws = set()
     for seed in range(8):
-        run("--alignment", "random", "--seed", str(seed))
+        run("--alignment", "random", "--seed", str(seed), "--mass", mass)
         listed, summary = selection(tmp_path)
         assert summary["used"] == len(dict(listed)) == len(listed) == used
         assert set(listed) <= {(name, 1.0) for name in names}

@@ -25,9 +25,12 @@ def test_balanced_plan_is_pots(n, m, reg):
     assert result.converged
 
 
-@pytest.mark.parametrize("mass", [0.05, 0.4, 0.9])
-def test_partial_plan_is_pots(mass):
+@pytest.mark.parametrize(
+    ("mass", "columns"), [(0.05, 1), (0.4, 1), (0.9, 1), (None, 2), (None, 0.5)]
+)
+def test_partial_plan_is_pots(mass, columns):
     cost, a, b = problem(25, 18)
+    b = columns * b  # and so all that the smaller side holds moves where no mass is named
     result = entropic_partial(cost, a, b, mass, 0.05, max_iterations=50000, tolerance=1e-13)
     how = {"m": mass, "numItermax": 50000, "stopThr": 1e-14}
     expected = ot.partial.entropic_partial_wasserstein(a, b, cost, 0.05, **how)
@@ -97,6 +100,12 @@ def test_columns_mass_and_residual_are_right_however_early_it_stops(iterations):
     assert whole.iterations == iterations
     assert not whole.converged
     assert not part.converged
+
+
+@pytest.mark.parametrize(("transport", "released"), [(sinkhorn, 2000), (entropic_partial, 1000)])
+def test_what_does_not_converge_ends_after_the_released_number_of_updates(transport, released):
+    result = transport(problem(30, 20)[0], reg=1e-5)
+    assert (result.iterations, result.converged) == (released, False)
 
 
 def test_rows_and_columns_without_mass_move_nothing():

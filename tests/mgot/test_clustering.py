@@ -64,8 +64,8 @@ def few_in_memory(monkeypatch):
 def test_partition_is_scikit_learns(seed):
     # Without groups to find there are many local minima: the same starts must lead to the same.
     samples = np.random.default_rng(seed).random((60, 90))
-    plain = KMeans(5, n_init=4, random_state=seed, tol=0).fit(samples)
-    result = kmeans(samples, 5, seed, restarts=4)
+    plain = KMeans(5, n_init=10, random_state=seed, tol=0).fit(samples)
+    result = kmeans(samples, 5, seed)  # of as many starts
     np.testing.assert_array_equal(result.labels[:, None] == result.labels,
                                   plain.labels_[:, None] == plain.labels_)  # fmt: skip
     assert result.inertia == pytest.approx(plain.inertia_, rel=1e-9)

@@ -249,6 +249,9 @@ def test_the_command_runs_the_checkpoint_over_the_patches(patches, tmp_path, run
         expected = counter.model(photo_tensor(image, Preprocessing())[None]).flatten()
     values = torch.from_numpy(content(tmp_path / "f.h5")[1][4])
     torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-4)
+    write_counter(seed=1)
+    assert "7 patches, 7 of them computed now" in run()
+    assert "7 patches, 7 of them computed now" in run("--bgr")
     checkpoint.unlink()
     assert "counter.pth does not exist" in run(code=2)
 

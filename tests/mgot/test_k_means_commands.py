@@ -79,7 +79,7 @@ def test_the_elbow_of_few_patches_ends_at_their_number(tmp_path, run, count):
 def test_clusters_are_the_kinds(tmp_path, run):
     values = blobs(18)
     write(tmp_path / "f.h5", values)
-    printed = k_means(run, "f.h5", "--cluster_num", 4)
+    printed = k_means(run, "f.h5")  # into 4, as in the paper
     clusters = read_clusters(tmp_path / "c.h5", tmp_path / "i.npy", 18, tmp_path / "f.h5")
     expected = [list(range(kind, 18, 4)) for kind in range(4)]
     assert sorted(members.tolist() for members in clusters.members) == expected
@@ -95,11 +95,25 @@ def test_clusters_are_the_kinds(tmp_path, run):
         read_clusters(tmp_path / "c.h5", tmp_path / "i.npy", 18, tmp_path / "other.h5")
 
 
+def test_the_seed_is_of_the_starts(tmp_path, run):
+    # Noise has many partitions that are as good: other starts end in another.
+    write(tmp_path / "f.h5", np.random.default_rng(0).random((40, SIDE, SIDE), np.float32))
+    seen = []
+    for seed in (0, 1, 0):
+        run("k_means_elbow", "--feature_path", "f.h5", "--elbow_map", "v.png", "--seed", seed)
+        k_means(run, "f.h5", "--seed", seed)
+        inertia = json.loads((tmp_path / "v.json").read_text())["inertia"]
+        seen.append((inertia["9"], (tmp_path / "i.npy").read_bytes()))
+    assert seen[0] == seen[2]
+    assert all(first != second for first, second in zip(*seen[:2], strict=True))
+
+
 def test_centres_and_members_of_two_runs_are_told_apart(tmp_path, run):
     write(tmp_path / "f.h5", blobs(12))
-    k_means(run, "f.h5")
+    k_means(run, "f.h5", "--cluster_num", 3)
     read_clusters("c.h5", "i.npy", 12)
     lists = read_index_lists("i.npy")
+    assert len(lists) == 3
     # As many clusters, of other patches.
     lists[0], lists[1] = [*lists[0], lists[1][0]], lists[1][1:]
     write_index_lists("i.npy", lists)

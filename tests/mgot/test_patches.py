@@ -167,6 +167,7 @@ def test_small_photos_are_counted(tmp_path, run):
 
 def test_bad_input_is_one_sentence(tmp_path, run):
     assert "set/train is not a folder" in run(code=2)
+    assert "set/test is not a folder" in run("--split", "test", code=2)
     folder = tmp_path / "set/train"
     photo = write_photo(folder, "a", 200, 300)
     assert "--resize" in run(code=2)

@@ -60,8 +60,11 @@ def test_redrawn_labels_are_the_map_of_the_heads(write_fidt_set, write_counter, 
     write_fidt_set()
     write_counter()
     run()
+    assert "3 photos labelled" in run("--redraw", "--split", "test")
     assert "4 photos labelled" in run("--redraw")
-    for photo in sorted((tmp_path / "out/train").glob("*.png")):
+    photos = [*tmp_path.glob("out/train/*.png"), *tmp_path.glob("out/test/*.png")]
+    assert len(photos) == 7
+    for photo in photos:
         values, kpoint = labels(photo)
         heads = np.load(photo.with_suffix(".npy"))
         assert len(heads) > 1

@@ -1,5 +1,7 @@
 """The cheap controls of an adaptation: AdaBN, and one factor for all counts."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.nn import functional
 
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.io.errors import InputError
+from crowd.train.checkpoints import save_checkpoint
 from mgot import test as mgot_test
 from mgot.controls import count_factor, reset_batch_norm
 from mgot.evaluation import CountedSet
@@ -62,6 +65,15 @@ def test_a_network_without_batch_normalisation_is_named(write_fidt_set, write_co
     assert "no batch norm" in failure(mgot_test.main, *arguments, "--batch_norm_from", data)
 
 
+@pytest.mark.parametrize(("control", "split"), [("batch_norm", "train"), ("count_factor", "val")])
+def test_a_control_is_of_the_set_that_it_names(control, split, write_fidt_set, tmp_path, failure):
+    data, checkpoint = write_fidt_set(), tmp_path / "light.pth"
+    save_checkpoint(checkpoint, model=build_model("light_fidt").state_dict())
+    options = "--save_path", checkpoint, "--model_name", "light_fidt", "--data_dir", data
+    message = failure(mgot_test.main, *options, f"--{control}_from", data / "other")
+    assert f"other/{split} is not a folder" in message
+
+
 def test_the_factor_makes_the_total_of_its_set_right(write_fidt_set, write_counter, tmp_path):
     data, checkpoint = write_fidt_set(val=(3, 9), size=(400, 48)), write_counter()
     options = ["--save_path", str(checkpoint), "--data_dir", str(data), "--device", "cpu"]
@@ -77,6 +89,8 @@ def test_the_factor_makes_the_total_of_its_set_right(write_fidt_set, write_count
     assert scaled.sum() == pytest.approx(12, abs=2e-4)
     # Counts are written with four decimals.
     np.testing.assert_allclose(scaled, plain * 12 / plain.sum(), atol=6e-5)
+    metrics = json.loads((tmp_path / "scaled/metrics.json").read_text())
+    assert metrics["count_factor"] == pytest.approx(12 / plain.sum())
 
 
 @pytest.mark.parametrize("control", ["--batch_norm_from", "--count_factor_from"])

@@ -102,6 +102,8 @@ def test_the_backbone_is_fine_tuned_at_its_rate_on_scaled_crops(write_fidt_set, 
     words += f"--pretrained {tmp_path / 'light.pth'} --backbone_lr 0.5 "
     words += "--scale_range 0.6 1.3 --clip_gradient 1e-9"
     train_baseline.main(shlex.split(words))
+    (tmp_path / "light.pth").unlink()  # of which a training that has begun needs no more
+    train_baseline.main(shlex.split(f"{words} --resume"))
     state = load_checkpoint(tmp_path / "last.pth")
     kinds = [(one["initial_lr"], one["weight_decay"]) for one in state["optimizer"]["param_groups"]]
     assert kinds == [(1e-3, 5e-4), (5e-4, 5e-4)]

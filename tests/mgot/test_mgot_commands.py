@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import nn
 
+from crowd.io.files import short_hash
 from crowd.io.h5 import read_h5, write_h5
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.runs import read_log
@@ -129,14 +130,20 @@ def test_a_training_is_not_continued_on_other_labels_or_photos(
     assert (folder / "log.jsonl").read_bytes() == before
 
 
-def test_a_run_is_continued_without_the_file_it_started_from(
+def test_a_run_is_continued_without_its_start_and_tested_as_it_was_validated(
     write_fidt_set, write_counter, baseline
 ):
-    data, pre, options = write_fidt_set(), write_counter(), "--validate_every 1"
+    data, pre, options = write_fidt_set(), write_counter(), "--validate_every 1 --ema 0.5"
     whole = baseline(data, "whole", options, pre=pre)
     baseline(data, "parts", f"{options} --epochs 2", pre=pre)
     pre.unlink()
     assert_same_run(whole, baseline(data, "parts", f"{options} --resume", pre=pre))
+    best = load_checkpoint(whole / "best.pth")
+    # Of the photos that it was retrained on, not of those before.
+    assert best["recipe"]["train_median"] == 1.5
+    mgot_test.main(shlex.split(f"--save_path {whole}/best.pth --data_dir {data} --split val"))
+    tested = json.loads((whole / "val/metrics.json").read_text())
+    assert tested["mae"] == pytest.approx(best["best"]["mae"])
 
 
 def test_a_run_is_not_continued_from_another_start_nor_to_fewer_epochs(
@@ -158,14 +165,17 @@ def test_a_run_is_not_continued_from_another_start_nor_to_fewer_epochs(
 
 
 def test_the_best_epoch_has_the_lowest_mae_on_val(write_fidt_set, baseline, capsys):
-    data = write_fidt_set(val=(2, 5, 9))
-    folder = baseline(data, options="--validate_every 1 --epochs 5 --lr 0.02 --visual")
+    data, other = write_fidt_set(), write_fidt_set(val=(2, 5, 9), name="other")
+    options = f"--validate_every 1 --epochs 5 --lr 0.02 --val_dir {other} --visual"
+    folder = baseline(data, options=f"{options} --print_freq 3")
     log = read_log(folder / "log.jsonl")
     errors = [line["val_mae"] for line in log]
     best = load_checkpoint(folder / "best.pth")
     assert best["best"]["score"] == best["best"]["mae"] == min(errors)
     assert best["best"]["epoch"] == errors.index(min(errors))
     printed = capsys.readouterr().out
+    lines = [line.split()[1] for line in printed.splitlines() if line.startswith("epoch ")]
+    assert lines == ["0", "3", "4"]
     assert f"{errors[-1]:.2f}" in printed.split("last, epoch 4")[1]
     assert f"{min(errors):.2f}" in printed.split(f"best, epoch {errors.index(min(errors))}")[1]
     assert len(list((folder / "visual").glob("*_peaks.jpg"))) == 3
@@ -174,6 +184,17 @@ def test_the_best_epoch_has_the_lowest_mae_on_val(write_fidt_set, baseline, caps
     config = yaml.safe_load((folder / "config.yml").read_text())
     assert config["weight_decay"] == 5e-4
     assert config["precision"] in ("float32", "bfloat16"), "as used, not as asked for"
+
+
+@pytest.mark.parametrize("option", ["ssim_weight", "detail_weight", "scale_range 0.5"])
+def test_the_weight_of_a_loss_and_the_scale_decide_what_is_learned(
+    write_fidt_set, baseline, option
+):
+    data, learned = write_fidt_set(), set()
+    for value in ("0.6", "1", "1e3" if "weight" in option else "2"):
+        folder = baseline(data, value, f"--{option} {value} --epochs 1")
+        learned.add(read_log(folder / "log.jsonl")[0]["mse"])
+    assert len(learned) == 3
 
 
 def test_without_photos_to_validate_on_the_last_epoch_is_the_best(write_fidt_set, baseline, capsys):
@@ -245,33 +266,36 @@ def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(fin
 def test_a_first_epoch_beyond_the_last_writes_nothing(finetune, tmp_path, failure):
     message = failure(lambda _: finetune(options="--start_epoch 4"))
     assert "--start_epoch 4 leaves none of --epochs 4" in message
+    assert "--tile 99 is no tile" in failure(lambda _: finetune(options="--tile 99"))
     assert not (tmp_path / "tuned").exists()
 
 
 def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_counter, capsys):
-    data, checkpoint = write_fidt_set(), write_counter(min_size=40)
+    data, checkpoint = write_fidt_set(test=(3, 0, 1, 0, 0)), write_counter(min_size=40)
     options = ["--save_path", str(checkpoint), "--device", "cpu"]
     mgot_test.main([*options, "--data_dir", str(data), "--radii", "3", "60", "--visual"])
     printed = capsys.readouterr().out
     folder = checkpoint.parent / "test"
     counts = rows(folder / "predictions.csv")
-    assert [row["actual"] for row in counts] == ["3", "0", "1"]
+    assert [row["actual"] for row in counts] == ["3", "0", "1", "0", "0"]
     predicted = [float(row["predicted"]) for row in counts]
     assert max(predicted) > 1
     metrics = json.loads((folder / "metrics.json").read_text())
     mae = np.mean([abs(float(row["actual"]) - float(row["predicted"])) for row in counts])
     assert metrics["mae"] == pytest.approx(mae)
-    assert metrics["guessing"]["mae"] == pytest.approx((1 + 2 + 1) / 3)
+    assert metrics["guessing"]["mae"] == pytest.approx((1 + 2 + 1 + 2 + 2) / 5)
+    assert metrics["checkpoint"] == short_hash(checkpoint)
     assert set(metrics["localization"]) == {"3 px", "60 px"}
     assert metrics["localization"]["60 px"]["tp"] == 4 - metrics["localization"]["60 px"]["fn"]
     assert f"{mae:.2f}" in printed
     points = (folder / "predicted_points.txt").read_text().splitlines()
     assert [line.split()[1] for line in points] == [f"{count:g}" for count in predicted]
-    assert len(list((folder / "visual").iterdir())) == 3
+    assert len(list((folder / "visual").iterdir())) == 5
     before = (folder / "metrics.json").read_bytes()
     mgot_test.main([*options, "--data_dir", str(data), "--split", "val"])
     assert (folder / "metrics.json").read_bytes() == before
-    assert json.loads((folder.parent / "val/metrics.json").read_text())["split"] == "val"
+    metrics = json.loads((folder.parent / "val/metrics.json").read_text())
+    assert (metrics["split"], list(metrics["localization"])) == ("val", ["4 px", "8 px"])
     capsys.readouterr()
 
     mgot_test.main([*options, "--image", str(data / "test/photo2.png")])
@@ -305,6 +329,7 @@ def test_bad_checkpoints_are_one_sentence(write_fidt_set, write_counter, tmp_pat
         (["--save_path", good, "--data_dir", tmp_path / "nowhere"], "nowhere"),
         (["--save_path", good, "--data_dir", data, "--device", "99"], "--device 99"),
         (["--save_path", good, "--data_dir", data, "--tile", "99"], "--tile 99"),
+        (["--save_path", good, "--image", data / "test/photo0.png", "--tile", "99"], "--tile 99"),
         (["--save_path", good, "--data_dir", data, "--model_name", "hrnet_w48"], "not hrnet_w48"),
         (["--save_path", good, "--image", tmp_path / "no.jpg"], "no.jpg"),
         (["--save_path", good], "--image"),

@@ -37,6 +37,8 @@ def test_a_crop_depends_on_seed_epoch_and_index_only(write_fidt_set):
     assert len(again._cache) == 0
     for other in (crops[4, 2], open_crops(root, seed=2)[3, 2]):
         assert not torch.equal(crops[3, 2][0], other[0])
+    twice = FidtCrops([crops.paths[2]] * 2, 24, 1, PLAIN)
+    assert not torch.equal(twice[3, 0][0], twice[3, 1][0])
 
 
 def test_photo_map_and_heads_are_cut_and_flipped_together(write_fidt_set):

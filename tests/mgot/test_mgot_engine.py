@@ -124,6 +124,7 @@ def test_a_set_is_counted_and_localised_as_it_is_stored(write_fidt_set, tmp_path
     assert counted.localization(found, 0.01)["f1"] == 0
     moved = [heads + np.array([3, 0]) for heads in found]
     assert counted.localization(moved, 4)["f1"] > counted.localization(moved, 1)["f1"]
-    counted.draw(found, tmp_path / "visual", limit=2)
+    counted.draw(found, tmp_path / "visual")
+    counted.draw(found, tmp_path / "visual", limit=2)  # and no other picture stays
     names = sorted(path.name for path in (tmp_path / "visual").iterdir())
     assert names == ["photo0_peaks.jpg", "photo1_peaks.jpg"]

@@ -53,6 +53,13 @@ def test_smoothing_counts_the_zeros_beyond_the_border():
     assert local_maxima(prediction, smooth=True).tolist() == [[7, 7]]
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+def test_maps_of_a_set_are_smoothed_where_it_says_so(write_fidt_set, monkeypatch, smooth):
+    monkeypatch.setattr(evaluation, "predict_map", lambda *_: torch.from_numpy(spikes(1.0)))
+    counted = evaluation.CountedSet(write_fidt_set(val=(1,), smooth=smooth), "val")
+    assert len(counted.find(torch.nn.Identity())[0]) == (0 if smooth else 1)
+
+
 def test_confidence_is_of_the_map_in_which_the_peak_was_found(monkeypatch):
     ring = np.zeros((12, 12), np.float32)
     ring[4:7, 4:7] = 0.9

@@ -94,6 +94,35 @@ def test_what_was_left_out_is_filled_and_what_is_missing_said(read):
         files_of(read("--transfer", "A2B", "--source", "sha"))
 
 
+def read_stage(stage, *words):
+    """The arguments of a stage of A2B, completed."""
+    module, words = importlib.import_module(stage), [*config("A2B"), *words]
+    if hasattr(module, "read_arguments"):
+        return module.read_arguments(words)
+    arguments = module.build_parser().read(words)
+    fill(arguments, module.FILES)
+    return arguments
+
+
+def test_each_stage_reads_what_those_before_it_wrote():
+    once = "mgot.pseudo_label k_means_ot_weight train_baseline_weight"
+    labels, matched, tuned = map(read_stage, once.split())
+    sides = "mgot.fidt mgot.train_baseline mgot.patches mgot.features k_means_elbow k_means"
+    for side, features in (("source", matched.gallery), ("target", matched.query)):
+        stages = (read_stage(stage, "--domain", side) for stage in sides.split())
+        photos, trained, cut, seen, elbow, clusters = stages
+        checkpoint = f"{trained.save_dir}/best.pth"
+        assert cut.data_dir == photos.output_dataset_path
+        assert (seen.patches, seen.save_path) == (cut.output, checkpoint)
+        assert features == elbow.feature_path == clusters.feature == seen.output
+        assert matched[f"center_cluster_{side[0]}"] == clusters.center_cluster
+        assert matched[f"index_cluster_{side[0]}"] == clusters.cluster_index
+        assert matched[f"{side}_patches"] == cut.output
+        if side == "source":
+            assert (tuned.patches, labels.save_path) == (cut.output, checkpoint)
+    assert (labels.data_dir, labels.output) == (photos.output_dataset_path, trained.data_dir)
+
+
 def test_the_stages_take_their_files_from_the_transfer(tmp_path):
     work = "runs/mgot_A2B"
     sides = [[*config("A2B"), "--domain", side] for side in ("source", "target")]
@@ -101,12 +130,15 @@ def test_the_stages_take_their_files_from_the_transfer(tmp_path):
     assert (source.data_dir, source.output) == ("data/sha_fidt", f"{work}/source_patches")
     assert (source.unlabelled, source.resize) == (False, None)
     assert (target.unlabelled, target.resize) == (True, "1024x768")
+    assert read_patches([*sides[1], "--resize", "512x256"]).resize == "512x256"
     source, target = map(read_fidt, sides)
     assert (source.input_dataset_path, source.output_dataset_path) == ("data/sha", "data/sha_fidt")
     assert target.layout == "sht"
     source, target = map(train_baseline.read_arguments, sides)
     assert (source.data_dir, source.save_dir) == ("data/sha_fidt", "runs/mgot_sha")
     assert (source.pre, source.lr, source.epochs, source.batch_size) == (None, 1e-4, 3000, 16)
+    assert (source.seed, source.validate_from, source.validate_every) == (1, 1, 10)
+    assert source.model_name == "hrnet_w48"
     assert target.data_dir == f"{work}/pseudo_labels"
     assert target.pre == "runs/mgot_sha/best.pth"
     assert (target.lr, target.epochs, target.crop_size) == (1e-5, 1200, 256)
@@ -125,4 +157,5 @@ def test_the_stages_take_their_files_from_the_transfer(tmp_path):
         assert tuned.corresponding_weight == f"{work}/A2B_cluster_ot_weight.npy"
         assert tuned.val_dir == "data/shb_fidt"
         assert (tuned.lr, tuned.epochs, tuned.weight_decay) == (1e-5, 2000, 5e-4)
+        assert (tuned.crop_size, tuned.batch_size) == (256, 16)
     assert train_baseline_weight.read_arguments([*named[0], "--lr", "0.5"]).lr == 0.5

@@ -14,6 +14,7 @@ from crowd.data.layouts.registry import layout_of
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml, write_text
 from crowd.io.progress import progress
+from crowd.synthetic.domains import DOMAINS
 
 RECORD = "synthetic.json"
 _SMALLEST_SIDE = 64
@@ -53,8 +54,7 @@ def make_dataset(
         InputError: layout or domain unknown, a number out of range, the folder not writable, or
             holding other data.
     """
-    from crowd.synthetic.ground import DOMAINS  # which brings OpenCV
-    from crowd.synthetic.scene import render_scene
+    from crowd.synthetic.scene import render_scene  # which brings OpenCV
 
     for what, name, known in (("domain", domain, DOMAINS), ("layout", layout, LAYOUTS)):
         if name not in known:

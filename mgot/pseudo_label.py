@@ -6,9 +6,11 @@
 
 Writes a set as mgot.fidt does: `NAME.jpg` (a copy), `NAME.npy` the peaks, `NAME.h5` with the
 predicted map as it is and its peaks as `kpoint`; with --redraw, the FIDT map of these peaks, as
-sharp as that of annotated heads, which a training may scale (--scale_range). Annotations of the
-photos are never read. Run again, it goes on where it stopped; until it ends, its set is unfinished
-and trains nothing.
+sharp as that of annotated heads, which a training may scale (--scale_range). With --scale the model
+sees the photos scaled, the labels are of the photos as they are: where the target's heads lie
+closer together than the source's, it finds more of them enlarged. Annotations of the photos are
+never read. Run again, it goes on where it stopped; until it ends, its set is unfinished and trains
+nothing.
 """
 
 from __future__ import annotations
@@ -17,10 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image
+
 from crowd.data.network_input import photo_tensor, read_photo
-from crowd.data.processed import SETTINGS, list_split, unfinished
+from crowd.data.processed import SETTINGS, list_split, read_annotation, unfinished
+from crowd.data.resize import scaled_size
 from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
-from crowd.io.config import YES_NO, ArgumentParser, NonNegativeInt
+from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, PositiveFloat
 from crowd.io.errors import InputError, command
 from crowd.io.files import content_hash, read_text, write_array
 from crowd.io.h5 import write_h5
@@ -29,7 +35,7 @@ from mgot.fidt import Preprocessing, copy_file, read_preprocessing
 from mgot.maps import fidt_map as draw
 from mgot.maps import head_pixels
 from mgot.patches import FIDT, require_only
-from mgot.transfer import TILE_HELP, add_transfer, fill
+from mgot.transfer import TILE_HELP, add_transfer, files_of, fill
 
 if TYPE_CHECKING:
     from mgot.evaluation import Counter
@@ -43,8 +49,8 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     None where all that is written is there, made by the same settings from the same photo, which is
     read as it is stored: the labels are for this very file. `settings` are `smooth` and `tile`, as
     for `mgot.local_maxima` and `predict_map`, `redraw`, for the FIDT map of the heads found in
-    place of the predicted one, and what else decides the labels. Raises `InputError`
-    where the photo cannot be read or the map is not finite.
+    place of the predicted one, `scale`, by which the model sees the photo larger, and what else
+    decides the labels. Raises `InputError` where the photo cannot be read or the map is not finite.
     """
     made_from, record = origin(settings, [photo]), record_path(folder / photo.name)
     points, maps, copy = (folder / f"{photo.stem}{end}" for end in (".npy", ".h5", photo.suffix))
@@ -53,17 +59,40 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     from mgot.evaluation import peak_centers, predict_map
 
     stored = Preprocessing()
-    tensor = photo_tensor(read_photo(photo, stored), stored)
-    fidt_map = predict_map(counter.model, tensor, settings["tile"])
-    heads = peak_centers(fidt_map, str(photo), settings["smooth"])
+    image = read_photo(photo, stored)
+    height, width = image.shape[:2]
+    size = scaled_size(width, height, settings["scale"])
+    if size != (width, height):
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    predicted = predict_map(counter.model, photo_tensor(image, stored), settings["tile"])
+    heads = peak_centers(predicted, str(photo), settings["smooth"])
+    heads = (heads * np.divide((width, height), size)).astype(np.float32)
     withdraw(record)
     copy_file(photo, copy)
-    predicted = fidt_map.numpy()
-    written = draw(heads, *predicted.shape) if settings["redraw"] else predicted
-    write_h5(maps, fidt_map=written, kpoint=head_pixels(heads, *predicted.shape))
+    written = draw(heads, height, width) if settings["redraw"] else predicted.numpy()
+    write_h5(maps, fidt_map=written, kpoint=head_pixels(heads, height, width))
     write_array(points, heads)
     write_record(record, made_from)
     return len(heads)
+
+
+def median_spacing(photos: Sequence[Path]) -> float:
+    """Median distance from a head to the nearest other one of its photo, pixels; 0 without any."""
+    from scipy.spatial import cKDTree
+
+    heads = (read_annotation(photo, 2) for photo in photos)
+    apart = [cKDTree(one).query(one, k=2)[0][:, 1] for one in heads if len(one) > 1]
+    return float(np.median(np.concatenate(apart))) if apart else 0.0
+
+
+def say_spacing(photos: Sequence[Path], arguments: Namespace) -> None:
+    """Print how far apart the heads found are, and those of the source where its set is there."""
+    sentence = f"heads found: {median_spacing(photos):.1f} pixels to the nearest other one (median)"
+    source = Path(files_of(arguments)["source.fidt"]) if arguments.transfer else None
+    if source and (source / "train").is_dir():
+        annotated = median_spacing(list_split(source, "train"))
+        sentence += f"; annotated in {source}: {annotated:.1f}"
+    print(sentence)
 
 
 def build_parser() -> ArgumentParser:
@@ -78,6 +107,8 @@ def build_parser() -> ArgumentParser:
     add("--output", type=str, help="folder of the labelled set")
     redraw = "write the FIDT map of the heads found, not the predicted map (not released)"
     add("--redraw", action=YES_NO, default=False, help=redraw)
+    scale = "by which the model sees the photos scaled; other than 1 with --redraw (not released)"
+    add("--scale", type=PositiveFloat, default=1.0, help=scale)
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add_transfer(parser)
@@ -103,7 +134,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "smooth": read_preprocessing(arguments.data_dir).smooth,
         "tile": arguments.tile,
         "redraw": arguments.redraw,
+        "scale": arguments.scale,
     }
+    if arguments.scale != 1 and not arguments.redraw:
+        raise InputError("a scaled photo's map does not fit the photo: add --redraw to --scale")
     data_dir, output = Path(arguments.data_dir), Path(arguments.output)
     if data_dir.resolve() == output.resolve():
         raise InputError(f"{output} is the set with the photos: write elsewhere")
@@ -118,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     heads = [number for number in found if number is not None]
     kept = len(photos) - len(heads)
     print(f"{len(heads)} photos labelled with {sum(heads)} heads, {kept} were up to date")
+    say_spacing(list_split(output, arguments.split), arguments)
 
 
 if __name__ == "__main__":

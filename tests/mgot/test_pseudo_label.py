@@ -1,12 +1,14 @@
 """mgot.pseudo_label: a set of a model's own maps and peaks, without the photos' annotations."""
 
 import os
+import re
 from unittest.mock import Mock
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from crowd.data.images import read_image
 from crowd.data.network_input import photo_tensor
@@ -70,6 +72,44 @@ def test_redrawn_labels_are_the_map_of_the_heads(write_fidt_set, write_counter, 
         assert len(heads) > 1
         np.testing.assert_array_equal(values, fidt_map(heads, *values.shape))
         np.testing.assert_array_equal(kpoint, head_pixels(heads, *values.shape))
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.5])
+def test_heads_of_a_scaled_photo_are_labels_of_the_photo_as_it_is(
+    write_fidt_set, write_counter, tmp_path, run, scale
+):
+    write_fidt_set()
+    counter = load_counter(write_counter(), torch.device("cpu"))
+    run("--redraw")
+    assert "4 photos labelled" in run("--redraw", "--scale", scale)
+    for photo in (tmp_path / "out/train").glob("*.png"):
+        image, heads = Image.open(photo), np.load(photo.with_suffix(".npy"))
+        assert photo.read_bytes() == (tmp_path / "set/train" / photo.name).read_bytes()
+        larger = image.resize([round(scale * side) for side in image.size], Image.BILINEAR)
+        seen = predict_map(counter.model, photo_tensor(np.asarray(larger), Preprocessing()))
+        expected = (local_maxima(seen) + 0.5) * np.divide(image.size, larger.size)
+        np.testing.assert_allclose(heads, expected, rtol=1e-6)
+        values, kpoint = labels(photo)
+        np.testing.assert_array_equal(values, fidt_map(heads, *values.shape))
+        assert kpoint.shape == values.shape == image.size[::-1]
+
+
+def test_it_says_how_far_apart_heads_are(write_fidt_set, write_counter, tmp_path, run):
+    write_fidt_set()
+    write_counter()
+    apart = []
+    found = re.search(r"heads found: (\S+) pixels to the nearest", run()).group(1)
+    for path in (tmp_path / "out/train").glob("*.npy"):
+        heads = np.load(path)
+        distances = np.hypot(*(heads[:, None] - heads).T)
+        apart += np.sort(distances)[:, 1].tolist()
+    assert float(found) == pytest.approx(np.median(apart), abs=0.05)
+    train = tmp_path / "sha_fidt/train"
+    train.mkdir(parents=True)
+    (train / "a.png").write_bytes((tmp_path / "set/train/photo0.png").read_bytes())
+    np.save(train / "a.npy", np.float32([[5, 5], [5, 9], [20, 5]]))
+    transfer = ("--transfer", "A2B", "--source", "sha", "--target", "shb", "--data_root", tmp_path)
+    assert f"annotated in {tmp_path / 'sha_fidt'}: 4.0" in run(*transfer)
 
 
 def test_no_peaks_is_a_photo_without_heads(write_fidt_set, write_counter, tmp_path, run):
@@ -138,6 +178,7 @@ def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, run,
     root = write_fidt_set()
     assert "write elsewhere" in run("--output", root, code=2)
     assert "--tile 40" in run("--tile", 40, code=2)
+    assert "add --redraw" in run("--scale", 1.5, code=2)
     state = torch.load(path)
     state["model"]["last_layer.5.bias"].fill_(torch.nan)
     torch.save(state, path)

@@ -87,7 +87,10 @@ def median_spacing(photos: Sequence[Path]) -> float:
 
 def say_spacing(photos: Sequence[Path], arguments: Namespace) -> None:
     """Print how far apart the heads found are, and those of the source where its set is there."""
-    sentence = f"heads found: {median_spacing(photos):.1f} pixels to the nearest other one (median)"
+    found = median_spacing(photos)
+    if not found:
+        return
+    sentence = f"heads found: {found:.1f} pixels to the nearest other one (median)"
     source = Path(files_of(arguments)["source.fidt"]) if arguments.transfer else None
     if source and (source / "train").is_dir():
         annotated = median_spacing(list_split(source, "train"))

@@ -119,7 +119,9 @@ def test_no_peaks_is_a_photo_without_heads(write_fidt_set, write_counter, tmp_pa
     for name in ("last_layer.5.weight", "last_layer.5.bias"):
         state["model"][name].zero_()
     torch.save(state, path)
-    assert "1 photos labelled with 0 heads" in run()
+    said = run()
+    assert "1 photos labelled with 0 heads" in said
+    assert "nearest" not in said
     assert np.load(tmp_path / "out/train/photo0.npy").shape == (0, 2)
     values, kpoint = labels(tmp_path / "out/train/photo0.png")
     assert not values.any()

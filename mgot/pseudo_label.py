@@ -40,6 +40,7 @@ from mgot.transfer import TILE_HELP, add_transfer, files_of, fill
 if TYPE_CHECKING:
     from mgot.evaluation import Counter
 
+LARGEST_SCALE = 8
 FILES = {"save_path": "source.checkpoint", "data_dir": "target.fidt", "output": "pseudo_labels"}
 
 
@@ -49,7 +50,7 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     None where all that is written is there, made by the same settings from the same photo, which is
     read as it is stored: the labels are for this very file. `settings` are `smooth` and `tile`, as
     for `mgot.local_maxima` and `predict_map`, `redraw`, for the FIDT map of the heads found in
-    place of the predicted one, `scale`, by which the model sees the photo larger, and what else
+    place of the predicted one, `scale`, the factor by which the model sees it scaled, and what else
     decides the labels. Raises `InputError` where the photo cannot be read or the map is not finite.
     """
     made_from, record = origin(settings, [photo]), record_path(folder / photo.name)
@@ -123,6 +124,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
+    if arguments.scale > LARGEST_SCALE:
+        raise InputError(f"--scale {arguments.scale:g} is too large: name a factor such as 1.5")
+    if arguments.scale != 1 and not arguments.redraw:
+        raise InputError("a scaled photo's map does not fit the photo: add --redraw to --scale")
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.train.devices import pick_device
     from crowd.train.loading import require_upright
@@ -139,8 +144,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         "redraw": arguments.redraw,
         "scale": arguments.scale,
     }
-    if arguments.scale != 1 and not arguments.redraw:
-        raise InputError("a scaled photo's map does not fit the photo: add --redraw to --scale")
     data_dir, output = Path(arguments.data_dir), Path(arguments.output)
     if data_dir.resolve() == output.resolve():
         raise InputError(f"{output} is the set with the photos: write elsewhere")

@@ -181,6 +181,7 @@ def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, run,
     assert "write elsewhere" in run("--output", root, code=2)
     assert "--tile 40" in run("--tile", 40, code=2)
     assert "add --redraw" in run("--scale", 1.5, code=2)
+    assert "--scale inf is too large" in run("--redraw", "--scale", "inf", code=2)
     state = torch.load(path)
     state["model"]["last_layer.5.bias"].fill_(torch.nan)
     torch.save(state, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from crowd.count import counter
 from crowd.count.counter import Counter, Method
@@ -16,6 +17,7 @@ from crowd.count.evaluation import PhotoCount, for_each_photo
 from crowd.count.photos import Annotate, Seen
 from crowd.data.images import read_image
 from crowd.data.network_input import photo_tensor
+from crowd.data.resize import scaled_size
 from crowd.io.errors import InputError
 from crowd.metrics import localization, pool_localization
 from crowd.pictures.overlays import heads_overlay
@@ -34,8 +36,8 @@ GRID = 32
 
 
 @torch.inference_mode()
-def predict_map(model: nn.Module, image: Tensor, tile: int = 0) -> Tensor:
-    """Predict the FIDT map of a photo.
+def predict_map(model: nn.Module, image: Tensor, tile: int = 0, scale: float = 1.0) -> Tensor:
+    """Predict the FIDT map of a photo, or of the photo scaled.
 
     Whole by default, as in the release. With `tile`, which bounds the memory, the photo is cut
     into overlapping tiles that begin on the network's coarsest grid, and of each only what lies
@@ -47,10 +49,16 @@ def predict_map(model: nn.Module, image: Tensor, tile: int = 0) -> Tensor:
         model: in evaluation mode, [1, 3, h, w] -> [1, 1, h, w].
         image: normalised photo [3, H, W] on any device.
         tile: largest side of a tile, pixels, a multiple of 32 above 256; 0 for the whole photo.
+        scale: factor by which the model sees the photo scaled (bilinear).
 
-    Returns the map on the CPU, float32 [H, W]. Raises `InputError` where `tile` is no such number.
+    Returns the map on the CPU, float32 [H, W], of a scaled photo as large as that; `in_photo` takes
+    its peaks back. Raises `InputError` where `tile` is no such number.
     """
     device = next(model.parameters()).device
+    if scale != 1:
+        size = scaled_size(*image.shape[1:], scale)
+        resize = functools.partial(functional.interpolate, mode="bilinear", antialias=True)
+        image = resize(image[None], size)[0]
     height, width = image.shape[1:]
     fidt_map = torch.empty(height, width)
     for (rows, *down), (columns, *across) in itertools.product(
@@ -98,17 +106,25 @@ def peak_centers(fidt_map: Tensor, name: str, smooth: bool = False) -> np.ndarra
     return local_maxima(fidt_map, smooth).astype(np.float32) + 0.5
 
 
-def annotator(counter: Counter, tile: int = 0) -> Annotate:
+def in_photo(heads: np.ndarray, fidt_map: Tensor, width: int, height: int) -> np.ndarray:
+    """Take places (x, y) in a map [h, w] to a photo of that size, of which it is, scaled."""
+    return (heads * np.divide((width, height), fidt_map.shape[::-1])).astype(np.float32)
+
+
+def annotator(counter: Counter, tile: int = 0, scale: float = 1.0) -> Annotate:
     """Return what finds the heads of a photo and marks them in it; raises as `peak_centers`."""
     smooth = counter.preprocessing.smooth
 
     def look(image: np.ndarray, name: str) -> Seen:
-        fidt_map = predict_map(counter.model, photo_tensor(image, counter.preprocessing), tile)
-        heads = peak_centers(fidt_map, name, smooth)
+        height, width = image.shape[:2]
+        tensor = photo_tensor(image, counter.preprocessing)
+        fidt_map = predict_map(counter.model, tensor, tile, scale)
+        peaks = peak_centers(fidt_map, name, smooth)
         if smooth:  # what the peaks are of; the map itself may be below 0 there
             fidt_map = smoothed(fidt_map[None])[0]
-        columns, rows = heads.astype(int).T
+        columns, rows = peaks.astype(int).T
         confidence = fidt_map.numpy()[rows, columns].clip(0, 1)
+        heads = in_photo(peaks, fidt_map, width, height)
         return Seen(len(heads), heads_overlay(image, heads), heads, confidence)
 
     return look
@@ -117,15 +133,22 @@ def annotator(counter: Counter, tile: int = 0) -> Annotate:
 class CountedSet:
     """The photos of a split of a set that mgot.fidt wrote, as they are stored, to be counted whole.
 
-    `workers` processes read them; `tile` is as for `predict_map`. Raises `InputError` where the
-    split is missing, empty or damaged, or `tile` is no such number.
+    `workers` processes read them; `tile` and `scale` are as for `predict_map`. Raises `InputError`
+    where the split is missing, empty or damaged, or `tile` is no such number.
     """
 
-    def __init__(self, data_dir: str | os.PathLike, split: str, workers: int = 0, tile: int = 0):
+    def __init__(
+        self,
+        data_dir: str | os.PathLike,
+        split: str,
+        workers: int = 0,
+        tile: int = 0,
+        scale: float = 1.0,
+    ):
         check_tile(tile)  # not after the first epoch, which would be lost
         self.photos = CountedPhotos(data_dir, split, Preprocessing())
         self.smooth = read_preprocessing(data_dir).smooth
-        self.split, self.tile = split, tile
+        self.split, self.tile, self.scale = split, tile, scale
         self._loader = photo_loader(self.photos, workers)
 
     def find(self, model: nn.Module) -> list[np.ndarray]:
@@ -136,7 +159,9 @@ class CountedSet:
         """
 
         def find(image: Tensor, _: int, name: str) -> np.ndarray:
-            return peak_centers(predict_map(model, image, self.tile), name, self.smooth)
+            height, width = image.shape[1:]
+            fidt_map = predict_map(model, image, self.tile, self.scale)
+            return in_photo(peak_centers(fidt_map, name, self.smooth), fidt_map, width, height)
 
         return all_gather(for_each_photo(model, self._loader, find, self.split))
 

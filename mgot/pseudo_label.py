@@ -20,13 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import SETTINGS, list_split, read_annotation, unfinished
-from crowd.data.resize import scaled_size
 from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
-from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, PositiveFloat
+from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt
 from crowd.io.errors import InputError, command
 from crowd.io.files import content_hash, read_text, write_array
 from crowd.io.h5 import write_h5
@@ -35,12 +33,11 @@ from mgot.fidt import Preprocessing, copy_file, read_preprocessing
 from mgot.maps import fidt_map as draw
 from mgot.maps import head_pixels
 from mgot.patches import FIDT, require_only
-from mgot.transfer import TILE_HELP, add_transfer, files_of, fill
+from mgot.transfer import SCALE_HELP, TILE_HELP, Scale, add_transfer, files_of, fill
 
 if TYPE_CHECKING:
     from mgot.evaluation import Counter
 
-LARGEST_SCALE = 8
 FILES = {"save_path": "source.checkpoint", "data_dir": "target.fidt", "output": "pseudo_labels"}
 
 
@@ -57,17 +54,13 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     points, maps, copy = (folder / f"{photo.stem}{end}" for end in (".npy", ".h5", photo.suffix))
     if is_made(record, made_from, (points, maps, copy)):
         return None
-    from mgot.evaluation import peak_centers, predict_map
+    from mgot.evaluation import in_photo, peak_centers, predict_map
 
-    stored = Preprocessing()
-    image = read_photo(photo, stored)
-    height, width = image.shape[:2]
-    size = scaled_size(width, height, settings["scale"])
-    if size != (width, height):
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-    predicted = predict_map(counter.model, photo_tensor(image, stored), settings["tile"])
-    heads = peak_centers(predicted, str(photo), settings["smooth"])
-    heads = (heads * np.divide((width, height), size)).astype(np.float32)
+    image = photo_tensor(read_photo(photo, Preprocessing()), Preprocessing())
+    height, width = image.shape[1:]
+    predicted = predict_map(counter.model, image, settings["tile"], settings["scale"])
+    peaks = peak_centers(predicted, str(photo), settings["smooth"])
+    heads = in_photo(peaks, predicted, width, height)
     withdraw(record)
     copy_file(photo, copy)
     written = draw(heads, height, width) if settings["redraw"] else predicted.numpy()
@@ -111,8 +104,7 @@ def build_parser() -> ArgumentParser:
     add("--output", type=str, help="folder of the labelled set")
     redraw = "write the FIDT map of the heads found, not the predicted map (not released)"
     add("--redraw", action=YES_NO, default=False, help=redraw)
-    scale = "by which the model sees the photos scaled; other than 1 with --redraw (not released)"
-    add("--scale", type=PositiveFloat, default=1.0, help=scale)
+    add("--scale", type=Scale, default=1.0, help=f"{SCALE_HELP}; other than 1 with --redraw")
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add_transfer(parser)
@@ -124,8 +116,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
-    if arguments.scale > LARGEST_SCALE:
-        raise InputError(f"--scale {arguments.scale:g} is too large: name a factor such as 1.5")
     if arguments.scale != 1 and not arguments.redraw:
         raise InputError("a scaled photo's map does not fit the photo: add --redraw to --scale")
     # Imported once the arguments are read: --help and a wrong one are answered without torch.

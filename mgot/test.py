@@ -20,7 +20,7 @@ from crowd.io.errors import InputError, command
 from crowd.io.files import short_hash
 from mgot.localization import write_points_file
 from mgot.models import MODELS
-from mgot.transfer import TILE_HELP
+from mgot.transfer import SCALE_HELP, TILE_HELP, Scale
 
 if TYPE_CHECKING:
     from mgot.evaluation import Counter
@@ -34,6 +34,7 @@ def build_parser() -> ArgumentParser:
     add("--radii", type=PositiveFloat, nargs="+", default=[4.0, 8.0], help="of localisation, px")
     add("--visual", action=YES_NO, default=False, help="draw every photo")
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
+    add("--scale", type=Scale, default=1.0, help=SCALE_HELP)
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
     group = parser.add_argument_group("controls of an adaptation (mgot.controls)")
     adabn = "take batch normalisation's statistics from the photos in this set's train/ (AdaBN)"
@@ -53,15 +54,15 @@ def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
     factor = None
     if arguments.count_factor_from is not None:
         factor = count_factor(counter.model, arguments.count_factor_from, arguments.tile)
-    where = (arguments.data_dir, arguments.split, arguments.workers, arguments.tile)
-    counted = CountedSet(*where)
+    where = (arguments.data_dir, arguments.split, arguments.workers)
+    counted = CountedSet(*where, arguments.tile, arguments.scale)
     found = counted.find(counter.model)
     counts = counted.counts(found)
     if factor is not None:
         print(f"every count times {factor:.3f}")
         counts = [one._replace(predicted=one.predicted * factor) for one in counts]
     rows, metrics = compare(counts, counter.name, counted.split, counter.train_median)
-    metrics["checkpoint"] = short_hash(counter.path)
+    metrics |= {"checkpoint": short_hash(counter.path), "scale": arguments.scale}
     if factor is not None:
         metrics["count_factor"] = factor
     scores = {f"{radius:g} px": counted.localization(found, radius) for radius in arguments.radii}
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     counting.count(
         arguments,
         load_counter,
-        functools.partial(annotator, tile=arguments.tile),
+        functools.partial(annotator, tile=arguments.tile, scale=arguments.scale),
         functools.partial(count_set, arguments),
     )
 

@@ -18,6 +18,7 @@ from mgot import test as mgot_test
 from mgot import train_baseline
 from mgot.models import build_model
 from mgot.patches import write_selection
+from mgot.pseudo_label import main as pseudo_label
 from mgot.transfer import CONFIGS
 from tests.conftest import assert_same_run, interrupt, rows, turn_over
 from tests.mgot.conftest import SETTINGS, TINY
@@ -301,6 +302,23 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_co
     mgot_test.main([*options, "--image", str(data / "test/photo2.png")])
     assert capsys.readouterr().out.startswith(f"{predicted[2]:.1f} people in")
     assert (folder.parent / "counted/photo2_counted.jpg").stat().st_size < 300_000
+
+
+def test_a_scaled_photo_s_heads_are_places_in_the_photo_as_it_is(write_fidt_set, write_counter):
+    data, checkpoint = write_fidt_set(), write_counter()
+    shared = ["--save_path", str(checkpoint), "--device", "cpu", "--scale", "1.5"]
+    labels = ["--split", "test", "--output", str(data / "labels"), "--redraw"]
+    pseudo_label([*shared, "--data_dir", str(data), *labels])
+    heads = np.load(data / "labels/test/photo0.npy")
+    assert len(heads) > 1
+    mgot_test.main([*shared, "--data_dir", str(data)])
+    line = (checkpoint.parent / "test/predicted_points.txt").read_text().splitlines()[0]
+    pixels = np.array(line.split()[2:], int).reshape(-1, 2)
+    np.testing.assert_array_equal(pixels, np.floor(heads))
+    mgot_test.main([*shared, "--image", str(data / "test/photo0.png")])
+    marked = rows(checkpoint.parent / "counted/photo0_points.csv")
+    marked = [(float(row["x"]), float(row["y"])) for row in marked]
+    np.testing.assert_allclose(marked, heads, atol=0.01)
 
 
 def test_released_weights_are_tested_under_their_name(write_fidt_set, tmp_path, failure, capsys):

@@ -6,11 +6,10 @@
 
 Writes a set as mgot.fidt does: `NAME.jpg` (a copy), `NAME.npy` the peaks, `NAME.h5` with the
 predicted map as it is and its peaks as `kpoint`; with --redraw, the FIDT map of these peaks, as
-sharp as that of annotated heads, which a training may scale (--scale_range). With --scale the model
-sees the photos scaled, the labels are of the photos as they are: where the target's heads lie
-closer together than the source's, it finds more of them enlarged. Annotations of the photos are
-never read. Run again, it goes on where it stopped; until it ends, its set is unfinished and trains
-nothing.
+sharp as that of annotated heads, which a training may scale (--scale_range). With --scale the set
+is of the photos scaled: where the target's heads lie closer together than the source's, the model
+finds more of them enlarged. Annotations of the photos are never read. Run again, it goes on where
+it stopped; until it ends, its set is unfinished and trains nothing.
 """
 
 from __future__ import annotations
@@ -20,9 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
+from crowd.data.images import write_image
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import SETTINGS, list_split, read_annotation, unfinished
+from crowd.data.resize import scaled_size
 from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt
 from crowd.io.errors import InputError, command
@@ -33,7 +35,7 @@ from mgot.fidt import Preprocessing, copy_file, read_preprocessing
 from mgot.maps import fidt_map as draw
 from mgot.maps import head_pixels
 from mgot.patches import FIDT, require_only
-from mgot.transfer import SCALE_HELP, TILE_HELP, Scale, add_transfer, files_of, fill
+from mgot.transfer import TILE_HELP, Scale, add_transfer, files_of, fill
 
 if TYPE_CHECKING:
     from mgot.evaluation import Counter
@@ -47,24 +49,31 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     None where all that is written is there, made by the same settings from the same photo, which is
     read as it is stored: the labels are for this very file. `settings` are `smooth` and `tile`, as
     for `mgot.local_maxima` and `predict_map`, `redraw`, for the FIDT map of the heads found in
-    place of the predicted one, `scale`, the factor by which the model sees it scaled, and what else
-    decides the labels. Raises `InputError` where the photo cannot be read or the map is not finite.
+    place of the predicted one, `scale`, the factor by which photo and labels are scaled, and what
+    else decides the labels. Raises `InputError` where the photo cannot be read or the map is not
+    finite.
     """
     made_from, record = origin(settings, [photo]), record_path(folder / photo.name)
     points, maps, copy = (folder / f"{photo.stem}{end}" for end in (".npy", ".h5", photo.suffix))
     if is_made(record, made_from, (points, maps, copy)):
         return None
-    from mgot.evaluation import in_photo, peak_centers, predict_map
+    from mgot.evaluation import peak_centers, predict_map
 
-    image = photo_tensor(read_photo(photo, Preprocessing()), Preprocessing())
-    height, width = image.shape[1:]
-    predicted = predict_map(counter.model, image, settings["tile"], settings["scale"])
-    peaks = peak_centers(predicted, str(photo), settings["smooth"])
-    heads = in_photo(peaks, predicted, width, height)
+    image, scaled = Image.fromarray(read_photo(photo, Preprocessing())), settings["scale"] != 1
+    if scaled:
+        size = scaled_size(*image.size, settings["scale"])
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    tensor = photo_tensor(pixels, Preprocessing())
+    predicted = predict_map(counter.model, tensor, settings["tile"])
+    heads = peak_centers(predicted, str(photo), settings["smooth"])
     withdraw(record)
-    copy_file(photo, copy)
-    written = draw(heads, height, width) if settings["redraw"] else predicted.numpy()
-    write_h5(maps, fidt_map=written, kpoint=head_pixels(heads, height, width))
+    if scaled:
+        write_image(copy, pixels)
+    else:
+        copy_file(photo, copy)
+    written = draw(heads, *predicted.shape) if settings["redraw"] else predicted.numpy()
+    write_h5(maps, fidt_map=written, kpoint=head_pixels(heads, *predicted.shape))
     write_array(points, heads)
     write_record(record, made_from)
     return len(heads)
@@ -104,7 +113,8 @@ def build_parser() -> ArgumentParser:
     add("--output", type=str, help="folder of the labelled set")
     redraw = "write the FIDT map of the heads found, not the predicted map (not released)"
     add("--redraw", action=YES_NO, default=False, help=redraw)
-    add("--scale", type=Scale, default=1.0, help=f"{SCALE_HELP}; other than 1 with --redraw")
+    scale = "factor by which photos are scaled before they are labelled (not released)"
+    add("--scale", type=Scale, default=1.0, help=scale)
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add_transfer(parser)
@@ -116,8 +126,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
-    if arguments.scale != 1 and not arguments.redraw:
-        raise InputError("a scaled photo's map does not fit the photo: add --redraw to --scale")
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.train.devices import pick_device
     from crowd.train.loading import require_upright

@@ -102,12 +102,7 @@ class Seen:
             raise InputError(self.fault)
         if not len(self.annotation.points):
             return self.annotation.points
-        picture, _ = self.picture(convention)
-        return self.heads_of(picture, convention)
-
-    def heads_of(self, picture: str, convention: PointConvention) -> np.ndarray:
-        """Return the heads as `heads` does, taken as those of `picture`, `stored` or `upright`."""
-        size = self.upright_size if picture == UPRIGHT else self.size
+        picture, size = self.picture(convention)
         points = in_pixels(self.annotation, size, self.layout, convention)
         if picture == UPRIGHT:
             return points

@@ -117,11 +117,11 @@ def _label_question(found: Survey) -> Question:
     return None
 
 
-def _outside(seen: Sequence[Seen], picture: str, how: PointConvention) -> tuple[int, int]:
-    """Count the points of photos, and those outside, when they are of `picture`."""
+def _outside(seen: Sequence[Seen], how: PointConvention) -> tuple[int, int]:
+    """Count the points of photos, and those outside, when they are meant so."""
     total = outside = 0
     for one in seen:
-        points = one.heads_of(picture, how)
+        points = one.heads(how)
         total += len(points)
         outside += int((~((points >= 0) & (points <= one.upright_size)).all(1)).sum())
     return total, outside
@@ -141,8 +141,8 @@ def _picture_question(found: Survey) -> Question:
     if not turned or found.convention.points:
         return None
     picture = found.convention.picture(found.layout)
-    counts = (_outside(turned, one, found.convention) for one in (UPRIGHT, STORED))
-    (total, upright), (_, stored) = counts
+    ways = (replace(found.convention, points=one) for one in (UPRIGHT, STORED))
+    (total, upright), (_, stored) = (_outside(turned, way) for way in ways)
     outside, other = (upright, stored) if picture == UPRIGHT else (stored, upright)
     if picture and not _fits_better(total, outside, other):
         return None
@@ -194,10 +194,8 @@ def _place_question(found: Survey) -> Question:
             f"within 0 and {1 if units == FRACTION else 100}; the first: {first}): say "
             f"--point-units {units}, or --point-units {PIXELS}"
         )
-    picture = found.convention.picture(found.layout) or STORED
-    total, outside = _outside(found.seen, picture, found.convention)
-    swapped = replace(found.convention, point_order=ROW_COLUMN)
-    _, other = _outside(found.seen, picture, swapped)
+    total, outside = _outside(found.seen, found.convention)
+    _, other = _outside(found.seen, replace(found.convention, point_order=ROW_COLUMN))
     if not found.convention.point_order and _fits_better(total, outside, other):
         return first, (
             f"the points look like (row, column): {outside} of {total} lie outside their photos "

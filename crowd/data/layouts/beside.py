@@ -33,29 +33,22 @@ def annotation_path(image_path: str | os.PathLike, layout: str) -> Path:
 
 def _places(image_path: Path, known: Layout) -> Iterator[Path]:
     """Yield where the photo's file may lie, first where it belongs."""
+    around = image_path.parent
     for file in known.files:
         *folder, name = file.format(stem=image_path.stem).split("/")
-        around = image_path.parent
-        yield (_called(around.parent, folder[-1]) if folder else around) / name
-    if not known.instead:
-        return
-    name, parts = Path(known.files[0].format(stem=image_path.stem)).name, image_path.parent.parts
-    images = [number for number, part in enumerate(parts) if part.lower() == "images"]
+        yield (called(around.parent, folder[-1]) if folder else around) / name
+    images = [number for number, part in enumerate(around.parts) if part.lower() == "images"]
     for other in known.instead if images else ():
-        before, after = Path(*parts[: images[-1]]), parts[images[-1] + 1 :]
-        yield _called(before, other).joinpath(*after, name)
+        before, after = Path(*around.parts[: images[-1]]), around.parts[images[-1] + 1 :]
+        yield called(before, other).joinpath(*after, name)
     for other in known.instead:
-        yield _called(image_path.parent, other) / name
+        yield called(around, other) / name
 
 
-def subfolder(folder: Path, name: str) -> Path | None:
-    """The folder of that name inside `folder`, compared without case."""
+def called(folder: Path, name: str) -> Path:
+    """The folder of that name inside `folder`, compared without case, or where it would be."""
     exact = folder / name
-    return exact if exact.is_dir() else _folders_in(folder).get(name)
-
-
-def _called(folder: Path, name: str) -> Path:
-    return subfolder(folder, name) or folder / name
+    return exact if exact.is_dir() else _folders_in(folder).get(name, exact)
 
 
 @until_changed

@@ -4,10 +4,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from pathlib import Path
 
 from crowd.data.folders import list_folder, list_images, say_left_out
-from crowd.data.layouts.beside import annotation_path, annotations_without_photo, subfolder
+from crowd.data.layouts.beside import annotation_path, annotations_without_photo, called
 from crowd.data.layouts.registry import LAYOUTS, layout_of
 from crowd.data.layouts.tables import check_table, find_table, hint, is_named
 from crowd.data.processed import SETTINGS
@@ -88,10 +89,8 @@ def not_read(folder: Path, photos: Iterable[Path]) -> list[Path]:
 def _photos_in_folders(root: Path, place: str) -> dict[str, list[Path]]:
     splits = {}
     for split in SPLITS:
-        folder = root
-        for name in place.format(split=split).split("/"):
-            folder = folder and subfolder(folder, name)
-        if folder:
+        folder = reduce(called, place.format(split=split).split("/"), root)
+        if folder.is_dir():
             splits[split] = list_images(folder)
     return splits
 

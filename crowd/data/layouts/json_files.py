@@ -3,11 +3,13 @@
 Of every shape that is no point the centre of its box is a head.
 """
 
+import cmath
 import json
 import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -111,17 +113,16 @@ UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 # What the value of a region has, in contrast to that of a choice or a text about the photo.
 _REGION = {"x", "points", "rle", "vertices"}
 _PLACE = ("x", "y", "width", "height", "rotation", "points")
-_FRAME = ("original_width", "original_height", "image_rotation")
+_FRAME = {"original_width", "original_height"}
 
 
 def _is_labelstudio(content) -> bool:
     """Whether the file is a list of tasks, as JSON or JSON-MIN has them."""
-    return (
-        isinstance(content, list)
-        and bool(content)
-        and all(isinstance(task, dict) and ({"data", "annotator"} & set(task) or _regions(task))
-                for task in content)
-    )  # fmt: skip
+    return isinstance(content, list) and bool(content) and all(map(_is_task, content))
+
+
+def _is_task(one) -> bool:
+    return isinstance(one, dict) and bool({"data", "annotator"} & set(one) or _regions(one))
 
 
 def read_labelstudio(content: list, path: Path) -> Iterator[Heads]:
@@ -141,7 +142,7 @@ def _annotated(task: dict) -> list[list[dict]]:
         return [_regions(task)]
     return [
         [
-            {**{key: one.get(key) for key in ("id", *_FRAME)}, **one["value"]}
+            {**one, **one["value"]}
             for one in annotation["result"]
             if _REGION & set(one.get("value", ()))
         ]
@@ -152,9 +153,8 @@ def _annotated(task: dict) -> list[list[dict]]:
 
 def _regions(task: dict) -> list[dict]:
     """Return the regions of a task of JSON-MIN, which keeps them beside the photo's name."""
-    lists = [value for value in task.values() if isinstance(value, list)]
-    return [one for regions in lists for one in regions
-            if isinstance(one, dict) and set(_FRAME[:2]) <= set(one)]  # fmt: skip
+    lists = (value for value in task.values() if isinstance(value, list))
+    return [one for one in chain(*lists) if isinstance(one, dict) and set(one) >= _FRAME]
 
 
 def _photo_of(data: dict, path: Path) -> str:
@@ -192,15 +192,11 @@ def _labelstudio_head(region: dict, where: str) -> Head:
     x, y = region["x"], region["y"]
     if "height" not in region:
         return Head(x, y, label, box="radiusX" in region)
-    half_width, half_height = region["width"] / 2, region["height"] / 2
     # A box is turned about its upper left corner, in pixels.
-    across = 1.0
     angle = math.radians(region.get("rotation") or 0)
-    if angle:
-        across = region["original_width"] / region["original_height"]
-    right = half_width * across * math.cos(angle) - half_height * math.sin(angle)
-    down = half_width * across * math.sin(angle) + half_height * math.cos(angle)
-    return Head(x + right / across, y + down, label, box=True)
+    across = region["original_width"] / region["original_height"] if angle else 1.0
+    middle = complex(region["width"] / 2 * across, region["height"] / 2) * cmath.rect(1, angle)
+    return Head(x + middle.real / across, y + middle.imag, label, box=True)
 
 
 def _holds_lists(*keys: str):

@@ -52,8 +52,7 @@ class Preprocessing:
 
     def resize(self, image: np.ndarray) -> np.ndarray:
         """Bring a photo, uint8 [H, W, 3], to the size at which the network sees it."""
-        bounds = (self.min_size, self.max_size, self.interpolation, self.bounded)
-        return resize_photo(image, *bounds)
+        return resize_photo(image, self.min_size, self.max_size, self.interpolation, self.bounded)
 
 
 Kind = TypeVar("Kind", bound=Preprocessing)
@@ -96,8 +95,5 @@ def photo_tensor(image: np.ndarray, preprocessing: Preprocessing) -> torch.Tenso
     import torch  # commands read how photos are prepared without it
 
     values = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
-    mean, std = (
-        255 * torch.tensor(values)[:, None, None]
-        for values in (preprocessing.mean, preprocessing.std)
-    )
+    mean, std = 255 * torch.tensor([preprocessing.mean, preprocessing.std])[..., None, None]
     return values.sub_(mean).div_(std)

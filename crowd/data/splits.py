@@ -147,9 +147,9 @@ def split_by_time(
 
 def _held_out(times: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
     """Mark about `size` photos of one camera, given their sorted times, bool [n]."""
-    pauses = np.diff(times)
+    numbers, pauses = np.arange(len(times)), np.diff(times)
     for pause in PAUSES:
-        sessions = np.split(np.arange(len(times)), np.flatnonzero(pauses > pause) + 1)
+        sessions = np.split(numbers, np.flatnonzero(pauses > pause) + 1)
         held = np.zeros(len(times), bool)
         for session in generator.permutation(len(sessions)):
             if held.sum() + len(sessions[session]) <= size:
@@ -159,9 +159,7 @@ def _held_out(times: np.ndarray, size: int, generator: np.random.Generator) -> n
     # Block i is photos i … i + size − 1; an end of the series is as quiet as its other end.
     ends = np.concatenate([[np.inf], pauses, [np.inf]])
     start = int(np.argmax(np.minimum(ends[: len(times) - size + 1], ends[size:])))
-    held = np.zeros(len(times), bool)
-    held[start : start + size] = True
-    return held
+    return (numbers >= start) & (numbers < start + size)
 
 
 def _camera_and_time(photo: Path) -> tuple[str, float]:

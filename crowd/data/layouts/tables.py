@@ -254,7 +254,6 @@ def check_table(
                 f"{table_path}: '{name}' may be {several[0]} or {several[1]}: write the path "
                 "relative to the file"
             )
-    strays = sorted(set(table.photos) - set(owners))
     beside = sorted({name_in(table, photo) for photo in outside} - {None, *owners})
     if beside:
         raise_or_note(
@@ -262,7 +261,7 @@ def check_table(
             f"({len(beside)} such names): put those photos into train/, or remove their rows",
             faults,
         )
-    strays = [name for name in strays if name not in beside]
+    strays = sorted(set(table.photos) - set(owners) - set(beside))
     if strays:
         raise_or_note(
             f"{table_path} names '{strays[0]}', which is not among the {len(photos)} photos "

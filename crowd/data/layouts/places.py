@@ -10,7 +10,7 @@ from pathlib import Path
 from crowd.data.folders import list_folder, list_images, say_left_out
 from crowd.data.layouts.beside import annotation_path, annotations_without_photo, called
 from crowd.data.layouts.registry import LAYOUTS, layout_of
-from crowd.data.layouts.tables import check_table, find_table, hint, is_named
+from crowd.data.layouts.tables import check_table, find_table, hint, name_in, read_table
 from crowd.data.processed import SETTINGS
 from crowd.data.splits import read_list
 from crowd.io.errors import InputError
@@ -18,11 +18,14 @@ from crowd.io.files import require_folder
 from crowd.io.progress import note
 
 SPLITS = ("train", "val", "test")
-_SPLIT = re.compile(r"(?:obj_)?(train|val|valid|validation|test)(?:_data|\d*)", re.IGNORECASE)
+# The first group is a split's own name, of valid and validation too.
+_SPLIT = re.compile(
+    r"(?:obj_)?(train|val|test)(?:(?<=val)id(?:ation)?)?(?:_data|\d*)", re.IGNORECASE
+)
 # What a folder is called that is meant as a split and is none: train_images, Testing, val-set; a
 # scene called train_station is not.
 _MEANT = re.compile(
-    r"(?<![^\W\d_])(train|val|valid|test)(?:ing|ation|set)?"
+    r"(?<![^\W\d_])(train|val|test)(?:(?<=val)id)?(?:ing|ation|set)?"
     r"(?:[\W\d_]*(?:image|img|photo|picture|pic|frame|sample|data|dataset|set|split)s?)*[\W\d_]*$",
     re.IGNORECASE,
 )
@@ -99,16 +102,15 @@ def _photos_in_lists(root: Path, faults: list[str] | None) -> dict[str, list[Pat
     known = LAYOUTS["nwpu"]
     folder = require_folder(root / known.photos, f"nwpu has {known.expected}")
     photos = list_images(folder)
-    splits, all_listed = {}, set()
     lists = [root / f"{split}.txt" for split in SPLITS if (root / f"{split}.txt").exists()]
-    for path in lists:
-        listed = read_list(path, photos, faults)
-        all_listed.update(listed)
+    named = {path: read_list(path, photos, faults) for path in lists}
+    splits = {}
+    for path, listed in named.items():
         if any(annotation_path(photo, "nwpu").exists() for photo in listed):
             splits[path.stem] = listed
         else:
             note(f"none of the {len(listed)} photos of {path} has an annotation; left out")
-    unlisted = [photo for photo in photos if photo not in all_listed]
+    unlisted = sorted(set(photos).difference(*named.values()))
     if unlisted and lists:
         names = ", ".join(path.name for path in lists)
         note(
@@ -123,8 +125,13 @@ def _photos_anywhere(root: Path, layout: str, faults: list[str] | None) -> dict[
     known = LAYOUTS[layout]
 
     def is_annotated(photo: Path) -> bool:
-        file = not known.table and annotation_path(photo, layout)
-        return file.is_file() if file else is_named(photo, layout)
+        try:
+            file = annotation_path(photo, layout)
+        except InputError:  # there is no table
+            return False
+        if known.table:
+            return name_in(read_table(file, layout), photo) is not None
+        return file.is_file()
 
     splits = photos_by_split(root, lambda photos: any(map(is_annotated, photos)))
     outside = splits.pop("all", []) if len(splits) > 1 else []
@@ -213,22 +220,17 @@ def photos_by_split(root: Path, annotated: Callable[[list[Path]], bool]) -> dict
         named = [match for match in map(_SPLIT.fullmatch, parts) if match]
         others = [part for part in parts if not _SPLIT.fullmatch(part)]
         if all(part.lower() == "images" for part in others) or annotated(photos):
-            split = _split_of(named[0]) if named else "all"
+            split = named[0][1].lower() if named else "all"
             splits.setdefault(split, []).extend(photos)
             if not named:
                 words = {part: _MEANT.search(part) for part in others}
-                meant |= {part: _split_of(word) for part, word in words.items() if word}
+                meant |= {part: word[1].lower() for part, word in words.items() if word}
     if meant:
         names = " and ".join(f"{split}/" for split in SPLITS if split in meant.values())
         raise InputError(
             f"folders of {root} look like splits ({', '.join(sorted(meant))}): call them {names}"
         )
     return {name: splits[name] for name in (*SPLITS, "all") if name in splits}
-
-
-def _split_of(match: re.Match) -> str:
-    split = match.group(1).lower()
-    return "val" if split.startswith("val") else split
 
 
 def left_out(root: Path, photos: Iterable[Path]) -> dict[str, int]:
@@ -248,9 +250,8 @@ def describe_left_out(folders: dict[str, int]) -> str:
     """Say how many photos lie in folders that were not looked into, and where."""
     shown = [f"{folder} ({number})" for folder, number in list(folders.items())[:_SHOWN]]
     more = f", and {len(folders) - _SHOWN} more" if len(folders) > _SHOWN else ""
-    return f"{sum(folders.values())} photos in folders that were not looked into: " + (
-        ", ".join(shown) + more
-    )
+    number = sum(folders.values())
+    return f"{number} photos in folders that were not looked into: {', '.join(shown)}{more}"
 
 
 def short_names(photos: Iterable[Path]) -> dict[Path, Path]:

@@ -177,15 +177,6 @@ def _names(table: Path, image_path: Path, layout: str) -> bool:
     return False
 
 
-def is_named(image_path: Path, layout: str) -> bool:
-    """Whether there is a table that names the photo; raises `InputError` when it is damaged."""
-    try:
-        table = find_table(image_path, layout)
-    except InputError:
-        return False
-    return name_in(read_table(table, layout), image_path) is not None
-
-
 @until_changed
 def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.suffix.lower() in suffixes)
@@ -203,19 +194,16 @@ def read_table(path: Path, layout: str) -> Table:
     return Table(photos, dict(by_file), layout)
 
 
-def _uploaded(name: str) -> str:
-    """Return what Label Studio calls a file that is uploaded, but for what it puts before it."""
-    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
-
-
 def name_in(table: Table, image_path: Path) -> str | None:
     """Return the name under which the file speaks of the photo, or None.
 
     Raises `InputError` when several names of paths from elsewhere may be the photo's.
     """
     path = Path(composed(os.path.abspath(image_path)))
-    # CVAT names a video's frames without the ending that their files have.
-    other = _uploaded(path.name) if table.layout == "labelstudio" else path.stem
+    # Label Studio changes an upload's name so; CVAT names a video's frames without the ending that
+    # their files have.
+    uploaded = re.sub(r"[^-\w.]", "", path.name.strip().replace(" ", "_"))
+    other = uploaded if table.layout == "labelstudio" else path.stem
     path = path if path.name in table.by_file else path.with_name(other)
     names, path = table.by_file.get(path.name, []), path.as_posix()
     ends = [name for name in names if path.endswith(f"/{name}")]

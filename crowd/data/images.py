@@ -53,7 +53,9 @@ class Stored(NamedTuple):
 def read_stored(path: Photo, depth: str = AUTO) -> Stored:
     """Read a photo with what its file says about it; raise `InputError` as `read_image` does."""
     with _opened(path) as image:
-        deep = image.mode[0] in "IF" or _has_deep_colours(image)
+        # Of colours of 16 bits Pillow keeps the upper 8, and knows of them until it decodes.
+        wide = any(re.search(r"(?<!BGR);16", str(tile[3])) for tile in image.tile)
+        deep = wide or image.mode[0] in "IF"
         orientation = _orientation(image)  # Pillow turns a TIFF, and forgets that, as it decodes
         pixels, several = _upright_rgb(image, depth, str(path), deep), _holds_several(image)
         if several:
@@ -193,24 +195,18 @@ def _upright_rgb(image: Image.Image, depth: str, name: str, deep: bool) -> np.nd
     """
     image.load()
     orientation, (width, height) = _orientation(image), image.size
-    grey = to_8_bits(np.asarray(image), depth, name) if image.mode[0] in "IF" else None
     upright = np.empty((*((height, width) if orientation < 5 else (width, height)), 3), np.uint8)
     stored = _turned_back(upright, orientation)
+    if image.mode[0] in "IF":
+        stored[:] = to_8_bits(np.asarray(image), depth, name)[..., None]
+        return upright
     rows = max(_STRIP // width, 1)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        if grey is not None:
-            stored[top:bottom] = grey[top:bottom, :, None]
-        else:
-            stored[top:bottom] = image.crop((0, top, width, bottom)).convert("RGB")
-    if deep and grey is None:
+        stored[top:bottom] = image.crop((0, top, width, bottom)).convert("RGB")
+    if deep:
         _require_used(upright, depth, name)
     return upright
-
-
-def _has_deep_colours(image: Image.Image) -> bool:
-    """Whether a photo not yet loaded has channels of 16 bits, of which Pillow keeps the upper 8."""
-    return any(re.search(r"(?<!BGR);16", str(tile[3])) for tile in image.tile)
 
 
 def _holds_several(image: Image.Image) -> bool:

@@ -27,7 +27,6 @@ from crowd.io.errors import InputError
 from crowd.io.files import is_refusal, require_file, unreadable, write_bytes
 
 ROOT = Path(__file__).resolve().parents[3]
-MODULE = "crowd.data.layouts.mat"
 SECONDS = 60
 MEMORY = 2 * 2**30
 SHANGHAITECH = "image_info"
@@ -45,7 +44,7 @@ class _Child:
         nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(theirs.fileno())],
+                [sys.executable, "-m", __name__, str(theirs.fileno())],
                 env={**os.environ, **settings},
                 pass_fds=[theirs.fileno()],
                 **nothing,

@@ -1,11 +1,10 @@
 """How the points of a data set are meant (picture, units, order, label), and a photo's heads."""
 
-from __future__ import annotations
-
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from crowd.data.layouts.beside import annotation_path
 from crowd.data.layouts.registry import FRACTION, PERCENT, PIXELS, STORED, UPRIGHT, layout_of
 from crowd.data.layouts.tables import name_in, parse, read_table
 from crowd.io.errors import InputError
-
-if TYPE_CHECKING:
-    from crowd.io.config import ArgumentParser
 
 XY, ROW_COLUMN = "xy", "row-col"
 ALL = "all"
@@ -37,7 +33,7 @@ class PointConvention:
     label: str | None = None  # of heads, several with commas between them, or `all`
 
     @classmethod
-    def of(cls, arguments) -> PointConvention:
+    def of(cls, arguments) -> Self:
         """Return what a command's arguments say (see `add_convention`)."""
         return cls(**{field.name: arguments[field.name] for field in fields(cls)})
 

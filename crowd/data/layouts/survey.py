@@ -83,10 +83,9 @@ def survey(
     """
     looked = map_photos(partial(look, layout=layout), photos, workers, "looking")
     found = Survey(layout, convention, dict(zip(photos, looked, strict=True)))
-    first = (_label_question, _picture_question, _size_question)
-    found.questions.extend(filter(None, (question(found) for question in first)))
-    if not found.questions and found.seen:
-        found.questions.extend(filter(None, [_place_question(found)]))
+    if found.seen:
+        asked = [ask(found) for ask in (_label_question, _picture_question, _size_question)]
+        found.questions.extend(filter(None, asked if any(asked) else [_place_question(found)]))
     return found
 
 
@@ -108,7 +107,7 @@ def _label_question(found: Survey) -> Question:
             f"the set has several labels ({_listed(labels)}): say which are heads with --label, "
             f"such as --label '{name}', or --label {ALL}"
         )
-    whole = label in (None, ALL, *labels) or not found.seen
+    whole = label in (None, ALL, *labels)
     absent = [] if whole else [part for part in named_labels(label) if part not in labels]
     if absent:
         has = f"it has {_listed(labels)}" if labels else f"{found.layout} has none"
@@ -119,12 +118,9 @@ def _label_question(found: Survey) -> Question:
 
 def _outside(seen: Sequence[Seen], how: PointConvention) -> tuple[int, int]:
     """Count the points of photos, and those outside, when they are meant so."""
-    total = outside = 0
-    for one in seen:
-        points = one.heads(how)
-        total += len(points)
-        outside += int((~((points >= 0) & (points <= one.upright_size)).all(1)).sum())
-    return total, outside
+    heads = ((one.heads(how), one.upright_size) for one in seen)
+    inside = np.concatenate([((points >= 0) & (points <= size)).all(1) for points, size in heads])
+    return len(inside), int((~inside).sum())
 
 
 def _fits_better(total: int, outside: int, other: int) -> bool:

@@ -5,6 +5,7 @@ decided them and a hash of all that they come from. It is written last, so that 
 vouches for is whole; a copy of the folder takes it along, and computes nothing anew.
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
@@ -38,12 +39,11 @@ def is_made(record: Path, made_from: dict, outputs: Iterable[Path]) -> bool:
 
 def read_record(record: Path) -> dict:
     """The `origin` of outputs; empty where there is no record of them, or a damaged one."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         known = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    whole = isinstance(known, dict) and known.keys() >= {"settings", "sources"}
-    return known if whole else {}
+        if isinstance(known, dict) and known.keys() >= {"settings", "sources"}:
+            return known
+    return {}
 
 
 def write_record(record: Path, made_from: dict) -> None:

@@ -134,21 +134,19 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
-    sizes = SIZES.get(arguments.layout, OTHER_SIZES)
-    if arguments.test_min_size is None:
-        given = arguments.min_size is not None
-        arguments.test_min_size = arguments.min_size if given else sizes.test_min_size
-    for name in ("min_size", "max_size"):
+    values = SIZES.get(arguments.layout, OTHER_SIZES)._asdict()
+    if arguments.min_size is not None:
+        values["test_min_size"] = arguments.min_size
+    values["smooth"] = arguments.layout in SMOOTHED
+    for name, value in values.items():
         if arguments[name] is None:
-            arguments[name] = getattr(sizes, name)
+            arguments[name] = value
     different = arguments.test_min_size != arguments.min_size
     if different and not 1 <= arguments.test_min_size <= min(arguments.max_size, JPEG_LIMIT):
         raise InputError(
             f"--test-min-size {arguments.test_min_size} and --max-size {arguments.max_size} do "
             "not fit together: keep 1 <= min <= max"
         )
-    if arguments.smooth is None:
-        arguments.smooth = arguments.layout in SMOOTHED
     return Namespace(**{key: value for key, value in vars(arguments).items() if key not in KEYS})
 
 

@@ -196,7 +196,6 @@ def augment(
     """
     position_x, position_y, mirror = rng.random(3)
     height, width = arrays[0].shape[:2]
-    left = int(position_x * (max(width - crop_size, 0) + 1))
-    top = int(position_y * (max(height - crop_size, 0) + 1))
+    _, left, top = place_window(width, height, crop_size, 1.0, (position_x, position_y))
     crop = [array[top : top + crop_size, left : left + crop_size] for array in arrays]
     return [array[:, ::-1] for array in crop] if mirror < FLIP_PROBABILITY else crop

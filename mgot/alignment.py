@@ -51,9 +51,8 @@ def match_clusters(
     Returns int64 `[k]`, the source cluster that receives most of each target cluster. Raises
     `InputError` for an empty side, or centres that are not finite.
     """
-    return match_clusters_by_cost(
-        ssim_cost(target_centers, source_centers, **vars(ssim)), reg
-    ).index
+    cost = ssim_cost(target_centers, source_centers, **vars(ssim))
+    return match_clusters_by_cost(cost, reg).index
 
 
 def match_clusters_by_cost(cost, reg: float = DEFAULT.cluster_reg, sizes=(None, None)) -> Matching:

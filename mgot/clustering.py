@@ -80,12 +80,6 @@ def elbow(
     return solutions
 
 
-def count_distinct(features) -> int:
-    """How many samples can be told apart, and so the most clusters that they can form."""
-    # Adding 0 makes -0.0 a 0.0, which has other bytes and the same value.
-    return len({hash(row.tobytes()) for _, block in read_blocks(features) for row in block + 0})
-
-
 class _Samples:
     """Samples `[n, d]`: few with their inner products, or many, read in blocks, with a part."""
 
@@ -94,7 +88,10 @@ class _Samples:
             raise InputError(f"{name}: there are no samples to cluster: cut patches first")
         self.features, self.count = in_memory(features), len(features)
         self.seed, self.name = seed, name
-        self.distinct = count_distinct(self.features)
+        blocks = read_blocks(self.features)
+        # How many can be told apart, and so the most clusters that they can form. Adding 0 makes
+        # -0.0 a 0.0, which has other bytes and the same value.
+        self.distinct = len({hash(row.tobytes()) for _, block in blocks for row in block + 0})
         self.mean = means(self.features, np.zeros(self.count, np.int64), 1)[0]
         self.gram = self.part = None
         if self.count <= GRAM_SAMPLES:

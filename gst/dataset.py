@@ -177,14 +177,11 @@ def box_sides(distances: np.ndarray) -> np.ndarray:
     return np.clip(np.asarray(distances, dtype=np.float32), *BOX_SIDES)
 
 
-def to_grey(sample: Sample) -> Sample:
-    """Replace the colours by their luma (ITU-R 601), three equal channels."""
-    grey = Image.fromarray(sample.image).convert("L").convert("RGB")
-    return sample._replace(image=np.asarray(grey))
-
-
 def recolour(sample: Sample, saturation: float, contrast: float, brightness: float) -> Sample:
-    """Change saturation, contrast (about the mean luma) and brightness by factors, 1 for none."""
+    """Change saturation, contrast (about the mean luma) and brightness by factors, 1 for none.
+
+    Without saturation colours become their luma (ITU-R 601), three equal channels.
+    """
     image = Image.fromarray(sample.image)
     changes = (ImageEnhance.Color, saturation), (ImageEnhance.Contrast, contrast)
     for change, factor in (*changes, (ImageEnhance.Brightness, brightness)):
@@ -210,8 +207,7 @@ def scale_and_crop(sample: Sample, factor: float, left: int, top: int, size: int
     height, width = sample.image.shape[:2]
     stretch = np.array(scaled_size(width, height, factor)) / (width, height)
     inside = scaled_window(sample.image, factor, left, top, size)
-    window = np.empty((size, size, 3), np.uint8)
-    window[:] = PADDING_COLOR
+    window = np.full((size, size, 3), PADDING_COLOR, np.uint8)
     window[: inside.shape[0], : inside.shape[1]] = inside
     return Sample(
         image=window,
@@ -264,7 +260,7 @@ def augment(
     kept = (shares >= smallest_share) & (shares > 0)
     crop, shares = Sample(crop.image, *(part[kept] for part in crop[1:])), shares[kept]
     if grey < GREY_PROBABILITY:
-        crop = to_grey(crop)
+        crop = recolour(crop, 0, 1, 1)
     if mirror < FLIP_PROBABILITY:
         crop = flip(crop)
     if colour_jitter:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crowd.train.efficientnet import CHANNELS, Lite0Counter
-from gst.models.vgg import density_size
+from gst.models.vgg import density_size, regression_head
 
 STRIDES = (8, 16, 32)
 PIXELS = 64
@@ -33,13 +33,7 @@ class Light(Lite0Counter):
         """
         super().__init__(STRIDES)
         self.lateral = nn.ModuleList(nn.Conv2d(CHANNELS[stride], width, 1) for stride in STRIDES)
-        self.head = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, 1, 1),
-        )
+        self.head = regression_head(width, width, width)
         nn.init.constant_(self.head[-1].bias, bias)
         self.to(memory_format=torch.channels_last)
 

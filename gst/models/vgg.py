@@ -35,7 +35,7 @@ class VGG(nn.Module):
     def __init__(self):
         super().__init__()
         self.features = vgg19_features()
-        self.reg_layer = regression_head()
+        self.reg_layer = regression_head(512, 256, 128)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised RGB [B, 3, H, W], sides >= 16 -> density [B, 1, H // 8, W // 8], >= 0."""
@@ -76,14 +76,14 @@ def vgg19_features() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def regression_head() -> nn.Sequential:
-    """Features [B, 512, h, w] -> one signed value a cell, [B, 1, h, w]."""
+def regression_head(channels: int, first: int, second: int) -> nn.Sequential:
+    """Features [B, channels, h, w] -> one signed value a cell, [B, 1, h, w], by three layers."""
     return nn.Sequential(
-        nn.Conv2d(512, 256, 3, padding=1),
+        nn.Conv2d(channels, first, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(256, 128, 3, padding=1),
+        nn.Conv2d(first, second, 3, padding=1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(128, 1, 1),
+        nn.Conv2d(second, 1, 1),
     )
 
 
@@ -199,7 +199,7 @@ class VGGTrans(nn.Module):
         super().__init__()
         self.features = vgg19_features()
         self.encoder = GraphEncoder(channels=512, heads=8, hidden=2048, layers=2)
-        self.reg_layer_0 = regression_head()
+        self.reg_layer_0 = regression_head(512, 256, 128)
 
     def forward(
         self, images: Tensor, with_attention: bool = False

@@ -46,15 +46,11 @@ STAGES = {
 def run_all(arguments, minutes: float) -> dict[str, dict]:
     """Run every stage that is not done yet, and return all records."""
     end = time.time() + 60 * minutes
-    fields = {
-        "work": str(Path(arguments.work).resolve()),
-        "output": str(Path(arguments.output).resolve()),
-        "data": [str(Path(folder).resolve()) for folder in arguments.data],
-        "rehearsal": arguments.rehearse,
-    }
+    work, output = Path(arguments.work).resolve(), Path(arguments.output).resolve()
+    data = [Path(folder).resolve() for folder in arguments.data]
     for name, (program, most) in STAGES.items():
         for _ in range(1 if most else 2):
-            status = read_records(Path(fields["work"])).get(name, {}).get("status")
+            status = read_records(work).get(name, {}).get("status")
             if most and status in (PASSED, FAILED):
                 break
             limit = end - time.time()
@@ -62,15 +58,14 @@ def run_all(arguments, minutes: float) -> dict[str, dict]:
                 limit -= FOR_TRAINING * 60 * minutes
                 # A rehearsal tells nothing of speed.
                 limit = limit if arguments.rehearse else min(most, limit)
-            fields |= {"name": name, "program": program, "deadline": time.time() + limit}
-            if run(fields, limit) != FAILED:
+            where = work, output, data, time.time() + limit, arguments.rehearse
+            if run(Context(name, program, *where), limit) != FAILED:
                 break
-    return dict(sorted(read_records(Path(fields["work"])).items()))
+    return dict(sorted(read_records(work).items()))
 
 
-def run(fields: dict, limit: float) -> str:
+def run(context: Context, limit: float) -> str:
     """Run a stage in a process, which is ended after `limit` seconds with all that it started."""
-    context = Context(**fields)
     if limit < SHORTEST:
         context.note(status=LEFT)
         return LEFT
@@ -79,7 +74,8 @@ def run(fields: dict, limit: float) -> str:
     error = "its process died: see log.txt"
     with open(context.output / "log.txt", "a", encoding="utf-8") as log:
         print(f"== {context.name}", file=log, flush=True)
-        words = [sys.executable, "-m", "bench.gpu.stages", json.dumps(fields)]
+        fields = json.dumps(vars(context), default=str)
+        words = [sys.executable, "-m", "bench.gpu.stages", fields]
         how = {"stdout": log, "stderr": log, "env": _environment(), "start_new_session": True}
         process = subprocess.Popen(words, cwd=ROOT, **how)
         try:

@@ -24,7 +24,10 @@ def read_records(folder: Path, columns: Mapping[str, str]) -> dict[str, dict[str
     that is named before a colon; NaN where a record does not hold that file. Raises `InputError`
     where there is no record, or one lacks a figure.
     """
-    return {record.name: _figures(record, columns) for record in _records(folder)}
+    return {
+        record.name: {heading: _figure(record, place) for heading, place in columns.items()}
+        for record in _records(folder)
+    }
 
 
 def read_counts(path: Path) -> list[PhotoCount]:
@@ -116,14 +119,8 @@ def _cell(figures: list[float]) -> str:
 def _aligned(lines: list[list[str]]) -> list[str]:
     """Lay out cells in columns: the first to the left, figures to the right, the last as it is."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
-    return [
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:], strict=True)]
-            + [line[-1]]
-        ).rstrip()
-        for line in lines
-    ]
+    form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:]), "{}"])
+    return [form.format(*line).rstrip() for line in lines]
 
 
 def _records(folder: Path) -> list[Path]:
@@ -141,22 +138,15 @@ def _starts(record: Path) -> list[dict]:
     return [*last, *read_log(record / STARTS)]
 
 
-def _figures(record: Path, columns: Mapping[str, str]) -> dict[str, float]:
-    return {heading: _figure(record, place) for heading, place in columns.items()}
-
-
 def _figure(record: Path, place: str) -> float:
     file, _, place = place.rpartition(":")
-    if file and not (record / file).is_file():
-        return float("nan")
-    path = require_file(record / (file or "test/metrics.json"), "record the run again")
-    return _at(json.loads(path.read_text(encoding="utf-8")), place, path)
-
-
-def _at(metrics: dict, place: str, path: Path) -> float:
-    value = metrics
-    for key in place.split("."):
-        if not isinstance(value, dict) or key not in value:
-            raise InputError(f"{path} has no figure '{place}': record the run again")
-        value = value[key]
-    return float("nan") if value is None else float(value)
+    path = record / (file or "test/metrics.json")
+    if file and not path.is_file():
+        return math.nan
+    value = json.loads(require_file(path, "record the run again").read_text(encoding="utf-8"))
+    try:
+        for key in place.split("."):
+            value = value[key]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} has no figure '{place}': record the run again") from error
+    return math.nan if value is None else float(value)

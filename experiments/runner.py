@@ -1,7 +1,7 @@
 """Run rows of tables: each command once, in order; then record what its figures rest on."""
 
 import json
-import resource
+import os
 import shlex
 import shutil
 import subprocess
@@ -76,11 +76,9 @@ def record_row(row: Row, repeat: int) -> None:
     for name, source in sources.items():
         with atomic_path(record / name) as part:
             shutil.copyfile(source, part)
-    folders = RUNS / row.table.name, work_folder(row, repeat)
-    lines = [line for folder in folders for line in read_log(folder / FINISHED)]
     commands = {fill_in(stage, row, repeat) for stage in stages_of(row)}
-    kept = [line for line in lines if line["command"] in commands]
-    _write_log(record / FINISHED, kept)
+    lines = [line for lines in _logs(row, repeat).values() for line in lines]
+    _write_log(record / FINISHED, [line for line in lines if line["command"] in commands])
     print(f"recorded {record}")
 
 
@@ -101,19 +99,18 @@ def run_stage(stage: str, row: Row, repeat: int) -> None:
         return
     _forget(stage, row, repeat)
     print(f"\n$ python {command}", flush=True)
-    started, cpu = time.monotonic(), _children_seconds()
+    started, before = time.monotonic(), os.times()
     done = subprocess.run([sys.executable, *shlex.split(command)])
     if done.returncode:
         raise InputError(f"stopped at 'python {command}': see its message above, then run it again")
     line = {
         "command": command,
         "seconds": round(time.monotonic() - started, 1),
-        "cpu_seconds": round(_children_seconds() - cpu, 1),
+        "cpu_seconds": round(sum(os.times()[2:4]) - sum(before[2:4]), 1),
         "commit": environment()["commit"],
     }
     # Read again: another row may have run beside this one, with the same seed.
-    lines = [*read_log(path), line]
-    _write_log(path, lines)
+    _write_log(path, [*read_log(path), line])
 
 
 def _forget_lost(row: Row, repeat: int) -> None:
@@ -124,19 +121,17 @@ def _forget_lost(row: Row, repeat: int) -> None:
     """
     places = [Path(fill_in(place, row, repeat)) for place in (row.run, row.result) if place]
     lost = [place for place in places if not place.is_dir()]
-    folders = RUNS / row.table.name, work_folder(row, repeat)
-    known = {line["command"] for folder in folders for line in read_log(folder / FINISHED)}
+    known = {line["command"] for lines in _logs(row, repeat).values() for line in lines}
     finished = [stage for stage in row.stages if fill_in(stage, row, repeat) in known]
+
+    def names_lost(stage: str) -> bool:
+        words = map(Path, shlex.split(fill_in(stage, row, repeat)))
+        return any(word.is_relative_to(place) for word in words for place in lost)
+
     if finished != row.stages:
-        finished = [stage for stage in finished if _names(fill_in(stage, row, repeat), lost)]
+        finished = list(filter(names_lost, finished))
     if lost and finished:
         _forget(finished[0], row, repeat)
-
-
-def _names(command: str, places: Iterable[Path]) -> bool:
-    """Whether a word of a command is one of some folders, or lies in one."""
-    words = [Path(word) for word in shlex.split(command)]
-    return any(place in (word, *word.parents) for place in places for word in words)
 
 
 def _forget(stage: str, row: Row, repeat: int) -> None:
@@ -151,17 +146,17 @@ def _forget(stage: str, row: Row, repeat: int) -> None:
     repeats = {value for one in rows for value in one.repeat_values} if is_common(stage) else ()
     for value in {*repeats, repeat}:
         commands = {fill_in(one, row, value) for one in kept}
-        for folder in (RUNS / row.table.name, work_folder(row, value)):
-            lines = read_log(folder / FINISHED)
+        for path, lines in _logs(row, value).items():
             left = [line for line in lines if line["command"] in commands]
             if left != lines:
-                _write_log(folder / FINISHED, left)
+                _write_log(path, left)
+
+
+def _logs(row: Row, repeat: int) -> dict[Path, list[dict]]:
+    """What is finished of a table with one seed or fold, and for all of them."""
+    folders = RUNS / row.table.name, work_folder(row, repeat)
+    return {folder / FINISHED: read_log(folder / FINISHED) for folder in folders}
 
 
 def _write_log(path: Path, lines: Iterable[dict]) -> None:
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def _children_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime

@@ -102,9 +102,12 @@ def run(folder: str | Path) -> None:
     pictures.append(folder / "pictures" / OVERVIEW)
     draw_overview(pictures[-1], read_transfer(shlex.split(transfer_of(folder))))
     print("\nGST, trained and tested on streets")
-    print(gst_table(folder / "gst" / "test"))
+    metrics = _metrics(folder / "gst" / "test")
+    print(errors_table({"GST": metrics, "guessing the training median": metrics["guessing"]}))
     print("\nMGOT, trained on stadiums, tested on streets whose annotations it never saw")
-    print(mgot_table(folder / "mgot"))
+    rows = {name: _metrics(folder / "mgot" / place) for name, place in MGOT_ROWS.items()}
+    guessing = {"guessing the source's median": rows["source only"]["guessing"]}
+    print(errors_table(rows | guessing))
     report = folder / "report.html"
     runs = (folder / "gst", folder / "mgot" / "mgot_synthetic_b", folder / "mgot/mgot_synthetic")
     write_report(list(runs), report)
@@ -112,19 +115,6 @@ def run(folder: str | Path) -> None:
     for picture in pictures:
         print(f"  {picture}")
     print(f"All of it on one page, to open in a browser: {report}")
-
-
-def gst_table(test: Path) -> str:
-    """Errors of GST's counter, beside those of guessing the training median."""
-    metrics = _metrics(test)
-    return errors_table({"GST": metrics, "guessing the training median": metrics["guessing"]})
-
-
-def mgot_table(runs: Path) -> str:
-    """Errors of every step of the adaptation, beside those of guessing the source's median."""
-    rows = {name: _metrics(runs / place) for name, place in MGOT_ROWS.items()}
-    guessing = {"guessing the source's median": rows["source only"]["guessing"]}
-    return errors_table(rows | guessing)
 
 
 def _metrics(test: Path) -> dict:

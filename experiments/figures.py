@@ -163,13 +163,9 @@ def _densest(photo: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     rows, columns = (slice(start, start + size) for start in origin[::-1])
     crop = image[rows, columns]
     colours = np.kron(pictures.kernel_colours(kernel[:-1].reshape(-1, size // 8, size // 8)), CELL)
-    return crop, render[rows, columns], points[inside], _blend(faded(crop), colours)
-
-
-def _blend(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Lay colours with opacity, [H, W, 4] in 0-1, over a photo."""
     opacity = colours[..., 3:]
-    return (image * (1 - opacity) + 255 * colours[..., :3] * opacity).round().astype(np.uint8)
+    blend = (faded(crop) * (1 - opacity) + 255 * colours[..., :3] * opacity).round()
+    return crop, render[rows, columns], points[inside], blend.astype(np.uint8)
 
 
 def draw_count(path: Path, photo: Path, counter: Counter) -> None:

@@ -76,15 +76,13 @@ def write_report(folders: list[Path], output: Path) -> None:
     runs = {folder: read_trainings(folder) for folder in folders}
     options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True}
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
-    environment.filters |= {"figure": _figure, "anchor": _anchor}
+    environment.filters["figure"] = _figure
     page = environment.get_template(TEMPLATE).render(
         runs=progress(runs.items(), "report", unit="run"),
         trainings=[training for trainings in runs.values() for training in trainings],
         pictures=lambda folder: sorted([*folder.glob("*.png"), *folder.glob("*.jpg")]),
-        **{draw.__name__: draw for draw in (curves, scatter, data_uri)},
+        **{draw.__name__: draw for draw in (curves, scatter, data_uri, overlays, gaussians)},
         attempt=_attempt,
-        overlays=overlays,
-        gaussians=gaussians,
     )
     write_text(output, page)
 
@@ -231,10 +229,6 @@ def _attempt(make: Callable, *arguments) -> tuple[object, str | None]:
         return make(*arguments), None
     except InputError as error:
         return None, str(error)
-
-
-def _anchor(folder: Path) -> str:
-    return "run-" + "".join(c if c.isalnum() else "-" for c in folder.as_posix())
 
 
 def _figure(value: float | None) -> str:

@@ -18,14 +18,11 @@ from crowd.io.files import require_folder
 from crowd.io.progress import note
 
 SPLITS = ("train", "val", "test")
-# The first group is a split's own name, of valid and validation too.
-_SPLIT = re.compile(
-    r"(?:obj_)?(train|val|test)(?:(?<=val)id(?:ation)?)?(?:_data|\d*)", re.IGNORECASE
-)
+_SPLIT = re.compile(r"(?:obj_)?(train|val|valid|validation|test)(?:_data|\d*)", re.IGNORECASE)
 # What a folder is called that is meant as a split and is none: train_images, Testing, val-set; a
 # scene called train_station is not.
 _MEANT = re.compile(
-    r"(?<![^\W\d_])(train|val|test)(?:(?<=val)id)?(?:ing|ation|set)?"
+    r"(?<![^\W\d_])(train|val|valid|test)(?:ing|ation|set)?"
     r"(?:[\W\d_]*(?:image|img|photo|picture|pic|frame|sample|data|dataset|set|split)s?)*[\W\d_]*$",
     re.IGNORECASE,
 )
@@ -220,17 +217,22 @@ def photos_by_split(root: Path, annotated: Callable[[list[Path]], bool]) -> dict
         named = [match for match in map(_SPLIT.fullmatch, parts) if match]
         others = [part for part in parts if not _SPLIT.fullmatch(part)]
         if all(part.lower() == "images" for part in others) or annotated(photos):
-            split = named[0][1].lower() if named else "all"
+            split = _split_of(named[0]) if named else "all"
             splits.setdefault(split, []).extend(photos)
             if not named:
                 words = {part: _MEANT.search(part) for part in others}
-                meant |= {part: word[1].lower() for part, word in words.items() if word}
+                meant |= {part: _split_of(word) for part, word in words.items() if word}
     if meant:
         names = " and ".join(f"{split}/" for split in SPLITS if split in meant.values())
         raise InputError(
             f"folders of {root} look like splits ({', '.join(sorted(meant))}): call them {names}"
         )
     return {name: splits[name] for name in (*SPLITS, "all") if name in splits}
+
+
+def _split_of(match: re.Match) -> str:
+    split = match.group(1).lower()
+    return "val" if split.startswith("val") else split
 
 
 def left_out(root: Path, photos: Iterable[Path]) -> dict[str, int]:

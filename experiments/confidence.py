@@ -42,10 +42,8 @@ def confidence_table(labelled: Path, annotated: Path) -> str:
         sure = confidence[rows, columns]
         for threshold, of_it in scores.items():
             of_it.append(localization(found[sure >= threshold], actual, RADIUS))
-    return localization_table(
-        {
-            f"{pooled['tp'] + pooled['fp']:.0f} heads of {threshold:g} or more": pooled
-            for threshold, of_it in scores.items()
-            for pooled in [pool_localization(of_it)]
-        }
-    )
+    rows = {}
+    for threshold, of_it in scores.items():
+        pooled = pool_localization(of_it)
+        rows[f"{pooled['tp'] + pooled['fp']:.0f} heads of {threshold:g} or more"] = pooled
+    return localization_table(rows)

@@ -39,18 +39,12 @@ def draw_overview(path: Path, transfer: Namespace) -> None:
     files = files_of(transfer)
     in_target, in_source = (files[f"{name}.features"] for name in ("target", "source"))
     with open_features(in_target) as target, open_features(in_source) as source:
-        sides = {"target": target, "source": source}
-        clusters = [
-            read_clusters(
-                files[f"{name}.centers"], files[f"{name}.clusters"], len(features), features.path
-            )
-            for name, features in sides.items()
-        ]
+        clusters, patches = [], []
+        for name, features in (("target", target), ("source", source)):
+            where = files[f"{name}.centers"], files[f"{name}.clusters"]
+            clusters.append(read_clusters(*where, len(features), features.path))
+            patches.append(locate_patches(features.names, files[f"{name}.patches"]))
         alignment = align("mgot", target, source, tuple(clusters))
-        patches = [
-            locate_patches(features.names, files[f"{name}.patches"])
-            for name, features in sides.items()
-        ]
     figure = figure_of(*SIZE)
     widths = [2.7, len(clusters[0].members), EXAMPLES]
     left, middle, right = figure.subfigures(1, 3, width_ratios=widths, wspace=0.02)

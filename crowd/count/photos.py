@@ -113,9 +113,8 @@ def count_image(
     orientation: int = 1,
 ) -> Counted:
     """Count a photo at the network's size that is `stored` with that (width, height)."""
-    seen, upright = annotate(image, name), upright_size(stored, orientation)
-    count, picture, heads, confidence, density = seen
-    counts = [count]
+    count, picture, heads, confidence, density = annotate(image, name)
+    counts, upright = [count], upright_size(stored, orientation)
     if region is not None:
         mask = turned(region.mask(*stored), orientation)
         count, inside = count_inside(mask, heads, density, image.shape[1::-1])
@@ -167,8 +166,14 @@ def count_folder(
     names = {path.with_suffix("") for path in paths}
     if len(names) < len(paths):
         raise InputError(f"two photos in {folder} share a name: rename one")
-    faults = _check(paths, how, region)
-    rows, points = [], []
+    faults, rows, points = {}, [], []
+    for path in paths:
+        try:
+            read_size(path)
+        except InputError as error:
+            faults[path] = str(error)
+        else:  # one that cannot be drawn is for the user to decide before hours, not after them
+            fitting_size(path, how, region)
     for path in progress([path for path in paths if path not in faults], "counting", "photo"):
         name = path.relative_to(folder)
         try:
@@ -185,22 +190,6 @@ def count_folder(
     if faults:
         raise InputError(_sentence(faults, len(paths), folder, output / COUNTS if rows else None))
     return output / COUNTS
-
-
-def _check(paths: Sequence[Path], how: Preprocessing, region: Region | None) -> dict[Path, str]:
-    """Return the photos that are none, and why; `InputError` for one that cannot be drawn.
-
-    The latter is for the user to decide before hours of counting, not after them.
-    """
-    faults = {}
-    for path in paths:
-        try:
-            read_size(path)
-        except InputError as error:
-            faults[path] = str(error)
-        else:
-            fitting_size(path, how, region)
-    return faults
 
 
 def _sentence(faults: dict[Path, str], total: int, folder: Path, table: Path | None) -> str:

@@ -4,9 +4,7 @@ A run is a folder of train_gs.py, mgot.train_baseline or train_baseline_weight.p
 transfer, which holds trainings and the pictures that its stages drew.
 """
 
-import base64
 import functools
-import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +23,7 @@ from crowd.io.errors import InputError
 from crowd.io.files import read_yaml, require_folder, short_hash, write_text
 from crowd.io.progress import progress
 from crowd.pictures import drawing
-from crowd.pictures.overlays import write_figure
+from crowd.pictures.overlays import picture_kind, picture_url, write_figure
 from crowd.train.runs import BEST, LAST, read_log
 from experiments import figures
 from experiments.records import read_counts
@@ -208,11 +206,10 @@ def data_uri(path: Path) -> str:
     with Image.open(path) as stored:
         picture = stored.convert("RGB")
     picture.thumbnail((WIDTH, 4 * WIDTH), Image.Resampling.LANCZOS)
-    buffer, kind = io.BytesIO(), "png" if path.suffix == ".png" else "jpeg"
-    if kind == "png":
+    kind = picture_kind(path)
+    if kind == "PNG":
         picture = picture.quantize(COLOURS)
-    picture.save(buffer, kind, quality=QUALITY, optimize=True)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return picture_url(picture, kind, quality=QUALITY, optimize=True)
 
 
 def _drawn(draw: Callable[[Path], object], suffix: str = ".jpg") -> str:

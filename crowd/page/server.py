@@ -1,6 +1,5 @@
 """The page's server: photos are counted as `--image` counts them, and stay in memory."""
 
-import base64
 import contextlib
 import io
 import itertools
@@ -34,7 +33,7 @@ from crowd.data.network_input import Preprocessing, read_photo
 from crowd.data.processed import list_split, read_annotation
 from crowd.io.errors import InputError, extra
 from crowd.io.files import csv_text
-from crowd.pictures.overlays import density_colours
+from crowd.pictures.overlays import density_colours, picture_url
 
 with extra("page", "the page"):
     from flask import Flask, jsonify, request
@@ -115,7 +114,7 @@ class Desk:
             "seconds": seconds,
             "heads": seen.heads.tolist(),
             "csv": csv_text(POINT_COLUMNS, point_rows(name, counted.heads, counted.confidence)),
-            "picture": picture_url(image, "JPEG"),
+            "picture": picture_url(Image.fromarray(image), "JPEG", quality=90),
             "density": None if seen.density is None else density_url(seen.density),
             "cell": CELL,
         }
@@ -141,16 +140,10 @@ class Desk:
         return dict(zip(COUNT_COLUMNS, counts, strict=False))
 
 
-def picture_url(pixels: np.ndarray, kind: str) -> str:
-    """Return a picture, uint8 [H, W, 3 or 4], as a data URL."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, quality=90)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
 def density_url(density: np.ndarray) -> str:
     """Return the colours of a density map, a pixel a cell, as a data URL."""
-    return picture_url(density_colours(density / max(float(density.max(initial=0)), 1e-12)), "PNG")
+    colours = density_colours(density / max(float(density.max(initial=0)), 1e-12))
+    return picture_url(Image.fromarray(colours), "PNG")
 
 
 def build_app(
@@ -228,7 +221,7 @@ def _drawn(photo: Path, layers: Layers | None) -> dict:
     drawn = layers(photo) if layers else None
     if drawn:
         found["gaussians"] = drawn["gaussians"].tolist()
-        found["kernel"] = picture_url(drawn["kernel"], "PNG")
+        found["kernel"] = picture_url(Image.fromarray(drawn["kernel"]), "PNG")
     return found
 
 

@@ -1,5 +1,6 @@
 """Counts drawn into photos and frames, quickly enough for a video; small picture files."""
 
+import base64
 import io
 import os
 from pathlib import Path
@@ -153,6 +154,12 @@ def _encoded(picture: Image.Image, kind: str, limit: int) -> bytes:
         if buffer.tell() <= limit:
             break
     return buffer.getvalue()
+
+
+def picture_url(picture: Image.Image, kind: str, **options) -> str:
+    """Return a picture as a data URL; kind (JPEG, PNG) and options are those of Pillow."""
+    picture.save(buffer := io.BytesIO(), kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def write_figure(path: str | os.PathLike, figure) -> None:

@@ -140,14 +140,10 @@ def _annotated(task: dict) -> list[list[dict]]:
     """Return what each annotation of a task says of regions; none where nobody annotated it."""
     if "data" not in task:
         return [_regions(task)]
+    done = [each for each in task.get("annotations") or [] if not each.get("was_cancelled")]
     return [
-        [
-            {**one, **one["value"]}
-            for one in annotation["result"]
-            if _REGION & set(one.get("value", ()))
-        ]
-        for annotation in task.get("annotations") or []
-        if not annotation.get("was_cancelled")
+        [{**one, **one["value"]} for one in each["result"] if _REGION & set(one.get("value", ()))]
+        for each in done
     ]
 
 

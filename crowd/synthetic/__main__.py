@@ -26,15 +26,9 @@ def build_parser() -> ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Read the arguments and write the data set."""
     arguments = build_parser().read(argv)
-    make_dataset(
-        arguments.root,
-        arguments.layout,
-        arguments.images,
-        arguments.seed,
-        arguments.domain,
-        test_images=arguments.test_images,
-        size=(arguments.width, arguments.height),
-    )
+    which = arguments.layout, arguments.images, arguments.seed, arguments.domain
+    size = arguments.width, arguments.height
+    make_dataset(arguments.root, *which, test_images=arguments.test_images, size=size)
     print(f"{arguments.root} holds synthetic photos of domain {arguments.domain}")
 
 

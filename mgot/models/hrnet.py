@@ -28,7 +28,14 @@ class HRNet(nn.Module):
 
     def __init__(self):
         super().__init__()
-        backbone = _backbone()
+        backbone = _timm().create_model(
+            ARCHITECTURE, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
+        )
+        for module in backbone.modules():
+            if isinstance(module, nn.Upsample):
+                module.mode, module.align_corners = "bilinear", False
+            elif isinstance(module, nn.BatchNorm2d):
+                module.momentum = BATCH_NORM_MOMENTUM
         for name, child in backbone.named_children():
             if not isinstance(child, nn.Identity):  # what timm leaves of its classifier
                 self.add_module(name, child)
@@ -44,8 +51,8 @@ class HRNet(nn.Module):
         x = self.act2(self.bn2(self.conv2(x)))
         x = self.layer1(x)
         branches = self.stage2([transition(x) for transition in self.transition1])
-        branches = self.stage3(_add_branch(self.transition2, branches))
-        branches = self.stage4(_add_branch(self.transition3, branches))
+        for transition, stage in ((self.transition2, self.stage3), (self.transition3, self.stage4)):
+            branches = stage([*branches, transition[-1](branches[-1])])
         return self.last_layer(join_branches(branches))[..., :height, :width]
 
     def load_imagenet(self) -> None:
@@ -69,30 +76,12 @@ class HRNet(nn.Module):
         load_weights(self, backbone | head, f"timm's {ARCHITECTURE}")
 
 
-def _add_branch(transition: nn.ModuleList, branches: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The branches there are, and a coarser one made of the coarsest."""
-    return [*branches, transition[-1](branches[-1])]
-
-
 def _timm():
     with extra("commands", "HRNet-W48"):
         from crowd.train.vision import torchvision  # noqa: F401 - timm imports it, with a guard
 
         import timm  # isort: skip
     return timm
-
-
-def _backbone() -> nn.Module:
-    """Build timm's HRNet without its classifier, changed to what FIDT's does."""
-    backbone = _timm().create_model(
-        ARCHITECTURE, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
-    )
-    for module in backbone.modules():
-        if isinstance(module, nn.Upsample):
-            module.mode, module.align_corners = "bilinear", False
-        elif isinstance(module, nn.BatchNorm2d):
-            module.momentum = BATCH_NORM_MOMENTUM
-    return backbone
 
 
 class SmallHRNet(nn.Module):

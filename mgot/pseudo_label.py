@@ -6,10 +6,9 @@
 
 Writes a set as mgot.fidt does: `NAME.jpg` (a copy), `NAME.npy` the peaks, `NAME.h5` with the
 predicted map as it is and its peaks as `kpoint`; with --redraw, the FIDT map of these peaks, as
-sharp as that of annotated heads, which a training may scale (--scale_range). With --scale the set
-is of the photos scaled: where the target's heads lie closer together than the source's, the model
-finds more of them enlarged. Annotations of the photos are never read. Run again, it goes on where
-it stopped; until it ends, its set is unfinished and trains nothing.
+sharp as that of annotated heads, which a training may scale (--scale_range). Annotations of the
+photos are never read. Run again, it goes on where it stopped; until it ends, its set is unfinished
+and trains nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from crowd.data.images import write_image
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import SETTINGS, list_split, read_annotation, unfinished
-from crowd.data.resize import scaled_size
 from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt
 from crowd.io.errors import InputError, command
@@ -35,7 +31,7 @@ from mgot.fidt import Preprocessing, copy_file, read_preprocessing
 from mgot.maps import fidt_map as draw
 from mgot.maps import head_pixels
 from mgot.patches import FIDT, require_only
-from mgot.transfer import TILE_HELP, Scale, add_transfer, files_of, fill
+from mgot.transfer import TILE_HELP, add_transfer, files_of, fill
 
 if TYPE_CHECKING:
     from mgot.evaluation import Counter
@@ -49,9 +45,8 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     None where all that is written is there, made by the same settings from the same photo, which is
     read as it is stored: the labels are for this very file. `settings` are `smooth` and `tile`, as
     for `mgot.local_maxima` and `predict_map`, `redraw`, for the FIDT map of the heads found in
-    place of the predicted one, `scale`, the factor by which photo and labels are scaled, and what
-    else decides the labels. Raises `InputError` where the photo cannot be read or the map is not
-    finite.
+    place of the predicted one, and what else decides the labels. Raises `InputError`
+    where the photo cannot be read or the map is not finite.
     """
     made_from, record = origin(settings, [photo]), record_path(folder / photo.name)
     points, maps, copy = (folder / f"{photo.stem}{end}" for end in (".npy", ".h5", photo.suffix))
@@ -59,19 +54,12 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
         return None
     from mgot.evaluation import peak_centers, predict_map
 
-    image, scaled = Image.fromarray(read_photo(photo, Preprocessing())), settings["scale"] != 1
-    if scaled:
-        size = scaled_size(*image.size, settings["scale"])
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
-    tensor = photo_tensor(pixels, Preprocessing())
+    stored = Preprocessing()
+    tensor = photo_tensor(read_photo(photo, stored), stored)
     predicted = predict_map(counter.model, tensor, settings["tile"])
     heads = peak_centers(predicted, str(photo), settings["smooth"])
     withdraw(record)
-    if scaled:
-        write_image(copy, pixels)
-    else:
-        copy_file(photo, copy)
+    copy_file(photo, copy)
     written = draw(heads, *predicted.shape) if settings["redraw"] else predicted.numpy()
     write_h5(maps, fidt_map=written, kpoint=head_pixels(heads, *predicted.shape))
     write_array(points, heads)
@@ -97,7 +85,8 @@ def say_spacing(photos: Sequence[Path], arguments: Namespace) -> None:
     source = Path(files_of(arguments)["source.fidt"]) if arguments.transfer else None
     if source and (source / "train").is_dir():
         annotated = median_spacing(list_split(source, "train"))
-        sentence += f"; annotated in {source}: {annotated:.1f}"
+        scale = f"mgot.test --scale {annotated / found:.2f} shows them so"
+        sentence += f"; annotated in {source}: {annotated:.1f} ({scale})"
     print(sentence)
 
 
@@ -113,8 +102,6 @@ def build_parser() -> ArgumentParser:
     add("--output", type=str, help="folder of the labelled set")
     redraw = "write the FIDT map of the heads found, not the predicted map (not released)"
     add("--redraw", action=YES_NO, default=False, help=redraw)
-    scale = "factor by which photos are scaled before they are labelled (not released)"
-    add("--scale", type=Scale, default=1.0, help=scale)
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     add("--device", "--gpu_id", type=str, default="auto", help="a GPU's number, cpu or auto")
     add_transfer(parser)
@@ -140,7 +127,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         "smooth": read_preprocessing(arguments.data_dir).smooth,
         "tile": arguments.tile,
         "redraw": arguments.redraw,
-        "scale": arguments.scale,
     }
     data_dir, output = Path(arguments.data_dir), Path(arguments.output)
     if data_dir.resolve() == output.resolve():

@@ -16,7 +16,7 @@
 
 from pathlib import Path
 
-from crowd.io.config import ArgumentParser, Namespace, restricted_number_type
+from crowd.io.config import ArgumentParser, Namespace
 from crowd.io.errors import InputError
 from mgot.models import MODELS
 
@@ -35,9 +35,6 @@ OF_PATCHES = {
     "clusters": "clusters.npy",
     "projection": "clusters.png",
 }
-# A factor for photos; more than the largest here is a slip, and its photo would fill the memory.
-Scale = restricted_number_type("Scale", float, [(">", 0), ("<=", 8)])
-SCALE_HELP = "factor by which the model sees the photos scaled (not released)"
 TILE_HELP = "side of tiles, px; 0: whole photos; tiles change counts a little (hrnet_small: more)"
 # What the papers' page means by a command without arguments.
 DOCUMENTED = "--config mgot/configs/A2B.yml"

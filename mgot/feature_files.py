@@ -27,7 +27,7 @@ import numpy as np
 from crowd.io.errors import InputError
 from crowd.io.files import LARGEST_ARRAY, atomic_path, content_hash, require_file, unreadable
 from crowd.io.h5 import h5_to_read, open_h5, read_dataset, require_own
-from mgot.maps import LARGEST_VALUE, PATCH_SIDE, within_range
+from mgot.maps import PATCH_SIDE, check_maps
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
 REMEDY = "write it with python -m mgot.features"
@@ -69,16 +69,6 @@ class Features:
                 row[:] = self.values[index].reshape(-1)
         check_maps(values, [self.names[index] for index in indices], f"{self.path} holds")
         return values
-
-
-def check_maps(values: np.ndarray, names: Sequence[str], where: str) -> None:
-    """Raise `InputError` naming the first map that is not finite or far outside the range."""
-    within = within_range(values.reshape(-1, PATCH_SIDE**2))
-    if not within.all():
-        raise InputError(
-            f"{where} NaN or values beyond ±{LARGEST_VALUE:.0f} for {names[int(within.argmin())]}: "
-            "extract the features with a model that has not diverged"
-        )
 
 
 @contextlib.contextmanager

@@ -37,8 +37,8 @@ from crowd.io.files import (
     write_array,
 )
 from crowd.io.progress import note, progress
-from mgot.feature_files import SHAPE, check_maps, names_in
-from mgot.maps import PATCH_SIDE
+from mgot.feature_files import SHAPE, names_in
+from mgot.maps import PATCH_SIDE, check_maps
 from mgot.patches import list_patches, read_patch
 from mgot.transfer import add_transfer, fill
 

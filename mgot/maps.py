@@ -1,5 +1,7 @@
 """FIDT maps, what the counter learns to predict (arXiv 2102.07925), and heads as their peaks."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from crowd.io.arrays import to_numpy
@@ -103,10 +105,8 @@ def local_maxima(prediction, smooth: bool = False) -> np.ndarray:
     values = torch.as_tensor(prediction).detach().float()
     if values.dim() < 2 or values.numel() != values.shape[-1] * values.shape[-2]:
         raise InputError(f"a predicted map must be [H, W], not {list(values.shape)}: pass one map")
-    if values.numel() == 0:
-        return np.zeros((0, 2), np.int64)
     values = values.reshape(1, 1, *values.shape[-2:])
-    maximum = values.max().item()
+    maximum = values.max().item() if values.numel() else 0.0
     if np.isnan(maximum):
         raise InputError("the predicted map holds NaN: use a checkpoint that has not diverged")
     if maximum < LOWEST_MAXIMUM:
@@ -119,8 +119,17 @@ def local_maxima(prediction, smooth: bool = False) -> np.ndarray:
     return torch.stack([columns, rows], dim=1).cpu().numpy()
 
 
-def within_range(values: np.ndarray) -> np.ndarray:
-    """Whether all values of each map are numbers within ±`LARGEST_VALUE`, `[n, d]` -> `[n]`."""
+def check_maps(maps: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Check predicted maps, of 224 × 224 values each.
+
+    Raises `InputError` naming the first that is not finite or far outside a FIDT map's range.
+    """
+    values = maps.reshape(-1, PATCH_SIDE**2)
     largest = np.maximum(values.max(axis=1, initial=0), -values.min(axis=1, initial=0))
     # Written so that NaN, for which every comparison is false, is refused too.
-    return largest <= LARGEST_VALUE
+    within = largest <= LARGEST_VALUE
+    if not within.all():
+        raise InputError(
+            f"{where} NaN or values beyond ±{LARGEST_VALUE:.0f} for {names[int(within.argmin())]}: "
+            "extract the features with a model that has not diverged"
+        )

@@ -18,7 +18,7 @@ from torch.nn import functional
 from crowd.io.arrays import to_numpy
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
-from mgot.maps import LARGEST_VALUE, PATCH_SIDE, within_range
+from mgot.maps import PATCH_SIDE, check_maps
 from mgot.options import C1, C2, VARIANTS, WINDOW_AREA, SsimCost
 
 # Patches of a block: 280 MB of window statistics of the official variant.
@@ -101,12 +101,8 @@ def read_patches(patches, first: int, last: int, name: str) -> Tensor:
     """
     block = to_numpy(patches[first:last]).astype(np.float32, copy=False)
     block = np.ascontiguousarray(block.reshape(-1, PATCH_SIDE, PATCH_SIDE))
-    within = within_range(block.reshape(-1, PATCH_SIDE**2))
-    if not within.all():
-        raise InputError(
-            f"patch {first + int(np.argmin(within))} of {name} holds NaN or values beyond "
-            f"±{LARGEST_VALUE:.0f}: extract the features again with a model that has not diverged"
-        )
+    names = [f"patch {first + index} of {name}" for index in range(len(block))]
+    check_maps(block, names, "the features hold")
     return torch.from_numpy(block)
 
 

@@ -200,10 +200,10 @@ def name_in(table: Table, image_path: Path) -> str | None:
     Raises `InputError` when several names of paths from elsewhere may be the photo's.
     """
     path = Path(composed(os.path.abspath(image_path)))
-    # Label Studio changes an upload's name so; CVAT names a video's frames without the ending that
-    # their files have.
-    uploaded = re.sub(r"[^-\w.]", "", path.name.strip().replace(" ", "_"))
-    other = uploaded if table.layout == "labelstudio" else path.stem
+    if table.layout == "labelstudio":  # which changes an upload's name so
+        other = re.sub(r"[^-\w.]", "", path.name.strip().replace(" ", "_"))
+    else:  # CVAT names a video's frames without the ending that their files have
+        other = path.stem
     path = path if path.name in table.by_file else path.with_name(other)
     names, path = table.by_file.get(path.name, []), path.as_posix()
     ends = [name for name in names if path.endswith(f"/{name}")]

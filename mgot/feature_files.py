@@ -26,7 +26,7 @@ import numpy as np
 
 from crowd.io.errors import InputError
 from crowd.io.files import LARGEST_ARRAY, atomic_path, content_hash, require_file, unreadable
-from crowd.io.h5 import h5_to_read, open_h5, read_dataset, require_own
+from crowd.io.h5 import h5_to_read, open_h5, read_dataset, reading, require_own
 from mgot.maps import PATCH_SIDE, check_maps
 
 SHAPE = (1, 1, PATCH_SIDE, PATCH_SIDE)
@@ -64,7 +64,7 @@ class Features:
         FIDT map's range.
         """
         values = np.empty((len(indices), PATCH_SIDE**2), np.float32)
-        with _reading(self.path):
+        with reading(self.path, REMEDY):
             for row, index in zip(values, indices, strict=True):
                 row[:] = self.values[index].reshape(-1)
         check_maps(values, [self.names[index] for index in indices], f"{self.path} holds")
@@ -79,7 +79,7 @@ def open_features(path: str | os.PathLike) -> Iterator[Features]:
     shape or type; as many paths as features are needed.
     """
     with h5_to_read(path, REMEDY) as file:
-        with _reading(path):
+        with reading(path, REMEDY):
             for name in ("features", "paths"):
                 if name not in file:
                     raise InputError(f"{path} has no dataset '{name}': {REMEDY}")
@@ -92,17 +92,6 @@ def open_features(path: str | os.PathLike) -> Iterator[Features]:
                 f"not float32 [n, 1, 1, {PATCH_SIDE}, {PATCH_SIDE}] of n: {REMEDY}"
             )
         yield Features(Path(path), names, values, range(len(names)))
-
-
-@contextlib.contextmanager
-def _reading(path: str | os.PathLike) -> Iterator[None]:
-    """Turn what h5py makes of a damaged structure, almost any exception, into an `InputError`."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise unreadable(path, error, f"is damaged or no h5 file: {REMEDY}") from error
 
 
 def names_in(file: h5py.File) -> list[str]:

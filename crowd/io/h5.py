@@ -35,14 +35,19 @@ def read_h5(path: str | os.PathLike, name: str, remedy: str) -> np.ndarray:
 @contextlib.contextmanager
 def open_h5(path: str | os.PathLike, remedy: str) -> Iterator[h5py.File]:
     """Open an h5 file for reading; raise `InputError` when it, or what is read, is damaged."""
-    with h5_to_read(path, remedy) as file:
-        try:
-            yield file
-        except InputError:
-            raise
-        # h5py turns a damaged structure into almost any exception, when that part is first read.
-        except Exception as error:
-            raise unreadable(path, error, f"is damaged or no h5 file: {remedy}") from error
+    with h5_to_read(path, remedy) as file, reading(path, remedy):
+        yield file
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike, remedy: str) -> Iterator[None]:
+    """Turn what h5py makes of a damaged structure, almost any exception, into an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise unreadable(path, error, f"is damaged or no h5 file: {remedy}") from error
 
 
 def h5_to_read(path: str | os.PathLike, remedy: str) -> h5py.File:
@@ -52,10 +57,8 @@ def h5_to_read(path: str | os.PathLike, remedy: str) -> h5py.File:
     fail where another program holds the file open, or where the disk grants none.
     """
     path = require_file(path, remedy)
-    try:
+    with reading(path, remedy):
         return h5py.File(path, "r", locking=False)
-    except Exception as error:
-        raise unreadable(path, error, f"is damaged or no h5 file: {remedy}") from error
 
 
 def read_dataset(file: h5py.File, name: str, remedy: str) -> np.ndarray:

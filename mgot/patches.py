@@ -26,6 +26,7 @@ from crowd.io.errors import InputError, command
 from crowd.io.files import read_array, read_text, require_folder, write_array
 from crowd.io.h5 import read_h5, write_h5
 from crowd.io.progress import progress
+from mgot.fidt import read_preprocessing
 from mgot.maps import PATCH_SIDE
 from mgot.transfer import add_transfer, fill
 
@@ -239,6 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if (output / SETTINGS).is_file() and not is_unfinished(output):
         raise InputError(f"{output} is a processed set: name an empty folder by --output")
     require_only(output, names, list_images(output) if output.is_dir() else [])
+    read_preprocessing(arguments.data_dir)  # which an unfinished set does not have
     how = output, not arguments.unlabelled, size
     with unfinished(output):
         counts = [cut_photo(photo, *how) for photo in progress(photos, "patches", "photo")]

@@ -146,6 +146,13 @@ def test_patches_of_a_run_that_stopped_are_taken_by_no_command(tmp_path, run):
     assert len(locate_patches(["a_00_00.jpg", "b_00_00.jpg"], out)) == 2
 
 
+def test_no_patches_are_cut_of_an_unfinished_set(tmp_path, run):
+    write_photo(tmp_path / "set/train", "a", 256, 256)
+    (tmp_path / "set/preprocess.yml").write_text("unfinished: true\n")
+    assert "the set is unfinished: run python -m mgot.fidt" in run(code=2)
+    assert not (tmp_path / "patches").exists()
+
+
 def test_patches_of_other_settings_are_cut_again(tmp_path, run):
     write_photo(tmp_path / "set/train", "a", 512, 256)
     run("--unlabelled", "--resize", "512x512")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from crowd.io.files import csv_text, write_text
-from crowd.io.progress import progress
+from crowd.io.progress import note, progress
 from crowd.metrics import counting_errors
 
 if TYPE_CHECKING:
@@ -93,10 +93,14 @@ def compare(
 def write_results(folder: Path, counts: Sequence[PhotoCount], metrics: dict) -> None:
     """Write `predictions.csv` (name, actual, predicted) and `metrics.json`, each whole or not.
 
-    A metric that is not a number, such as NAE where no photo has heads, becomes null.
+    Notes on stderr when they replace other results. A metric that is not a number, such as NAE
+    where no photo has heads, becomes null.
     """
     rows = [(count.name, count.actual, f"{count.predicted:.4f}") for count in counts]
-    write_text(folder / "predictions.csv", csv_text(PhotoCount._fields, rows))
+    file, text = folder / "predictions.csv", csv_text(PhotoCount._fields, rows)
+    if file.is_file() and file.read_bytes() != text.encode(errors="surrogateescape"):
+        note(f"{folder} held other results, which are replaced: --output keeps both")
+    write_text(file, text)
     write_text(folder / "metrics.json", json.dumps(without_nan(metrics), indent=2) + "\n")
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import test as gst_test
+from crowd.count.evaluation import PhotoCount, write_results
 from crowd.count.photos import Seen, count_folder
 from crowd.count.video import count_video
 from crowd.data.network_input import Preprocessing
@@ -40,6 +41,13 @@ def write_video(path, greys, size=(64, 48), rate=10, codec="mp4v"):
         writer.write(np.full((size[1], size[0], 3), grey, np.uint8))
     writer.release()
     return path
+
+
+def test_a_test_says_when_it_replaces_the_results_of_another(tmp_path, capsys):
+    for predicted, said in ((4.5, False), (4.5, False), (5.5, True), (5.5, False)):
+        write_results(tmp_path, [PhotoCount("é.jpg", 4, predicted)], {})
+        assert (f"{tmp_path} held other results" in capsys.readouterr().err) == said
+        assert rows(tmp_path / "predictions.csv")[0]["predicted"] == f"{predicted:.4f}"
 
 
 def test_every_photo_of_a_folder_is_counted_and_drawn(tmp_path):

@@ -21,7 +21,7 @@ import numpy as np
 
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import SETTINGS, list_split, read_annotation, unfinished
-from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
+from crowd.data.stage import is_made, origin, read_record, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt
 from crowd.io.errors import InputError, command
 from crowd.io.files import content_hash, read_text, write_array
@@ -36,6 +36,7 @@ from mgot.transfer import TILE_HELP, add_transfer, files_of, fill
 if TYPE_CHECKING:
     from mgot.evaluation import Counter
 
+SPLITS = ("train", "val", "test")
 FILES = {"save_path": "source.checkpoint", "data_dir": "target.fidt", "output": "pseudo_labels"}
 
 
@@ -65,6 +66,19 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     write_array(points, heads)
     write_record(record, made_from)
     return len(heads)
+
+
+def require_whole(folder: Path, photos: Sequence[Path]) -> None:
+    """Raise `InputError` where an earlier labelling of a split, into `folder`, did not end.
+
+    Then photos of it have no labels, or labels by other settings than the rest.
+    """
+    made = [read_record(record_path(folder / photo.name)).get("settings") for photo in photos]
+    if None in made or any(settings != made[0] for settings in made):
+        raise InputError(
+            f"{folder} was not labelled to its end, so the set is still unfinished: run "
+            f"mgot.pseudo_label --split {folder.name} again"
+        )
 
 
 def median_spacing(photos: Sequence[Path]) -> float:
@@ -98,7 +112,7 @@ def build_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--save_path", type=str, help="checkpoint of the source model")
     add("--data_dir", type=str, help="set of mgot.fidt with the target's photos")
-    add("--split", choices=("train", "val", "test"), default="train")
+    add("--split", choices=SPLITS, default="train")
     add("--output", type=str, help="folder of the labelled set")
     redraw = "write the FIDT map of the heads found, not the predicted map (not released)"
     add("--redraw", action=YES_NO, default=False, help=redraw)
@@ -139,6 +153,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with unfinished(output, read_text(made, FIDT) if made.is_file() else ""):
         bar = progress(photos, "labels")
         found = [label_photo(counter, photo, folder, settings) for photo in bar]
+        for split in {*SPLITS} - {arguments.split}:
+            if (output / split).is_dir() and (data_dir / split).is_dir():
+                require_whole(output / split, list_split(data_dir, split))
     heads = [number for number in found if number is not None]
     kept = len(photos) - len(heads)
     print(f"{len(heads)} photos labelled with {sum(heads)} heads, {kept} were up to date")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from unittest.mock import Mock
 
 import h5py
@@ -151,6 +152,24 @@ def test_a_labelling_that_stopped_leaves_a_set_that_trains_nothing(
     run()
     assert read_preprocessing(labelled) == read_preprocessing(root)
     assert (labelled / SETTINGS).is_file() == known
+
+
+def test_a_split_that_stopped_is_not_finished_by_another(
+    write_fidt_set, write_counter, tmp_path, run, monkeypatch
+):
+    root, labelled = write_fidt_set(), tmp_path / "out"
+    shutil.copytree(root / "train", root / "val", dirs_exist_ok=True)
+    for seed in (0, 1):  # the first labels, and others in their place
+        write_counter(seed=seed)
+        with monkeypatch.context() as patched:
+            stop = Mock(side_effect=[None, InputError("full")])
+            patched.setattr("mgot.pseudo_label.write_array", stop)
+            run(code=2)
+        assert "--split train again" in run("--split", "val", code=2)
+        with pytest.raises(InputError, match="unfinished"):
+            read_preprocessing(labelled)
+        run()
+        assert read_preprocessing(labelled) == read_preprocessing(root)
 
 
 def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, run, failure):

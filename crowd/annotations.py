@@ -27,11 +27,13 @@ def read_points(
 
     Returns:
         float32 [N, 2], (x, y) in pixels of the picture that the points are of: the photo as
-        stored, before any EXIF rotation, in public sets; the upright photo in files of labelling
-        tools. All points of the file, those outside the photo included.
+        stored, before any EXIF rotation, in public sets; the upright photo in most files of
+        labelling tools; in csv, json and yolo as the file has them, where `convention` says
+        nothing. All points of the file, those outside the photo included.
 
     Raises:
-        InputError: the annotation is missing, damaged, or holds anything but finite points.
+        InputError: the annotation is missing, damaged, or holds anything but finite points; or
+            units are relative, and nothing says which picture of a rotated photo they are of.
     """
     annotation, _ = read_annotation(Path(image_path), layout)
     size = (1, 1)

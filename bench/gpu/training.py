@@ -28,7 +28,7 @@ RESERVE = 60.0  # seconds for tests and weights
 _LITE0, _VGG16 = "efficientnet_lite0_features.pth", "vgg16_features.pth"
 # The weights that each begins with, and the row of a table whose command it is.
 PLANS = {
-    "light_gst": (_LITE0, "shanghaitech_a/gst_blocks"),
+    "light_gst": (_LITE0, "shanghaitech_a/gst"),
     "light_bayesian": (_LITE0, "shanghaitech_a/bayesian"),
     "vgg_gst": (_VGG16, "shanghaitech_a_vgg/gst"),
     "vgg_bayesian": (_VGG16, "shanghaitech_a_vgg/bayesian"),

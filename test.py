@@ -21,7 +21,7 @@ from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
 from crowd.io.files import short_hash
 from gst.models import BOXED, MODELS
-from gst.photos import require_same
+from gst.photos import require_same, require_scales
 
 if TYPE_CHECKING:
     from gst.counter import Counter
@@ -31,10 +31,14 @@ def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
     parser = ArgumentParser(description=__doc__)
     counting.add_counting(parser, MODELS, BOXED)
+    scale = "the model sees photos scaled by this; the mean of the maps of several (not released)"
+    parser.add_argument("--scale", type=counting.Scale, nargs="+", default=[1.0], help=scale)
     return parser
 
 
-def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None:
+def count_set(
+    data_dir: str, split: str, scales: list[float], counter: Counter, output: Path
+) -> None:
     """Print and write the errors on a split, beside those of guessing the training median."""
     from crowd.count.photos import POINT_COLUMNS, POINTS, write_table
     from crowd.train.loading import CountedPhotos, photo_loader
@@ -46,11 +50,12 @@ def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None
     median = counter.train_median
     if median is None:  # not after hours of counting, where it cannot be read
         median = median_count(data_dir, "train")
-    counts = evaluate(counter.model, loader, counter.preprocessing.tile, split, placement.add)
+    tile = counter.preprocessing.tile
+    counts = evaluate(counter.model, loader, tile, split, placement.add, scales)
     rows, metrics = compare(counts, counter.name, split, median)
     shares, scores = placement.shares(), placement.localization()
     metrics |= {"density_near_heads": shares, "localization": scores}
-    metrics["checkpoint"] = short_hash(counter.path)
+    metrics |= {"checkpoint": short_hash(counter.path), "scales": scales}
     write_results(output, counts, metrics)
     points = write_table(output / POINTS, POINT_COLUMNS, placement.points)
     print(errors_table(rows))
@@ -69,6 +74,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def load(*which) -> Counter:
         counter = load_counter(*which)
+        require_scales(arguments.scale, counter.preprocessing)
         # Before --depth takes the place of the training's.
         if arguments.data_dir is not None and counter.from_training:
             require_same(arguments.data_dir, counter.preprocessing)
@@ -77,8 +83,8 @@ def main(argv: list[str] | None = None) -> None:
     counting.count(
         arguments,
         load,
-        annotator,
-        functools.partial(count_set, arguments.data_dir, arguments.split),
+        functools.partial(annotator, scales=arguments.scale),
+        functools.partial(count_set, arguments.data_dir, arguments.split, arguments.scale),
     )
 
 

@@ -12,12 +12,11 @@ torchrun, one process a GPU.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,8 @@ from crowd.io.files import (
     unreadable,
     write_array,
 )
-from crowd.io.progress import note, progress
+from crowd.io.locks import alone
+from crowd.io.progress import progress
 from mgot.feature_files import SHAPE, names_in
 from mgot.maps import PATCH_SIDE, check_maps
 from mgot.patches import list_patches, read_patch
@@ -87,14 +87,14 @@ def write_features(
     if _is_whole(path, names, recipe):
         if rank == 0 and folder.is_dir():
             # Left by a process that was killed as it tidied, unless another one writes there.
-            with contextlib.suppress(InputError), _alone(path, folder):
+            with contextlib.suppress(InputError), alone(folder, path):
                 shutil.rmtree(folder, ignore_errors=True)
         return 0
     key = hashlib.sha256("\n".join([recipe, str(block), *names]).encode(errors="replace"))
     blocks = folder / key.hexdigest()[:16]
     parts = {first: blocks / f"{first}.npy" for first in range(0, len(names), block)}
-    alone = _alone(path, folder) if rank == 0 else contextlib.nullcontext()
-    with alone:
+    lock = alone(folder, path) if rank == 0 else contextlib.nullcontext()
+    with lock:
         for first, part in progress(list(parts.items())[rank::size], "features", "block"):
             if not part.is_file():
                 listed = names[first : first + block]
@@ -108,27 +108,6 @@ def write_features(
             shutil.rmtree(folder)
     distributed.wait_for_all()
     return computed
-
-
-@contextlib.contextmanager
-def _alone(path: Path, folder: Path) -> Iterator[None]:
-    """Lock the folder of the blocks; raise `InputError` where another process has it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(f"{path} could not be written: {error}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise InputError(f"{path} is being written by another process: wait for it") from error
-    except OSError:
-        note(f"the disk of {path} grants no locks: let no second command write it meanwhile")
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def _is_whole(path: Path, names: Sequence[str], recipe: str) -> bool:

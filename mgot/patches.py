@@ -19,7 +19,7 @@ from PIL import Image
 from crowd.data.folders import list_images
 from crowd.data.images import open_image, read_orientation, read_size, write_image
 from crowd.data.layouts.points import upright_size
-from crowd.data.processed import SETTINGS, UNFINISHED, list_split, unfinished
+from crowd.data.processed import SETTINGS, UNFINISHED, is_unfinished, list_split, unfinished
 from crowd.data.stage import is_made, origin, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError, command
@@ -138,12 +138,6 @@ def list_patches(folder: str | os.PathLike) -> list[Path]:
     return list_images(folder)
 
 
-def is_unfinished(folder: Path) -> bool:
-    """Whether mgot.patches was killed before it had written all to `folder`."""
-    path = folder / SETTINGS
-    return path.is_file() and read_text(path, "run python -m mgot.patches again") == UNFINISHED
-
-
 def locate_patches(names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
     """Return where the patches of a feature file or a selection lie, wherever it was made.
 
@@ -237,7 +231,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not names:
         where = photos[0].parent
         raise InputError(f"no photo in {where} reaches {SIDE} × {SIDE}: enlarge them by --resize")
-    if (output / SETTINGS).is_file() and not is_unfinished(output):
+    made = output / SETTINGS
+    if made.is_file() and read_text(made, "name an empty folder by --output") != UNFINISHED:
         raise InputError(f"{output} is a processed set: name an empty folder by --output")
     require_only(output, names, list_images(output) if output.is_dir() else [])
     read_preprocessing(arguments.data_dir)  # which an unfinished set does not have

@@ -14,12 +14,14 @@ import pytest
 
 from crowd.data.images import read_image, write_image
 from crowd.data.layouts import mat
+from crowd.data.processed import unfinished
 from crowd.data.splits import read_list
 from crowd.data.stage import origin, record_path, write_record
 from crowd.io.errors import InputError, Refused
 from crowd.io.files import read_array, read_yaml, write_array, write_text
 from crowd.io.h5 import read_h5, write_h5
 from crowd.train.checkpoints import load_checkpoint
+from crowd.train.runs import Run
 from GS2D.jobs import FitSettings, is_finished
 from GS2D.store import gaussians_path, read_gaussians, write_gaussians
 from mgot.feature_files import open_features, read_index_lists
@@ -105,6 +107,23 @@ def held():
     yield lock
     for handle in handles:
         os.close(handle)
+
+
+WRITERS = {
+    "training": lambda folder: contextlib.closing(Run(folder, "")),
+    "set": unfinished,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
+def test_a_folder_is_written_by_one_process_at_a_time(tmp_path, writer):
+    refused = pytest.raises(InputError, match="is being written by another process")
+    with contextlib.suppress(KeyError), writer(tmp_path):
+        with refused, writer(tmp_path):
+            pass
+        raise KeyError
+    with writer(tmp_path):  # free again, though the block before it failed
+        pass
 
 
 @pytest.mark.parametrize("kind", H5)

@@ -17,7 +17,7 @@ from crowd.data.layouts.points import PointConvention, Seen, add_convention
 from crowd.data.layouts.registry import LAYOUTS, layout_help
 from crowd.data.layouts.survey import survey
 from crowd.data.network_input import Preprocessing
-from crowd.data.processed import SETTINGS, UNFINISHED
+from crowd.data.processed import unfinished
 from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT
 from crowd.data.splits import complete_splits
 from crowd.data.stage import forget, is_made, origin, record_path, withdraw, write_record
@@ -218,30 +218,27 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
         make(split, seen=looked.photos[photo], output=path, **fields)
         for split, photo, path in places_of(splits, output)
     ]
-    said = save_arguments(Namespace(**values))
-    if not (output / SETTINGS).is_file() or (output / SETTINGS).read_text("utf-8") != said:
-        # Until all photos are there, some may be of other settings.
-        write_text(output / SETTINGS, UNFINISHED + said)
-    if arguments.overwrite:
-        for split in splits:
-            forget(output / split)
     for line in looked.notes():
         print(line)
-    if note:
-        print(note)
-        listed = short_names(splits["train"] + splits["val"])
-        for split in ("train", "val"):
-            lines = "".join(f"{listed[photo].as_posix()}\n" for photo in splits[split])
-            write_text(output / f"{split}.txt", lines)
-    outcomes = map_photos(process_photo, jobs, arguments.workers, "preprocessing")
-    _report(outcomes, output)
-    lost = {one.split for one in outcomes} - {one.split for one in outcomes if not one.fault}
-    if lost:
-        raise InputError(
-            f"no photo of {min(lost)} could be read: mend those in {output / 'skipped.txt'}, or "
-            "choose another --seed or list"
-        )
-    write_text(output / SETTINGS, said)
+    # Until all photos are there, some may be of other settings or older annotations.
+    with unfinished(output, save_arguments(Namespace(**values))):
+        if arguments.overwrite:
+            for split in splits:
+                forget(output / split)
+        if note:
+            print(note)
+            listed = short_names(splits["train"] + splits["val"])
+            for split in ("train", "val"):
+                lines = "".join(f"{listed[photo].as_posix()}\n" for photo in splits[split])
+                write_text(output / f"{split}.txt", lines)
+        outcomes = map_photos(process_photo, jobs, arguments.workers, "preprocessing")
+        _report(outcomes, output)
+        lost = {one.split for one in outcomes} - {one.split for one in outcomes if not one.fault}
+        if lost:
+            raise InputError(
+                f"no photo of {min(lost)} could be read: mend those in {output / 'skipped.txt'}, "
+                "or choose another --seed or list"
+            )
 
 
 def _check(arguments: Namespace) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from crowd.data.folders import list_images
 from crowd.io.errors import InputError
-from crowd.io.files import read_array, require_folder, write_text
+from crowd.io.files import read_array, read_text, require_folder, write_text
+from crowd.io.locks import alone
 
 SETTINGS = "preprocess.yml"
 UNFINISHED = "unfinished: true\n"  # in it until all photos are written
@@ -20,14 +21,22 @@ PREPROCESS = "preprocess the set again (preprocess_dataset_ucf.py; for MGOT pyth
 def unfinished(folder: Path, said: str = "") -> Iterator[None]:
     """Let the settings file of `folder` call it unfinished, until the block ends by itself.
 
-    Then it says `said`, or goes where that is nothing.
+    Then it says `said`, or goes where that is nothing. Raises `InputError` where another process
+    writes the folder.
     """
-    write_text(folder / SETTINGS, UNFINISHED + said)
-    yield
-    if said:
-        write_text(folder / SETTINGS, said)
-    else:
-        (folder / SETTINGS).unlink()
+    with alone(folder):
+        write_text(folder / SETTINGS, UNFINISHED + said)
+        yield
+        if said:
+            write_text(folder / SETTINGS, said)
+        else:
+            (folder / SETTINGS).unlink()
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether the command that writes a set, or patches, was stopped before all was in `folder`."""
+    path = folder / SETTINGS
+    return path.is_file() and read_text(path, "remove it").startswith(UNFINISHED)
 
 
 def list_split(data_dir: str | os.PathLike, split: str) -> list[Path]:

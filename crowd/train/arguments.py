@@ -101,14 +101,14 @@ def begin(arguments: Namespace) -> tuple[Path, torch.device, bool]:
 
     from crowd.train.devices import choose_precision, flush_denormals
     from crowd.train.distributed import join
-    from crowd.train.runs import LAST
+    from crowd.train.runs import BEST, LAST
 
     # Before torch starts its threads, which take it over.
     flush_denormals()
     folder, device = Path(arguments.save_dir), join(arguments.device)
     arguments.precision = choose_precision(device, arguments.precision)
     begun = (folder / LAST).is_file()
-    if begun and not arguments.resume:
+    if (begun or (folder / BEST).is_file()) and not arguments.resume:
         raise InputError(
             f"{folder} holds a training: add --resume to continue it, or choose another folder"
         )

@@ -1,5 +1,6 @@
 """The training loop of both papers: epochs, steps, validation, the best checkpoint, the log."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -84,40 +85,42 @@ def fit(
         split: that is validated on.
         print_every: epochs from one printed line to the next.
 
-    Returns the errors by epoch. Raises `InputError` when more epochs are done than are wanted.
+    Returns the errors by epoch. Raises `InputError` when more epochs are done than are wanted, or
+    another process trains in this folder.
     """
     if training.epoch > arguments.epochs:
         raise InputError(
             f"{arguments.save_dir} has {training.epoch} epochs done: let --epochs be no fewer"
         )
-    run = Run(arguments.save_dir, save_arguments(arguments), training.epoch)
-    model, folder, last, errors = parallel(training.model), run.folder, arguments.epochs, {}
-    print(f"{folder}: epochs {training.epoch} to {last} on {next(model.parameters()).device}")
-    for epoch in range(training.epoch, last):
-        batches.batch_sampler.epoch = epoch
-        seed_epoch(arguments.seed, epoch)
-        started = time.monotonic()
-        figures = train_one_epoch(
-            *(model, batches, losses_of, training.optimizer, epoch, training.average),
-            *(steps, folder),
-        )
-        seconds = time.monotonic() - started
-        times = {"seconds": seconds, "photos_per_second": batches.batch_sampler.length / seconds}
-        figures["lr"] = training.scheduler.get_last_lr()[0]
-        if validate is None:
-            if epoch + 1 == last:
-                training.keep(folder)
-        elif validates(epoch, last, arguments.validate_from, arguments.validate_every):
-            errors[epoch] = validate(training)
-            named = {f"{split}_{name}": value for name, value in errors[epoch].items()}
-            figures |= {name: value for name, value in named.items() if value == value}
-        run.log(epoch, figures, times)
-        saved = (epoch + 1) % arguments.save_every == 0 or epoch + 1 == last
-        training.finish_epoch(folder if saved else None)
-        if epoch % print_every == 0 or epoch + 1 == last:
-            said = (figures | times).items()
-            print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in said))
-    run.close()
+    settings = save_arguments(arguments)
+    with contextlib.closing(Run(arguments.save_dir, settings, training.epoch)) as run:
+        model, folder, last, errors = parallel(training.model), run.folder, arguments.epochs, {}
+        print(f"{folder}: epochs {training.epoch} to {last} on {next(model.parameters()).device}")
+        for epoch in range(training.epoch, last):
+            batches.batch_sampler.epoch = epoch
+            seed_epoch(arguments.seed, epoch)
+            started = time.monotonic()
+            figures = train_one_epoch(
+                *(model, batches, losses_of, training.optimizer, epoch, training.average),
+                *(steps, folder),
+            )
+            seconds = time.monotonic() - started
+            photos = batches.batch_sampler.length
+            times = {"seconds": seconds, "photos_per_second": photos / seconds}
+            figures["lr"] = training.scheduler.get_last_lr()[0]
+            if validate is None:
+                if epoch + 1 == last:
+                    training.keep(folder)
+            elif validates(epoch, last, arguments.validate_from, arguments.validate_every):
+                errors[epoch] = validate(training)
+                named = {f"{split}_{name}": value for name, value in errors[epoch].items()}
+                figures |= {name: value for name, value in named.items() if value == value}
+            run.log(epoch, figures, times)
+            saved = (epoch + 1) % arguments.save_every == 0 or epoch + 1 == last
+            training.finish_epoch(folder if saved else None)
+            if epoch % print_every == 0 or epoch + 1 == last:
+                said = (figures | times).items()
+                print(f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in said))
     return errors
 
 

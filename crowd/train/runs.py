@@ -1,5 +1,6 @@
 """Run folders: what was run, from which commit, and one JSON line per epoch."""
 
+import contextlib
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from crowd.io.errors import InputError, extra
 from crowd.io.files import write_text
+from crowd.io.locks import alone
 
 STARTS = "starts.jsonl"
 LAST, BEST = "last.pth", "best.pth"
@@ -25,7 +27,8 @@ class Run:
     both are cut back to `first_epoch` when a run is resumed, so that every epoch stands in them
     once. `starts.jsonl` gets a line more, with the epoch, environment and configuration of every
     start, of which the first two files hold the last one. TensorBoard's events are written too. Of
-    processes that train together only the first writes.
+    processes that train together only the first writes. Until it is closed no other process can
+    open it.
     """
 
     def __init__(self, folder: str | os.PathLike, config: str, first_epoch: int = 0):
@@ -35,8 +38,10 @@ class Run:
         from crowd.train.distributed import is_main_process
 
         self.folder, self.writes = Path(folder), is_main_process()
+        self._lock = contextlib.ExitStack()
         if not self.writes:
             return
+        self._lock.enter_context(alone(self.folder))
         self.logs = [self.folder / name for name in ("log.jsonl", "times.jsonl")]
         write_text(self.folder / "config.yml", config)
         machine = environment()
@@ -70,9 +75,10 @@ class Run:
             ) from error
 
     def close(self) -> None:
-        """Flush and close the TensorBoard file."""
+        """Close the TensorBoard file, and let other processes train in the folder."""
         if self.writes:
             self._writer.close()
+        self._lock.close()
 
 
 def _lines(values: list[dict]) -> str:

@@ -213,7 +213,11 @@ def test_bad_input_is_one_sentence(write_set, train, tmp_path, failure, train_fa
         (["--save-path", str(data / "preprocess.yml"), "--data-dir", str(data)], "preprocess.yml"),
     ):
         assert words in failure(gst_test.main, *options)
-    assert "add --resume" in train_failure(data, "run")
+    for lost in ("best.pth", "last.pth"):  # either alone is a training's
+        assert "add --resume" in train_failure(data, "run")
+        (folder / lost).rename(tmp_path / lost)
+        assert "add --resume" in train_failure(data, "run")
+        (tmp_path / lost).rename(folder / lost)
     options = ("--resume", "--crop-size", "32")
     assert "crop_size 64 became 32" in train_failure(data, "run", *options)
     for given, said in (

@@ -305,6 +305,22 @@ def test_a_set_is_whole_only_once_all_photos_are_of_its_settings(tmp_path, run):
     assert read_preprocessing(tmp_path / "out").interpolation == "bicubic"
 
 
+def test_a_set_whose_annotations_changed_is_whole_only_once_all_are_taken(
+    tmp_path, run, monkeypatch
+):
+    write_split(tmp_path / "set", "qnrf", "test", {"a": [[1, 2]], "b": [[3, 4]]}, size=SIZE)
+    run()
+    write_split(tmp_path / "set", "qnrf", "test", {"a": [[5, 6]], "b": [[7, 8]]}, size=SIZE)
+    with monkeypatch.context() as patched:
+        stop = Mock(side_effect=[None, InputError("full")])
+        patched.setattr("crowd.data.prepare.write_array", stop)
+        run("--workers", "0", code=2)
+    with pytest.raises(InputError, match="is unfinished: run preprocess_dataset"):
+        read_preprocessing(tmp_path / "out")
+    run()
+    read_preprocessing(tmp_path / "out")
+
+
 def test_a_split_of_which_no_photo_can_be_read_is_refused(tmp_path, run):
     truncate(qnrf(tmp_path / "set", train=4, test=1) / "Test" / "img_0000.jpg")
     assert "no photo of test could be read" in run("--skip-bad", code=2)

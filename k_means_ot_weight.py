@@ -98,15 +98,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         alignment = align(arguments.alignment, target, source, clusters, options, arguments.seed)
         weights = alignment.weight if arguments.weights else np.ones(len(alignment.source))
         names = [source.names[index] for index in alignment.source]
+        picture, told = selected.with_suffix(".jpg"), selected.with_suffix(".json")
+        for other in (picture, told):  # of another alignment
+            other.unlink(missing_ok=True)
         write_selection(selected, arguments.corresponding_weight, names, weights)
         written = [selected, arguments.corresponding_weight]
-        picture = selected.with_suffix(".jpg")
-        picture.unlink(missing_ok=True)  # of another alignment's matches
         if alignment.groups:
             written.append(picture)
             draw_matches(picture, alignment, weights, (target, source), photos)
     summary = {"arguments": vars(arguments), **summarise(alignment, weights, len(source))}
-    write_text(selected.with_suffix(".json"), json.dumps(summary, indent=2) + "\n")
+    write_text(told, json.dumps(summary, indent=2) + "\n")
     why_all_1 = ", as always at --mass 1" if arguments.mass == 1 else ""
     print(describe(summary, why_all_1 if arguments.weights else " (--no-weights)"))
     print(*written, sep=", ")

@@ -40,9 +40,8 @@ def run_row(row: Row, only: Iterable[int] = ()) -> None:
     for repeat in only or row.repeat_values:
         for one in with_predecessors(row):
             _forget_lost(one, repeat)
-        for stage in stages_of(row):
-            run_stage(stage, row, repeat)
-        record_row(row, repeat)
+        ran = [run_stage(stage, row, repeat) for stage in stages_of(row)]
+        record_row(row, repeat, anew=any(ran))
 
 
 def stages_of(row: Row) -> list[str]:
@@ -60,10 +59,11 @@ def fill_in(text: str, row: Row, repeat: int) -> str:
     return text.format(repeat=repeat, work=work_folder(row, repeat).as_posix())
 
 
-def record_row(row: Row, repeat: int) -> None:
+def record_row(row: Row, repeat: int, anew: bool = True) -> None:
     """Copy what the row's figures rest on to its record, with the commands and their times.
 
-    Raises `InputError` where a file is missing; nothing is copied then.
+    Unless it is `anew`, a whole record of these runs stays: what lies beside them by now may be of
+    another test. Raises `InputError` where a file is missing; nothing is copied then.
     """
     record = row.folder / f"{row.table.repeat_name}_{repeat}"
     run, result = (Path(fill_in(place, row, repeat)) for place in (row.run, row.result))
@@ -71,14 +71,20 @@ def record_row(row: Row, repeat: int) -> None:
     sources = {f"test/{name}": result / name for name in results}
     sources |= {name: run / name for name in parts}
     sources |= {name: Path(fill_in(file, row, repeat)) for name, file in row.also.items()}
+    commands = {fill_in(stage, row, repeat) for stage in stages_of(row)}
+    lines = [line for lines in _logs(row, repeat).values() for line in lines]
+    lines = [line for line in lines if line["command"] in commands]
+    whole = all((record / name).is_file() for name in sources)
+    if not anew and whole and read_log(record / FINISHED) == lines:
+        print(f"{record} is of these runs: it stays")
+        return
     for source in sources.values():
         require_file(source, "train and test first")
+    (record / FINISHED).unlink(missing_ok=True)
     for name, source in sources.items():
         with atomic_path(record / name) as part:
             shutil.copyfile(source, part)
-    commands = {fill_in(stage, row, repeat) for stage in stages_of(row)}
-    lines = [line for lines in _logs(row, repeat).values() for line in lines]
-    _write_log(record / FINISHED, [line for line in lines if line["command"] in commands])
+    _write_log(record / FINISHED, lines)
     print(f"recorded {record}")
 
 
@@ -87,16 +93,16 @@ def is_common(stage: str) -> bool:
     return not any(mark in stage for mark in ("{work}", "{repeat}"))
 
 
-def run_stage(stage: str, row: Row, repeat: int) -> None:
+def run_stage(stage: str, row: Row, repeat: int) -> bool:
     """Run `python STAGE`, once: what is finished stands in `stages.jsonl` of the runs' folder.
 
     `cpu_seconds` there are those of the command's own process: workers that a fork server started
-    (fits, preprocessing) are missing from them, and in `seconds` alone.
+    (fits, preprocessing) are missing from them, and in `seconds` alone. Returns whether it ran.
     """
     folder = RUNS / row.table.name if is_common(stage) else work_folder(row, repeat)
     path, command = folder / FINISHED, fill_in(stage, row, repeat)
     if any(line["command"] == command for line in read_log(path)):
-        return
+        return False
     _forget(stage, row, repeat)
     print(f"\n$ python {command}", flush=True)
     started, before = time.monotonic(), os.times()
@@ -111,6 +117,7 @@ def run_stage(stage: str, row: Row, repeat: int) -> None:
     }
     # Read again: another row may have run beside this one, with the same seed.
     _write_log(path, [*read_log(path), line])
+    return True
 
 
 def _forget_lost(row: Row, repeat: int) -> None:

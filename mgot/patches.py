@@ -157,6 +157,7 @@ def locate_patches(names: Sequence[str], folder: str | os.PathLike) -> list[Path
 
 def write_selection(paths_file: str | os.PathLike, weights_file: str | os.PathLike, paths, weights):
     """Write the selected source patches (strings) and as many weights (float64), unpickled."""
+    Path(weights_file).unlink(missing_ok=True)  # a kill would leave those of another selection
     write_array(paths_file, np.asarray(paths, dtype=str))
     write_array(weights_file, np.asarray(weights, dtype=np.float64))
 

@@ -107,6 +107,21 @@ def test_a_row_whose_run_was_removed_runs_again(table):
     assert run() == both[1:]
 
 
+def test_a_finished_row_s_record_stays_whatever_was_tested_by_hand(table):
+    run, record = Path("runs/toy/seed_1/first/test"), Path("results/toy/first/seed_1/test")
+    main(["run", "toy/first", "--only", "1"])
+    whole = (record / "metrics.json").read_text()
+    (run / "metrics.json").write_text('{"mae": 3}')  # of another checkpoint
+    main(["run", "toy/first", "--only", "1"])
+    assert (record / "metrics.json").read_text() == whole
+    (record / "metrics.json").unlink()
+    main(["run", "toy/first", "--only", "1"])
+    assert (record / "metrics.json").read_text() == '{"mae": 3}'
+    shutil.rmtree("runs/toy/seed_1/first")
+    main(["run", "toy/first", "--only", "1"])
+    assert (record / "metrics.json").read_text() == whole
+
+
 def test_a_training_whose_folder_was_removed_before_its_test_runs_again(table):
     stages = ["train.py {work}/second 5", "test.py {work}/second/best.pth"]
     table(second={"stages": stages})

@@ -1,10 +1,12 @@
 import os
 import pickle
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from crowd.io.errors import InputError
+from crowd.io.files import write_array
 from mgot.feature_files import read_clusters, read_index_lists, write_index_lists
 from mgot.patches import read_selection, write_selection
 
@@ -120,6 +122,17 @@ def test_selection_survives_the_round_trip_without_pickle(tmp_path):
     assert paths == ["a/IMG_1_0.jpg", "ü/IMG_22_3.jpg"]
     np.testing.assert_array_equal(weights, [1.0, 1.25])
     assert np.load(files[0], allow_pickle=False).tolist() == paths
+
+
+def test_a_selection_that_was_half_written_is_not_read_with_older_weights(tmp_path, monkeypatch):
+    files = tmp_path / "paths.npy", tmp_path / "weights.npy"
+    write_selection(*files, ["a.jpg"], [1.5])
+    stop = Mock(side_effect=[write_array, InputError("full")])
+    monkeypatch.setattr("mgot.patches.write_array", lambda *what: stop()(*what))
+    with pytest.raises(InputError, match="full"):
+        write_selection(*files, ["b.jpg"], [1.0])
+    with pytest.raises(InputError, match=r"weights\.npy does not exist"):
+        read_selection(*files)
 
 
 def test_refuses_a_selection_that_does_not_fit(tmp_path):

@@ -13,7 +13,7 @@ from crowd.data.processed import list_split
 from crowd.io.errors import InputError
 from crowd.io.progress import progress
 from mgot.evaluation import CountedSet
-from mgot.fidt import Preprocessing
+from mgot.fidt import Preprocessing, read_preprocessing
 
 
 def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike) -> None:
@@ -21,11 +21,13 @@ def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike) -> None:
 
     Each photo counts alike: the statistics are the mean over photos of each one's mean and
     variance. `train/` needs no annotations. Leaves the model in evaluation mode; raises
-    `InputError` where it has no batch normalisation, or a photo is missing or damaged.
+    `InputError` where it has no batch normalisation, the set is unfinished, or a photo is missing
+    or damaged.
     """
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     if not norms:
         raise InputError("this network has no batch normalisation: leave --batch_norm_from out")
+    read_preprocessing(data_dir)  # which an unfinished set does not have
     paths, how = list_split(data_dir, "train"), Preprocessing()
     device = next(model.parameters()).device
     model.eval()

@@ -35,9 +35,10 @@ from crowd.io.files import (
     unreadable,
     write_array,
 )
+from crowd.io.h5 import open_h5
 from crowd.io.locks import alone
 from crowd.io.progress import progress
-from mgot.feature_files import SHAPE, names_in
+from mgot.feature_files import REMEDY, SHAPE, names_in
 from mgot.maps import PATCH_SIDE, check_maps
 from mgot.patches import list_patches, read_patch
 from mgot.transfer import add_transfer, fill
@@ -169,8 +170,7 @@ def extract_features(
     paths = list_patches(patches)
     if not paths:
         raise InputError(f"{patches} holds no patches: run python -m mgot.patches first")
-    contents = json.dumps(origin({}, progress(paths, "hashing", "patch")))
-    made_from = hashlib.sha256(contents.encode()).hexdigest()
+    made_from = hash_of(paths)
 
     @torch.inference_mode()
     def compute(first: int, last: int) -> np.ndarray:
@@ -187,6 +187,26 @@ def extract_features(
     recipe = json.dumps({**recipe, "bgr": bgr, "patches": made_from}, sort_keys=True)
     names = [path.name for path in paths]
     return len(paths), write_features(output, names, recipe, compute, batch_size)
+
+
+def hash_of(paths: Sequence[Path]) -> str:
+    """SHA-256 of patches, names and contents."""
+    contents = json.dumps(origin({}, progress(paths, "hashing", "patch")))
+    return hashlib.sha256(contents.encode()).hexdigest()
+
+
+def require_these_patches(path: str | os.PathLike, patches: str | os.PathLike) -> None:
+    """Raise `InputError` where a feature file of ours was made from other patches than these."""
+    with open_h5(path, REMEDY) as file:
+        recipe = file.attrs.get("recipe")
+    known = None
+    with contextlib.suppress(TypeError, ValueError, AttributeError):
+        known = json.loads(recipe).get("patches")
+    if known and known != hash_of(list_patches(patches)):
+        raise InputError(
+            f"{path} is not of the patches that {patches} holds by now: run python -m "
+            "mgot.features, k_means.py and this command again"
+        )
 
 
 def build_parser() -> ArgumentParser:

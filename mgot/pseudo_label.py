@@ -20,13 +20,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crowd.data.network_input import photo_tensor, read_photo
-from crowd.data.processed import SETTINGS, list_split, read_annotation, unfinished
+from crowd.data.processed import (
+    SETTINGS,
+    is_unfinished,
+    list_split,
+    read_annotation,
+    unfinished,
+)
 from crowd.data.stage import is_made, origin, read_record, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt
 from crowd.io.errors import InputError, command
 from crowd.io.files import content_hash, read_text, write_array
 from crowd.io.h5 import write_h5
-from crowd.io.progress import progress
+from crowd.io.progress import note, progress
 from mgot.fidt import Preprocessing, copy_file, read_preprocessing
 from mgot.maps import fidt_map as draw
 from mgot.maps import head_pixels
@@ -68,6 +74,17 @@ def label_photo(counter: Counter, photo: Path, folder: Path, settings: dict) -> 
     return len(heads)
 
 
+def require_labels(folder: Path, photos: Sequence[Path]) -> None:
+    """Raise `InputError` where a finished set's points of these photos are not this command's."""
+    if is_unfinished(folder.parent):
+        return
+    for photo in photos:
+        points = folder / f"{photo.stem}.npy"
+        settings = read_record(record_path(folder / photo.name)).get("settings", {})
+        if points.is_file() and "checkpoint" not in settings:
+            raise InputError(f"{points} is no pseudo label: name another folder by --output")
+
+
 def require_whole(folder: Path, photos: Sequence[Path]) -> None:
     """Raise `InputError` where an earlier labelling of a split, into `folder`, did not end.
 
@@ -98,9 +115,13 @@ def say_spacing(photos: Sequence[Path], arguments: Namespace) -> None:
     sentence = f"heads found: {found:.1f} pixels to the nearest other one (median)"
     source = Path(files_of(arguments)["source.fidt"]) if arguments.transfer else None
     if source and (source / "train").is_dir():
-        annotated = median_spacing(list_split(source, "train"))
-        scale = f"mgot.test --scale {annotated / found:.2f} shows them so"
-        sentence += f"; annotated in {source}: {annotated:.1f} ({scale})"
+        try:
+            annotated = median_spacing(list_split(source, "train"))
+        except InputError as error:  # the labels are whole without it
+            note(str(error))
+        else:
+            scale = f"mgot.test --scale {annotated / found:.2f} shows them so"
+            sentence += f"; annotated in {source}: {annotated:.1f} ({scale})"
     print(sentence)
 
 
@@ -149,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = [f"{photo.stem}.h5" for photo in photos]
     # Not what begins with a point: parts of a process that was killed.
     require_only(folder, names, sorted(folder.glob("[!.]*.h5")))
+    require_labels(folder, photos)
     made = data_dir / SETTINGS
     with unfinished(output, read_text(made, FIDT) if made.is_file() else ""):
         bar = progress(photos, "labels")

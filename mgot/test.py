@@ -64,13 +64,14 @@ def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
         counts = [one._replace(predicted=one.predicted * factor) for one in counts]
     rows, metrics = compare(counts, counter.name, counted.split, counter.train_median)
     metrics |= {"checkpoint": short_hash(counter.path), "scale": arguments.scale}
+    if arguments.batch_norm_from is not None:
+        metrics["batch_norm_from"] = arguments.batch_norm_from
     if factor is not None:
         metrics["count_factor"] = factor
     scores = {f"{radius:g} px": counted.localization(found, radius) for radius in arguments.radii}
     write_results(output, counts, {**metrics, "localization": scores})
     write_points_file(output / "predicted_points.txt", found)
-    if arguments.visual:
-        counted.draw(found, output / "visual", limit=len(found))
+    counted.draw(found, output / "visual", limit=len(found) if arguments.visual else 0)
     print(errors_table(rows))
     print(localization_table(scores))
     print(f"every photo's count: {output / 'predictions.csv'}")

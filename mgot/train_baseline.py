@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crowd.data.processed import list_split
+from crowd.data.stage import read_record, record_path
 from crowd.io.config import (
     YES_NO,
     ArgumentParser,
@@ -21,6 +22,8 @@ from crowd.io.config import (
     PositiveInt,
 )
 from crowd.io.errors import InputError, command
+from crowd.io.files import content_hash
+from crowd.io.progress import note
 from crowd.train import arguments as common
 from mgot.fidt import AS_STORED, read_preprocessing
 from mgot.models import MODELS
@@ -109,6 +112,16 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     return arguments
 
 
+def note_other_model(photo: Path, pre: str) -> None:
+    """Note where a pseudo label is of another checkpoint than `pre`, which is retrained on it."""
+    made_by = read_record(record_path(photo)).get("settings", {}).get("checkpoint")
+    if made_by and Path(pre).is_file() and made_by != content_hash(pre):
+        note(
+            f"the pseudo labels in {photo.parent} are not of {pre}: run mgot.pseudo_label again "
+            "if they are to be"
+        )
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, validate, keep the best."""
@@ -120,8 +133,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     common.choose_workers(arguments)
     preprocessing = read_preprocessing(arguments.data_dir)
+    photos = list_split(arguments.data_dir, "train")
+    if arguments.pre and not arguments.resume:
+        note_other_model(photos[0], arguments.pre)
     crops = FidtCrops(
-        list_split(arguments.data_dir, "train"),
+        photos,
         arguments.crop_size,
         arguments.seed,
         preprocessing,

@@ -99,6 +99,13 @@ def test_a_control_of_a_single_photo_is_refused(control, write_counter, failure)
     assert "name --data_dir" in failure(mgot_test.main, *options)
 
 
+def test_statistics_of_an_unfinished_set_are_refused(write_fidt_set):
+    data = write_fidt_set()
+    (data / "preprocess.yml").write_text("unfinished: true\n")
+    with pytest.raises(InputError, match="is unfinished"):
+        reset_batch_norm(nn.Sequential(nn.BatchNorm2d(3)), data)
+
+
 def test_without_a_head_found_there_is_no_factor(write_fidt_set, monkeypatch):
     monkeypatch.setattr(CountedSet, "find", lambda self, model: [[]] * len(self.photos))
     with pytest.raises(InputError, match="there is no factor"):

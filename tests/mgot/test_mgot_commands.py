@@ -297,6 +297,8 @@ def test_the_set_and_the_single_photo_are_counted_alike(write_fidt_set, write_co
     points = (folder / "predicted_points.txt").read_text().splitlines()
     assert [line.split()[1] for line in points] == [f"{count:g}" for count in predicted]
     assert len(list((folder / "visual").iterdir())) == 5
+    mgot_test.main([*options, "--data_dir", str(data)])
+    assert not list((folder / "visual").iterdir())  # of another test, for all that it knows
     before = (folder / "metrics.json").read_bytes()
     mgot_test.main([*options, "--data_dir", str(data), "--split", "val"])
     assert (folder / "metrics.json").read_bytes() == before

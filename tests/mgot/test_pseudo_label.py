@@ -172,12 +172,28 @@ def test_a_split_that_stopped_is_not_finished_by_another(
         assert read_preprocessing(labelled) == read_preprocessing(root)
 
 
+def test_a_model_retrained_on_the_labels_of_another_is_noted(
+    write_fidt_set, write_counter, tmp_path, run, baseline, capsys
+):
+    write_fidt_set()
+    pre = write_counter()
+    run()
+    for seed, said in ((0, False), (1, True)):
+        write_counter(seed=seed)
+        baseline(tmp_path / "out", f"run{seed}", "--epochs 1", pre=pre)
+        assert ("are not of" in capsys.readouterr().err) == said
+
+
 def test_bad_input_is_one_sentence(write_fidt_set, write_counter, tmp_path, run, failure):
     assert "counter.pth does not exist" in run(code=2)
     path = write_counter()
     assert "is not a folder" in run(code=2)
     root = write_fidt_set()
     assert "write elsewhere" in run("--output", root, code=2)
+    other = shutil.copytree(root, tmp_path / "annotated")
+    before = (other / "train/photo0.npy").read_bytes()
+    assert "photo0.npy is no pseudo label" in run("--output", other, code=2)
+    assert (other / "train/photo0.npy").read_bytes() == before
     assert "--tile 40" in run("--tile", 40, code=2)
     state = torch.load(path)
     state["model"]["last_layer.5.bias"].fill_(torch.nan)

@@ -19,7 +19,7 @@ from crowd.count.evaluation import compare, errors_table, localization_table, wr
 from crowd.data.processed import median_count
 from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
-from crowd.io.files import short_hash
+from crowd.io.files import csv_text, short_hash, write_text
 from gst.models import BOXED, MODELS
 from gst.photos import require_same, require_scales
 
@@ -40,7 +40,7 @@ def count_set(
     data_dir: str, split: str, scales: list[float], counter: Counter, output: Path
 ) -> None:
     """Print and write the errors on a split, beside those of guessing the training median."""
-    from crowd.count.photos import POINT_COLUMNS, POINTS, write_table
+    from crowd.count.photos import POINT_COLUMNS, POINTS
     from crowd.train.loading import CountedPhotos, photo_loader
     from gst.counter import evaluate
     from gst.localize import Placement
@@ -57,12 +57,12 @@ def count_set(
     metrics |= {"density_near_heads": shares, "localization": scores}
     metrics |= {"checkpoint": short_hash(counter.path), "scales": scales}
     write_results(output, counts, metrics)
-    points = write_table(output / POINTS, POINT_COLUMNS, placement.points)
+    write_text(output / POINTS, csv_text(POINT_COLUMNS, placement.points))
     print(errors_table(rows))
     print(localization_table(scores))
     near = ", ".join(f"{share:.0%} within {radius}" for radius, share in shares.items())
     print(f"of the predicted density lies near a head: {near}")
-    print(f"every photo's count: {output / 'predictions.csv'}; its heads: {points}")
+    print(f"every photo's count: {output / 'predictions.csv'}; its heads: {output / POINTS}")
 
 
 @command

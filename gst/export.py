@@ -39,8 +39,8 @@ def release(arguments: Namespace) -> None:
     state = load_checkpoint(save_path)
     if state.get("recipe") is None:
         raise InputError(f"{save_path} holds weights alone: name the best.pth of a training")
-    if Path(output).is_file() and "optimizer" in load_checkpoint(output):
-        raise InputError(f"{output} is of a training that --resume continues: name another file")
+    if Path(output).is_file() and load_checkpoint(output).keys() & {"optimizer", "best"}:
+        raise InputError(f"{output} is of a training, which would be lost: name another file")
     load_counter(save_path, torch.device("cpu"), arguments.model_name)
     save_release(output, state, weights_of(state, save_path))
     content = Path(output).read_bytes()

@@ -97,11 +97,17 @@ def write_results(folder: Path, counts: Sequence[PhotoCount], metrics: dict) -> 
     where no photo has heads, becomes null.
     """
     rows = [(count.name, count.actual, f"{count.predicted:.4f}") for count in counts]
-    file, text = folder / "predictions.csv", csv_text(PhotoCount._fields, rows)
-    if file.is_file() and file.read_bytes() != text.encode(errors="surrogateescape"):
-        note(f"{folder} held other results, which are replaced: --output keeps both")
-    write_text(file, text)
+    write_table(folder / "predictions.csv", PhotoCount._fields, rows)
     write_text(folder / "metrics.json", json.dumps(without_nan(metrics), indent=2) + "\n")
+
+
+def write_table(path: Path, names: Sequence[str], rows: Sequence[tuple]) -> Path:
+    """Write a CSV file whole or not at all; return its path. Notes when it replaces another."""
+    text = csv_text(names, rows)
+    if path.is_file() and path.read_bytes() != text.encode(errors="surrogateescape"):
+        note(f"{path} held other results, which are replaced: --output keeps both")
+    write_text(path, text)
+    return path
 
 
 def without_nan(metrics):

@@ -1,12 +1,13 @@
 """Counting a photo, or the photos of a folder, with any counter."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from crowd.count.evaluation import write_table
 from crowd.count.region import Region, count_inside
 from crowd.data.folders import list_folder, say_left_out
 from crowd.data.images import Photo, read_orientation, read_size, turned
@@ -185,7 +186,7 @@ def count_folder(
         rows.append((name.as_posix(), *counted.columns()))
         points += point_rows(name.as_posix(), counted.heads, counted.confidence)
     if rows:
-        write_table(output / POINTS, POINT_COLUMNS, points)
+        write_text(output / POINTS, csv_text(POINT_COLUMNS, points))
         write_table(output / COUNTS, ("name", *COUNT_COLUMNS)[: len(rows[0])], rows)
     if faults:
         raise InputError(_sentence(faults, len(paths), folder, output / COUNTS if rows else None))
@@ -210,7 +211,7 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
     apart = (output.resolve(), *folder.resolve().parents, folder.resolve())
     folders = [path for path in folders if path.resolve() not in apart]
     if recursive:
-        before = [path for path in folders if (path / COUNTS).is_file()]
+        before = [path for path in folders if _is_counted(path)]
         folders = [path for path in folders if path not in before]
         say_left_out(folder, files + before)
         return photos + [photo for path in folders for photo in _photos_of(path, output, True)]
@@ -218,7 +219,6 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
     return photos
 
 
-def write_table(path: Path, names: Sequence[str], rows: Sequence[tuple]) -> Path:
-    """Write a CSV file whole or not at all; return its path."""
-    write_text(path, csv_text(names, rows))
-    return path
+def _is_counted(folder: Path) -> bool:
+    """Whether a folder holds what was counted, not photos; a killed command leaves pictures."""
+    return (folder / COUNTS).is_file() or any(folder.glob("*_counted.jpg"))

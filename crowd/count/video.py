@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crowd.count.evaluation import write_table
 from crowd.count.photos import (
     COUNT_COLUMNS,
     COUNTS,
@@ -14,12 +15,11 @@ from crowd.count.photos import (
     Annotate,
     count_image,
     point_rows,
-    write_table,
 )
 from crowd.count.region import Region
 from crowd.data.network_input import Preprocessing
 from crowd.io.errors import InputError, extra
-from crowd.io.files import atomic_path, require_file
+from crowd.io.files import atomic_path, csv_text, require_file, write_text
 from crowd.io.progress import note, progress
 
 with extra("commands", "counting videos"):
@@ -73,7 +73,8 @@ def count_video(
             f"{video} holds {len(rows)} of the {announced} frames that it announces: the counts "
             "end there; copy it again if it was cut short"
         )
-    write_table(output / f"{video.stem}_{POINTS}", ("frame", *POINT_COLUMNS[1:]), points)
+    table = csv_text(("frame", *POINT_COLUMNS[1:]), points)
+    write_text(output / f"{video.stem}_{POINTS}", table)
     names = ("frame", "seconds", *COUNT_COLUMNS)[: len(rows[0])]
     return write_table(output / f"{video.stem}_{COUNTS}", names, rows)
 
@@ -82,7 +83,8 @@ def _open(video: Path) -> cv2.VideoCapture:
     # FFmpeg would print what it thinks of a file, and follow a playlist into the network.
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    # Whole, or what stands before a colon in a name would be a protocol.
+    capture = cv2.VideoCapture(os.path.abspath(video), cv2.CAP_FFMPEG)
     if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
         raise InputError(f"{video} is damaged or no video: convert it to MP4")
     # FFmpeg's name of grey with more than 8 bits, of which OpenCV keeps the upper 8.
@@ -97,18 +99,18 @@ def _open(video: Path) -> cv2.VideoCapture:
 
 def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
     """Write frames, all of one size; raises OSError when not all of them arrived on the disk."""
-    writer, written = None, 0
+    writer, written, part = None, 0, os.path.abspath(part)
     for frame in frames:
         if writer is None:
             size = frame.shape[1::-1]
             # Of MPEG-4 no second has more than 65535 parts.
             rate = round(rate, 3 if rate < 65 else 1)
-            writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+            writer = cv2.VideoWriter(part, cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
         writer.write(np.ascontiguousarray(frame[..., ::-1]))
         written += 1
     if writer is not None:
         writer.release()
         # OpenCV says nothing of a full disk.
-        found = cv2.VideoCapture(str(part), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
+        found = cv2.VideoCapture(part, cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
         if found != written:
             raise OSError(f"{found:g} of {written} frames arrived on the disk")

@@ -54,11 +54,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = named_model(state, path, arguments.model_name, models, " or ".join(METHODS))
     method = importlib.import_module(METHODS[models[name]])
     counter = method.load_counter(path, pick_device(arguments.device), arguments.model_name)
-    counter = with_depth(counter, arguments.depth)
-    desk = server.Desk(method.annotator(counter), counter.preprocessing)
     layers = None
     if importlib.util.find_spec(f"{models[name]}.layers"):  # only GST fits Gaussians
         layers = importlib.import_module(f"{models[name]}.layers").processed_layers
+        if arguments.data_dir is not None and counter.from_training:
+            photos = importlib.import_module(f"{models[name]}.photos")
+            photos.require_same(arguments.data_dir, counter.preprocessing)
+    counter = with_depth(counter, arguments.depth)
+    desk = server.Desk(method.annotator(counter), counter.preprocessing)
     app = server.build_app(desk, about_counter(path), arguments.data_dir, layers)
     server.serve(app, arguments.port)
 

@@ -1,6 +1,7 @@
 """Folders and videos: counts as CSV, pictures and a video, one sentence for what is none."""
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -46,7 +47,9 @@ def write_video(path, greys, size=(64, 48), rate=10, codec="mp4v"):
 def test_a_test_says_when_it_replaces_the_results_of_another(tmp_path, capsys):
     for predicted, said in ((4.5, False), (4.5, False), (5.5, True), (5.5, False)):
         write_results(tmp_path, [PhotoCount("é.jpg", 4, predicted)], {})
-        assert (f"{tmp_path} held other results" in capsys.readouterr().err) == said
+        assert (
+            f"{tmp_path / 'predictions.csv'} held other results" in capsys.readouterr().err
+        ) == said
         assert rows(tmp_path / "predictions.csv")[0]["predicted"] == f"{predicted:.4f}"
 
 
@@ -61,6 +64,19 @@ def test_every_photo_of_a_folder_is_counted_and_drawn(tmp_path):
     drawn = np.asarray(Image.open(tmp_path / "out/p1_counted.jpg"))
     assert drawn.shape == (48, 64, 3)
     assert abs(drawn.mean() - 55) < 2
+
+
+def test_counting_another_folder_says_that_it_replaces_the_results_of_the_first(tmp_path, capsys):
+    folders = [write_photos(tmp_path / name, greys) for name, greys in (("a", (9,)), ("b", (8, 9)))]
+    for folder, said in zip((0, 0, 1), (False, False, True), strict=True):
+        count_folder(folders[folder], tmp_path / "out", look, STORED)
+        assert ("held other results" in capsys.readouterr().err) == said
+
+
+def test_a_video_may_have_a_colon_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    video = write_video(Path("street.mp4"), (40, 120)).rename("12:30.mp4")
+    assert len(rows(count_video(video, Path("out"), look, STORED))) == 2
 
 
 def test_every_frame_of_a_video_is_counted_and_drawn(tmp_path):

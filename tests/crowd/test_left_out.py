@@ -111,6 +111,14 @@ def test_subfolders_are_counted_when_asked_for(tmp_path, capsys):
     *first, last = notes(capsys)
     assert "folder with photos" not in " ".join(first)
     assert "1 folder with photos (out)" in last
+    # What --image counted, or a command that was stopped, is no photo either.
+    (folder / "out/counts.csv").unlink()
+    assert names[1:] == [
+        line.split(",")[0]
+        for line in count_folder(folder, tmp_path / "again", look, STORED, recursive=True)
+        .read_text()
+        .splitlines()[1:]
+    ]
 
 
 @pytest.mark.parametrize("name", ["test", "mgot.test"])

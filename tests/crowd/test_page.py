@@ -228,6 +228,12 @@ def started(monkeypatch):
     return start
 
 
+def test_a_set_made_for_another_counter_is_refused(tmp_path, failure):
+    made = "min_size: 64\nmax_size: 2048\ninterpolation: bilinear\n"
+    (tmp_path / "preprocess.yml").write_text(made)
+    assert "min_size 64" in failure(program.main, "--data-dir", tmp_path, "--device", "cpu")
+
+
 def test_the_checkpoint_says_which_method_counts(started, write_counter, tmp_path, capsys, failure):
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")

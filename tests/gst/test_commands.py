@@ -269,6 +269,8 @@ def test_options_of_one_loss_with_another_and_blocks_that_no_crop_holds_are_refu
         with pytest.raises(InputError, match=f"{name} has no effect with --no-use-background"):
             read("transport", "--no-use-background", name, "2")
     assert read("transport", "--post-max", "8").post_max == 8
+    with pytest.raises(InputError, match="cut_off inf is no positive number"):
+        read("transport", "--cut-off", "inf")
     with pytest.raises(InputError, match="8 / --post-min, 8, is above --post-max 7"):
         read("transport", "--post-max", "7")
     blocks = "--block-counts", "4", "--crop-size"
@@ -286,8 +288,8 @@ def test_two_sets_are_trained_on_together(write_set, train, train_failure):
     assert recipe["train_median"] == np.median([5, 1, 0, 3, 2, 7])
     best = load_checkpoint(run / "best.pth")["best"]
     assert best["score"] == best["nae"] > 0
-    # One named twice is drawn twice as often, but validated once.
-    run = train(first, "twice", *options[:2], str(second), *options[2:])
+    # One named twice, however it is spelled, is drawn twice as often, but validated once.
+    run = train(first, "twice", *options[:2], f"{second}/", *options[2:])
     twice = load_checkpoint(run / "last.pth")["recipe"]["settings"]
     assert twice["photos"] == 8
     assert twice["validation_data"] == recipe["settings"]["validation_data"]
@@ -321,7 +323,8 @@ def test_a_release_counts_as_its_training_s_counter(write_set, train, tmp_path, 
         assert words in failure(export.main, *options)
     assert not (tmp_path / "x.pth").exists()
     for output, words in (
-        (run / "last.pth", "is of a training that --resume continues"),
+        (run / "last.pth", "is of a training, which would be lost"),
+        (best, "is of a training, which would be lost"),
         (tmp_path / "x.pt", "ends in neither .onnx nor .pth"),
     ):
         assert words in failure(export.main, "--save-path", best, "--output", output)

@@ -4,6 +4,7 @@ python train_gs.py --model-name vgg --dataset qnrf --pretrained imagenet
 """
 
 import functools
+import os
 
 from crowd.count.evaluation import errors_of
 from crowd.io.errors import command
@@ -41,7 +42,8 @@ def main(argv: list[str] | None = None) -> None:
     folder, device, resume = begin(arguments)
     folders = [arguments.data_dir, *arguments.also_data_dir]
     preprocessing = read_common_preprocessing(folders, arguments.tile)
-    val = [CountedPhotos(one, "val", preprocessing) for one in dict.fromkeys(folders)]
+    once = {os.path.realpath(one): one for one in folders}.values()
+    val = [CountedPhotos(one, "val", preprocessing) for one in once]
     which = (folders, arguments.crop_size, arguments.seed, preprocessing, cache_of(arguments))
     augmentation = {name: arguments[name] for name in AUGMENTATION}
     crops = CrowdCrops(*which, fitted=arguments.loss == TRANSPORT, **augmentation)

@@ -135,7 +135,10 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
 
 def _check_kernel(arguments: Namespace) -> None:
     """Raise `InputError` for options of the kernel that contradict each other."""
-    smallest, largest = loss_options(arguments)["kernel"].limits(STRIDE)
+    try:
+        smallest, largest = loss_options(arguments)["kernel"].limits(STRIDE)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     if smallest > largest:
         raise InputError(
             f"{STRIDE} / --post-min, {smallest:g}, is above --post-max {largest:g}, which would be "

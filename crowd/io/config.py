@@ -148,6 +148,8 @@ class ArgumentParser(jsonargparse.ArgumentParser):
             # Of anything else jsonargparse fails in ways of its own.
             if key in lists and not isinstance(value, list):
                 raise InputError(f"{file}: '{key}' is a list: write it as [first, second]")
+            if known[key].nargs == 2 and len(value) != 2:
+                raise InputError(f"{file}: '{key}' is two values: write it as [first, second]")
             try:
                 self.parse_object({key: value}, defaults=False, _skip_required=True)
             except InputError as error:

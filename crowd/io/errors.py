@@ -1,6 +1,7 @@
 """What a command does with bad input: one sentence, exit code 2, nothing half-written."""
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -98,7 +99,12 @@ def ending() -> Iterator[None]:
         again = "interrupted; give the command again (trainings: with --resume)"
         print(again, file=sys.stderr)
         raise SystemExit(130) from None
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
+            raise
         # What is left of the output goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
+        if error.errno == errno.EPIPE:
+            raise SystemExit(141) from None
+        print(f"error: {error.strerror}: make room, then give the command again", file=sys.stderr)
+        raise SystemExit(2) from None

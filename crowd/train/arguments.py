@@ -16,6 +16,7 @@ from crowd.io.config import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Seed,
 )
 from crowd.io.errors import InputError
 from crowd.io.lazy import LazyNames
@@ -57,7 +58,7 @@ def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **s
     workers = f"processes that read photos (default: {GPU_WORKERS} for a GPU, 0 for a CPU)"
     add("--workers", type=NonNegativeInt, help=workers)
     add("--cache-gib", type=NonNegativeFloat, default=2.0, help="memory for decoded photos, GiB")
-    add("--seed", type=NonNegativeInt, default=values["seed"], help="of weights, crops and dropout")
+    add("--seed", type=Seed, default=values["seed"], help="of weights, crops and dropout")
     add("--epochs", type=PositiveInt, default=values["epochs"], help=said["epochs"])
     add("--lr", type=PositiveFloat, default=values["lr"], help=said["lr"])
     add("--lr-schedule", choices=SCHEDULES, default=SCHEDULES[0])

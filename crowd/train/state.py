@@ -96,7 +96,8 @@ def fingerprint(files: Sequence[Path], arrays: Iterable[np.ndarray]) -> str:
         arrays: labels and weights that are in memory.
     """
     contents = {path: content_hash(path) for path in progress(dict.fromkeys(files), "hashing")}
-    digest = hashlib.sha256("\0".join(f"{path.name} {contents[path]}" for path in files).encode())
+    named = "\0".join(f"{path.name} {contents[path]}" for path in files)
+    digest = hashlib.sha256(named.encode(errors="surrogateescape"))  # names may be no text
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:12]

@@ -131,6 +131,13 @@ def test_bad_command_line(parser, argv, says):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("value", ["[]", "[1]", "[1, 2, 3]"])
+def test_two_values_are_asked_for_by_name(parser, tmp_path, value):
+    parser.add_argument("--scale-range", type=float, nargs=2, default=[1.0, 2.0])
+    with pytest.raises(InputError, match=r"mine\.yml: 'scale_range' is two values: write it as"):
+        parser.read(["--config", write(tmp_path / "mine.yml", f"scale_range: {value}\n")])
+
+
 @pytest.mark.parametrize("value", ["3", "a", "{b: 1}", "{class_path: os.PathLike}"])
 def test_a_list_is_asked_for_by_name(parser, tmp_path, value):
     parser.add_argument("--also-data-dir", type=str, nargs="*", default=[])

@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import math
+import os
 import re
 import shlex
 import warnings
@@ -27,6 +28,7 @@ from crowd.train.state import (
     Training,
     TrainingPhotos,
     describe,
+    fingerprint,
     learning_rate_factor,
     relative_error,
     validates,
@@ -256,3 +258,10 @@ def test_what_a_training_rests_on_may_not_change(tmp_path, words, more, said):
 def test_nothing_is_done_that_the_released_trainings_do_not_unless_asked_for():
     names = ("optimizer", "lr_schedule", "backbone_lr", "clip_gradient", "ema")
     assert [read()[name] for name in names] == ["adam", "constant", 1, 0, 0]
+
+
+def test_photos_whose_names_are_no_text_are_told_apart(tmp_path):
+    paths = [tmp_path / os.fsdecode(name) for name in (b"caf\xe9.jpg", b"caf\xe8.jpg")]
+    for path in paths:
+        path.write_bytes(b"a photo")
+    assert fingerprint(paths[:1], []) != fingerprint(paths[1:], [])

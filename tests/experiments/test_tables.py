@@ -208,6 +208,15 @@ def test_a_reader_that_leaves_ends_the_table_quietly():
     assert shown.wait() == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_under_the_output_is_one_sentence():
+    command = [sys.executable, "-m", "experiments", "show"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "No space left on device: make room" in done.stderr
+
+
 def test_one_seed_can_be_run_alone(table):
     main(["run", "toy/first", "--only", "2"])
     assert calls() == ["first 2.0"]

@@ -100,13 +100,10 @@ def fit(
             batches.batch_sampler.epoch = epoch
             seed_epoch(arguments.seed, epoch)
             started = time.monotonic()
-            figures = train_one_epoch(
-                *(model, batches, losses_of, training.optimizer, epoch, training.average),
-                *(steps, folder),
-            )
-            seconds = time.monotonic() - started
-            photos = batches.batch_sampler.length
-            times = {"seconds": seconds, "photos_per_second": photos / seconds}
+            how = training.optimizer, epoch, training.average, steps, folder
+            figures = train_one_epoch(model, batches, losses_of, *how)
+            took = time.monotonic() - started
+            times = {"seconds": took, "photos_per_second": batches.batch_sampler.length / took}
             figures["lr"] = training.scheduler.get_last_lr()[0]
             if validate is None:
                 if epoch + 1 == last:

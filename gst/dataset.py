@@ -20,9 +20,10 @@ from crowd.data.resize import place_window, scaled_size, scaled_window, target_s
 from crowd.data.stage import read_record, record_path
 from crowd.io.errors import InputError
 from crowd.io.files import content_hash
-from crowd.io.progress import progress
+from crowd.io.progress import note, progress
 from crowd.train.loading import Cache, crop_loader, require_upright
 from crowd.train.state import TrainingPhotos, fingerprint
+from GS2D.process_gaussians import RATIO_LIMIT
 from GS2D.store import gaussians_path, read_gaussians, stand_at
 from gst.heads import Heads, round_scales
 from gst.options import SCALE_RANGE, SMALLEST_SHARE
@@ -83,6 +84,8 @@ class CrowdCrops(Dataset):
         self.augmentation = scale_range, colour_jitter, smallest_share
         listed = progress(self.paths, "reading heads", unit="photo")
         self.heads = [read_heads(path, preprocessing, fitted) for path in listed]
+        if fitted:
+            note_deformed(np.concatenate([scales for _, scales, *_ in self.heads]))
         self._cache = Cache(cache_gib)
 
     def __len__(self) -> int:
@@ -104,6 +107,16 @@ class CrowdCrops(Dataset):
         median = float(np.median([len(points) for points, *_ in self.heads]))
         labels = (array for one in self.heads for array in one)
         return TrainingPhotos(len(self), median, fingerprint(self.paths, labels))
+
+
+def note_deformed(scales: np.ndarray) -> None:
+    """Note how many Gaussians, of standard deviations [N, 2], step 3 of GST would make round."""
+    deformed = int((scales.max(axis=1) / scales.min(axis=1) > RATIO_LIMIT).sum())
+    if deformed:
+        note(
+            f"{deformed} of {len(scales)} Gaussians have an axis ratio above {RATIO_LIMIT}: "
+            "run GS2D/process_gaussians.py first, unless they are meant to"
+        )
 
 
 def read_heads(

@@ -97,6 +97,23 @@ def test_unfitted_gaussians_become_round_with_a_sixth_of_the_distance(write_set)
     np.testing.assert_array_equal(scales[[0, 2, 3, 4]], params[[0, 2, 3, 4], 2:4])
 
 
+def test_gaussians_that_deformity_elimination_has_not_seen_are_noted(write_set, capsys):
+    root = write_set()
+    paths = sorted(root.glob("train/gs_params/*.h5"))
+    for path in paths:
+        params = read_gaussians(path)
+        params[:, 2:4] = (4, 6)
+        write_gaussians(path, params)
+    open_crops(root)
+    assert "axis ratio" not in capsys.readouterr().err
+    params = read_gaussians(paths[0])
+    params[:2, 3] = (6.001, np.nan)  # one was not fitted: it becomes round
+    write_gaussians(paths[0], params)
+    open_crops(root)
+    said = "1 of 9 Gaussians have an axis ratio above 1.5: run GS2D/process_gaussians.py first"
+    assert said in capsys.readouterr().err
+
+
 def test_val_and_test_have_photos_counts_and_names(write_set):
     root = write_set()
     photos = CountedPhotos(root, "test", read_preprocessing(root))

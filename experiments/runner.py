@@ -59,7 +59,7 @@ def fill_in(text: str, row: Row, repeat: int) -> str:
     return text.format(repeat=repeat, work=work_folder(row, repeat).as_posix())
 
 
-def record_row(row: Row, repeat: int, anew: bool = True) -> None:
+def record_row(row: Row, repeat: int, anew: bool) -> None:
     """Copy what the row's figures rest on to its record, with the commands and their times.
 
     Unless it is `anew`, a whole record of these runs stays: what lies beside them by now may be of

@@ -21,7 +21,7 @@ from crowd.io.config import ArgumentParser
 from crowd.io.errors import command
 from crowd.io.files import csv_text, short_hash, write_text
 from gst.models import BOXED, MODELS
-from gst.photos import require_same, require_scales
+from gst.photos import require_same
 
 if TYPE_CHECKING:
     from gst.counter import Counter
@@ -31,14 +31,10 @@ def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
     parser = ArgumentParser(description=__doc__)
     counting.add_counting(parser, MODELS, BOXED)
-    scale = "the model sees photos scaled by this; the mean of the maps of several (not released)"
-    parser.add_argument("--scale", type=counting.Scale, nargs="+", default=[1.0], help=scale)
     return parser
 
 
-def count_set(
-    data_dir: str, split: str, scales: list[float], counter: Counter, output: Path
-) -> None:
+def count_set(data_dir: str, split: str, counter: Counter, output: Path) -> None:
     """Print and write the errors on a split, beside those of guessing the training median."""
     from crowd.count.photos import POINT_COLUMNS, POINTS
     from crowd.train.loading import CountedPhotos, photo_loader
@@ -50,12 +46,11 @@ def count_set(
     median = counter.train_median
     if median is None:  # not after hours of counting, where it cannot be read
         median = median_count(data_dir, "train")
-    tile = counter.preprocessing.tile
-    counts = evaluate(counter.model, loader, tile, split, placement.add, scales)
+    counts = evaluate(counter.model, loader, counter.preprocessing.tile, split, placement.add)
     rows, metrics = compare(counts, counter.name, split, median)
     shares, scores = placement.shares(), placement.localization()
     metrics |= {"density_near_heads": shares, "localization": scores}
-    metrics |= {"checkpoint": short_hash(counter.path), "scales": scales}
+    metrics["checkpoint"] = short_hash(counter.path)
     write_results(output, counts, metrics)
     write_text(output / POINTS, csv_text(POINT_COLUMNS, placement.points))
     print(errors_table(rows))
@@ -74,7 +69,6 @@ def main(argv: list[str] | None = None) -> None:
 
     def load(*which) -> Counter:
         counter = load_counter(*which)
-        require_scales(arguments.scale, counter.preprocessing)
         # Before --depth takes the place of the training's.
         if arguments.data_dir is not None and counter.from_training:
             require_same(arguments.data_dir, counter.preprocessing)
@@ -83,8 +77,8 @@ def main(argv: list[str] | None = None) -> None:
     counting.count(
         arguments,
         load,
-        functools.partial(annotator, scales=arguments.scale),
-        functools.partial(count_set, arguments.data_dir, arguments.split, arguments.scale),
+        annotator,
+        functools.partial(count_set, arguments.data_dir, arguments.split),
     )
 
 

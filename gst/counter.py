@@ -12,7 +12,7 @@ from crowd.count import counter
 from crowd.count.counter import Counter, Method
 from crowd.count.evaluation import PhotoCount, for_each_photo
 from crowd.count.photos import Annotate, Seen
-from crowd.data.network_input import photo_tensor, scaled_photo
+from crowd.data.network_input import photo_tensor
 from crowd.io.errors import InputError
 from crowd.io.progress import note
 from crowd.pictures.overlays import density_overlay
@@ -27,24 +27,21 @@ GST = Method(build_model, MODELS, Preprocessing, "train_gs.py")
 load_counter = functools.partial(counter.load_counter, method=GST)
 
 
-def density_of(
-    counter: Counter, image: np.ndarray, name: str, scales: Sequence[float] = (1.0,)
-) -> tuple[float, np.ndarray]:
+def density_of(counter: Counter, image: np.ndarray, name: str) -> tuple[float, np.ndarray]:
     """Count a photo, uint8 [H, W, 3]: the count, and the density map float32 [h, w].
 
-    `scales` are as for `predict_density`. Raises `InputError` naming the photo when the count is
-    not finite.
+    Raises `InputError` naming the photo when the count is not finite.
     """
     tensor = photo_tensor(image, counter.preprocessing)
-    density = predict_density(counter.model, tensor, counter.preprocessing.tile, scales)
+    density = predict_density(counter.model, tensor, counter.preprocessing.tile)
     return _count(density, name), density.numpy()
 
 
-def annotator(counter: Counter, scales: Sequence[float] = (1.0,)) -> Annotate:
+def annotator(counter: Counter) -> Annotate:
     """Return what counts a photo, and lays its density map and the heads in it over it."""
 
     def look(image: np.ndarray, name: str) -> Seen:
-        count, density = density_of(counter, image, name, scales)
+        count, density = density_of(counter, image, name)
         heads, confidence = density_heads(density, STRIDE)
         picture = density_overlay(image, density, STRIDE, heads)
         return Seen(count, picture, heads, confidence, density)
@@ -58,18 +55,16 @@ def evaluate(
     tile: int = 512,
     what: str = "test",
     see: Callable[[str, Tensor], None] | None = None,
-    scales: Sequence[float] = (1.0,),
 ) -> list[PhotoCount]:
     """Count every photo; the model is put into evaluation mode and back.
 
     `photos` are (normalised photo [3, H, W], actual count, name), of
     `crowd.train.loading.photo_loader`; `what` names the progress bar; `see` is called with each
-    name and density map; `tile` and `scales` are as for `predict_density`. Raises `InputError`
-    naming the photo whose count is not finite.
+    name and density map. Raises `InputError` naming the photo whose count is not finite.
     """
 
     def count(image: Tensor, actual: int, name: str) -> PhotoCount:
-        density = predict_density(model, image, tile, scales)
+        density = predict_density(model, image, tile)
         counted = PhotoCount(name, int(actual), _count(density, name))
         if see is not None:
             see(name, density)
@@ -89,33 +84,28 @@ def say_if_collapsed(counts: Sequence[PhotoCount]) -> None:
 
 
 @torch.inference_mode()
-def predict_density(
-    model: nn.Module, image: Tensor, tile: int = 512, scales: Sequence[float] = (1.0,)
-) -> Tensor:
+def predict_density(model: nn.Module, image: Tensor, tile: int = 512) -> Tensor:
     """Predict the density map of a photo tile by tile; its sum is the count.
 
     Of a normalised photo [3, H, W] on any device, by a model in evaluation mode,
     [B, 3, h, w] -> [B, 1, h // 8, w // 8]: float32 [ceil(H / 8), ceil(W / 8)] on the CPU. Tiles,
     into which sides above `tile` pixels are cut, are neither padded nor overlapped (released code).
     Where a tile does not begin on a multiple of 8 pixels, its cells are shared out among those of
-    the photo's grid that they lie on; the sum stays the same. So it does where the model sees the
-    photo scaled; of several `scales`, the mean of the maps is returned.
+    the photo's grid that they lie on; the sum stays the same.
     """
     device = next(model.parameters()).device
-    image = image.to(device)
-    height, width = image.shape[1:]
+    image = image.to(device)[None]
+    if device.type == "cuda":
+        image = image.contiguous(memory_format=torch.channels_last)
+    height, width = image.shape[2:]
     density = torch.zeros(math.ceil(height / STRIDE), math.ceil(width / STRIDE))
-    for scale in scales:
-        seen = scaled_photo(image, scale)[None]
-        if device.type == "cuda":
-            seen = seen.contiguous(memory_format=torch.channels_last)
-        for top, bottom in tile_edges(seen.shape[2], tile):
-            for left, right in tile_edges(seen.shape[3], tile):
-                cells = model(seen[:, :, top:bottom, left:right])[0, 0].float().cpu()
-                rows = _sharing(top, cells.shape[0], density.shape[0], seen.shape[2] / height)
-                columns = _sharing(left, cells.shape[1], density.shape[1], seen.shape[3] / width)
-                density += rows @ cells @ columns.T
-    return density / len(scales)
+    for top, bottom in tile_edges(height, tile):
+        for left, right in tile_edges(width, tile):
+            cells = model(image[:, :, top:bottom, left:right])[0, 0].float().cpu()
+            rows = _sharing(top, cells.shape[0], density.shape[0])
+            columns = _sharing(left, cells.shape[1], density.shape[1])
+            density += rows @ cells @ columns.T
+    return density
 
 
 def tile_edges(side: int, tile: int = 512) -> list[tuple[int, int]]:
@@ -128,15 +118,10 @@ def tile_edges(side: int, tile: int = 512) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], side], strict=True))
 
 
-def _sharing(start: int, cells: int, length: int, scale: float) -> Tensor:
-    """Share of each of `cells` cells from pixel `start` on in each grid cell, [length, cells].
-
-    The cells are of the photo scaled by `scale`, the grid is of the photo as it is.
-    """
-    grid = torch.arange(length, dtype=torch.float64)[:, None]
-    edges = (start / STRIDE + torch.arange(cells + 1, dtype=torch.float64)) / scale
-    overlap = torch.minimum(grid + 1, edges[1:]) - torch.maximum(grid, edges[:-1])
-    return (scale * overlap.clamp(min=0)).float()
+def _sharing(start: int, cells: int, length: int) -> Tensor:
+    """Share of each of `cells` cells from pixel `start` on in each grid cell, [length, cells]."""
+    apart = torch.arange(length)[:, None] - torch.arange(cells) - start / STRIDE
+    return (1 - apart.abs()).clamp(min=0)
 
 
 def _count(density: Tensor, name: str) -> float:

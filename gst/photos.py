@@ -70,16 +70,6 @@ def read_preprocessing(
     return dataclasses.replace(made, tile=tile)
 
 
-def require_scales(scales: Sequence[float], preprocessing: Preprocessing) -> None:
-    """Raise `InputError` when a scale leaves less of a photo than networks need."""
-    left = preprocessing.min_size * min(scales)
-    if left < SMALLEST:
-        raise InputError(
-            f"--scale {min(scales):g} leaves {left:.0f} pixels of a photo's short side of "
-            f"{preprocessing.min_size}: {SMALLEST} are needed, name a larger scale"
-        )
-
-
 def require_same(data_dir: str | os.PathLike, preprocessing: Preprocessing) -> None:
     """Raise `InputError` for a set that was made otherwise than `preprocessing` says.
 

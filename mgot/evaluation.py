@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from crowd.count import counter
 from crowd.count.counter import Counter, Method
 from crowd.count.evaluation import PhotoCount, for_each_photo
 from crowd.count.photos import Annotate, Seen
 from crowd.data.images import read_image
-from crowd.data.network_input import photo_tensor, scaled_photo
+from crowd.data.network_input import photo_tensor
+from crowd.data.resize import scaled_size
 from crowd.io.errors import InputError
 from crowd.metrics import localization, pool_localization
 from crowd.pictures.overlays import heads_overlay
@@ -53,7 +55,10 @@ def predict_map(model: nn.Module, image: Tensor, tile: int = 0, scale: float = 1
     its peaks back. Raises `InputError` where `tile` is no such number.
     """
     device = next(model.parameters()).device
-    image = scaled_photo(image, scale)
+    if scale != 1:
+        size = scaled_size(*image.shape[1:], scale)
+        resize = functools.partial(functional.interpolate, mode="bilinear", antialias=True)
+        image = resize(image[None], size)[0]
     height, width = image.shape[1:]
     fidt_map = torch.empty(height, width)
     for (rows, *down), (columns, *across) in itertools.product(

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 from crowd.count import command as counting
 from crowd.count.evaluation import compare, errors_table, localization_table, write_results
-from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, PositiveFloat
+from crowd.io.config import (
+    YES_NO,
+    ArgumentParser,
+    Namespace,
+    NonNegativeInt,
+    PositiveFloat,
+    restricted_number_type,
+)
 from crowd.io.errors import InputError, command
 from crowd.io.files import short_hash
 from mgot.localization import write_points_file
@@ -24,6 +31,9 @@ from mgot.transfer import TILE_HELP
 
 if TYPE_CHECKING:
     from mgot.evaluation import Counter
+
+# More is a slip, and the photo would fill the memory.
+Scale = restricted_number_type("Scale", float, [(">", 0), ("<=", 8)])
 
 
 def build_parser() -> ArgumentParser:
@@ -35,7 +45,7 @@ def build_parser() -> ArgumentParser:
     add("--visual", action=YES_NO, default=False, help="draw every photo")
     add("--tile", type=NonNegativeInt, default=0, help=TILE_HELP)
     scale = "factor by which the model sees the photos scaled (not released)"
-    add("--scale", type=counting.Scale, default=1.0, help=scale)
+    add("--scale", type=Scale, default=1.0, help=scale)
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
     group = parser.add_argument_group("controls of an adaptation (mgot.controls)")
     adabn = "take batch normalisation's statistics from the photos in this set's train/ (AdaBN)"

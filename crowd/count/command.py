@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crowd.data.images import DEPTH_HELP, depth_option
-from crowd.io.config import YES_NO, ArgumentParser, Namespace, restricted_number_type
+from crowd.io.config import YES_NO, ArgumentParser, Namespace
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from crowd.count.photos import Annotate
 
 SOURCES = ("data_dir", "image", "folder", "video")
-# More is a slip, and the photo would fill the memory.
-Scale = restricted_number_type("Scale", float, [(">", 0), ("<=", 8)])
 COUNTED = "counted"  # folder of what is counted and not tested
 
 

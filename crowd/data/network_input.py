@@ -12,14 +12,7 @@ import numpy as np
 
 from crowd.data.images import AUTO, depth_option, read_image
 from crowd.data.processed import SETTINGS
-from crowd.data.resize import (
-    INTERPOLATIONS,
-    JPEG_LIMIT,
-    SHORT,
-    resize_photo,
-    scaled_size,
-    target_size,
-)
+from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, SHORT, resize_photo, target_size
 from crowd.io.errors import InputError
 from crowd.io.files import read_yaml
 
@@ -104,13 +97,3 @@ def photo_tensor(image: np.ndarray, preprocessing: Preprocessing) -> torch.Tenso
     values = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
     mean, std = 255 * torch.tensor([preprocessing.mean, preprocessing.std])[..., None, None]
     return values.sub_(mean).div_(std)
-
-
-def scaled_photo(photo: torch.Tensor, scale: float) -> torch.Tensor:
-    """Scale the network's input, float32 [3, H, W], to whole pixels (bilinear, antialiased)."""
-    if scale == 1:
-        return photo
-    from torch.nn import functional
-
-    size = scaled_size(*photo.shape[1:], scale)
-    return functional.interpolate(photo[None], size, mode="bilinear", antialias=True)[0]

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from crowd.data.network_input import scaled_photo
 from crowd.io.errors import InputError
 from crowd.train.loading import seed_epoch
 from crowd.train.loop import Steps, train_one_epoch
@@ -144,42 +143,17 @@ def test_a_single_photo_is_cut_into_the_tiles_of_its_counter():
     assert (density_of(counter, white, "white")[1] > 0).sum() == 2 * 3
 
 
-@pytest.mark.parametrize("scale", [1, 0.75, 1.5])
 @pytest.mark.parametrize("start", [0, 45, 64])
-def test_the_map_stays_in_place_where_tiles_begin_between_cells(start, scale):
+def test_the_map_stays_in_place_where_tiles_begin_between_cells(start):
     """A bright spot is found at its place, on the photo's grid, in tiles of 53 and 54 pixels."""
     photo = torch.zeros(3, 214, 159)
     photo[:, start + 40 : start + 48, 120:128] = 1
-    density = predict_density(AveragePool(), photo, tile=64, scales=[scale])
+    density = predict_density(AveragePool(), photo, tile=64)
     assert density.shape == (27, 20)
     y, x = (torch.arange(side) * 8.0 + 4 for side in density.shape)
     total = density.sum()
     assert (density.sum(1) @ y / total).item() == pytest.approx(start + 44, abs=4)
     assert (density.sum(0) @ x / total).item() == pytest.approx(124, abs=4)
-
-
-@pytest.mark.parametrize(("size", "scale"), [((96, 64), 0.5), ((131, 67), 0.7), ((64, 90), 2.3)])
-def test_the_map_of_a_scaled_photo_is_shared_out_over_the_grid_of_the_photo(size, scale):
-    """Against cells cut into pieces so fine that those of both grids are whole numbers of them."""
-    model, image = Local().eval(), torch.rand(3, *size)
-    scaled = scaled_photo(image, scale)
-    cells = model(scaled[None])[0, 0].detach()
-    pieces = cells / (size[0] * size[1])
-    for axis, side in enumerate(size):
-        pieces = pieces.repeat_interleave(side, axis)
-    (height, width), rows, columns = scaled.shape[1:], *(-(-side // 8) for side in size)
-    whole = torch.zeros(rows * height, columns * width)
-    whole[: pieces.shape[0], : pieces.shape[1]] = pieces
-    expected = whole.reshape(rows, height, columns, width).sum(dim=(1, 3))
-    density = predict_density(model, image, 1000, [scale])
-    torch.testing.assert_close(density, expected, rtol=1e-4, atol=1e-5)
-    assert density.sum().item() == pytest.approx(cells.sum().item(), rel=1e-5)
-
-
-def test_several_scales_are_the_mean_of_their_maps():
-    model, image = Local().eval(), torch.rand(3, 64, 72)
-    each = [predict_density(model, image, 40, [scale]) for scale in (1, 0.6)]
-    torch.testing.assert_close(predict_density(model, image, 40, [1, 0.6]), sum(each) / 2)
 
 
 def test_evaluation_uses_running_statistics_and_leaves_the_model_as_it_was():

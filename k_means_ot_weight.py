@@ -15,7 +15,7 @@ from crowd.io.errors import InputError, command
 from crowd.io.files import write_text
 from mgot.feature_files import read_clusters
 from mgot.options import ALIGNMENTS, MARGINALS, VARIANTS, AlignmentOptions, SsimCost
-from mgot.patches import locate_patches, write_selection
+from mgot.patches import write_selection
 from mgot.transfer import DOCUMENTED, add_transfer, fill
 
 Share = restricted("Share", float, [(">", 0), ("<=", 1)])
@@ -81,17 +81,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.train.devices import pick_device
     from mgot.feature_files import open_features
-    from mgot.features import require_these_patches
+    from mgot.features import locate_sources
     from mgot.pictures import draw_matches
     from mgot.selection import align, describe, summarise
 
     selected = Path(arguments.selected_result)
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:
         sides = (target, arguments.target_patches), (source, arguments.source_patches)
-        for side, folder in sides:
-            if folder:
-                require_these_patches(side.path, folder)
-        photos = [locate_patches(side.names, at) if at else None for side, at in sides]
+        photos = [locate_sources(side, at) if at else None for side, at in sides]
         clusters, files = None, [arguments[name] for name in CLUSTER_FILES]
         if arguments.alignment in ("mgot", "random"):
             pairs = ((files[:2], target), (files[2:], source))

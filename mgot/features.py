@@ -38,9 +38,9 @@ from crowd.io.files import (
 from crowd.io.h5 import open_h5
 from crowd.io.locks import alone
 from crowd.io.progress import progress
-from mgot.feature_files import REMEDY, SHAPE, names_in
+from mgot.feature_files import REMEDY, SHAPE, Features, names_in
 from mgot.maps import PATCH_SIDE, check_maps
-from mgot.patches import list_patches, read_patch
+from mgot.patches import list_patches, locate_patches, read_patch
 from mgot.transfer import add_transfer, fill
 
 if TYPE_CHECKING:
@@ -195,18 +195,23 @@ def hash_of(paths: Sequence[Path]) -> str:
     return hashlib.sha256(contents.encode()).hexdigest()
 
 
-def require_these_patches(path: str | os.PathLike, patches: str | os.PathLike) -> None:
-    """Raise `InputError` where a feature file of ours was made from other patches than these."""
-    with open_h5(path, REMEDY) as file:
+def locate_sources(features: Features, patches: str | os.PathLike) -> list[Path]:
+    """Return where the patches of a feature file lie, as `locate_patches` does.
+
+    Raises `InputError` where a file of ours was made from other patches of these names.
+    """
+    with open_h5(features.path, REMEDY) as file:
         recipe = file.attrs.get("recipe")
     known = None
     with contextlib.suppress(TypeError, ValueError, AttributeError):
         known = json.loads(recipe).get("patches")
+    paths = locate_patches(features.names, patches)
     if known and known != hash_of(list_patches(patches)):
         raise InputError(
-            f"{path} is not of the patches that {patches} holds by now: run python -m "
+            f"{features.path} is not of the patches that {patches} holds by now: run python -m "
             "mgot.features, k_means.py and this command again"
         )
+    return paths
 
 
 def build_parser() -> ArgumentParser:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crowd.data.layouts.places import SPLITS
 from crowd.data.network_input import photo_tensor, read_photo
 from crowd.data.processed import (
     SETTINGS,
@@ -42,7 +43,6 @@ from mgot.transfer import TILE_HELP, add_transfer, files_of, fill
 if TYPE_CHECKING:
     from mgot.evaluation import Counter
 
-SPLITS = ("train", "val", "test")
 FILES = {"save_path": "source.checkpoint", "data_dir": "target.fidt", "output": "pseudo_labels"}
 
 

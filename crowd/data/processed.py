@@ -36,7 +36,7 @@ def unfinished(folder: Path, said: str = "") -> Iterator[None]:
 def is_unfinished(folder: Path) -> bool:
     """Whether the command that writes a set, or patches, was stopped before all was in `folder`."""
     path = folder / SETTINGS
-    return path.is_file() and read_text(path, "remove it").startswith(UNFINISHED)
+    return path.is_file() and read_text(path, "write the set again").startswith(UNFINISHED)
 
 
 def list_split(data_dir: str | os.PathLike, split: str) -> list[Path]:

@@ -102,6 +102,8 @@ def ending() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
             raise
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()  # the error may be of another file
         # What is left of the output goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.EPIPE:

@@ -15,8 +15,8 @@ from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.io.errors import InputError
 from mgot.evaluation import load_counter
 from mgot.feature_files import open_features
-from mgot.features import extract_features, main, require_these_patches, write_features
-from mgot.patches import read_patch
+from mgot.features import extract_features, locate_sources, main, write_features
+from mgot.patches import list_patches, read_patch
 from tests.conftest import python
 
 SIDE = 224
@@ -134,17 +134,23 @@ def test_a_file_that_another_command_writes_is_left_alone(tmp_path):
 
 def test_features_of_other_patches_than_lie_there_are_told(patches, tmp_path):
     output = tmp_path / "f.h5"
+
+    def locate():
+        with open_features(output) as features:
+            return locate_sources(features, patches)
+
     extract(patches, output)
-    require_these_patches(output, patches)
+    assert locate() == list_patches(patches)
     (patches / "p_00.png").rename(tmp_path / "p")
     (patches / "p_01.png").rename(patches / "p_00.png")
     (tmp_path / "p").rename(patches / "p_01.png")
     with pytest.raises(
         InputError, match=r"f\.h5 is not of the patches .* run python -m mgot\.feat"
     ):
-        require_these_patches(output, patches)
-    write_features(output, names(2), "of another program", constant_maps)
-    require_these_patches(output, patches)
+        locate()
+    listed = [path.name for path in list_patches(patches)]
+    write_features(output, listed, "of another program", constant_maps)
+    assert locate() == list_patches(patches)
 
 
 @pytest.mark.parametrize("damage", ["recipe", "names", "block"])

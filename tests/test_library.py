@@ -104,7 +104,7 @@ gst.build_model("vgg", "imagenet")                                      torchvis
 gst.build_model("light", "imagenet")                                    efficientnet_ commands
 mgot.build_model("light_fidt", "imagenet")                              efficientnet_ commands
 importlib.import_module("crowd.count.export")                           onnx          export
-crowd.data.resize.resize_photo(numpy.zeros((9, 9, 3), "uint8"))         cv2           commands
+Preprocessing().resize(numpy.zeros((9, 9, 3), "uint8"))                 cv2           commands
 crowd.io.files.read_yaml(gst.__path__[0] + "/configs/sha.yml", "")      yaml          commands
 crowd.synthetic.make_dataset("never", "qnrf", 1, 0, "a")                cv2           commands
 """
@@ -114,7 +114,8 @@ def test_functions_name_the_extra_that_they_need(wheel):
     wanted = [re.split(r"\s{2,}", line) for line in FUNCTIONS.strip().splitlines()]
     wanted = [(call, *rest[0].split(), *rest[1:]) for call, *rest in wanted]
     program = f"""
-import importlib, numpy, crowd.data.resize, crowd.io.files, crowd.synthetic, gst, mgot
+import importlib, numpy, crowd.io.files, crowd.synthetic, gst, mgot
+from crowd.data.network_input import Preprocessing
 gst.build_model("light"), mgot.build_model("hrnet_small")
 for call in {[call for call, *_ in wanted]}:
     try:

@@ -12,8 +12,8 @@ import numpy as np
 
 from crowd.data.images import AUTO, depth_option, read_image
 from crowd.data.processed import SETTINGS
-from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, SHORT, resize_photo, target_size
-from crowd.io.errors import InputError
+from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT, SHORT, target_size
+from crowd.io.errors import InputError, extra
 from crowd.io.files import read_yaml
 
 if TYPE_CHECKING:
@@ -46,13 +46,27 @@ class Preprocessing:
 
     def require_drawable(self, width: int, height: int, name: object) -> None:
         """Raise `InputError` for a photo so narrow that no JPEG would hold it at that size."""
-        size = target_size(width, height, self.min_size, self.max_size, self.bounded)
-        if max(size) > JPEG_LIMIT:
+        if max(self._size(width, height)) > JPEG_LIMIT:
             raise InputError(f"{name}: {width} x {height} is too narrow a strip: crop it")
 
     def resize(self, image: np.ndarray) -> np.ndarray:
-        """Bring a photo, uint8 [H, W, 3], to the size at which the network sees it."""
-        return resize_photo(image, self.min_size, self.max_size, self.interpolation, self.bounded)
+        """Bring a photo, uint8 [H, W, 3], to the size at which the network sees it.
+
+        GST's released code means bicubic and runs bilinear (its flag lands in another argument of
+        OpenCV's resize), FIDT's resizes UCF-QNRF bilinearly and JHU-Crowd++ bicubically: that is
+        what the published figures rest on.
+        """
+        height, width = image.shape[:2]
+        size = self._size(width, height)
+        if size == (width, height):
+            return image
+        with extra("commands", "resizing photos"):
+            import cv2
+        flags = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+        return cv2.resize(image, size, interpolation=flags[self.interpolation])
+
+    def _size(self, width: int, height: int) -> tuple[int, int]:
+        return target_size(width, height, self.min_size, self.max_size, self.bounded)
 
 
 Kind = TypeVar("Kind", bound=Preprocessing)

@@ -1,9 +1,7 @@
-"""The size at which a photo is processed, and bringing it there."""
+"""The size at which a photo is processed, and windows of photos that are scaled."""
 
 import numpy as np
 from PIL import Image
-
-from crowd.io.errors import extra
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 JPEG_LIMIT = 65500
@@ -24,29 +22,6 @@ def target_size(
     limited = short if bounded == SHORT else max(width, height)
     ratio = max(min_size / short, min(max_size / limited, 1.0))
     return round(width * ratio), round(height * ratio)
-
-
-def resize_photo(
-    image: np.ndarray,
-    min_size: int = 512,
-    max_size: int = 2048,
-    interpolation: str = "bilinear",
-    bounded: str = SHORT,
-) -> np.ndarray:
-    """Bring a photo, uint8 [H, W, 3], to its `target_size`.
-
-    GST's released code means bicubic and runs bilinear (its flag lands in another argument of
-    OpenCV's resize), FIDT's resizes UCF-QNRF bilinearly and JHU-Crowd++ bicubically: that is what
-    the published figures rest on.
-    """
-    height, width = image.shape[:2]
-    size = target_size(width, height, min_size, max_size, bounded)
-    if size == (width, height):
-        return image
-    with extra("commands", "resizing photos"):
-        import cv2
-    flags = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
-    return cv2.resize(image, size, interpolation=flags[interpolation])
 
 
 def scaled_size(width: int, height: int, factor: float) -> tuple[int, int]:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from crowd.data.resize import resize_photo, target_size
+from crowd.data.network_input import Preprocessing
+from crowd.data.resize import target_size
 from crowd.io.errors import InputError
 from gst.heads import neighbour_distance
 from gst.photos import read_preprocessing
@@ -39,14 +40,15 @@ def test_size_rule(size, bounds):
 def test_resizing_keeps_places(interpolation):
     rows, columns = np.mgrid[0:40, 0:60]
     image = np.stack([columns * 4, rows * 4, 0 * rows], axis=2).astype(np.uint8)
-    resized = resize_photo(image, 80, 100, interpolation)
+    how = Preprocessing(80, 100, interpolation)
+    resized = how.resize(image)
     assert resized.shape == (80, 120, 3)
     centres = (np.arange(120) + 0.5) / 2
     np.testing.assert_allclose(resized[40, 4:-4, 0], 4 * (centres[4:-4] - 0.5), atol=0.51)
-    assert resize_photo(resized, 80, 100, interpolation) is resized
+    assert how.resize(resized) is resized
     # At an edge bilinear values lie between those of its sides, and bicubic ones beyond them.
     edge = np.where(columns[..., None] < 30, 50, np.full(3, 200)).astype(np.uint8)
-    beyond = resize_photo(edge, 80, 100, interpolation).max() > 200
+    beyond = how.resize(edge).max() > 200
     assert beyond == (interpolation == "bicubic")
 
 

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -74,9 +74,9 @@ def read_image(path: Photo, depth: str = AUTO) -> np.ndarray:
     return read_stored(path, depth).pixels
 
 
-def open_image(path: Photo, depth: str = AUTO) -> Image.Image:
+def open_image(path: Photo) -> Image.Image:
     """Read a photo as `read_image` does, as a Pillow image."""
-    return Image.fromarray(read_image(path, depth))
+    return Image.fromarray(read_image(path))
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
@@ -132,18 +132,15 @@ def most_pixels() -> int:
 def _opened(path: Photo) -> Iterator[Image.Image]:
     if isinstance(path, str | os.PathLike):
         path = require_file(path, "check the path")
-    limit = most_pixels()
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = limit  # Pillow's own lies below what phones photograph
+    limit, before = most_pixels(), Image.MAX_IMAGE_PIXELS
+    # Pillow's own lies below what phones photograph; it warns above it, and refuses above twice it.
+    Image.MAX_IMAGE_PIXELS = limit / 2
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with _identified(path) as image:
-                yield image
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
+            yield _identified(path, file)
     except InputError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise InputError(
             f"{path} has more than the {limit / 1e6:g} megapixels that a photo may have: scale it "
             f"down, or set the variable {MEGAPIXELS}"
@@ -158,16 +155,15 @@ def _opened(path: Photo) -> Iterator[Image.Image]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _identified(path: Path | Photo) -> Image.Image:
-    """Open a photo, whatever its ending says, as what it is."""
+def _identified(path: Path | Photo, file: BinaryIO) -> Image.Image:
+    """Open a photo's file, whatever its ending says, as what it is."""
     if _is_heic(path):
         import pillow_heif  # optional
 
         pillow_heif.register_heif_opener()
-    image = Image.open(path if isinstance(path, Path) else path.open("rb"))
-    image.filename = ""  # or it is mapped into memory, which scrambles a TIFF that lies on its side
+    # By its name Pillow would map it into memory, which scrambles a TIFF that lies on its side.
+    image = Image.open(file)
     if image.format == "TIFF" and path.suffix.lower() not in TIFF:
-        image.close()
         raise InputError(
             f"{path} is a TIFF that is not called so, as raw photos of cameras are, of which only "
             "a small preview could be read: convert it to JPEG, or let its name end in .tif"
@@ -219,14 +215,14 @@ def _holds_several(image: Image.Image) -> bool:
 def depth_option(value) -> str:
     """Check a `--depth` and return it as text; raise `ValueError` for what it cannot be."""
     text = str(value)
-    if text not in (AUTO, RANGE, *map(str, BITS)):
-        with contextlib.suppress(ValueError):
-            low, high = map(float, text.split(":"))
-            if -np.inf < low < high < np.inf:
-                return text
-        quotes = "; a file of options has LOW:HIGH in quotes" if isinstance(value, int) else ""
-        raise ValueError(f"depth {text}: choose {_DEPTHS}, the smaller number first{quotes}")
-    return text
+    if text in (AUTO, RANGE, *map(str, BITS)):
+        return text
+    with contextlib.suppress(ValueError):
+        low, high = map(float, text.split(":"))
+        if -np.inf < low < high < np.inf:
+            return text
+    quotes = "; a file of options has LOW:HIGH in quotes" if isinstance(value, int) else ""
+    raise ValueError(f"depth {text}: choose {_DEPTHS}, the smaller number first{quotes}")
 
 
 def to_8_bits(values: np.ndarray, depth: str, name: str) -> np.ndarray:

@@ -80,7 +80,7 @@ def annotation_of(
     return Annotation(points, labels, boxes, size if min(size) > 0 else None)
 
 
-def box_centre(xs: Sequence[float], ys: Sequence[float], label: str = "") -> Head:
+def box_centre(xs: Sequence[float], ys: Sequence[float], label: str) -> Head:
     """Return the centre of the smallest upright box around the corners of a shape."""
     return Head((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, label, box=True)
 

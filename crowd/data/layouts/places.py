@@ -87,20 +87,16 @@ def not_read(folder: Path, photos: Iterable[Path]) -> list[Path]:
 
 
 def _photos_in_folders(root: Path, place: str) -> dict[str, list[Path]]:
-    splits = {}
-    for split in SPLITS:
-        folder = reduce(called, place.format(split=split).split("/"), root)
-        if folder.is_dir():
-            splits[split] = list_images(folder)
-    return splits
+    folders = {one: reduce(called, place.format(split=one).split("/"), root) for one in SPLITS}
+    return {split: list_images(folder) for split, folder in folders.items() if folder.is_dir()}
 
 
 def _photos_in_lists(root: Path, faults: list[str] | None) -> dict[str, list[Path]]:
     known = LAYOUTS["nwpu"]
     folder = require_folder(root / known.photos, f"nwpu has {known.expected}")
     photos = list_images(folder)
-    lists = [root / f"{split}.txt" for split in SPLITS if (root / f"{split}.txt").exists()]
-    named = {path: read_list(path, photos, faults) for path in lists}
+    lists = (root / f"{split}.txt" for split in SPLITS)
+    named = {path: read_list(path, photos, faults) for path in lists if path.exists()}
     splits = {}
     for path, listed in named.items():
         if any(annotation_path(photo, "nwpu").exists() for photo in listed):
@@ -108,8 +104,8 @@ def _photos_in_lists(root: Path, faults: list[str] | None) -> dict[str, list[Pat
         else:
             note(f"none of the {len(listed)} photos of {path} has an annotation; left out")
     unlisted = sorted(set(photos).difference(*named.values()))
-    if unlisted and lists:
-        names = ", ".join(path.name for path in lists)
+    if unlisted and named:
+        names = ", ".join(path.name for path in named)
         note(
             f"{len(unlisted)} of {len(photos)} photos in {folder} are named in none of {names}: "
             f"left out (the first: {unlisted[0].name})"

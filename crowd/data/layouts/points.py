@@ -107,10 +107,8 @@ class Seen:
     def boxes(self, convention: PointConvention = DEFAULT) -> np.ndarray:
         """Return (width, height) of the heads' boxes, float32 [N, 2], in pixels upright.
 
-        JHU-Crowd++ alone has them. Raises `InputError` as `heads` does.
+        JHU-Crowd++ alone has them. Raises `InputError` as `heads` does of the picture.
         """
-        if self.fault:
-            raise InputError(self.fault)
         picture, size = self.picture(convention)
         boxes = self.annotation.heads * _unit(size, convention.units(self.layout))
         return boxes[:, ::-1] if picture == STORED and self.orientation >= 5 else boxes

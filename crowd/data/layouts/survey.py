@@ -30,7 +30,7 @@ from crowd.io.progress import map_photos
 _CHANCE = 1e-4
 _SHOWN = 8
 
-Question = tuple[Path, str] | None
+Question = tuple[Path, str]
 """A photo that shows what is in doubt, and the sentence that asks."""
 
 
@@ -41,8 +41,7 @@ class Survey:
     layout: str
     convention: PointConvention
     photos: dict[Path, Seen]
-    # The photo that shows it and a sentence, of everything that is in doubt.
-    questions: list[tuple[Path, str]] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
 
     @property
     def seen(self) -> list[Seen]:
@@ -99,7 +98,7 @@ def _listed(labels: Counter[str]) -> str:
     return ", ".join(shown) + more
 
 
-def _label_question(found: Survey) -> Question:
+def _label_question(found: Survey) -> Question | None:
     labels, label = _labels(found.seen), found.convention.label
     if label is None and len(labels) > 1:
         name = next(name for name, _ in labels.most_common() if name)
@@ -132,7 +131,7 @@ def _named(picture: str) -> str:
     return "as stored" if picture == STORED else UPRIGHT
 
 
-def _picture_question(found: Survey) -> Question:
+def _picture_question(found: Survey) -> Question | None:
     turned = [one for one in found.seen if one.orientation != 1]
     if not turned or found.convention.points:
         return None
@@ -156,7 +155,7 @@ def _asks_for_units(found: Survey) -> bool:
     return not found.convention.point_units and found.convention.units(found.layout) == PIXELS
 
 
-def _size_question(found: Survey) -> Question:
+def _size_question(found: Survey) -> Question | None:
     """Compare the photo's size with the one that the annotation gives."""
     if not _asks_for_units(found):
         return None
@@ -181,7 +180,7 @@ def _size_question(found: Survey) -> Question:
     )
 
 
-def _place_question(found: Survey) -> Question:
+def _place_question(found: Survey) -> Question | None:
     """Ask about units, then about the order, then whether the points lie in the photos at all."""
     first, units = found.seen[0].photo, _units_looked_like(found)
     if units:

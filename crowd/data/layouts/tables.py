@@ -223,8 +223,8 @@ def check_table(
     table_path: Path,
     layout: str,
     photos: list[Path],
-    faults: list[str] | None = None,
-    outside: Sequence[Path] = (),
+    faults: list[str] | None,
+    outside: Sequence[Path],
 ) -> list[Path]:
     """Return the photos that the file never names.
 

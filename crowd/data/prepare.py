@@ -201,9 +201,9 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     _check(arguments)
     found = find_photos(arguments.input_dataset_path, arguments.layout)
     how = arguments.split or ("time" if arguments.layout == "brt" else "random")
-    lists = {"train_list": arguments.train_list, "val_list": arguments.val_list}
+    lists = (arguments.train_list, arguments.val_list)
     splits, note = complete_splits(
-        found, how, arguments.val_ratio, arguments.seed, **lists, fold=arguments.fold
+        found, how, arguments.val_ratio, arguments.seed, *lists, arguments.fold
     )
     output = Path(arguments.output_dataset_path)
     convention = PointConvention.of(arguments)

@@ -49,10 +49,7 @@ def read_list(
 
 
 def photos_by_name(photos: Sequence[Path]) -> dict[str, list[Path]]:
-    """Return the photos of each name that a list may give them.
-
-    A name is any end of the path, from the bare file name on, with or without suffix.
-    """
+    """Return the photos by each end of their path, with or without suffix: so lists name them."""
     by_name: dict[str, list[Path]] = {}
     for photo in photos:
         parts = Path(composed(str(photo))).parts
@@ -173,16 +170,16 @@ def _camera_and_time(photo: Path) -> tuple[str, float]:
     return parts[1], time.timestamp()
 
 
-def hold_out_fold(photos: Sequence[Path], fold: int, folds: int = 5) -> tuple[list[Path], ...]:
-    """Return (the rest, the `fold`-th of `folds` consecutive parts), counted from 1.
+def hold_out_fold(photos: Sequence[Path], fold: int) -> tuple[list[Path], ...]:
+    """Return (the rest, the `fold`-th of five consecutive parts), counted from 1.
 
     UCF_CC_50's protocol: photos 1–10, 11–20, … are tested in turn.
     """
-    if len(photos) < folds:
-        raise InputError(f"{len(photos)} photos make no {folds} folds: add photos")
-    if not 1 <= fold <= folds:
-        raise InputError(f"there is no fold {fold}: choose 1 to {folds}")
-    return _parted(photos, np.array_split(np.arange(len(photos)), folds)[fold - 1])
+    if len(photos) < 5:
+        raise InputError(f"{len(photos)} photos make no 5 folds: add photos")
+    if not 1 <= fold <= 5:
+        raise InputError(f"there is no fold {fold}: choose 1 to 5")
+    return _parted(photos, np.array_split(np.arange(len(photos)), 5)[fold - 1])
 
 
 def _validation_size(number: int, ratio: float) -> int:

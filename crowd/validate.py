@@ -31,9 +31,9 @@ from crowd.data.layouts.tables import LEVELS, name_in, read_table
 from crowd.data.splits import listed_photos, photos_by_name
 from crowd.io.config import YES_NO, ArgumentParser
 from crowd.io.errors import InputError, command
-from crowd.io.files import atomic_path, read_text, require_folder, write_text
+from crowd.io.files import atomic_path, read_text, write_text
 from crowd.io.progress import progress
-from crowd.validation import ERROR, ERRORS, KINDS, NOTE, Checked, Finding, check_set
+from crowd.validation import ERROR, KINDS, NOTE, Checked, Finding, check_set
 
 SHOWN = 3  # findings of a kind
 
@@ -57,7 +57,7 @@ def build_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Look at the data set, report, and write the copy that is asked for."""
     arguments = build_parser().read(argv)
-    root = Path(os.path.abspath(require_folder(arguments.folder, "name the folder of a data set")))
+    root = Path(os.path.abspath(arguments.folder))
     convention = PointConvention.of(arguments)
     checked, findings, looked = check_set(
         root, arguments.layout, arguments.workers, arguments.depth, convention
@@ -109,7 +109,7 @@ def table(report: dict) -> str:
         these = [finding for finding in report["findings"] if finding["kind"] == kind]
         points = sum(finding["points"] for finding in these)
         number = f"{len(these)}" + (f" ({points} points)" if points else "")
-        lines.append(f"{ERROR if kind in ERRORS else NOTE:<6} {kind}: {number}")
+        lines.append(f"{these[0]['severity']:<6} {kind}: {number}")
         lines += [f"         {finding['file']}: {finding['detail']}" for finding in these[:SHOWN]]
         if len(these) > SHOWN:
             lines.append(f"         … and {len(these) - SHOWN} more")
@@ -165,18 +165,17 @@ def _write(kept: Sequence[Checked], root: Path, part: Path) -> None:
             folder = above[-1]
             name = seen.photo.relative_to(folder).as_posix()
             tables[folder / "annotations.csv"][name] = points
-            continue
-        if known.table:
+        elif known.table:
             name = name_in(read_table(seen.file, seen.layout), seen.photo)
             tables[seen.file][name or os.path.relpath(seen.photo, seen.file.parent)] = points
-            continue
-        copy = part / seen.file.relative_to(root)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if one.keep.all() and seen.orientation == 1 and one.convention == DEFAULT:
-            shutil.copyfile(seen.file, copy)
         else:
-            sizes = None if seen.annotation.heads is None else seen.boxes(one.convention)
-            known.format.write(copy, points, seen.file, one.keep, sizes)
+            copy = part / seen.file.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if one.keep.all() and seen.orientation == 1 and one.convention == DEFAULT:
+                shutil.copyfile(seen.file, copy)
+            else:
+                sizes = None if seen.annotation.heads is None else seen.boxes(one.convention)
+                known.format.write(copy, points, seen.file, one.keep, sizes)
     text = text_files.own_text if known.tool else known.format.write
     for table, photos in tables.items():
         if not table.is_relative_to(root):

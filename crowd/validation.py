@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from crowd.annotations import find_photos
-from crowd.data.folders import why_not_read
+from crowd.data.folders import missing_reader
 from crowd.data.images import Unclear, read_stored
 from crowd.data.layouts.beside import annotations_without_photo
 from crowd.data.layouts.places import left_out, not_read
@@ -205,7 +205,9 @@ def _without_partner(photos: Sequence[Path], root: Path, layout: str) -> list[Fi
         for path in annotations_without_photo(root, layout, photos)
     ]
     others = {
-        path.relative_to(root).as_posix(): why_not_read(path)
+        path.relative_to(root).as_posix(): (
+            "a folder with photos" if path.is_dir() else missing_reader(path.suffix)
+        )
         for folder in sorted({photo.parent for photo in photos})
         for path in not_read(folder, photos)
     }

@@ -42,8 +42,8 @@ def list_folder(folder: str | os.PathLike) -> Listing:
     listing = Listing([], [], [])
     for path in sorted(folder.glob("[!.]*")):
         if path.is_dir():
-            endings = (one.suffix.lower() for one in path.rglob("*"))
-            listing.folders.extend([path] * any(ending in IMAGE_SUFFIXES for ending in endings))
+            if any(one.suffix.lower() in IMAGE_SUFFIXES for one in path.rglob("*")):
+                listing.folders.append(path)
         else:
             (listing.files if missing_reader(path.suffix) else listing.photos).append(path)
     return listing
@@ -69,15 +69,11 @@ def say_left_out(folder: str | os.PathLike, others: Sequence[Path], more: str = 
     for kind, paths in groups.items():
         first = paths[0].name + (", …" if len(paths) > 1 else "")
         parts.append(f"{len(paths)} {kind} ({first})")
-    needs = {why_not_read(path) for path in others if path.suffix.lower() in IMAGE_SUFFIXES}
+    suffixes = {path.suffix.lower() for path in others}
+    needs = {missing_reader(suffix) for suffix in suffixes.intersection(IMAGE_SUFFIXES)}
     if parts:
         ends = "".join(f"; {end}" for end in [*sorted(needs), more] if end)
         note(f"{len(others)} left out of {folder}: {', '.join(parts)}{ends}")
-
-
-def why_not_read(path: Path) -> str:
-    """Why `path` is not among the photos of a folder, and what to do."""
-    return "a folder with photos" if path.is_dir() else missing_reader(path.suffix)
 
 
 def missing_reader(suffix: str) -> str:

@@ -89,8 +89,8 @@ def count_one(
     path: Path, annotate: Annotate, how: Preprocessing, region: Region | None = None
 ) -> Counted:
     """Count a photo and write nothing; arguments as for `count_folder`."""
-    stored, orientation = fitting_size(path, how, region), read_orientation(path)
-    return count_image(read_photo(path, how), str(path), annotate, region, stored, orientation)
+    stored, seen = fitting_size(path, how, region), annotate(read_photo(path, how), str(path))
+    return report(seen, region, stored, read_orientation(path))
 
 
 def fitting_size(path: Photo, how: Preprocessing, region: Region | None = None) -> tuple[int, int]:
@@ -105,24 +105,19 @@ def fitting_size(path: Photo, how: Preprocessing, region: Region | None = None) 
     return size
 
 
-def count_image(
-    image: np.ndarray,
-    name: str,
-    annotate: Annotate,
-    region: Region | None,
-    stored: tuple[int, int],
-    orientation: int = 1,
+def report(
+    seen: Seen, region: Region | None, stored: tuple[int, int], orientation: int = 1
 ) -> Counted:
-    """Count a photo at the network's size that is `stored` with that (width, height)."""
-    count, picture, heads, confidence, density = annotate(image, name)
-    counts, upright = [count], upright_size(stored, orientation)
+    """Report what is seen in a photo that is `stored` with that (width, height)."""
+    count, picture, heads, confidence, density = seen
+    size, counts, upright = picture.shape[1::-1], [count], upright_size(stored, orientation)
     if region is not None:
         mask = turned(region.mask(*stored), orientation)
-        count, inside = count_inside(mask, heads, density, image.shape[1::-1])
+        count, inside = count_inside(mask, heads, density, size)
         counts += [count] if region.area_m2 is None else [count, count / region.area_m2]
         picture, heads = region_overlay(picture, mask), heads[inside]
         confidence = confidence[inside]
-    heads = stored_points(heads * np.divide(upright, image.shape[1::-1]), orientation, *upright)
+    heads = stored_points(heads * np.divide(upright, size), orientation, *upright)
     return Counted(counts, with_count(picture, count), heads, confidence)
 
 

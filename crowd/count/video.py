@@ -13,8 +13,8 @@ from crowd.count.photos import (
     POINT_COLUMNS,
     POINTS,
     Annotate,
-    count_image,
     point_rows,
+    report,
 )
 from crowd.count.region import Region
 from crowd.data.network_input import Preprocessing
@@ -58,11 +58,11 @@ def count_video(
             size, what = frame.shape[1::-1], f"frame {number} of {video}"
             if region is not None:
                 region.require_fit(*size, what)
-            image = how.resize(np.ascontiguousarray(frame[..., ::-1]))
-            seen = count_image(image, what, annotate, region, size)
-            rows.append((number, f"{number / rate:.3f}", *seen.columns()))
-            points.extend(point_rows(number, seen.heads, seen.confidence))
-            yield seen.picture
+            seen = annotate(how.resize(np.ascontiguousarray(frame[..., ::-1])), what)
+            one = report(seen, region, size)
+            rows.append((number, f"{number / rate:.3f}", *one.columns()))
+            points.extend(point_rows(number, one.heads, one.confidence))
+            yield one.picture
 
     with atomic_path(output / f"{video.stem}_counted.mp4") as part:
         _write_video(part, counted(), rate)

@@ -20,13 +20,12 @@ from crowd.count.photos import (
     COUNT_COLUMNS,
     POINT_COLUMNS,
     Annotate,
-    Counted,
     Seen,
-    count_image,
     fitting_size,
     point_rows,
+    report,
 )
-from crowd.count.region import CELL, Region, region_of
+from crowd.count.region import CELL, region_of
 from crowd.data.images import read_orientation, read_size
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
@@ -69,28 +68,14 @@ Layers = Callable[[Path], dict | None]
 `kernel`, the colours uint8 [h, w, 4] of its cells; None where it has none."""
 
 
-class Kept(NamedTuple):
-    """A counted photo, without its file."""
-
-    name: str
-    image: np.ndarray  # at the network's size, uint8 [H, W, 3]
-    seen: Seen
-    stored: tuple[int, int]  # (width, height) of the file's picture
-    orientation: int  # of EXIF, 1 to 8
-
-    def counted(self, region: Region | None = None) -> Counted:
-        """Return what `--image` reports of the photo."""
-        look, where = (lambda *_: self.seen), (self.stored, self.orientation)
-        return count_image(self.image, self.name, look, region, *where)
-
-
 class Desk:
     """Counts photos one at a time, and keeps the last few in memory for regions in them."""
 
     def __init__(self, annotate: Annotate, how: Preprocessing):
         self.annotate, self.how = annotate, how
         self.lock, self.numbers = threading.RLock(), itertools.count(1)
-        self.kept: dict[int, Kept] = {}
+        # Of each photo also the stored (width, height), and the orientation of EXIF.
+        self.kept: dict[int, tuple[Seen, tuple[int, int], int]] = {}
 
     def count(self, photo: Path | Upload) -> dict:
         """Count a photo: what the page shows of it, places in pixels of the picture it shows."""
@@ -101,15 +86,14 @@ class Desk:
             image = read_photo(photo, self.how)
             seen = self.annotate(image, name)
             seconds = time.perf_counter() - start
-            one = Kept(name, image, seen, stored, read_orientation(photo))
-            number = next(self.numbers)
-            self.kept[number] = one
+            number, orientation = next(self.numbers), read_orientation(photo)
+            self.kept[number] = seen, stored, orientation
             self.kept.pop(number - KEPT, None)
-        counted = one.counted()
+        counted = report(seen, None, stored, orientation)
         return {
             "number": number,
             "name": name,
-            "stored": one.stored,
+            "stored": stored,
             "count": seen.count,
             "seconds": seconds,
             "heads": seen.heads.tolist(),
@@ -125,18 +109,20 @@ class Desk:
         Raises `InputError` for what is no polygon, and for a photo that was too long ago.
         """
         number = wanted.get("number")
-        one = self.kept.get(number) if isinstance(number, float) else None
-        if one is None:
+        kept = self.kept.get(number) if isinstance(number, float) else None
+        if kept is None:
             raise InputError("this photo is no longer in memory: open it again")
-        upright = upright_size(one.stored, one.orientation)
+        seen, stored, orientation = kept
+        upright = upright_size(stored, orientation)
         try:
             corners = np.array(wanted["polygon"], np.float64).reshape(-1, 2)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("a region is a list of corners [x, y]: draw it again") from error
-        corners = (corners * np.divide(upright, one.image.shape[1::-1])).clip(0, upright)
-        polygon = stored_points(corners, one.orientation, *upright).tolist()
+        corners = (corners * np.divide(upright, seen.picture.shape[1::-1])).clip(0, upright)
+        polygon = stored_points(corners, orientation, *upright).tolist()
         region = {"polygons": [polygon], "area_m2": wanted.get("area_m2")}
-        counts = one.counted(region_of(region, Path("the region"))).counts
+        region = region_of(region, Path("the region"))
+        counts = report(seen, region, stored, orientation).counts
         return dict(zip(COUNT_COLUMNS, counts, strict=False))
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from crowd.train import loop
+from crowd.train import loop, runs
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
 from crowd.train.runs import read_log
 from mgot.fidt import Preprocessing
@@ -59,7 +59,7 @@ def interrupt(patch, stop, epoch=2):
     if stop == "training":
         patch.setattr(loop, "train_one_epoch", stopped(loop.train_one_epoch, 4, epoch))
     if stop == "logging":
-        patch.setattr(loop.Run, "log", stopped(loop.Run.log, 1, epoch))
+        patch.setattr(runs, "_log", stopped(runs._log, 2, epoch))
 
 
 def stopped(function, position, epoch):

@@ -21,7 +21,7 @@ from crowd.io.errors import InputError, Refused
 from crowd.io.files import read_array, read_yaml, write_array, write_text
 from crowd.io.h5 import read_h5, write_h5
 from crowd.train.checkpoints import load_checkpoint
-from crowd.train.runs import Run
+from crowd.train.runs import run_folder
 from GS2D.jobs import FitSettings, is_finished
 from GS2D.store import gaussians_path, read_gaussians, write_gaussians
 from mgot.feature_files import open_features, read_index_lists
@@ -110,7 +110,7 @@ def held():
 
 
 WRITERS = {
-    "training": lambda folder: contextlib.closing(Run(folder, "")),
+    "training": lambda folder: run_folder(folder, ""),
     "set": unfinished,
 }
 

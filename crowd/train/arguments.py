@@ -37,8 +37,6 @@ HELP = {
     "validate_from": "first epoch to validate",
     "validate_every": "epochs; the last one always is",
 }
-# Values of `Training` that are arguments of one name.
-OPTIMISATION = ("lr", "weight_decay", "epochs", "lr_schedule", "ema", "optimizer", "backbone_lr")
 
 
 def add_training(parser: ArgumentParser, values: Mapping[str, float | None], **said: str) -> None:
@@ -132,7 +130,8 @@ def cache_of(arguments: Namespace) -> float:
 
 def optimisation(arguments: Namespace) -> dict:
     """Return what `Training` takes of the arguments that every training has."""
-    return {name: arguments[name] for name in OPTIMISATION}
+    names = "lr", "weight_decay", "epochs", "lr_schedule", "ema", "optimizer", "backbone_lr"
+    return {name: arguments[name] for name in names}
 
 
 def check_options(models: Mapping[str, Callable], name: str, options: dict) -> None:

@@ -53,13 +53,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
 
 
 def save_release(path: str | os.PathLike, state: dict, weights: dict) -> None:
-    """Write a training's counter alone, in half precision: what is counted with, and no more.
-
-    Args:
-        path: file to write.
-        state: of the training's checkpoint.
-        weights: that it is tested with.
-    """
+    """Write `weights` in half precision, and of a training's `state` what rebuilds its counter."""
     half = {
         name: value.half() if value.is_floating_point() else value
         for name, value in weights.items()

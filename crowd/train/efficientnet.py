@@ -205,12 +205,7 @@ def _normalised(convolution: nn.Conv2d, folded: Folded, x: Tensor) -> Tensor:
 
 def imagenet_weights() -> dict[str, Tensor]:
     """Return the features' ImageNet weights; raises `MissingExtra` as `package_file` does."""
-    return _renamed(load_checkpoint(package_file()))
-
-
-def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the features' weights of the package's file, which are in timm's order."""
-    return dict(zip(EfficientNetLite0().state_dict(), weights.values(), strict=False))
+    return feature_weights(load_checkpoint(package_file()))
 
 
 def package_file() -> Path:
@@ -229,8 +224,8 @@ def feature_weights(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
 
     By the names of timm's `tf_efficientnet_lite0`, from that or from the package's file.
     """
-    if "_conv_stem.weight" in weights:
-        return _renamed(weights)
+    if "_conv_stem.weight" in weights:  # the package's, in timm's order
+        return dict(zip(EfficientNetLite0().state_dict(), weights.values(), strict=False))
     if "conv_stem.weight" not in weights:
         return None
     return {name: value for name, value in weights.items() if not name.startswith(CLASSIFIER)}

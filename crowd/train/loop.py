@@ -1,6 +1,5 @@
 """The training loop of both papers: epochs, steps, validation, the best checkpoint, the log."""
 
-import contextlib
 import dataclasses
 import math
 import time
@@ -28,12 +27,11 @@ from crowd.train.distributed import (
     unwrap_model,
 )
 from crowd.train.loading import seed_epoch
-from crowd.train.runs import LAST, Run
+from crowd.train.runs import LAST, run_folder
 from crowd.train.state import Training, validates
 
 # Steps whose losses are read together, and whose batches are kept until then.
 READ_EVERY = 8
-BATCH, PICTURE = "not_finite.pth", "not_finite.png"
 
 
 class Named(Protocol):
@@ -92,9 +90,9 @@ def fit(
         raise InputError(
             f"{arguments.save_dir} has {training.epoch} epochs done: let --epochs be no fewer"
         )
-    settings = save_arguments(arguments)
-    with contextlib.closing(Run(arguments.save_dir, settings, training.epoch)) as run:
-        model, folder, last, errors = parallel(training.model), run.folder, arguments.epochs, {}
+    folder, last, errors = Path(arguments.save_dir), arguments.epochs, {}
+    with run_folder(folder, save_arguments(arguments), training.epoch) as log:
+        model = parallel(training.model)
         print(f"{folder}: epochs {training.epoch} to {last} on {next(model.parameters()).device}")
         for epoch in range(training.epoch, last):
             batches.batch_sampler.epoch = epoch
@@ -112,7 +110,7 @@ def fit(
                 errors[epoch] = validate(training)
                 named = {f"{split}_{name}": value for name, value in errors[epoch].items()}
                 figures |= {name: value for name, value in named.items() if value == value}
-            run.log(epoch, figures, times)
+            log(epoch, figures, times)
             saved = (epoch + 1) % arguments.save_every == 0 or epoch + 1 == last
             training.finish_epoch(folder if saved else None)
             if epoch % print_every == 0 or epoch + 1 == last:
@@ -254,7 +252,8 @@ def stop(batch, epoch: int, losses: dict[str, float], folder: Path | None, check
     whose = ", or of ".join(filter(None, (", ".join(batch.names), other)))
     kept, again = "", "start again in another folder"
     if folder is not None:
-        path, picture = (_of_rank(folder / name, rank) for name in (BATCH, PICTURE))
+        own = f"not_finite_{rank}" if rank else "not_finite"
+        path, picture = folder / f"{own}.pth", folder / f"{own}.png"
         save_checkpoint(path, epoch=epoch, losses=losses, batch=_plain(batch))
         write_image(picture, _side_by_side(batch.images))
         kept = f" (the batch is kept in {path}, its crops in {picture.name})"
@@ -265,10 +264,6 @@ def stop(batch, epoch: int, losses: dict[str, float], folder: Path | None, check
         f"the {what} of {whose} is not finite in epoch {epoch}, with losses {losses}{kept}: "
         f"{check} or lower --lr, then {again}"
     )
-
-
-def _of_rank(path: Path, rank: int) -> Path:
-    return path.with_stem(f"{path.stem}_{rank}") if rank else path
 
 
 def _plain(value):

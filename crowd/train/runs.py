@@ -1,11 +1,13 @@
 """Run folders: what was run, from which commit, and one JSON line per epoch."""
 
 import contextlib
+import functools
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from crowd.io.errors import InputError, extra
@@ -20,65 +22,52 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ["--", ".", ":!results", ":!bench/results"]
 
 
-class Run:
-    """A run folder: `config.yml`, `environment.json`, and a line an epoch in `log.jsonl`.
+@contextlib.contextmanager
+def run_folder(folder: Path, config: str, first_epoch: int = 0) -> Iterator[Callable]:
+    """Open a run folder: `config.yml`, `environment.json`, and a line an epoch in `log.jsonl`.
 
-    What a repeated run gives again stands in `log.jsonl`, what the clock said in `times.jsonl`;
-    both are cut back to `first_epoch` when a run is resumed, so that every epoch stands in them
-    once. `starts.jsonl` gets a line more, with the epoch, environment and configuration of every
-    start, of which the first two files hold the last one. TensorBoard's events are written too. Of
-    processes that train together only the first writes. Until it is closed no other process can
-    open it.
+    Yields what takes an epoch's number, figures and times, and writes them. What a repeated run
+    gives again stands in `log.jsonl`, what the clock said in `times.jsonl`; both are cut back to
+    `first_epoch`, so that after `--resume` every epoch stands in them once. `starts.jsonl` gets a
+    line of every start, of which the first two files hold the last one. TensorBoard's events are
+    written too. Of processes that train together only the first writes. No other can open the
+    folder meanwhile. Raises `InputError` when the disk is full.
     """
+    with extra("commands", "logging a training"):
+        import yaml
+        from torch.utils.tensorboard import SummaryWriter
+    from crowd.train.distributed import is_main_process
 
-    def __init__(self, folder: str | os.PathLike, config: str, first_epoch: int = 0):
-        with extra("commands", "logging a training"):
-            import yaml
-            from torch.utils.tensorboard import SummaryWriter
-        from crowd.train.distributed import is_main_process
-
-        self.folder, self.writes = Path(folder), is_main_process()
-        self._lock = contextlib.ExitStack()
-        if not self.writes:
-            return
-        self._lock.enter_context(alone(self.folder))
-        self.logs = [self.folder / name for name in ("log.jsonl", "times.jsonl")]
-        write_text(self.folder / "config.yml", config)
+    if not is_main_process():
+        yield lambda *_: None
+        return
+    with alone(folder):
+        logs = [folder / name for name in ("log.jsonl", "times.jsonl")]
+        write_text(folder / "config.yml", config)
         machine = environment()
-        write_text(self.folder / "environment.json", json.dumps(machine, indent=2) + "\n")
+        write_text(folder / "environment.json", json.dumps(machine, indent=2) + "\n")
         start = {"epoch": first_epoch, **machine, "config": yaml.safe_load(config)}
-        path = self.folder / STARTS
-        write_text(path, _lines([*read_log(path), start]))
-        for log in self.logs:
+        write_text(folder / STARTS, _lines([*read_log(folder / STARTS), start]))
+        for log in logs:
             write_text(log, _lines([one for one in read_log(log) if one["epoch"] < first_epoch]))
-        self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_epoch)
+        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
+        with contextlib.closing(writer):
+            yield functools.partial(_log, logs, writer)
 
-    def log(self, epoch: int, figures: dict[str, float], times: dict[str, float]) -> None:
-        """Append a JSON line each to `log.jsonl` and `times.jsonl`, and the figures to TensorBoard.
 
-        Raises `InputError` when the disk is full.
-        """
-        if not self.writes:
-            return
-        try:
-            for path, values in zip(self.logs, (figures, times), strict=True):
-                with open(path, "a", encoding="utf-8") as file:
-                    file.write(json.dumps({"epoch": epoch, **values}) + "\n")
-            for name, value in (figures | times).items():
-                if isinstance(value, int | float):
-                    self._writer.add_scalar(name, value, epoch)
-            self._writer.flush()
-        except OSError as error:
-            raise InputError(
-                f"{self.folder} could not be written to ({error.strerror or error}): make room "
-                "and add --resume"
-            ) from error
-
-    def close(self) -> None:
-        """Close the TensorBoard file, and let other processes train in the folder."""
-        if self.writes:
-            self._writer.close()
-        self._lock.close()
+def _log(logs: list[Path], writer, epoch: int, figures: dict, times: dict) -> None:
+    try:
+        for path, values in zip(logs, (figures, times), strict=True):
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(_lines([{"epoch": epoch, **values}]))
+        for name, value in (figures | times).items():
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
+    except OSError as error:
+        raise InputError(
+            f"{logs[0].parent} could not be written to ({error.strerror or error}): make room "
+            "and add --resume"
+        ) from error
 
 
 def _lines(values: list[dict]) -> str:

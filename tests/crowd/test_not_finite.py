@@ -12,7 +12,9 @@ from crowd.data.images import read_image
 from crowd.io.errors import InputError
 from crowd.train import loop
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
-from crowd.train.loop import BATCH, PICTURE, READ_EVERY, follow, train_one_epoch
+from crowd.train.loop import READ_EVERY, follow, train_one_epoch
+
+BATCH, PICTURE = "not_finite.pth", "not_finite.png"
 
 
 class Labels(NamedTuple):

@@ -17,7 +17,7 @@ from crowd.io.errors import InputError
 from crowd.io.files import write_array, write_text
 from crowd.io.h5 import write_h5
 from crowd.train.checkpoints import load_checkpoint, save_checkpoint
-from crowd.train.runs import Run
+from crowd.train.runs import run_folder
 from mgot.features import write_features
 from tests.conftest import python
 from tests.soak import soak
@@ -114,7 +114,7 @@ WRITERS = {
     "features": lambda folder: write_features(
         folder / "a.h5", ["p"], "r", lambda first, last: np.zeros((1, 224, 224))
     ),
-    "log": lambda folder: Run(folder, "x" * 9000),
+    "log": lambda folder: run_folder(folder, "x" * 9000).__enter__(),
 }
 
 
@@ -132,11 +132,10 @@ def test_a_disk_that_fills_during_a_training_keeps_the_last_epoch(tmp_path, full
     with full_disk(100), pytest.raises(InputError, match="make room"):
         save_checkpoint(path, epoch=2)
     assert load_checkpoint(path)["epoch"] == 1
-    run = Run(tmp_path, "")
-    run.log(0, {"loss": 1.0}, {})
-    with full_disk(5), pytest.raises(InputError, match="make room and add --resume"):
-        run.log(1, {"loss": 1.0}, {})
-    run.close()
+    with run_folder(tmp_path, "") as log:
+        log(0, {"loss": 1.0}, {})
+        with full_disk(5), pytest.raises(InputError, match="make room and add --resume"):
+            log(1, {"loss": 1.0}, {})
 
 
 @pytest.mark.parametrize("kind", WRITERS)

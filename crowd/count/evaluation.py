@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-import numpy as np
-
 from crowd.io.files import csv_text, write_text
 from crowd.io.progress import note, progress
 from crowd.metrics import counting_errors
@@ -47,8 +45,7 @@ def for_each_photo(
 
 def errors_of(counts: Sequence[PhotoCount]) -> dict[str, float]:
     """MAE, RMSE and NAE of counted photos (`crowd.metrics.counting_errors`)."""
-    predicted = np.array([count.predicted for count in counts])
-    return counting_errors(predicted, np.array([count.actual for count in counts]))
+    return counting_errors([one.predicted for one in counts], [one.actual for one in counts])
 
 
 def errors_table(rows: dict[str, dict[str, float]]) -> str:

@@ -7,7 +7,7 @@ Without --save-path it counts with the trained counter in weights/. The page is 
 machine alone, needs no network, and keeps photos in memory.
 """
 
-import importlib.util
+import importlib
 from collections.abc import Sequence
 
 from crowd.count.command import about_counter, add_checkpoint, add_seeing
@@ -55,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     method = importlib.import_module(METHODS[models[name]])
     counter = method.load_counter(path, pick_device(arguments.device), arguments.model_name)
     layers = None
-    if importlib.util.find_spec(f"{models[name]}.layers"):  # only GST fits Gaussians
-        layers = importlib.import_module(f"{models[name]}.layers").processed_layers
+    if models[name] == "gst":  # which alone fits Gaussians
+        layers = importlib.import_module("gst.layers").processed_layers
         if arguments.data_dir is not None and counter.from_training:
-            photos = importlib.import_module(f"{models[name]}.photos")
+            photos = importlib.import_module("gst.photos")
             photos.require_same(arguments.data_dir, counter.preprocessing)
     counter = with_depth(counter, arguments.depth)
     desk = server.Desk(method.annotator(counter), counter.preprocessing)

@@ -60,10 +60,8 @@ def parameter_groups(model: nn.Module, lr: float, backbone_lr: float) -> list[di
         return [{"params": list(model.parameters())}]
     if not hasattr(model, "features"):
         raise InputError("this model has no backbone of its own: leave --backbone-lr out")
-    backbone = list(model.features.parameters())
-    known = set(map(id, backbone))
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in known]
-    return [{"params": rest}, {"params": backbone, "lr": backbone_lr * lr}]
+    rest = [one for name, one in model.named_parameters() if not name.startswith("features.")]
+    return [{"params": rest}, {"params": model.features.parameters(), "lr": backbone_lr * lr}]
 
 
 @dataclasses.dataclass

@@ -59,9 +59,6 @@ def scale(
         steps: 0, 1, 2 …, one an update of both sides: `range(100)`, or a progress bar over it.
         tolerance: stop when the residual falls to it.
         project: constraint of either side.
-
-    See Also:
-        `scale_reference`, the same with every step in the log domain.
     """
     scaled, log_rows, log_columns = _in_logs(cost, rows, columns, reg)
     g = torch.zeros_like(log_columns)

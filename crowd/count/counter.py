@@ -48,16 +48,12 @@ def load_counter(
 ) -> Counter:
     """Rebuild a counter from a checkpoint of a training, or from a plain state dict.
 
-    Args:
-        path: `best.pth` or `last.pth` of a run, or weights as the authors released them (with or
-            without `module.`, possibly under `model_state_dict` or `state_dict`).
-        device: where the model shall be.
-        model_name: needed for plain weights; otherwise must agree with the checkpoint.
-        method: that the counter must be of.
+    `path` is `best.pth` or `last.pth` of a run, or weights as the authors released them (with or
+    without `module.`, possibly under `model_state_dict` or `state_dict`). These need `model_name`;
+    otherwise it must agree with the checkpoint.
 
-    Raises:
-        InputError: the file is damaged, holds another model or weights that are not finite, or
-            needs a model name.
+    Raises `InputError` when the file is damaged, holds weights that are not finite or a model that
+    is another one or not of `method`, or needs a model name.
     """
     state = load_checkpoint(path)
     name = named_model(state, path, model_name, method.models, method.command)

@@ -25,8 +25,6 @@ from crowd.io.progress import note, progress
 with extra("commands", "counting videos"):
     import cv2
 
-_FRAMES_A_SECOND = 25.0  # where a video does not say
-
 
 def count_video(
     video: str | os.PathLike,
@@ -47,7 +45,7 @@ def count_video(
     video = require_file(video, "check the path of the video")
     capture = _open(video)
     rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if 0 < rate < 1000 else _FRAMES_A_SECOND
+    rate = rate if 0 < rate < 1000 else 25.0  # where a video does not say
     announced = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
     rows: list[tuple] = []
     points: list[tuple] = []

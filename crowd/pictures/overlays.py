@@ -54,10 +54,7 @@ def density_colours(share: np.ndarray) -> np.ndarray:
 
 
 def heads_overlay(image: np.ndarray, heads: np.ndarray) -> np.ndarray:
-    """Mark heads (x, y) [N, 2], in pixels, in a photo uint8 [H, W, 3].
-
-    Returns uint8 [H, W, 3].
-    """
+    """Mark heads (x, y) [N, 2], in pixels, in a copy of a photo, uint8 [H, W, 3]."""
     return _with_heads(image.copy(), heads, max(image.shape[:2]) / 300)
 
 
@@ -68,11 +65,10 @@ def gaussians_overlay(
     rotations: np.ndarray,
     colors: np.ndarray,
 ) -> np.ndarray:
-    """Draw Gaussians as ellipses, of 1σ filled and of 2σ, over a photo uint8 [H, W, 3].
+    """Draw Gaussians as ellipses, of 1σ filled and of 2σ, over a photo, uint8 [H, W, 3] (returned).
 
     Centres (x, y) [N, 2] and standard deviations along the two axes [N, 2] are in pixels, angles of
-    the first axis [N] in radians from +x towards +y, colours [N, 3] in 0-1. Returns uint8
-    [H, W, 3].
+    the first axis [N] in radians from +x towards +y, colours [N, 3] in 0-1.
     """
     drawn = np.ascontiguousarray(image)
     # Fixed point of 1/16 pixel; OpenCV's whole numbers are pixel centres, hence the -8.
@@ -88,10 +84,7 @@ def gaussians_overlay(
 
 
 def region_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Darken a photo, uint8 [H, W, 3], outside a region; its mask may have another size.
-
-    Returns uint8 [H, W, 3].
-    """
+    """Darken a copy of a photo, uint8 [H, W, 3], outside a mask, which may have another size."""
     (height, width), drawn = image.shape[:2], image.copy()
     rows, columns = (
         (np.arange(side) * length) // side
@@ -128,13 +121,11 @@ def write_picture(path: str | os.PathLike, pixels: np.ndarray, limit: int = LIMI
     """
     kind = picture_kind(path)
     picture = Image.fromarray(np.ascontiguousarray(pixels))
-    data = _encoded(picture, kind, limit)
-    while len(data) > limit:
+    while len(data := _encoded(picture, kind, limit)) > limit:
         # Bytes follow the area; a little more, so that a second round is rare.
         shrink = min(0.95 * (limit / len(data)) ** 0.5, 0.9)
         size = [max(round(side * shrink), 1) for side in picture.size]
         picture = picture.resize(size, Image.Resampling.LANCZOS)
-        data = _encoded(picture, kind, limit)
     write_bytes(path, data)
 
 

@@ -20,7 +20,6 @@ HEAD = (0.46, 0.57)  # half its width and length
 BODY = 7.0  # from the head's centre to the feet
 OVERSAMPLING = 2  # scenes are drawn larger, then averaged
 FEW_HEADS_SHARE = 0.08  # of scenes with 0, 1 or 2 people
-REFERENCE_AREA = 512 * 680
 
 
 class View(NamedTuple):
@@ -90,7 +89,7 @@ def render_scene(
 
 def place_people(rng: np.random.Generator, domain: Domain, view: View) -> np.ndarray:
     """Places [n, 2] (x, z) of people whose heads lie in the photo, half of them in clusters."""
-    area = view.width * view.height / REFERENCE_AREA
+    area = view.width * view.height / (512 * 680)
     number = max(round(math.exp(rng.uniform(*np.log(domain.people))) * area), 1)
     if rng.uniform() < FEW_HEADS_SHARE:
         number = int(rng.integers(0, 3))

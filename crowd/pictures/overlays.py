@@ -18,11 +18,10 @@ LIMIT = 300_000
 _JPEG_QUALITIES = (92, 85, 75, 65)
 _YELLOW = (240, 228, 66)
 _ROWS = 256
-NOBODY = np.zeros((0, 2), np.float32)
 
 
 def density_overlay(
-    image: np.ndarray, density: np.ndarray, stride: int = 8, heads: np.ndarray = NOBODY
+    image: np.ndarray, density: np.ndarray, stride: int = 8, heads: np.ndarray | tuple = ()
 ) -> np.ndarray:
     """Lay a density map over a photo, uint8 [H, W, 3], which is what it returns too.
 

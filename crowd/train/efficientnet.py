@@ -57,14 +57,13 @@ class EfficientNetLite0(nn.Module):
         super().__init__()
         self.outputs = [LAST_STAGES[stride] for stride in strides]
         self.conv_stem, self.bn1 = _convolution(3, STEM, 3, 2), _norm(STEM)
-        stages, channels = [], STEM
+        self.blocks, channels = nn.Sequential(), STEM
         for kernel, stride, expansion, width, blocks in STAGES:
             block = _Separable if expansion == 1 else _InvertedResidual
             stage = [block(channels, width, kernel, stride, expansion)]
             stage += [block(width, width, kernel, 1, expansion) for _ in range(1, blocks)]
-            stages.append(nn.Sequential(*stage))
+            self.blocks.append(nn.Sequential(*stage))
             channels = width
-        self.blocks = nn.Sequential(*stages[: self.outputs[-1] + 1])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

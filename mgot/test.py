@@ -47,7 +47,7 @@ def build_parser() -> ArgumentParser:
     scale = "factor by which the model sees the photos scaled (not released)"
     add("--scale", type=Scale, default=1.0, help=scale)
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
-    group = parser.add_argument_group("controls of an adaptation (mgot.controls)")
+    group = parser.add_argument_group("controls of an adaptation")
     adabn = "take batch normalisation's statistics from the photos in this set's train/ (AdaBN)"
     group.add_argument("--batch_norm_from", type=str, help=adabn)
     factor = "multiply counts by annotated / found heads of this set's validation photos"
@@ -57,8 +57,7 @@ def build_parser() -> ArgumentParser:
 
 def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
     """Print and write the errors on a split, beside those of guessing the training median."""
-    from mgot.controls import count_factor, reset_batch_norm
-    from mgot.evaluation import CountedSet
+    from mgot.evaluation import CountedSet, count_factor, reset_batch_norm
 
     if arguments.batch_norm_from is not None:
         reset_batch_norm(counter.model, arguments.batch_norm_from)

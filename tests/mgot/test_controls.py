@@ -12,8 +12,7 @@ from crowd.data.network_input import photo_tensor, read_photo
 from crowd.io.errors import InputError
 from crowd.train.checkpoints import save_checkpoint
 from mgot import test as mgot_test
-from mgot.controls import count_factor, reset_batch_norm
-from mgot.evaluation import CountedSet
+from mgot.evaluation import CountedSet, count_factor, reset_batch_norm
 from mgot.fidt import Preprocessing
 from mgot.models import build_model
 from tests.conftest import rows

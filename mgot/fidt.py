@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,21 +37,11 @@ FILES = {
 }
 
 
-class Sizes(NamedTuple):
-    """Bounds of a data set's photos, pixels (see `crowd.data.resize.target_size`): the shortest
-    short side of training photos, the longest long side, the shortest of photos counted whole.
-    """
-
-    min_size: int
-    max_size: int
-    test_min_size: int
-
-
-AS_STORED = Sizes(1, JPEG_LIMIT, 1)
-SIZES = {"sht": AS_STORED, "qnrf": Sizes(512, 2048, 1024)}
-OTHER_SIZES = Sizes(512, 2048, 512)
-# Data sets whose predicted maps are smoothed before peaks are sought (released code).
-SMOOTHED = ("qnrf",)
+# Bounds of a layout's photos, pixels (see `crowd.data.resize.target_size`): the shortest short side
+# of training photos, the longest long side, the shortest short side of photos counted whole.
+BOUNDS = ("min_size", "max_size", "test_min_size")
+SIZES = {"sht": (1, JPEG_LIMIT, 1), "qnrf": (512, 2048, 1024)}
+OTHER_SIZES = (512, 2048, 512)
 FIELDS = {name: name for name in ("max_size", "interpolation", "depth", "smooth")}
 FIELDS |= {"min_size": "test_min_size"}
 
@@ -69,8 +59,8 @@ class Preprocessing(photos.Preprocessing):
 
     bounded: ClassVar[str] = LONG
 
-    min_size: int = AS_STORED.test_min_size
-    max_size: int = AS_STORED.max_size
+    min_size: int = 1
+    max_size: int = JPEG_LIMIT
     smooth: bool = False
 
 
@@ -134,10 +124,10 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
-    values = SIZES.get(arguments.layout, OTHER_SIZES)._asdict()
+    values = dict(zip(BOUNDS, SIZES.get(arguments.layout, OTHER_SIZES), strict=True))
     if arguments.min_size is not None:
         values["test_min_size"] = arguments.min_size
-    values["smooth"] = arguments.layout in SMOOTHED
+    values["smooth"] = arguments.layout == "qnrf"  # as released
     for name, value in values.items():
         if arguments[name] is None:
             arguments[name] = value

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crowd.data.processed import list_split
+from crowd.data.resize import JPEG_LIMIT
 from crowd.data.stage import read_record, record_path
 from crowd.io.config import (
     YES_NO,
@@ -25,7 +26,7 @@ from crowd.io.errors import InputError, command
 from crowd.io.files import content_hash
 from crowd.io.progress import note
 from crowd.train import arguments as common
-from mgot.fidt import AS_STORED, read_preprocessing
+from mgot.fidt import read_preprocessing
 from mgot.models import MODELS
 from mgot.transfer import TILE_HELP, add_transfer, fill
 
@@ -102,7 +103,7 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
         if arguments[name] is None:
             arguments[name] = value
     if arguments.crop_size is None:
-        as_stored = read_preprocessing(arguments.data_dir).max_size == AS_STORED.max_size
+        as_stored = read_preprocessing(arguments.data_dir).max_size == JPEG_LIMIT
         arguments.crop_size = 256 if as_stored else 512
     if arguments.pre and (arguments.model_options or arguments.pretrained != "none"):
         raise InputError(f"{arguments.pre} knows its own model: leave its options out")

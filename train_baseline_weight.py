@@ -7,11 +7,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt, documented
 from crowd.io.errors import InputError, command
 from crowd.io.files import require_folder
 from crowd.train.arguments import cache_of, choose_workers
-from mgot.fidt import Preprocessing, read_preprocessing
+from mgot.fidt import read_preprocessing
 from mgot.patches import locate_patches, read_selection
 from mgot.train_baseline import add_training
 from mgot.transfer import CONFIGS, DOCUMENTED, TRANSFERS, add_transfer, files_of, fill
@@ -69,26 +71,12 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     return arguments
 
 
-def target_preprocessing(arguments: Namespace) -> Preprocessing:
-    """Return how photos of the target are seen, which the counter is for: as their set was made.
-
-    That is the transfer's, for `--val_dir` may be the source's; without a transfer `--val_dir`.
-    Raises `InputError` where it is missing, unfinished or damaged.
-    """
-    named = arguments.transfer is not None
-    data_dir = files_of(arguments)["target.fidt"] if named else arguments.val_dir
-    remedy = "make it by python -m mgot.fidt: the counter is to see photos as those of this set"
-    return read_preprocessing(require_folder(data_dir, remedy))
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Fine-tune, evaluate, keep the best."""
     (argv,) = documented(argv, DOCUMENTED)
     arguments = read_arguments(argv)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
-    import numpy as np
-
     from crowd.data.processed import list_split
     from mgot.dataset import FidtCrops
     from mgot.evaluation import CountedSet
@@ -101,7 +89,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         read_preprocessing(arguments.pseudo_labels)  # which an unfinished set does not have
         photos = list_split(arguments.pseudo_labels, "train")
         paths, weights = [*paths, *photos], np.append(weights, np.ones(len(photos)))
-    preprocessing = target_preprocessing(arguments)
+    # The counter is for photos made as the target's set; --val_dir may be the source's.
+    target = files_of(arguments)["target.fidt"] if arguments.transfer else arguments.val_dir
+    remedy = "make it by python -m mgot.fidt: the counter is to see photos as those of this set"
+    preprocessing = read_preprocessing(require_folder(target, remedy))
     crops = FidtCrops(
         paths,
         arguments.crop_size,

@@ -53,8 +53,7 @@ def run(arguments: Namespace) -> None:
     picture_kind(arguments.vis_path)  # not after the clusters
     with open_features(arguments.feature) as features:
         values = in_memory(features)
-        number, seed = arguments.cluster_num, arguments.seed
-        clustering = kmeans(values, number, seed, name=arguments.feature)
+        clustering = kmeans(values, arguments.cluster_num, arguments.seed, name=arguments.feature)
         lists = clustering.index_lists
         named = {CLUSTERED: feature_hash(arguments.feature), PAIRED: members_hash(lists)}
         write_index_lists(arguments.cluster_index, lists)

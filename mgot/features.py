@@ -46,7 +46,6 @@ from mgot.transfer import add_transfer, fill
 if TYPE_CHECKING:
     import torch
 
-# The transfer's files for arguments that are left out.
 FILES = {
     "patches": "{domain}.patches",
     "save_path": "{domain}.checkpoint",

@@ -120,9 +120,10 @@ def require_only(folder: Path, names: Sequence[str], present: Sequence[Path]) ->
 
     That is where two of the `names` to write are the same, or something else is `present`.
     """
-    if len(set(names)) < len(names):
+    known = set(names)
+    if len(known) < len(names):
         raise InputError(f"two photos for {folder} share a name: rename one")
-    stray = next((path for path in present if path.name not in set(names)), None)
+    stray = next((path for path in present if path.name not in known), None)
     if stray:
         raise InputError(f"{stray} is not of these photos: name an empty folder by --output")
 
@@ -184,10 +185,8 @@ def read_selection(
     return paths.tolist(), weights.astype(np.float64)
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """Return (width, height) of "1024x768"; None for None. Raises `InputError` otherwise."""
-    if text is None:
-        return None
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (width, height) of "1024x768"; raise `InputError` for anything else."""
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= SIDE):
         raise InputError(f"size '{text}' is not WIDTHxHEIGHT of {SIDE} or more: write 1024x768")
@@ -226,7 +225,8 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = read_arguments(argv)
-    output, size = Path(arguments.output), parse_size(arguments.resize)
+    output = Path(arguments.output)
+    size = None if arguments.resize is None else parse_size(arguments.resize)
     photos = list_split(arguments.data_dir, arguments.split)
     names = [path.name for photo in photos for path in patches_of(photo, output, size)]
     if not names:

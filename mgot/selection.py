@@ -119,9 +119,10 @@ def _unmatched(source: np.ndarray) -> Alignment:
 def _match_clusters(target: Clusters, source: Clusters, options: AlignmentOptions):
     """Members and names of each target cluster and its partner; how the transport converged."""
     cost = ssim_cost(target.centers, source.centers, **vars(options.ssim))
-    sizes = [list(map(len, side.members)) for side in (target, source)]
-    by_sizes = [sizes] if options.marginals == "sizes" else []
-    matching = match_clusters_by_cost(cost, options.cluster_reg, *by_sizes)
+    sizes = None, None
+    if options.marginals == "sizes":
+        sizes = [list(map(len, side.members)) for side in (target, source)]
+    matching = match_clusters_by_cost(cost, options.cluster_reg, sizes)
     pairs = []
     for number, partner in enumerate(matching.index.tolist()):
         names = {"target_cluster": number, "source_cluster": partner}

@@ -86,18 +86,11 @@ def entropic_partial(
     together with the rows, then with the columns, which needs far fewer iterations than three
     projections in turn. With `mass` the total of both sides it is the balanced problem.
 
-    Args:
-        cost: `[n, m]`, finite.
-        a: mass of the rows `[n]`; uniform, 1/n each, when None.
-        b: mass of the columns `[m]`; uniform when None.
-        mass: mass to move; the smaller of both totals when None.
-        reg: weight of the entropy, in units of the cost.
-        max_iterations: most row and column updates (default: as released).
-        tolerance: stop when the mass that an update still moves falls to it.
+    Arguments are as for `sinkhorn`, but that the totals of `a` and `b` may differ, `mass` None is
+    the smaller of both, and `tolerance` is of the mass that an update still moves.
 
     Raises:
-        InputError: an empty side, a cost that is not finite, negative masses, or `mass` not in
-            (0, min(Σa, Σb)].
+        InputError: as `sinkhorn` does, and for `mass` not in (0, min(Σa, Σb)].
     """
     cost, a, b = _checked(cost, a, b, reg)
     available = min(a.sum(), b.sum())

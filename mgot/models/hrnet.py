@@ -1,4 +1,8 @@
-"""HRNet-W48 with FIDT's head, as FIDT, DAOT and MGOT use it, and a narrow one for two CPU cores."""
+"""HRNet-W48 with FIDT's head, as FIDT, DAOT and MGOT use it, and a narrow one for two CPU cores.
+
+Photos are padded below and to the right to multiples of the coarsest stride, with zeros, the mean
+colour, and their maps are cut there.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +16,7 @@ from crowd.io.errors import InputError, extra
 from crowd.train.checkpoints import load_weights
 
 ARCHITECTURE = "hrnet_w48"
+STRIDE = 32  # of its coarsest branch
 BATCH_NORM_MOMENTUM = 0.01  # FIDT's; timm's is 0.1
 GROUP = 8  # channels that GroupNorm of the narrow one normalises together
 
@@ -23,8 +28,6 @@ class HRNet(nn.Module):
     differs from timm where FIDT does: fusion upsamples bilinearly instead of to the nearest
     neighbour, and the running statistics of BatchNorm move more slowly.
     """
-
-    stride = 32  # of the coarsest branch
 
     def __init__(self):
         super().__init__()
@@ -46,7 +49,7 @@ class HRNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Predict the FIDT map of normalised RGB images: `[B, 3, H, W]` -> `[B, 1, H, W]`."""
         height, width = images.shape[-2:]
-        x = pad_to_multiple(images, self.stride)
+        x = F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE))
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.act2(self.bn2(self.conv2(x)))
         x = self.layer1(x)
@@ -134,7 +137,8 @@ class SmallHRNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Predict the FIDT map of normalised RGB images: `[B, 3, H, W]` -> `[B, 1, H, W]`."""
         height, width = images.shape[-2:]
-        branches = self.stages[0]([self.stem(pad_to_multiple(images, self.stride))])
+        padded = F.pad(images, (0, -width % self.stride, 0, -height % self.stride))
+        branches = self.stages[0]([self.stem(padded)])
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
             branches = stage([*branches, transition(branches[-1])])
         return self.last_layer(join_branches(branches))[..., :height, :width]
@@ -203,16 +207,6 @@ def conv_norm_relu(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module
 def group_norm(channels: int) -> nn.GroupNorm:
     """GroupNorm over groups of 8 channels."""
     return nn.GroupNorm(channels // GROUP, channels)
-
-
-def pad_to_multiple(images: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Append zeros below and to the right until both sides are multiples of `multiple`.
-
-    Of `[B, C, H, W]`, `output[..., :H, :W]` undoes the padding. Zero is the mean colour of a
-    normalised photo, and what the convolutions themselves pad with.
-    """
-    height, width = images.shape[-2:]
-    return F.pad(images, (0, -width % multiple, 0, -height % multiple))
 
 
 def join_branches(features: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -21,13 +21,7 @@ import numpy as np
 
 from crowd.data.layouts.places import SPLITS
 from crowd.data.network_input import photo_tensor, read_photo
-from crowd.data.processed import (
-    SETTINGS,
-    is_unfinished,
-    list_split,
-    read_annotation,
-    unfinished,
-)
+from crowd.data.processed import SETTINGS, is_unfinished, list_split, read_annotation, unfinished
 from crowd.data.stage import is_made, origin, read_record, record_path, withdraw, write_record
 from crowd.io.config import YES_NO, ArgumentParser, Namespace, NonNegativeInt
 from crowd.io.errors import InputError, command

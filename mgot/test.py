@@ -59,24 +59,20 @@ def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
     """Print and write the errors on a split, beside those of guessing the training median."""
     from mgot.evaluation import CountedSet, count_factor, reset_batch_norm
 
+    factor, controls = 1.0, {}
     if arguments.batch_norm_from is not None:
         reset_batch_norm(counter.model, arguments.batch_norm_from)
-    factor = None
+        controls["batch_norm_from"] = arguments.batch_norm_from
     if arguments.count_factor_from is not None:
         factor = count_factor(counter.model, arguments.count_factor_from, arguments.tile)
+        controls["count_factor"] = factor
+        print(f"every count times {factor:.3f}")
     where = (arguments.data_dir, arguments.split, arguments.workers)
     counted = CountedSet(*where, arguments.tile, arguments.scale)
     found = counted.find(counter.model)
-    counts = counted.counts(found)
-    if factor is not None:
-        print(f"every count times {factor:.3f}")
-        counts = [one._replace(predicted=one.predicted * factor) for one in counts]
+    counts = [one._replace(predicted=one.predicted * factor) for one in counted.counts(found)]
     rows, metrics = compare(counts, counter.name, counted.split, counter.train_median)
-    metrics |= {"checkpoint": short_hash(counter.path), "scale": arguments.scale}
-    if arguments.batch_norm_from is not None:
-        metrics["batch_norm_from"] = arguments.batch_norm_from
-    if factor is not None:
-        metrics["count_factor"] = factor
+    metrics |= {"checkpoint": short_hash(counter.path), "scale": arguments.scale, **controls}
     scores = {f"{radius:g} px": counted.localization(found, radius) for radius in arguments.radii}
     write_results(output, counts, {**metrics, "localization": scores})
     write_points_file(output / "predicted_points.txt", found)

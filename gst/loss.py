@@ -93,20 +93,15 @@ def transport_loss(kernels: Sequence, targets: Sequence, density) -> Tensor:
     for index, (kernel, target) in enumerate(zip(kernels, targets, strict=True)):
         cells = density[index].flatten()
         kernel = cells.new_zeros(0, len(cells)) if kernel is None else as_tensor(kernel)
-        target = cells.new_zeros(0) if target is None else as_tensor(target).to(cells)
+        target = cells.new_zeros(0) if target is None else as_tensor(target)
         heads = len(target)
         if kernel.shape not in ((heads, len(cells)), (heads + 1, len(cells))):
             raise ValueError(
                 f"image {index} of the batch: {heads} targets and {len(cells)} cells do not fit a "
                 f"kernel {list(kernel.shape)}"
             )
-        if not len(kernel):
-            losses.append(cells.sum().abs())
-            continue
         # Images share no cell: joining their kernels would only multiply zeros.
-        transported = _transported(kernel, cells)
-        expected = functional.pad(target, (0, len(kernel) - heads))
-        losses.append((expected - transported).abs().sum())
+        losses.append(_discrepancy(kernel, target, cells) if len(kernel) else cells.sum().abs())
     return torch.stack(losses).mean()
 
 
@@ -174,23 +169,22 @@ def batch_transport_loss(kernels: Tensor, targets: Tensor, density: Tensor) -> T
     Kernels [B, N, cells], or [B, N + 1, cells] with the background last, targets [B, N], density
     [B, 1, h, w].
     """
-    density = _wide(density)
-    transported = _transported(kernels, density.flatten(1))
-    expected = functional.pad(targets.to(density), (0, kernels.shape[1] - targets.shape[1]))
-    return (expected - transported).abs().sum() / len(density)
+    return _discrepancy(kernels, targets, _wide(density).flatten(1)) / len(density)
 
 
 def _wide(density: Tensor) -> Tensor:
     return density.to(torch.promote_types(density.dtype, torch.float32))
 
 
-def _transported(kernel: Tensor, cells: Tensor) -> Tensor:
-    """K D, [..., N], of kernels [..., N, cells] and cells [..., cells], in their precision.
+def _discrepancy(kernels: Tensor, targets: Tensor, cells: Tensor) -> Tensor:
+    """Σ |t − K D| of kernels [..., N (+ 1), cells], targets [..., N] and cells [..., cells].
 
-    Autocast would take it in bfloat16, whose error turns signs, of which the gradient is made.
+    Autocast would take K D in bfloat16, whose error turns signs, of which the gradient is made.
     """
     with torch.autocast(cells.device.type, enabled=False):
-        return (kernel.to(cells) @ cells[..., None])[..., 0]
+        transported = (kernels.to(cells) @ cells[..., None])[..., 0]
+    background = kernels.shape[-2] - targets.shape[-1]
+    return (functional.pad(targets.to(cells), (0, background)) - transported).abs().sum()
 
 
 def _check(density: Tensor, crops: int) -> None:

@@ -145,24 +145,21 @@ def dm_count_losses(heads: list, density: Tensor) -> dict[str, Tensor]:
     squared pixels; tv = N · Σ |D/ΣD − t/N| over the cells, each head in its cell. A crop without
     heads has its count alone.
     """
-    terms = [
-        _dm_count_terms(type(one)(*(array.to(density.device) for array in one)), predicted)
-        for one, predicted in zip(heads, density[:, 0], strict=True)
-    ]
+    terms = [_dm_count_terms(*one) for one in zip(heads, density[:, 0], strict=True)]
     means = (torch.stack(column).mean() for column in zip(*terms, strict=True))
     return dict(zip(("count", "ot", "tv"), means, strict=True))
 
 
 def _dm_count_terms(heads, density: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    total, people = density.sum(), heads.targets.sum()
+    points, targets = heads.points.to(density.device), heads.targets.to(density.device)
+    total, people = density.sum(), targets.sum()
     count = (total - people).abs()
-    if not len(heads.points):
+    if not len(points):
         return count, 0 * total, 0 * total
     share = density.flatten() / total.clamp_min(SMALLEST)
-    wanted = heads.targets / people
-    cost = squared_distances(heads.points, density.shape)
-    transport = sinkhorn_cost(cost, wanted, share)
-    cells = torch.zeros_like(share).index_add(0, nearest_cells(heads.points, density.shape), wanted)
+    wanted = targets / people
+    transport = sinkhorn_cost(squared_distances(points, density.shape), wanted, share)
+    cells = torch.zeros_like(share).index_add(0, nearest_cells(points, density.shape), wanted)
     return count, transport, people * (share - cells).abs().sum()
 
 

@@ -8,7 +8,6 @@ import torch
 from scipy.spatial import cKDTree
 
 from crowd.io.arrays import plain
-from crowd.io.errors import InputError
 from GS2D import Convergence, fused_fit, gsplat_backend, gsplat_fit
 from GS2D.fused_fit import Problem, Schedule, Solution, activate, in_unit_range
 from GS2D.rasterizer import choose_backend, rasterize
@@ -103,8 +102,6 @@ def fit_side_by_side(
     backend = choose_backend(backend, on_cuda=torch.cuda.is_available())
     problems = [_pose(*photo, seed, background_mask) for photo in photos if len(photo[1])]
     if backend == "gsplat":
-        if (reason := gsplat_backend.why_unusable()) is not None:
-            raise InputError(reason)
         solutions = gsplat_fit.fit(problems, schedule, gsplat_backend.DEVICE, quiet)
     else:
         fit = fused_fit.fit if backend == "cpu" else fused_fit.fit_reference

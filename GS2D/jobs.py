@@ -198,7 +198,7 @@ def compile_kernels(backend: str) -> None:
     Under torchrun a fit on GPUs takes the one of this process before. Raises `InputError` when the
     backend cannot be used on this machine, or there are more processes than GPUs.
     """
-    if torch.cuda.is_available() and choose_backend(backend, on_cuda=True) == "gsplat":
+    if choose_backend(backend, torch.cuda.is_available()) == "gsplat":
         take_gpu()
     black, point = np.zeros((8, 8, 3), np.uint8), np.full((1, 2), 4.0)
     note("starting; the first time the kernels are compiled, which takes up to a minute")

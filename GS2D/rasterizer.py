@@ -3,6 +3,8 @@
 import torch
 
 from crowd.io.arrays import as_tensor
+from crowd.io.errors import InputError
+from GS2D import gsplat_backend
 from GS2D.reference import render_reference
 
 BACKENDS = ("reference", "cpu", "gsplat")
@@ -42,21 +44,21 @@ def rasterize(
     tensors = _checked(*given, width, height)
     backend, render = choose_backend(backend, tensors[0].is_cuda), render_reference
     if backend == "cpu":
-        from GS2D.cpu import render
+        from GS2D.cpu import render  # numba takes a second
     elif backend == "gsplat":
-        from GS2D.gsplat_backend import render
+        render = gsplat_backend.render
     image, alpha = render(*tensors, width, height)
     return (image.numpy(), alpha.numpy()) if wants_numpy else (image, alpha)
 
 
 def choose_backend(backend: str, on_cuda: bool) -> str:
-    """Resolve "auto"; raise `ValueError` for a name that is no backend."""
+    """Resolve "auto"; raise `ValueError` for no backend, `InputError` for gsplat where it fails."""
     if backend == "auto":
-        from GS2D.gsplat_backend import why_unusable
-
-        return "gsplat" if on_cuda and why_unusable() is None else "cpu"
+        return "gsplat" if on_cuda and gsplat_backend.why_unusable() is None else "cpu"
     if backend not in BACKENDS:
         raise ValueError(f"backend '{backend}' is unknown: choose auto, {', '.join(BACKENDS)}")
+    if backend == "gsplat" and (reason := gsplat_backend.why_unusable()) is not None:
+        raise InputError(reason)
     return backend
 
 

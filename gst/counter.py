@@ -16,6 +16,7 @@ from crowd.data.network_input import photo_tensor
 from crowd.io.errors import InputError
 from crowd.io.progress import note
 from crowd.pictures.overlays import density_overlay
+from crowd.train.devices import to_device
 from gst.localize import density_heads
 from gst.models import BOXED, MODELS, build_model
 from gst.options import STRIDE
@@ -93,10 +94,7 @@ def predict_density(model: nn.Module, image: Tensor, tile: int = 512) -> Tensor:
     Where a tile does not begin on a multiple of 8 pixels, its cells are shared out among those of
     the photo's grid that they lie on; the sum stays the same.
     """
-    device = next(model.parameters()).device
-    image = image.to(device)[None]
-    if device.type == "cuda":
-        image = image.contiguous(memory_format=torch.channels_last)
+    image = to_device(image[None], next(model.parameters()).device)
     height, width = image.shape[2:]
     density = torch.zeros(math.ceil(height / STRIDE), math.ceil(width / STRIDE))
     for top, bottom in tile_edges(height, tile):

@@ -12,6 +12,7 @@ from crowd.io.config import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    dashed,
 )
 from crowd.io.errors import InputError
 from crowd.train.arguments import (
@@ -99,8 +100,7 @@ def build_parser() -> ArgumentParser:
         ("post_max", "largest standard deviation, px"),
         ("scale_ratio", "factor on all standard deviations"),
     ):
-        flag = "--" + name.replace("_", "-")
-        add(flag, type=PositiveFloat, default=getattr(KernelOptions, name), help=what)
+        add(f"--{name}", type=PositiveFloat, default=getattr(KernelOptions, name), help=what)
     add("--use-background", action=YES_NO, default=True)
     return parser
 
@@ -122,7 +122,7 @@ def read_arguments(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
         for name, default in defaults.items():
             if loss != arguments.loss and arguments[name] != default:
                 raise InputError(
-                    f"--{name.replace('_', '-')} is an option of --loss {loss}, not of --loss "
+                    f"{dashed('--' + name)} is an option of --loss {loss}, not of --loss "
                     f"{arguments.loss}: leave it out"
                 )
     _check_kernel(arguments)
@@ -146,7 +146,7 @@ def _check_kernel(arguments: Namespace) -> None:
         )
     for name in () if arguments.use_background else ("background_ratio", "cut_off"):
         if arguments[name] != getattr(KernelOptions, name):
-            flag = "--" + name.replace("_", "-")
+            flag = dashed("--" + name)
             raise InputError(f"{flag} has no effect with --no-use-background: leave one out")
 
 

@@ -195,10 +195,9 @@ def recolour(sample: Sample, saturation: float, contrast: float, brightness: flo
 
     Without saturation colours become their luma (ITU-R 601), three equal channels.
     """
-    image = Image.fromarray(sample.image)
-    changes = (ImageEnhance.Color, saturation), (ImageEnhance.Contrast, contrast)
-    for change, factor in (*changes, (ImageEnhance.Brightness, brightness)):
-        image = change(image).enhance(factor)
+    image = ImageEnhance.Color(Image.fromarray(sample.image)).enhance(saturation)
+    image = ImageEnhance.Contrast(image).enhance(contrast)
+    image = ImageEnhance.Brightness(image).enhance(brightness)
     return sample._replace(image=np.asarray(image))
 
 

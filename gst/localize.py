@@ -129,8 +129,6 @@ def density_near(density: np.ndarray, points: np.ndarray, radii: Sequence[float]
 
     Heads [N, 2] and radii in pixels of the photo; float64 [len(radii)].
     """
-    if not len(points):
-        return np.zeros(len(radii))
     rows, columns = np.indices(density.shape)
     centers = (np.stack([columns, rows], axis=-1) + 0.5) * STRIDE
     distances, _ = cKDTree(points).query(centers.reshape(-1, 2))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import correlate1d
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -66,11 +67,8 @@ _DISTANCES = np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1]
 
 def _around(mass: np.ndarray) -> np.ndarray:
     """Mass of every cell and, weighted, of its eight neighbours; nothing lies beyond the map."""
-    for _ in range(2):  # along rows, then along columns
-        beside = np.zeros_like(mass)
-        beside[1:] += mass[:-1]
-        beside[:-1] += mass[1:]
-        mass = (mass + NEIGHBOUR * beside).T
+    for axis in (0, 1):
+        mass = correlate1d(mass, (NEIGHBOUR, 1, NEIGHBOUR), axis, mode="constant")
     return mass
 
 

@@ -21,6 +21,7 @@ from GS2D import kernels
 from GS2D.reference import MIN_ALPHA
 
 _ONE = np.float32(1.0)
+_pool = functools.cache(ThreadPoolExecutor)  # by the number of workers
 _MARGIN = 1e-4  # sigma is searched this much further than alpha >= 1/255 needs
 
 
@@ -34,11 +35,6 @@ def _share_out(kernel, *arguments) -> None:
     kernel(0, workers, *arguments)
     for other in others:
         other.result()
-
-
-@functools.cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers)
 
 
 def render(means, scales, rotations, colors, opacities, width: int, height: int):

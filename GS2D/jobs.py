@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ from GS2D.store import (
 LOSS_TABLE = "loss_results.csv"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class FitSettings:
     """What the result of a fit depends on, beside photo and points: keys of the configuration."""
 
@@ -52,12 +51,6 @@ class FitSettings:
     flat_threshold: float = Convergence.threshold
     flat_window: int = Convergence.window
     backend: str = "auto"
-
-    @property
-    def schedule(self) -> Schedule:
-        """Iterations, learning rate, and when to stop."""
-        flat = Convergence(self.flat_threshold, self.flat_window) if self.stop_when_flat else None
-        return Schedule(self.num_epochs, self.learning_rate, flat)
 
     def deciding(self) -> dict:
         """The keys that change what is found: all backends compute the same."""
@@ -139,9 +132,12 @@ def _origin(photo: Path, settings: FitSettings) -> dict:
 def fit_together(photos: Sequence[Path], settings: FitSettings, quiet: bool = True) -> list[Report]:
     """Fit photos and write their Gaussians: side by side on a GPU, in turn elsewhere."""
     origins = [_origin(photo, settings) for photo in photos]
+    flat = None
+    if settings.stop_when_flat:
+        flat = Convergence(settings.flat_threshold, settings.flat_window)
     fitted = fit_side_by_side(
         [_scaled_photo(photo, settings.downsample_ratio) for photo in photos],
-        settings.schedule,
+        Schedule(settings.num_epochs, settings.learning_rate, flat),
         settings.backend,
         settings.seed,
         settings.use_bk_mask,

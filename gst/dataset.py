@@ -55,9 +55,9 @@ class CrowdCrops(Dataset):
     fit into `cache_gib`, of each worker process.
 
     `data_dirs` are sets processed with `preprocessing`, `crop_size` is a multiple of 16 pixels (the
-    encoder's stride), `fitted` says whether the loss needs the fitted Gaussians; `scale_range`,
-    `colour_jitter` and `smallest_share` are those of `augment`. Raises `InputError` when a file is
-    missing, or photo, annotation and Gaussians do not belong together.
+    encoder's stride), `fitted` says whether the loss needs the fitted Gaussians, `augmentation` are
+    options of `augment`. Raises `InputError` when a file is missing, or photo, annotation and
+    Gaussians do not belong together.
     """
 
     def __init__(
@@ -68,9 +68,7 @@ class CrowdCrops(Dataset):
         preprocessing: Preprocessing,
         cache_gib: float = 2.0,
         fitted: bool = True,
-        scale_range: tuple[float, float] = SCALE_RANGE,
-        colour_jitter: float = 0.0,
-        smallest_share: float = SMALLEST_SHARE,
+        **augmentation,
     ):
         if crop_size < 16 or crop_size % 16:
             raise InputError(f"crop_size {crop_size} is no multiple of 16: choose one")
@@ -81,7 +79,7 @@ class CrowdCrops(Dataset):
                 require_beside(paths, gaussians_path, "Gaussians", FIT)
             self.paths += paths
         self.crop_size, self.seed, self.preprocessing = crop_size, seed, preprocessing
-        self.augmentation = scale_range, colour_jitter, smallest_share
+        self.augmentation = augmentation
         listed = progress(self.paths, "reading heads", unit="photo")
         self.heads = [read_heads(path, preprocessing, fitted) for path in listed]
         if fitted:
@@ -97,7 +95,7 @@ class CrowdCrops(Dataset):
         path = self.paths[index]
         (image,) = self._cache.get(path, lambda: (read_photo(path, self.preprocessing),))
         sample = Sample(image, *self.heads[index])
-        crop, targets, short_side = augment(sample, self.crop_size, rng, *self.augmentation)
+        crop, targets, short_side = augment(sample, self.crop_size, rng, **self.augmentation)
         arrays = (crop.points, crop.scales, crop.rotations, targets)
         heads = Heads(*(torch.from_numpy(array) for array in arrays))
         return photo_tensor(crop.image, self.preprocessing), heads, path.name, short_side

@@ -4,7 +4,6 @@ import colorsys
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from crowd.data.images import read_size
 from GS2D.store import gaussians_path
@@ -13,7 +12,6 @@ from gst.kernel import transport_kernel
 from gst.options import STRIDE
 from gst.photos import read_preprocessing
 
-_ROWS = 8  # of cells whose kernel is in memory at a time
 _TURN = 0.618  # between the hues of one head and the next, so that neighbours seldom look alike
 
 
@@ -44,17 +42,13 @@ def kernel_owners(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The head that each cell of a photo of `size` (width, height) belongs to most.
 
-    Rows of `gst.transport_kernel`, which is computed for a few rows of cells at a time, int
+    Rows of `gst.transport_kernel`, which is computed for one row of cells at a time, int
     [H // 8, W // 8], and their responsibility there, in [0, 1].
     """
-    width, height = size[0], size[1] // STRIDE * STRIDE
-    owners = np.zeros((height // STRIDE, width // STRIDE), int)
+    owners = np.zeros((size[1] // STRIDE, size[0] // STRIDE), int)
     shares = np.zeros(owners.shape)
-    for top in range(0, height if len(points) else 0, _ROWS * STRIDE):
-        rows = min(_ROWS * STRIDE, height - top)
-        kernel = transport_kernel(points - [0, top], scales, rotations, (rows, width))
-        best = torch.max(kernel[:-1], dim=0)
-        place = slice(top // STRIDE, (top + rows) // STRIDE)
-        owners[place] = best.indices.reshape(-1, width // STRIDE)
-        shares[place] = best.values.reshape(-1, width // STRIDE)
+    for row in range(len(owners) if len(points) else 0):
+        above = points - [0, row * STRIDE]
+        kernel = transport_kernel(above, scales, rotations, (STRIDE, size[0]))
+        shares[row], owners[row] = kernel[:-1].max(dim=0)
     return owners, shares

@@ -13,7 +13,7 @@ from pathlib import Path
 from crowd.io.errors import InputError
 from crowd.io.files import atomic_path, require_file, write_text
 from crowd.train.runs import STARTS, environment, read_log
-from experiments.tables import Row, read_table, with_predecessors
+from experiments.tables import Row, read_rows, with_predecessors
 
 RUNS = Path("runs")
 FINISHED = "stages.jsonl"
@@ -146,7 +146,7 @@ def _forget(stage: str, row: Row, repeat: int) -> None:
 
     The first rests on what the stage is about to write anew, the last may be overwritten by it.
     """
-    rows = [row, *read_table(row.table.name)[1]]
+    rows = [row, *read_rows(row.table.name)]
     chains = [stages_of(one) for one in rows]
     after = {one for chain in chains if stage in chain for one in chain[chain.index(stage) :]}
     kept = {one for chain in chains for one in chain} - after

@@ -42,11 +42,6 @@ class Table:
         """What the runs differ in: "seed" or "fold"."""
         return next(iter(self.repeats))
 
-    @property
-    def repeat_values(self) -> list[int]:
-        """Seeds or folds."""
-        return self.repeats[self.repeat_name]
-
 
 @dataclass(frozen=True)
 class Row:
@@ -63,13 +58,13 @@ class Row:
     data: dict[str, str] = field(default_factory=dict)  # more data sets, as the table's
     also: dict[str, str] = field(default_factory=dict)  # more to keep: name in the record -> file
     paper: dict[str, float | str] = field(default_factory=dict)  # heading -> value, and `source`
-    repeats: list[int] | None = None  # where they differ from the table's
+    repeats: list[int] = field(default_factory=list)  # where they differ from the table's
     note: str = ""  # what a reader of the row should know
 
     @property
     def repeat_values(self) -> list[int]:
         """Seeds or folds of this row."""
-        return self.table.repeat_values if self.repeats is None else self.repeats
+        return self.repeats or self.table.repeats[self.table.repeat_name]
 
     @property
     def folder(self) -> Path:
@@ -84,48 +79,38 @@ class Row:
                 raise InputError(f"{name} needs {path}, which is not here: {remedy}")
 
 
-def read_table(name: str, folder: Path = FOLDER) -> tuple[Table, list[Row]]:
-    """Read a table and its rows in their order.
+def read_rows(wanted: str) -> list[Row]:
+    """Read all rows of "TABLE" in their order, or the row that "TABLE/ROW" names.
 
-    Raises `InputError` for a table that does not exist, and for a file with unknown, missing or
-    misplaced keys.
+    Raises `InputError` for a table or row that does not exist, and for a file with unknown, missing
+    or misplaced keys.
     """
-    known = table_names(folder)
+    name, _, row_name = wanted.partition("/")
+    known = table_names()
     if name not in known:
         raise InputError(f"there is no table '{name}'{nearest(name, known)}")
-    table = _read(folder / name / TABLE_FILE, Table, name=name)
-    rows = [
-        _read(path, Row, table=table, name=path.stem)
-        for path in sorted((folder / name).glob("*.yml"))
-        if path.name != TABLE_FILE
-    ]
+    table = _read(FOLDER / name / TABLE_FILE, Table, name=name)
+    paths = [path for path in (FOLDER / name).glob("*.yml") if path.name != TABLE_FILE]
+    rows = [_read(path, Row, table=table, name=path.stem) for path in sorted(paths)]
+    rows.sort(key=lambda row: row.place)
+    names = [row.name for row in rows]
     for row in rows:
-        unknown = set(row.after) - {other.name for other in rows}
+        unknown = set(row.after) - set(names)
         if unknown:
             raise InputError(f"row {name}/{row.name} comes after '{unknown.pop()}', no row of it")
-    return table, sorted(rows, key=lambda row: row.place)
+    if row_name and row_name not in names:
+        raise InputError(f"table {name} has no row '{row_name}'; it has {', '.join(names)}")
+    return [row for row in rows if row_name in ("", row.name)]
 
 
-def read_rows(name: str, folder: Path = FOLDER) -> list[Row]:
-    """Return the row that "TABLE/ROW" names, or all rows of "TABLE"."""
-    table, _, wanted = name.partition("/")
-    rows = read_table(table, folder)[1]
-    chosen = [row for row in rows if not wanted or row.name == wanted]
-    if not chosen:
-        raise InputError(
-            f"table {table} has no row '{wanted}'; it has {', '.join(row.name for row in rows)}"
-        )
-    return chosen
-
-
-def table_names(folder: Path = FOLDER) -> list[str]:
+def table_names() -> list[str]:
     """Return the names of all tables."""
-    return sorted(path.parent.name for path in folder.glob(f"*/{TABLE_FILE}"))
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{TABLE_FILE}"))
 
 
-def with_predecessors(row: Row, folder: Path = FOLDER) -> list[Row]:
+def with_predecessors(row: Row) -> list[Row]:
     """Return the rows whose stages make this row possible, and the row itself at the end."""
-    others = {other.name: other for other in read_table(row.table.name, folder)[1]}
+    others = {other.name: other for other in read_rows(row.table.name)}
     chain: dict[str, Row] = {}
 
     def add(one: Row, below: tuple[str, ...] = ()) -> None:

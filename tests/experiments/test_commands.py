@@ -52,7 +52,7 @@ def documents():
 
 def rows():
     for name in tables.table_names():
-        for row in tables.read_table(name)[1]:
+        for row in tables.read_rows(name):
             for stage in runner.stages_of(row):
                 yield runner.fill_in(stage, row, row.repeat_values[0])
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from crowd.count.evaluation import PhotoCount
 from crowd.io.errors import InputError
-from crowd.io.files import require_file, require_folder
+from crowd.io.files import require_file
 from crowd.train.runs import STARTS, read_log
 from experiments.tables import Row, read_rows
 
 MARK = "†"  # of rows that rest on records whose program is in no commit
+RECORDS = "*_[0-9]*"  # seed_1 and its like
 
 
 def read_records(folder: Path, columns: Mapping[str, str]) -> dict[str, dict[str, float]]:
@@ -22,11 +23,11 @@ def read_records(folder: Path, columns: Mapping[str, str]) -> dict[str, dict[str
 
     `columns`: heading -> place of the figure in `test/metrics.json`, joined by dots, or in a file
     that is named before a colon; NaN where a record does not hold that file. Raises `InputError`
-    where there is no record, or one lacks a figure.
+    where a record lacks a figure.
     """
     return {
         record.name: {heading: _figure(record, place) for heading, place in columns.items()}
-        for record in _records(folder)
+        for record in sorted(folder.glob(RECORDS))
     }
 
 
@@ -46,7 +47,7 @@ def uncommitted(folder: Path) -> list[str]:
     """Names of a row's records whose program, at any start, is not wholly in the commit named."""
     return [
         record.name
-        for record in _records(folder)
+        for record in sorted(folder.glob(RECORDS))
         if any(start.get("uncommitted_changes") for start in _starts(record))
     ]
 
@@ -57,13 +58,6 @@ def mean_and_std(figures: list[float]) -> tuple[float, float | None]:
     return float(np.mean(figures)), deviation
 
 
-def in_words(figures: list[float]) -> str:
-    """Mean ± std as tables print it: two decimals, three below 1."""
-    mean, deviation = mean_and_std(figures)
-    digits = 2 if abs(mean) >= 1 else 3
-    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
-
-
 def show(name: str) -> str:
     """Lay out the table or the row that `name` stands for; see `experiments.tables.read_rows`."""
     rows = read_rows(name)
@@ -71,19 +65,15 @@ def show(name: str) -> str:
     lines = [[table.title, *table.columns, "records"]]
     notes = []
     for row in rows:
-        figures = row_figures(row)
-        if figures is None:
-            lines.append([row.title, *("" for _ in table.columns), missing(row)])
-        else:
-            cells = [_cell([one[name] for one in figures.values()]) for name in table.columns]
-            unsure = uncommitted(row.folder)
-            records = f"{len(figures)} of {len(row.repeat_values)}" + f" {MARK}" * bool(unsure)
-            lines.append([row.title, *cells, records])
-            notes += [
-                f"{MARK} {row.title}: {name} ran with changes that its commit does not hold"
-                for name in unsure
-            ]
-        if "/" in name and figures and len(figures) > 1:
+        figures, unsure = read_records(row.folder, table.columns), uncommitted(row.folder)
+        cells = [_cell([one[name] for one in figures.values()]) for name in table.columns]
+        records = f"{len(figures)} of {len(row.repeat_values)}" + f" {MARK}" * bool(unsure)
+        lines.append([row.title, *cells, records if figures else missing(row)])
+        notes += [
+            f"{MARK} {row.title}: {name} ran with changes that its commit does not hold"
+            for name in unsure
+        ]
+        if "/" in name and len(figures) > 1:
             lines += [
                 [f"  {key}", *(_cell([one[name]]) for name in table.columns), ""]
                 for key, one in figures.items()
@@ -93,11 +83,6 @@ def show(name: str) -> str:
             lines.append(["  published", *paper, str(row.paper.get("source", ""))])
         notes += [f"{row.title}: {row.note}"] * bool(row.note)
     return "\n".join([*_aligned(lines), "", table.protocol, *notes])
-
-
-def row_figures(row: Row) -> dict[str, dict[str, float]] | None:
-    """Return the figures of a row's records by seed or fold; None where there is none."""
-    return read_records(row.folder, row.table.columns) if row.folder.is_dir() else None
 
 
 def missing(row: Row) -> str:
@@ -110,10 +95,17 @@ def missing(row: Row) -> str:
 
 
 def _cell(figures: list[float]) -> str:
-    """Mean ± std of the records that have the figure, and how many where not all have it."""
+    """Mean ± std of the records that have the figure, and how many where not all have it.
+
+    Two decimals, three below 1.
+    """
     known = [figure for figure in figures if not math.isnan(figure)]
-    some = f" ({len(known)} of {len(figures)})" if len(known) < len(figures) else ""
-    return in_words(known) + some if known else ""
+    if not known:
+        return ""
+    mean, deviation = mean_and_std(known)
+    digits = 2 if abs(mean) >= 1 else 3
+    text = f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+    return text + (f" ({len(known)} of {len(figures)})" if len(known) < len(figures) else "")
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:
@@ -121,14 +113,6 @@ def _aligned(lines: list[list[str]]) -> list[str]:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
     form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:]), "{}"])
     return [form.format(*line).rstrip() for line in lines]
-
-
-def _records(folder: Path) -> list[Path]:
-    require_folder(folder, "name a folder of records")
-    records = sorted(folder.glob("*_[0-9]*"))
-    if not records:
-        raise InputError(f"{folder} holds no record such as seed_1: record a run there first")
-    return records
 
 
 def _starts(record: Path) -> list[dict]:

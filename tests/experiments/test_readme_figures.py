@@ -70,11 +70,11 @@ def check_table(name, heading, rows, problems):
         if row is None:
             problems.append(f"'{title}' is no row of {name}")
             continue
-        recorded, folder = records.row_figures(row), row.folder
-        if title.endswith(records.MARK) != bool(folder.is_dir() and records.uncommitted(folder)):
+        recorded = records.read_records(row.folder, row.table.columns)
+        if title.endswith(records.MARK) != bool(records.uncommitted(row.folder)):
             problems.append(f"{name}, {title}: {records.MARK} marks rows of uncommitted programs")
         for column, cell in zip(heading[1:], cells, strict=True):
-            if recorded is None or column not in row.table.columns:
+            if not recorded or column not in row.table.columns:
                 problems.append(f"{name}, {title}: no record of '{column}'")
             elif not agrees(cell, [figures[column] for figures in recorded.values()]):
                 problems.append(f"{name}, {title}, {column}: the records do not say {cell}")

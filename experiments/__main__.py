@@ -57,8 +57,7 @@ def draw_overview(arguments: Namespace) -> None:
     for name in _of_different_names(arguments):
         path = Path(arguments.output or ".") / f"{name.stem}_overview.jpg"
         if name.suffix == ".yml":
-            transfer = mgot_overview.read_transfer(["--config", str(name)])
-            mgot_overview.draw_overview(path, transfer)
+            mgot_overview.draw_overview(path, ["--config", str(name)])
         else:
             figures.draw_overview(path, name, figures.load_any(BOXED))
         print(path)

@@ -3,20 +3,16 @@
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from crowd.count.evaluation import errors_table
-from crowd.io.errors import InputError
 from crowd.io.files import atomic_path
-from crowd.train.runs import ROOT
 from experiments import figures
-from experiments.mgot_overview import draw_overview, read_transfer
+from experiments.mgot_overview import draw_overview
 from experiments.report import write_report
+from experiments.runner import run_python
 
-OVERVIEW = "mgot_overview.jpg"
 TRANSFER = "mgot/configs/synthetic.yml"
 ADAPT = "--config experiments/fidt_light_adapt.yml"
 FINE_TUNE = "--epochs 4 --validate_every 2 --resume"
@@ -93,14 +89,11 @@ def run(folder: str | Path) -> None:
     folder = Path(folder)
     started = time.monotonic()
     for stage in [*gst_stages(folder), *mgot_stages(folder)]:
-        print(f"\n$ python {stage}", flush=True)
-        done = subprocess.run([sys.executable, *shlex.split(stage)], cwd=ROOT)
-        if done.returncode:
-            raise InputError(f"the demo stopped at 'python {stage}': see its message above")
+        run_python(stage)
     pictures = figures.draw_gst(folder / "processed", folder / "gst", folder / "pictures")
     pictures += collect_mgot(folder / "mgot" / "mgot_synthetic", folder / "pictures")
-    pictures.append(folder / "pictures" / OVERVIEW)
-    draw_overview(pictures[-1], read_transfer(shlex.split(transfer_of(folder))))
+    pictures.append(folder / "pictures" / "mgot_overview.jpg")
+    draw_overview(pictures[-1], shlex.split(transfer_of(folder)))
     print("\nGST, trained and tested on streets")
     metrics = _metrics(folder / "gst" / "test")
     print(errors_table({"GST": metrics, "guessing the training median": metrics["guessing"]}))
@@ -109,8 +102,8 @@ def run(folder: str | Path) -> None:
     guessing = {"guessing the source's median": rows["source only"]["guessing"]}
     print(errors_table(rows | guessing))
     report = folder / "report.html"
-    runs = (folder / "gst", folder / "mgot" / "mgot_synthetic_b", folder / "mgot/mgot_synthetic")
-    write_report(list(runs), report)
+    runs = [folder / run for run in ("gst", "mgot/mgot_synthetic_b", "mgot/mgot_synthetic")]
+    write_report(runs, report)
     print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Pictures:")
     for picture in pictures:
         print(f"  {picture}")

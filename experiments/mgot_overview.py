@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from crowd.data.images import open_image
 from crowd.data.processed import list_split
-from crowd.io.config import ArgumentParser, Namespace
+from crowd.io.config import ArgumentParser
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.overlays import write_figure
 from mgot.feature_files import open_features, read_clusters
@@ -22,20 +22,16 @@ SIZE, TEXT = (13.0, 3.3), 11
 EXAMPLES = 4  # matched patches
 
 
-def read_transfer(argv: Sequence[str]) -> Namespace:
-    """Read what a command line such as `--config mgot/configs/A2B.yml` says of a transfer."""
+def draw_overview(path: Path, options: Sequence[str]) -> None:
+    """Draw what MGOT 1 to 3 make of a transfer, from their files.
+
+    `options` say which, as `--config mgot/configs/A2B.yml` does. The photo is the one whose patches
+    fall into most clusters. The alignment is computed anew, as k_means_ot_weight.py does without
+    options, for the pairs. Raises `InputError` where a stage has not run.
+    """
     parser = ArgumentParser()
     add_transfer(parser)
-    return parser.read(argv)
-
-
-def draw_overview(path: Path, transfer: Namespace) -> None:
-    """Draw what MGOT 1 to 3 make of a transfer (`read_transfer`), from their files.
-
-    The photo is the one whose patches fall into most clusters. The alignment is computed anew, as
-    k_means_ot_weight.py does without options, for the pairs. Raises `InputError` where a stage has
-    not run.
-    """
+    transfer = parser.read(options)
     files = files_of(transfer)
     in_target, in_source = (files[f"{name}.features"] for name in ("target", "source"))
     with open_features(in_target) as target, open_features(in_source) as source:

@@ -104,11 +104,8 @@ def run_stage(stage: str, row: Row, repeat: int) -> bool:
     if any(line["command"] == command for line in read_log(path)):
         return False
     _forget(stage, row, repeat)
-    print(f"\n$ python {command}", flush=True)
     started, before = time.monotonic(), os.times()
-    done = subprocess.run([sys.executable, *shlex.split(command)])
-    if done.returncode:
-        raise InputError(f"stopped at 'python {command}': see its message above, then run it again")
+    run_python(command)
     line = {
         "command": command,
         "seconds": round(time.monotonic() - started, 1),
@@ -118,6 +115,13 @@ def run_stage(stage: str, row: Row, repeat: int) -> bool:
     # Read again: another row may have run beside this one, with the same seed.
     _write_log(path, [*read_log(path), line])
     return True
+
+
+def run_python(command: str) -> None:
+    """Run `python COMMAND`; raise `InputError` where it fails."""
+    print(f"\n$ python {command}", flush=True)
+    if subprocess.run([sys.executable, *shlex.split(command)]).returncode:
+        raise InputError(f"stopped at 'python {command}': see its message above, then run it again")
 
 
 def _forget_lost(row: Row, repeat: int) -> None:

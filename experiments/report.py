@@ -115,17 +115,14 @@ def find_photos(training: Training, result: Result) -> dict[str, Path]:
     Data sets may name their photos alike: the one is taken whose annotations have the counts.
     """
     config, split = training.config, result.metrics.get("split", "test")
-    folders = [config.get("data_dir"), config.get("val_dir")]
-    sides = filter(None, (config.get("target"), config.get("source")))
+    folders = [config[key] for key in ("data_dir", "val_dir") if config.get(key)]
+    sides = [config[key] for key in ("target", "source") if config.get(key)]
     folders += [f"{config.get('data_root')}/{side}_fidt" for side in sides]
     actual = {count.name: count.actual for count in result.counts}
-    for folder in map(Path, filter(None, folders)):
+    for folder in map(Path, folders):
         paths = list_split(folder, split) if (folder / split).is_dir() else []
-        if actual == {
-            path.name: len(read_annotation(path))
-            for path in paths
-            if path.with_suffix(".npy").is_file()
-        }:
+        paths = [path for path in paths if path.with_suffix(".npy").is_file()]
+        if actual == {path.name: len(read_annotation(path)) for path in paths}:
             return {path.name: path for path in paths}
     raise InputError(
         f"the photos that {result.folder} counts are not on this machine: make the data set again "
@@ -141,19 +138,20 @@ def overlays(training: Training, result: Result) -> list[tuple[PhotoCount, str]]
     paths = find_photos(training, result)
     if training.gst:
         counter = _tested_counter(training, result)
-
-        def draw(one: PhotoCount, to: Path) -> None:
-            figures.draw_count(to, paths[one.name], counter)
     else:
         found = read_points_file(result.folder / "predicted_points.txt", PREDICTED)
         # Drawn in the middle of their pixels.
         heads = {name: found[number] + 0.5 for number, name in enumerate(paths, start=1)}
 
-        def draw(one: PhotoCount, to: Path) -> None:
-            photo = paths[one.name]
-            draw_peaks(to, read_image(photo), heads[one.name], read_annotation(photo)[:, :2])
+    def draw(name: str, to: Path) -> None:
+        photo = paths[name]
+        if training.gst:
+            figures.draw_count(to, photo, counter)
+        else:
+            draw_peaks(to, read_image(photo), heads[name], read_annotation(photo)[:, :2])
 
-    return [(one, _drawn(functools.partial(draw, one))) for one in result.counts[:OVERLAYS]]
+    worst = result.counts[:OVERLAYS]
+    return [(one, _drawn(functools.partial(draw, one.name))) for one in worst]
 
 
 def _tested_counter(training: Training, result: Result) -> Counter:
@@ -170,10 +168,8 @@ def _tested_counter(training: Training, result: Result) -> Counter:
 def gaussians(training: Training) -> list[str]:
     """Draw the Gaussians of a training photo and its kernel; raise `InputError` without them."""
     photo = figures.busy_photo(split_photos(training.config["data_dir"], "train"))
-    return [
-        _drawn(lambda path, draw=draw: draw(path, photo))
-        for draw in (figures.draw_fit, figures.draw_kernel)
-    ]
+    draws = figures.draw_fit, figures.draw_kernel
+    return [_drawn(functools.partial(draw, photo=photo)) for draw in draws]
 
 
 def curves(training: Training) -> str:

@@ -43,7 +43,7 @@ def draw_pictures(arguments: Namespace) -> None:
     """Draw fit and kernel of photos of a processed set."""
     from experiments import figures
 
-    for photo in _of_different_names(arguments):
+    for photo in _of_different_names(arguments.names):
         for name, draw in (("gaussians", figures.draw_fit), ("kernel", figures.draw_kernel)):
             path = Path(arguments.output or ".") / f"{photo.stem}_{name}.jpg"
             draw(path, photo)
@@ -52,12 +52,12 @@ def draw_pictures(arguments: Namespace) -> None:
 
 def draw_overview(arguments: Namespace) -> None:
     """Draw GST in one row, on photos of a processed set, or MGOT, of transfers that were run."""
-    from experiments import figures, mgot_overview
+    from experiments import figures, transfers
 
-    for name in _of_different_names(arguments):
+    for name in _of_different_names(arguments.names):
         path = Path(arguments.output or ".") / f"{name.stem}_overview.jpg"
         if name.suffix == ".yml":
-            mgot_overview.draw_overview(path, ["--config", str(name)])
+            transfers.draw_overview(path, ["--config", str(name)])
         else:
             figures.draw_overview(path, name, figures.load_any(BOXED))
         print(path)
@@ -68,13 +68,13 @@ def draw_contact_sheet(arguments: Namespace) -> None:
     from experiments import figures
 
     path = Path(arguments.output or "contact_sheet.jpg")
-    figures.draw_fit_sheet(path, [Path(name) for name in _named(arguments)])
+    figures.draw_fit_sheet(path, [Path(name) for name in arguments.names])
     print(path)
 
 
 def draw_extremes(arguments: Namespace) -> None:
     """Draw, of a test's photos, the ten counted worst and the ten counted best."""
-    if len(_named(arguments)) != 2:
+    if len(arguments.names) != 2:
         raise InputError("name the folder of a test (predictions.csv), then that of its photos")
     from experiments import figures
 
@@ -87,7 +87,7 @@ def draw_extremes(arguments: Namespace) -> None:
 
 def draw_predictions(arguments: Namespace) -> None:
     """Draw what several trainings, of either method, make of a photo of a processed set."""
-    if len(_named(arguments)) < 2:
+    if len(arguments.names) < 2:
         raise InputError("name a photo of a processed set, then run folders or checkpoints")
     from experiments import figures
 
@@ -103,16 +103,16 @@ def draw_predictions(arguments: Namespace) -> None:
 
 def show_confidence(arguments: Namespace) -> None:
     """Print how right pseudo labels are, by the confidence of a head."""
-    if len(_named(arguments)) != 2:
+    if len(arguments.names) != 2:
         raise InputError("name the set of mgot.pseudo_label, then that of mgot.fidt it was made of")
-    from experiments.confidence import confidence_table
+    from experiments import transfers
 
-    print(confidence_table(*map(Path, arguments.names)))
+    print(transfers.confidence_table(*map(Path, arguments.names)))
 
 
 def run_rows(arguments: Namespace) -> None:
     """Run rows of tables, or all rows of a table, and record them."""
-    for row in [row for name in _named(arguments) for row in tables.read_rows(name)]:
+    for row in [row for name in arguments.names for row in tables.read_rows(name)]:
         runner.run_row(row, arguments.only)
 
 
@@ -126,19 +126,13 @@ def write_report(arguments: Namespace) -> None:
     from experiments import report
 
     output = Path(arguments.output or "report.html")
-    report.write_report([Path(name) for name in _named(arguments)], output)
+    report.write_report([Path(name) for name in arguments.names], output)
     print(output)
 
 
-def _named(arguments: Namespace) -> list[str]:
-    if not arguments.names:
-        raise InputError(f"say what to {arguments.what}: see python -m experiments --help")
-    return arguments.names
-
-
-def _of_different_names(arguments: Namespace) -> list[Path]:
+def _of_different_names(names: list[str]) -> list[Path]:
     """Files whose pictures, which have their names, do not overwrite one another."""
-    paths = [Path(name) for name in _named(arguments)]
+    paths = [Path(name) for name in names]
     stems = [path.stem for path in paths]
     for stem in stems:
         if stems.count(stem) > 1:
@@ -164,6 +158,8 @@ ACTIONS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Do one thing by name."""
     arguments = build_parser().read(argv)
+    if not arguments.names and arguments.what not in ("demo", "show"):
+        raise InputError(f"say what to {arguments.what}: see python -m experiments --help")
     ACTIONS[arguments.what](arguments)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from crowd.count.evaluation import errors_table
 from crowd.io.files import atomic_path
 from experiments import figures
-from experiments.mgot_overview import draw_overview
 from experiments.report import write_report
 from experiments.runner import run_python
+from experiments.transfers import draw_overview
 
 TRANSFER = "mgot/configs/synthetic.yml"
 ADAPT = "--config experiments/fidt_light_adapt.yml"

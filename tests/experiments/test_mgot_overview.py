@@ -7,7 +7,7 @@ from bench.measure import random_maps
 from crowd.data.images import write_image
 from crowd.io.files import write_text
 from crowd.io.h5 import write_h5
-from experiments import mgot_overview
+from experiments import transfers
 from experiments.__main__ import main
 from mgot.feature_files import write_index_lists
 from mgot.features import write_features
@@ -37,9 +37,9 @@ def transfer(tmp_path):
 
 
 def test_clusters_and_patches_stand_above_those_they_are_matched_with(transfer, monkeypatch):
-    drawn, write = [], mgot_overview.write_figure
+    drawn, write = [], transfers.write_figure
     keep = "write_figure", lambda *one: drawn.append(one[1]) or write(*one)
-    monkeypatch.setattr(mgot_overview, *keep)
+    monkeypatch.setattr(transfers, *keep)
     main(["overview", str(transfer), "--output", str(transfer.parent)])
     assert (transfer.parent / "toy_overview.jpg").is_file()
     photo, clusters, patches = drawn[0].subfigs

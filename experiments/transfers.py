@@ -1,4 +1,4 @@
-"""MGOT in one row: patches of a target photo by cluster, matched clusters, matched patches."""
+"""What became of a transfer of MGOT, in one picture, and how right its pseudo labels are."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,17 @@ from pathlib import Path
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from crowd.count.evaluation import localization_table
 from crowd.data.images import open_image
-from crowd.data.processed import list_split
+from crowd.data.processed import list_split, read_annotation
+from crowd.data.stage import read_record, record_path
 from crowd.io.config import ArgumentParser
+from crowd.io.errors import InputError
+from crowd.io.h5 import read_h5
+from crowd.metrics import localization, pool_localization
 from crowd.pictures.drawing import PALETTE
 from crowd.pictures.overlays import write_figure
+from mgot.dataset import labels_path
 from mgot.feature_files import open_features, read_clusters
 from mgot.maps import PATCH_SIDE
 from mgot.patches import locate_patches, parse_size, patches_of, read_patch
@@ -20,14 +26,17 @@ from mgot.transfer import add_transfer, files_of
 
 SIZE, TEXT = (13.0, 3.3), 11
 EXAMPLES = 4  # matched patches
+CONFIDENCES = (0.0, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
+RADIUS = 8.0  # pixels
 
 
 def draw_overview(path: Path, options: Sequence[str]) -> None:
-    """Draw what MGOT 1 to 3 make of a transfer, from their files.
+    """Draw a target photo's patches by cluster, matched clusters, matched patches in one row.
 
-    `options` say which, as `--config mgot/configs/A2B.yml` does. The photo is the one whose patches
-    fall into most clusters. The alignment is computed anew, as k_means_ot_weight.py does without
-    options, for the pairs. Raises `InputError` where a stage has not run.
+    They are what MGOT 1 to 3 left in the files of a transfer; `options` say which, as
+    `--config mgot/configs/A2B.yml` does. The photo is the one whose patches fall into most
+    clusters. The alignment is computed anew, as k_means_ot_weight.py does without options, for the
+    pairs. Raises `InputError` where a stage has not run.
     """
     parser = ArgumentParser()
     add_transfer(parser)
@@ -107,3 +116,37 @@ def _frame(axis, number: int) -> None:
     axis.set(xticks=[], yticks=[])
     for side in axis.spines.values():
         side.set(color=PALETTE[number % len(PALETTE)], linewidth=3)
+
+
+def confidence_table(labelled: Path, annotated: Path) -> str:
+    """F1, precision and recall of the heads of pseudo labels at or above each confidence.
+
+    That is the predicted map's value at a head. `labelled` is a set of mgot.pseudo_label,
+    `annotated` one of mgot.fidt with the same photos and their true heads. Heads are matched within
+    8 pixels. Raises `InputError` where a photo of one set is not in the other, or its map was
+    redrawn from the heads found: it is 1 at all of them.
+    """
+    scores = {threshold: [] for threshold in CONFIDENCES}
+    annotations = {photo.stem: photo for photo in list_split(annotated, "train")}
+    for photo in list_split(labelled, "train"):
+        if photo.stem not in annotations:
+            raise InputError(f"{annotated} has no {photo.stem}: name the set that was labelled")
+        if read_record(record_path(photo)).get("settings", {}).get("redraw"):
+            raise InputError(
+                f"{labelled} was written with --redraw, which keeps no confidence: name labels "
+                "written without"
+            )
+        confidence = read_h5(labels_path(photo), "fidt_map", "run mgot.pseudo_label again")
+        bounds = confidence.shape[::-1]
+        found, actual = (
+            read_annotation(one, 2, bounds) for one in (photo, annotations[photo.stem])
+        )
+        columns, rows = np.floor(found).astype(int).T
+        sure = confidence[rows, columns]
+        for threshold, of_it in scores.items():
+            of_it.append(localization(found[sure >= threshold], actual, RADIUS))
+    rows = {}
+    for threshold, of_it in scores.items():
+        pooled = pool_localization(of_it)
+        rows[f"{pooled['tp'] + pooled['fp']:.0f} heads of {threshold:g} or more"] = pooled
+    return localization_table(rows)

@@ -43,7 +43,7 @@ class Table:
         return next(iter(self.repeats))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
     """A row of a table."""
 
@@ -51,15 +51,20 @@ class Row:
     name: str  # of its file
     title: str
     place: int  # in the table, from 1
-    result: str  # folder of `metrics.json` and `predictions.csv`
     stages: list[str] = field(default_factory=list)  # commands, in order
     run: str = ""  # run folder that is recorded; empty for a row without a training
+    result: str = ""  # folder of `metrics.json` and `predictions.csv`; if not given, RUN/test
     after: list[str] = field(default_factory=list)  # rows of the table whose stages come first
     data: dict[str, str] = field(default_factory=dict)  # more data sets, as the table's
     also: dict[str, str] = field(default_factory=dict)  # more to keep: name in the record -> file
     paper: dict[str, float | str] = field(default_factory=dict)  # heading -> value, and `source`
     repeats: list[int] = field(default_factory=list)  # where they differ from the table's
     note: str = ""  # what a reader of the row should know
+
+    def __post_init__(self):
+        if not (self.run or self.result):
+            raise TypeError("give 'run', 'result' or both")
+        self.result = self.result or f"{self.run}/test"
 
     @property
     def repeat_values(self) -> list[int]:

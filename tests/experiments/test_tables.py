@@ -50,7 +50,6 @@ def table(tmp_path, monkeypatch):
             "title": "Second",
             "place": 2,
             "run": "{work}/second",
-            "result": "{work}/second/test",
             "after": ["first"],
             "stages": ["train.py {work}/second 1{repeat}"],
         },
@@ -284,6 +283,7 @@ def test_bad_input_is_one_sentence(table, failure, argv, says):
         ({"first": {"colour": 1}}, "unknown key 'colour'"),
         ({"first": {"after": ["third"]}}, "comes after 'third'"),
         ({"first": {"after": ["second"]}}, "comes after itself"),
+        ({"first": {"run": "", "result": ""}}, "give 'run', 'result' or both"),
     ],
 )
 def test_a_wrong_file_is_named(table, failure, changes, says):

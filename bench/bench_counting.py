@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -26,10 +25,11 @@ from bench.measure import benchmark, ratio, time_in_turn
 from crowd.count.photos import count_one
 from crowd.train.checkpoints import save_checkpoint
 from crowd.train.runs import ROOT
-from gst.counter import BOXED, annotator, load_counter
+from gst.counter import BOXED, Counter, annotator, load_counter
 from gst.models import build_model
 
 SIZE, LARGE = (1024, 768), (12000, 9000)
+CPU = torch.device("cpu")
 # Of the process itself: what its parent reads of it would begin with the parent's own.
 PEAK = """
 import runpy, sys
@@ -58,42 +58,32 @@ def peak_megabytes(photo: Path, weights: list[str]) -> float:
 
 def measure(repeats: int) -> dict:
     """Figures for the record."""
-    with tempfile.TemporaryDirectory() as folder:
-        return measure_in(Path(folder), repeats)
-
-
-def measure_in(folder: Path, repeats: int) -> dict:
-    """Figures for the record, measured with files of a folder."""
     torch.manual_seed(0)
-    save_checkpoint(folder / "vgg.pth", **build_model("vgg").state_dict())
-    names = {"light": [str(BOXED)], "vgg": [str(folder / "vgg.pth"), "vgg"]}
-    photo, large = (draw_photo(folder / f"{size[0]}.jpg", size) for size in (SIZE, LARGE))
-    programs = []
-    for path, *model in names.values():
-        counter = load_counter(path, torch.device("cpu"), *model)
-        look, how = annotator(counter), counter.preprocessing
-        programs.append(lambda look=look, how=how: count_one(photo, look, how))
-    used: list[list[float]] = [[] for _ in programs]
-    timings = time_in_turn(
-        [partial(spend, *pair) for pair in zip(programs, used, strict=True)], repeats
-    )
-    options = [[], ["--save-path", names["vgg"][0], "--model-name", "vgg"]]
-    figures: dict = {
-        name: {
-            "seconds": statistics.median(times),
-            "cpu_seconds": statistics.median(seconds[1:]),
-            "peak_megabytes": peak_megabytes(photo, weights),
+    with tempfile.TemporaryDirectory() as folder:
+        photo, large = (draw_photo(Path(folder, f"{size[0]}.jpg"), size) for size in (SIZE, LARGE))
+        vgg = f"{folder}/vgg.pth"
+        save_checkpoint(vgg, **build_model("vgg").state_dict())
+        counters = {"light": load_counter(BOXED, CPU), "vgg": load_counter(vgg, CPU, "vgg")}
+        options = {"light": [], "vgg": ["--save-path", vgg, "--model-name", "vgg"]}
+        used: dict[str, list[float]] = {name: [] for name in counters}
+        programs = [partial(count, photo, counters[name], used[name]) for name in counters]
+        figures: dict = {
+            name: {
+                "seconds": statistics.median(times),
+                "cpu_seconds": statistics.median(used[name][1:]),
+                "peak_megabytes": peak_megabytes(photo, options[name]),
+            }
+            for name, times in zip(counters, time_in_turn(programs, repeats), strict=True)
         }
-        for name, times, seconds, weights in zip(names, timings, used, options, strict=True)
-    }
-    figures["cpu_ratio"] = ratio(*(seconds[1:] for seconds in used[::-1]))
-    return figures | {"light_108_megapixels": {"peak_megabytes": peak_megabytes(large, [])}}
+        figures["cpu_ratio"] = ratio(used["vgg"][1:], used["light"][1:])
+        figures["light_108_megapixels"] = {"peak_megabytes": peak_megabytes(large, [])}
+    return figures
 
 
-def spend(program: Callable[[], object], used: list[float]) -> None:
-    """Run a program, and note the seconds that it takes of the processor."""
+def count(photo: Path, counter: Counter, used: list[float]) -> None:
+    """Count a photo, and note the seconds that it takes of the processor."""
     start = time.process_time()
-    program()
+    count_one(photo, annotator(counter), counter.preprocessing)
     used.append(time.process_time() - start)
 
 

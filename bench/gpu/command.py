@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.gpu.stages import FAILED, LEFT, PASSED, RUNNING, Context, read_records
-from crowd.io.config import ArgumentParser, PositiveFloat
+from crowd.io.config import ArgumentParser, Namespace, PositiveFloat
 from crowd.io.errors import InputError, command
 from crowd.io.files import require_folder, write_text
 from crowd.train.runs import ROOT
@@ -43,9 +43,9 @@ STAGES = {
 }
 
 
-def run_all(arguments, minutes: float) -> dict[str, dict]:
+def run_all(arguments: Namespace) -> dict[str, dict]:
     """Run every stage that is not done yet, and return all records."""
-    end = time.time() + 60 * minutes
+    end = time.time() + 60 * arguments.minutes
     work, output = Path(arguments.work).resolve(), Path(arguments.output).resolve()
     data = [Path(folder).resolve() for folder in arguments.data]
     for name, (program, most) in STAGES.items():
@@ -55,7 +55,7 @@ def run_all(arguments, minutes: float) -> dict[str, dict]:
                 break
             limit = end - time.time()
             if most:
-                limit -= FOR_TRAINING * 60 * minutes
+                limit -= FOR_TRAINING * 60 * arguments.minutes
                 # A rehearsal tells nothing of speed.
                 limit = limit if arguments.rehearse else min(most, limit)
             where = work, output, data, time.time() + limit, arguments.rehearse
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         require_gpu()
         for folder in arguments.data if arguments.data != TRAVELLING else ():
             require_folder(folder, "name folders of photos and weights with --data")
-    records = run_all(arguments, arguments.minutes)
+    records = run_all(arguments)
     text = table(records)
     write_text(Path(arguments.output) / "table.txt", text + "\n")
     print(text)

@@ -162,15 +162,10 @@ def splat(context: Context) -> None:
 
     for photos in context.pick((1, 8, 32), (1, 2)):
         problems = [fitting._pose(*block_photo(i, *size), 0, True) for i in range(photos)]
-        how = f"{photos} side by side"
-        measure(
-            *(how, photos, context.pick(100, 2)),
-            lambda schedule, some=problems: fit_together(some, schedule, context.device, True),
-        )
-    measure(
-        *("one, a wait a step, as released", 1, context.pick(20, 1)),
-        lambda schedule: fit_reference(problems[0], schedule, "gsplat", quiet=True),
-    )
+        fit = functools.partial(fit_together, problems, device=context.device, quiet=True)
+        measure(f"{photos} side by side", photos, context.pick(100, 2), fit)
+    fit = functools.partial(fit_reference, problems[0], backend="gsplat", quiet=True)
+    measure("one, a wait a step, as released", 1, context.pick(20, 1), fit)
     context.note(nanoseconds_a_pair={one: _pair(context, one, *size) for one in ("gsplat", "cpu")})
 
 

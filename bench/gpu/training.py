@@ -23,8 +23,6 @@ from experiments.tables import read_rows
 
 PART = "part_A"
 RESERVE = 60.0  # seconds for tests and weights
-
-
 _LITE0, _VGG16 = "efficientnet_lite0_features.pth", "vgg16_features.pth"
 # The weights that each begins with, and the row of a table whose command it is.
 PLANS = {

@@ -78,20 +78,22 @@ def contact_sheet(
 ) -> None:
     """Draw pictures, uint8 [H, W, 3] of any sizes, in rows, each above its caption."""
     columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
     letters = max(int(105 / columns), 8)
     wrapped = ["\n".join(textwrap.wrap(caption, letters)) for caption in captions]
     lines = max(caption.count("\n") + 1 for caption in wrapped)
-    tallest = max(image.shape[0] / image.shape[1] for image in images)
-    row_height = _WIDTH / columns * tallest + 0.22 * lines + 0.1
-    figure = Figure((_WIDTH, row_height * rows), dpi=_DPI, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    tall = [image.shape[0] / image.shape[1] for image in images]
+    heights = [  # of each row its own: one upright photo would stretch all
+        _WIDTH / columns * max(tall[first : first + columns]) + 0.22 * lines + 0.1
+        for first in range(0, len(images), columns)
+    ]
+    figure = Figure((_WIDTH, sum(heights)), dpi=_DPI, layout="constrained")
+    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights).ravel()
     for axis, image, caption in zip(axes, images, wrapped, strict=False):
         shrink = min(_LONGEST_SIDE / max(image.shape[:2]), 1)
         axis.imshow(cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA))
         axis.set_xlabel(caption, fontsize=_TEXT, labelpad=3)
     for axis in axes:
-        axis.set(xticks=[], yticks=[], frame_on=False)
+        axis.set(xticks=[], yticks=[], frame_on=False, anchor="S")
     write_figure(path, figure)
 
 

@@ -39,9 +39,9 @@ def is_made(record: Path, made_from: dict, outputs: Iterable[Path]) -> bool:
 
 def read_record(record: Path) -> dict:
     """The `origin` of outputs; empty where there is no record of them, or a damaged one."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         known = json.loads(record.read_text(encoding="utf-8"))
-        if isinstance(known, dict) and known.keys() >= {"settings", "sources"}:
+        if all(isinstance(known[name], dict) for name in ("settings", "sources")):
             return known
     return {}
 

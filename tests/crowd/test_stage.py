@@ -37,7 +37,13 @@ def test_content_decides_however_old_it_is(made, tmp_path, name):
     assert not made()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"settings": {}}', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[1]", "7", "\x00"),
+        *('{"settings": {}}', '{"settings": [], "sources": {}}', '{"settings": {}, "sources": 1}'),
+    ],
+)
 def test_a_damaged_record_vouches_for_nothing(made, tmp_path, text):
     record = record_path(tmp_path / "out/a.jpg")
     record.write_text(text)

@@ -14,6 +14,7 @@ from crowd.io.files import read_text
 
 # Pauses between photos, in seconds, that may separate two sessions of one camera; widest first.
 PAUSES = (3600, 1800, 900, 600, 300)
+FOLDS = 5  # of UCF_CC_50's protocol
 _MOST_WORDS = 100
 # Names at the end of a photo's path that a list may give.
 _DEPTH = 5
@@ -173,13 +174,13 @@ def _camera_and_time(photo: Path) -> tuple[str, float]:
 def hold_out_fold(photos: Sequence[Path], fold: int) -> tuple[list[Path], ...]:
     """Return (the rest, the `fold`-th of five consecutive parts), counted from 1.
 
-    UCF_CC_50's protocol: photos 1–10, 11–20, … are tested in turn.
+    UCF_CC_50's photos 1–10, 11–20, … are tested in turn.
     """
-    if len(photos) < 5:
-        raise InputError(f"{len(photos)} photos make no 5 folds: add photos")
-    if not 1 <= fold <= 5:
-        raise InputError(f"there is no fold {fold}: choose 1 to 5")
-    return _parted(photos, np.array_split(np.arange(len(photos)), 5)[fold - 1])
+    if len(photos) < FOLDS:
+        raise InputError(f"{len(photos)} photos make no {FOLDS} folds: add photos")
+    if not 1 <= fold <= FOLDS:
+        raise InputError(f"there is no fold {fold}: choose 1 to {FOLDS}")
+    return _parted(photos, np.array_split(np.arange(len(photos)), FOLDS)[fold - 1])
 
 
 def _validation_size(number: int, ratio: float) -> int:

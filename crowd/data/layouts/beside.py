@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -23,10 +22,13 @@ def annotation_path(image_path: str | os.PathLike, layout: str) -> Path:
     image_path = Path(os.path.abspath(image_path))
     if known.table:
         return find_table(image_path, layout)
-    places = list(_places(image_path, known))
-    exact = filter(Path.is_file, places)
-    alike = filter(None, (_files_in(place.parent).get(_key(place)) for place in places))
-    return next(chain(exact, alike), places[0])
+    places = []
+    for place in _places(image_path, known):
+        if place.is_file():
+            return place
+        places.append(place)
+    alike = (_files_in(place.parent).get(_key(place)) for place in places)
+    return next(filter(None, alike), places[0])
 
 
 def _places(image_path: Path, known: Layout) -> Iterator[Path]:

@@ -101,19 +101,12 @@ class SmallHRNet(nn.Module):
         hidden: channels between the transposed convolutions of the head.
 
     Raises:
-        ValueError: widths that are not of this kind.
+        ValueError: options that are not of this kind.
     """
 
     def __init__(self, widths: Sequence[int] = (32, 48, 64), blocks: int = 1, hidden: int = 16):
         super().__init__()
-        of_groups = isinstance(widths, list | tuple) and all(
-            type(one) is int and one > 0 and one % GROUP == 0 for one in widths
-        )
-        if not (of_groups and widths and widths[0] % (2 * GROUP) == 0):
-            raise ValueError(
-                f"widths {widths!r} cannot be: name a list of multiples of {GROUP}, the first of "
-                f"{2 * GROUP}, such as [32, 48, 64]"
-            )
+        _check_options(widths, blocks, hidden)
         self.stride = 2 ** (len(widths) + 1)  # of the coarsest branch
         self.stem = nn.Sequential(
             *conv_norm_relu(3, widths[0] // 2, stride=2),
@@ -142,6 +135,21 @@ class SmallHRNet(nn.Module):
         for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
             branches = stage([*branches, transition(branches[-1])])
         return self.last_layer(join_branches(branches))[..., :height, :width]
+
+
+def _check_options(widths: Sequence[int], blocks: int, hidden: int) -> None:
+    def is_width(one: object, unit: int = GROUP) -> bool:
+        return type(one) is int and one > 0 and one % unit == 0
+
+    listed = isinstance(widths, list | tuple) and all(map(is_width, widths))
+    if not listed or not is_width(next(iter(widths), 0), 2 * GROUP):
+        raise ValueError(
+            f"widths {widths!r} cannot be: name a list of multiples of {GROUP}, the first of "
+            f"{2 * GROUP}, such as [32, 48, 64]"
+        )
+    for name, value in (("blocks", blocks), ("hidden", hidden)):
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} {value!r} cannot be: name a whole number above 0")
 
 
 class Stage(nn.Module):

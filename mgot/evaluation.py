@@ -60,10 +60,7 @@ def predict_map(model: nn.Module, image: Tensor, tile: int = 0, scale: float = 1
     its peaks back. Raises `InputError` where `tile` is no such number.
     """
     device = next(model.parameters()).device
-    if scale != 1:
-        size = scaled_size(*image.shape[1:], scale)
-        resize = functools.partial(functional.interpolate, mode="bilinear", antialias=True)
-        image = resize(image[None], size)[0]
+    image = _scaled(image, scale)
     height, width = image.shape[1:]
     fidt_map = torch.empty(height, width)
     for (rows, *down), (columns, *across) in itertools.product(
@@ -75,6 +72,14 @@ def predict_map(model: nn.Module, image: Tensor, tile: int = 0, scale: float = 1
         predicted = model(window)[0, 0].float().cpu()
         fidt_map[down[0], across[0]] = predicted[down[1], across[1]]
     return fidt_map
+
+
+def _scaled(image: Tensor, scale: float) -> Tensor:
+    """Scale a photo [3, H, W] by a factor, bilinear."""
+    if scale == 1:
+        return image
+    size = scaled_size(*image.shape[1:], scale)
+    return functional.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
 
 
 def check_tile(tile: int) -> None:
@@ -193,13 +198,13 @@ class CountedSet:
             draw_peaks(folder / f"{path.stem}_peaks.jpg", read_image(path), heads, points[:, :2])
 
 
-def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike) -> None:
+def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike, scale: float = 1.0) -> None:
     """Take the statistics of every batch normalisation from a set's training photos (AdaBN).
 
     Each photo counts alike: the statistics are the mean over photos of each one's mean and
-    variance. `train/` needs no annotations. Leaves the model in evaluation mode; raises
-    `InputError` where it has no batch normalisation, the set is unfinished, or a photo is missing
-    or damaged.
+    variance. `train/` needs no annotations; `scale` is as for `predict_map`. Leaves the model in
+    evaluation mode; raises `InputError` where it has no batch normalisation, the set is unfinished,
+    or a photo is missing or damaged.
     """
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     if not norms:
@@ -215,7 +220,8 @@ def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike) -> None:
         norm.train()
     with torch.inference_mode():
         for path in progress(paths, "statistics of train", "photo"):
-            model(photo_tensor(read_photo(path, how), how)[None].to(device))
+            image = _scaled(photo_tensor(read_photo(path, how), how), scale)
+            model(image[None].to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
         norm.momentum = momentum
@@ -224,7 +230,8 @@ def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike) -> None:
 def count_factor(model: nn.Module, data_dir: str | os.PathLike, tile: int = 0) -> float:
     """Annotated heads per head found on the source's `val`, where points are known.
 
-    `tile` is as for `predict_map`. Raises `InputError` where nothing is found.
+    The photos are not scaled: the counter was trained on heads of their size. `tile` is as for
+    `predict_map`. Raises `InputError` where nothing is found.
     """
     photos = CountedSet(data_dir, "val", tile=tile)
     counts = photos.counts(photos.find(model))

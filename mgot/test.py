@@ -48,9 +48,9 @@ def build_parser() -> ArgumentParser:
     add("--scale", type=Scale, default=1.0, help=scale)
     add("--workers", type=NonNegativeInt, default=0, help="processes that read photos")
     group = parser.add_argument_group("controls of an adaptation")
-    adabn = "take batch normalisation's statistics from the photos in this set's train/ (AdaBN)"
+    adabn = "take batch normalisation's statistics from this set's train/, at --scale (AdaBN)"
     group.add_argument("--batch_norm_from", type=str, help=adabn)
-    factor = "multiply counts by annotated / found heads of this set's validation photos"
+    factor = "multiply counts by annotated / found heads of this set's val/, not scaled"
     group.add_argument("--count_factor_from", type=str, help=factor)
     return parser
 
@@ -61,7 +61,7 @@ def count_set(arguments: Namespace, counter: Counter, output: Path) -> None:
 
     factor, controls = 1.0, {}
     if arguments.batch_norm_from is not None:
-        reset_batch_norm(counter.model, arguments.batch_norm_from)
+        reset_batch_norm(counter.model, arguments.batch_norm_from, arguments.scale)
         controls["batch_norm_from"] = arguments.batch_norm_from
     if arguments.count_factor_from is not None:
         factor = count_factor(counter.model, arguments.count_factor_from, arguments.tile)

@@ -43,6 +43,14 @@ def test_batch_normalisation_takes_the_mean_over_photos_of_each_one_s_statistics
     assert (norm.training, norm.momentum) == (False, 0.01)
 
 
+def test_scaled_photos_have_the_statistics_of_what_the_model_sees(write_fidt_set):
+    data, norm = write_fidt_set(train=(0, 3, 1), size=(96, 64)), nn.BatchNorm2d(3)
+    reset_batch_norm(nn.Sequential(norm, nn.Conv2d(3, 1, 1)), data, scale=0.5)
+    sizes = {"size": (32, 48), "mode": "bilinear", "antialias": True}
+    seen = [functional.interpolate(one[None], **sizes)[0] for one in photos_of(data / "train")]
+    assert_mean_over_photos(norm, seen)
+
+
 def test_the_light_network_s_folded_normalisations_are_set_anew_too(write_fidt_set):
     data, model = write_fidt_set(train=(0, 3, 1), size=(96, 64)), build_model("light_fidt").eval()
     photo = torch.randn(1, 3, 64, 96)

@@ -247,6 +247,7 @@ def augment(
     scale_range: tuple[float, float] = SCALE_RANGE,
     colour_jitter: float = 0.0,
     smallest_share: float = SMALLEST_SHARE,
+    clip_boxes: bool = False,
 ) -> tuple[Sample, np.ndarray, float]:
     """Draw one training crop.
 
@@ -259,7 +260,8 @@ def augment(
     Returns the crop with the heads of whose box `smallest_share` or more lies in it, their shares,
     the targets t_n of the loss, float32 [n], and the short side of the photo as it was scaled.
     With 0 they are all that lie in it to some part, and over all places of the crop no part of a
-    box is lost that lies inside the photo.
+    box is lost that lies inside the photo. With `clip_boxes` (not released) a box is only what of
+    it lies inside the photo, so that no part of a head is lost at the photo's border either.
     """
     grey, position_x, position_y, mirror = rng.random(4)
     factor = rng.uniform(*scale_range)
@@ -267,6 +269,8 @@ def augment(
     factor, left, top = place_window(width, height, crop_size, factor, (position_x, position_y))
     crop = scale_and_crop(sample, factor, left, top, crop_size)
     shares = box_shares(crop.points, crop.sides, crop_size, crop_size)
+    if clip_boxes:
+        shares = np.minimum(shares / box_shares(sample.points, sample.sides, width, height), 1)
     kept = (shares >= smallest_share) & (shares > 0)
     crop, shares = Sample(crop.image, *(part[kept] for part in crop[1:])), shares[kept]
     if grey < GREY_PROBABILITY:

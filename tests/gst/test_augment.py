@@ -1,3 +1,4 @@
+import itertools
 from unittest.mock import Mock
 
 import numpy as np
@@ -163,6 +164,28 @@ def test_with_a_smallest_share_of_0_no_part_of_a_box_inside_the_photo_is_lost():
     assert sums[0.0] == pytest.approx(expected, rel=2e-3)
     # Along each border all shares below 0.3 of the box's width.
     assert 0.75 * expected < sums[SMALLEST_SHARE] < 0.97 * expected
+
+
+def test_with_clipped_boxes_the_crops_that_tile_a_photo_hold_every_head_once():
+    """Also those whose box reaches beyond the photo's border, or its corner."""
+    points = np.array([[0, 0], [3, 60], [64, 64], [128, 100], [90, 1], [120, 127.5]], np.float32)
+    photo = make_sample(6, 128, 128)._replace(points=points, sides=np.full(6, 20, np.float32))
+    sums = {False: 0.0, True: 0.0}
+    for clipped, (x, y) in itertools.product(sums, itertools.product([0, 0.99], repeat=2)):
+        # Scale 1, and of the 65 places on either axis the first or the last.
+        rng = Mock(random=lambda _, x=x, y=y: [1.0, x, y, 1.0], uniform=lambda *_: 1.0)
+        sums[clipped] += augment(photo, 64, rng, smallest_share=0, clip_boxes=clipped)[1].sum()
+    assert sums[True] == pytest.approx(6, rel=1e-5)
+    # Of 20 x 20 pixels lie inside: a quarter, 13/20, all, half, 11/20, and 18/20 by 10.5/20.
+    released = 0.25 + 0.65 + 1 + 0.5 + 0.55 + 0.9 * 0.525
+    assert sums[False] == pytest.approx(released, rel=1e-5)
+
+
+def test_a_clipped_box_counts_1_at_most_in_a_padded_crop():
+    photo = make_sample(30, 40, 100)
+    for seed in range(20):
+        _, targets, _ = augment(photo, 64, np.random.default_rng(seed), clip_boxes=True)
+        assert targets.max() <= 1
 
 
 def test_the_short_side_never_falls_below_the_crop():

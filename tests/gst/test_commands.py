@@ -85,7 +85,7 @@ def test_a_training_of_an_earlier_version_goes_on_as_it_was(write_set, train, tr
     data = write_set()
     folder = train(data, "run", "--epochs", "1")
     state = load_checkpoint(folder / "last.pth")
-    for name in ("validation_data", "start", "smallest_share"):
+    for name in ("validation_data", "start", "smallest_share", "clip_boxes"):
         del state["recipe"]["settings"][name]
     save_checkpoint(folder / "last.pth", **state)
     other = train_failure(data, "run", "--resume", "--smallest-share", "0")

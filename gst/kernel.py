@@ -119,12 +119,12 @@ def cell_centers(
 ) -> tuple[Tensor, Tensor]:
     """Centres of the density map's cells: xs [width // stride], ys [height // stride], pixels."""
     height, width = (crop_size, crop_size) if isinstance(crop_size, Integral) else crop_size
+    if min(height, width) < stride:
+        raise ValueError(f"a crop of {height} x {width} pixels has no cell of {stride} pixels")
     xs, ys = (
         torch.arange(side // stride, device=device) * stride + stride / 2
         for side in (width, height)
     )
-    if not (len(xs) and len(ys)):
-        raise ValueError(f"a crop of {height} x {width} pixels has no cell of {stride} pixels")
     return xs, ys
 
 

@@ -48,7 +48,7 @@ class TransportLoss(nn.Module):
     def forward(self, density: Tensor, heads: Sequence) -> Tensor:
         """See the class."""
         heads = [_as_heads(one) for one in heads]
-        return gaussian_transport_loss(heads, density, self.options, self.stride)
+        return gaussian_transport_loss(heads, as_tensor(density), self.options, self.stride)
 
 
 def _as_heads(given) -> Heads:
@@ -94,11 +94,11 @@ def transport_loss(kernels: Sequence, targets: Sequence, density) -> Tensor:
         cells = density[index].flatten()
         kernel = cells.new_zeros(0, len(cells)) if kernel is None else as_tensor(kernel)
         target = cells.new_zeros(0) if target is None else as_tensor(target)
-        heads = len(target)
-        if kernel.shape not in ((heads, len(cells)), (heads + 1, len(cells))):
+        heads = target.numel()
+        if target.dim() != 1 or kernel.shape not in ((heads, len(cells)), (heads + 1, len(cells))):
             raise ValueError(
-                f"image {index} of the batch: {heads} targets and {len(cells)} cells do not fit a "
-                f"kernel {list(kernel.shape)}"
+                f"image {index} of the batch: {heads} targets {list(target.shape)} and "
+                f"{len(cells)} cells do not fit a kernel {list(kernel.shape)}"
             )
         # Images share no cell: joining their kernels would only multiply zeros.
         losses.append(_discrepancy(kernel, target, cells) if len(kernel) else cells.sum().abs())

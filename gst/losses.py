@@ -203,6 +203,8 @@ def block_count_loss(heads: list, density: Tensor) -> Tensor:
     cells = cells.scatter_add(1, index, padded.targets.to(density)).view_as(density)
     loss = poisson_deviance(density.sum((1, 2, 3)), cells.sum((1, 2, 3)))
     for weight in BLOCKS:
+        if min(density.shape[-2:]) < 2:
+            break
         density, cells = (
             functional.avg_pool2d(one, 2, divisor_override=1) for one in (density, cells)
         )

@@ -61,7 +61,10 @@ class KernelOptions:
         """Return the smallest and the largest standard deviation, pixels, for cells of `stride`.
 
         Where the first is above the second, clamping gives all Gaussians the second, as released.
+        Raises `ValueError` for a stride that is no positive number.
         """
+        if not 0 < stride < math.inf:
+            raise ValueError(f"stride {stride} is no positive number")
         return stride / self.post_min, self.post_max
 
 

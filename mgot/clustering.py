@@ -57,7 +57,8 @@ def kmeans(features, k: int, seed: int = 0, restarts: int = 10, name="k-means") 
 
     Features are `[n, ...]`, flattened to `[n, d]`: numpy, torch, an h5 dataset, or anything with
     `shape` whose slices are arrays of finite numbers. `seed` draws the starts. Raises `InputError`,
-    in which the features have `name`, for fewer distinct samples than clusters, or no cluster.
+    in which the features have `name`, for fewer distinct samples than clusters, no cluster, or
+    values that are not finite.
     """
     return _Samples(features, seed, name).cluster(k, restarts)
 
@@ -93,6 +94,8 @@ class _Samples:
         # -0.0 a 0.0, which has other bytes and the same value.
         self.distinct = len({hash(row.tobytes()) for _, block in blocks for row in block + 0})
         self.mean = means(self.features, np.zeros(self.count, np.int64), 1)[0]
+        if not np.isfinite(self.mean).all():
+            raise InputError(f"{name}: the samples hold values that are not finite: leave them out")
         self.gram = self.part = None
         if self.count <= GRAM_SAMPLES:
             self.gram = _gram(self.features, self.mean)

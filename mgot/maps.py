@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from crowd.io.arrays import to_numpy
+from crowd.io.arrays import as_tensor, to_numpy
 from crowd.io.errors import InputError, extra
 
 PATCH_SIDE = 224  # of the maps that are clustered and matched
@@ -102,7 +102,7 @@ def local_maxima(prediction, smooth: bool = False) -> np.ndarray:
     import torch
     from torch.nn import functional
 
-    values = torch.as_tensor(prediction).detach().float()
+    values = as_tensor(prediction).detach().float()
     if values.dim() < 2 or values.numel() != values.shape[-1] * values.shape[-2]:
         raise InputError(f"a predicted map must be [H, W], not {list(values.shape)}: pass one map")
     values = values.reshape(1, 1, *values.shape[-2:])

@@ -167,7 +167,8 @@ def test_points_gaussians_and_heads_are_the_same_to_it():
     density, criterion = torch.full((1, 1, 16, 16), 0.01), TransportLoss()
     given = [points, points.tolist(), tuple(points.tolist()), tuple(heads[:3]), heads]
     losses = [criterion(density, [one]).item() for one in given]
-    assert losses == pytest.approx([losses[0]] * 5, rel=1e-6)
+    losses.append(criterion(density.numpy(), [points]).item())
+    assert losses == pytest.approx([losses[0]] * 6, rel=1e-6)
     halves = Heads(*heads[:3], heads.targets / 2)
     assert criterion(density, [halves]).item() != pytest.approx(losses[0])
 

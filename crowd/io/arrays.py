@@ -30,5 +30,7 @@ def as_tensor(array) -> torch.Tensor:
 def to_numpy(array) -> np.ndarray:
     """Return a numpy view (or copy) of a numpy, torch or h5 array, or of nested lists."""
     if hasattr(array, "detach"):  # a tensor, said without importing torch
-        return array.detach().cpu().numpy()
+        array = array.detach().cpu()
+        # numpy has no such type.
+        return (array.float() if str(array.dtype) == "torch.bfloat16" else array).numpy()
     return np.asarray(array)

@@ -178,20 +178,21 @@ def test_heads_are_in_their_cells_and_those_outside_in_the_nearest():
     assert nearest_cells(points, SHAPE).tolist() == [0, 47, 10, 16, 47]
 
 
-def test_block_counts_are_those_of_a_loop():
-    """Values and gradients; the last blocks of an odd map are cut by the border and left out."""
-    density = density_of(batch=2, shape=(9, 10)).requires_grad_()
+@pytest.mark.parametrize("shape", [(9, 10), (6, 8), (1, 5)])
+def test_block_counts_are_those_of_a_loop(shape):
+    """Values and gradients; blocks that the border cuts are left out, if need be all."""
+    density = density_of(batch=2, shape=shape).requires_grad_()
     heads = [heads_of(5, share=0.7), heads_of(0)]
     value = block_count_loss(heads, density)
     expected = 0
     for one, predicted in zip(heads, density[:, 0], strict=True):
         actual = torch.zeros_like(predicted)
         for (x, y), target in zip(one.points, one.targets, strict=True):
-            actual[int(y) // 8, int(x) // 8] += target
+            actual[min(int(y) // 8, shape[0] - 1), min(int(x) // 8, shape[1] - 1)] += target
         expected = expected + deviance(predicted.sum(), actual.sum()) / 2
         for side, weight in ((2, 0.25), (4, 0.5), (8, 1)):
-            for row in range(9 // side):
-                for column in range(10 // side):
+            for row in range(shape[0] // side):
+                for column in range(shape[1] // side):
                     block = slice(row * side, (row + 1) * side), slice(column * side, None)
                     mean, count = (one[block][:, :side].sum() for one in (predicted, actual))
                     expected = expected + weight * deviance(mean, count) / 2

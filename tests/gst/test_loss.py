@@ -113,6 +113,7 @@ def test_gradient_is_a_sign_so_no_cell_pulls_harder_than_one():
         ([draw_kernel(2)], [torch.ones(4)], draw_density(1), "image 0.*4 targets"),
         ([draw_kernel(2)], [torch.ones(2)], draw_density(1, side=5), "25 cells"),
         ([draw_kernel(2)], [None], draw_density(1), "0 targets"),
+        ([draw_kernel(2)], [torch.ones(2, 1)], draw_density(1), r"2 targets \[2, 1\]"),
         ([None], [torch.ones(2)], draw_density(1), r"2 targets .* kernel \[0, 16\]"),
         ([draw_kernel(2)], [torch.ones(2)], draw_density(1)[0], "B, 1, h, w"),
         ([], [], draw_density(1)[:0], "0 density maps"),
@@ -220,6 +221,14 @@ def test_heads_that_do_not_fit_are_refused():
         ):
             with pytest.raises(ValueError, match=message):
                 loss_of(given, map_)
+
+
+@pytest.mark.parametrize("loss_of", [*FAST, gaussian_transport_loss_reference])
+def test_a_stride_that_is_no_positive_number_is_refused(loss_of):
+    heads, density = draw_batch((3,))
+    for stride in (0, -8):
+        with pytest.raises(ValueError, match=f"stride {stride} "):
+            loss_of(heads, density, stride=stride)
 
 
 @pytest.mark.parametrize("loss_of", [*FAST, gaussian_transport_loss_reference])

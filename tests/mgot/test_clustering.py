@@ -49,6 +49,8 @@ def test_says_why_samples_cannot_be_clustered(samples, message):
         elbow(samples, [3, 4])
     with pytest.raises(InputError, match="cannot form 0 clusters"):
         kmeans(samples, 0)
+    with pytest.raises(InputError, match="not finite"):
+        kmeans(np.where(np.eye(*samples.shape), np.nan, samples), 1)
     with pytest.raises(InputError, match="there are no samples"):
         kmeans(samples[:0], 1)
 

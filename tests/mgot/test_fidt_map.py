@@ -68,6 +68,11 @@ def test_refuses_what_are_no_heads(points):
 
 
 @pytest.mark.filterwarnings("error")
+def test_points_in_half_precision_are_taken():
+    points = torch.tensor([[3.5, 4.5], [9.0, 2.0]])  # exact in bfloat16
+    np.testing.assert_array_equal(fidt_map(points.bfloat16(), 8, 12), fidt_map(points, 8, 12))
+
+
 def test_one_head_in_a_large_photo_needs_no_warning():
     values = fidt_map([[10.5, 10.5]], 40, 2048)
     assert values[10, 10] == 1

@@ -71,6 +71,13 @@ def test_confidence_is_of_the_map_in_which_the_peak_was_found(monkeypatch):
     np.testing.assert_allclose(seen.confidence, 7.1 / 9, rtol=1e-6)
 
 
+def test_takes_a_map_of_any_byte_order_and_stride():
+    prediction = np.random.default_rng(0).random((6, 8), np.float32)
+    expected = local_maxima(np.ascontiguousarray(prediction[:, ::-1]))
+    np.testing.assert_array_equal(local_maxima(prediction[:, ::-1]), expected)
+    np.testing.assert_array_equal(local_maxima(prediction[:, ::-1].astype(">f4")), expected)
+
+
 def test_refuses_what_is_not_one_map_of_numbers():
     for prediction in (np.ones(16), np.ones((2, 1, 4, 4))):
         with pytest.raises(InputError, match="pass one map"):

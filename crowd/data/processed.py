@@ -54,10 +54,15 @@ def list_split(data_dir: str | os.PathLike, split: str) -> list[Path]:
 def split_photos(data_dir: str | os.PathLike, split: str) -> list[Path]:
     """Return the photos of a split, each of which has its annotation.
 
-    Raises `InputError` when the folder is missing or empty, or naming photos without annotation.
+    Raises `InputError` when the folder is missing or empty, or naming photos without annotation, or
+    an annotation without its photo: the set would be smaller than it was, and nobody would know.
     """
     paths = list_split(data_dir, split)
     require_beside(paths, lambda path: path.with_suffix(".npy"), "annotation", PREPROCESS)
+    known = {path.stem for path in paths}
+    lost = [path for path in sorted(paths[0].parent.glob("*.npy")) if path.stem not in known]
+    if lost:
+        raise InputError(f"{lost[0]} has no photo: remove it, or {PREPROCESS}")
     return paths
 
 

@@ -155,6 +155,7 @@ def refit(path):
             ("2 of 4", "photo0.png, photo2.png", "gsplat"),
         ),
         (lambda root: (root / "train/photo1.npy").unlink(), ("photo1", "preprocess")),
+        (lambda root: (root / "train/photo1.png").unlink(), ("photo1.npy", "has no photo")),
         (lambda root: [path.unlink() for path in root.glob("val/*.png")], ("val", "no photos")),
         (
             lambda root: write_gaussians(

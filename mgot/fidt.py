@@ -21,6 +21,7 @@ import numpy as np
 
 from crowd.data import network_input as photos
 from crowd.data.images import read_orientation, read_size, write_image
+from crowd.data.layouts.registry import LAYOUTS
 from crowd.data.prepare import Job, Resized, add_arguments, process
 from crowd.data.resize import JPEG_LIMIT, LONG
 from crowd.io.config import YES_NO, ArgumentParser, Namespace
@@ -124,6 +125,12 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
+    if not arguments.layout:
+        name = arguments[arguments.domain]
+        raise InputError(
+            f"{name} is a data set of your own: say how it keeps its files with --layout "
+            f"({', '.join(LAYOUTS)}; docs/FORMATS.md)"
+        )
     values = dict(zip(BOUNDS, SIZES.get(arguments.layout, OTHER_SIZES), strict=True))
     if arguments.min_size is not None:
         values["test_min_size"] = arguments.min_size

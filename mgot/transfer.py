@@ -53,8 +53,9 @@ def add_transfer(parser: ArgumentParser, domain: bool = False) -> None:
     """
     add = parser.add_argument_group("transfer").add_argument
     add("--transfer", type=str, help="name of the transfer, such as A2B")
-    add("--source", choices=tuple(LAYOUTS), help="labelled data set")
-    add("--target", choices=tuple(LAYOUTS), help="data set without labels")
+    names = f"{', '.join(LAYOUTS)}, or the name of your own"
+    add("--source", type=str, help=f"labelled data set: {names}")
+    add("--target", type=str, help="data set without labels, as --source")
     add("--data_root", type=str, default="data", help="folder of the data sets")
     add("--runs_root", type=str, default="runs", help="folder of the runs")
     add("--target_size", type=str, default="1024x768", help="of target photos before cutting")
@@ -67,13 +68,14 @@ def files_of(arguments: Namespace) -> dict[str, str]:
     """Return where the files of a transfer lie: `pseudo_labels`, `source.features`, ….
 
     A model of a side, `source.run` and `source.checkpoint`, is the one that sees its patches: φ_s,
-    trained on the source, or φ_t0, retrained on pseudo labels of the target.
+    trained on the source, or φ_t0, retrained on pseudo labels of the target. `source.layout` of a
+    set that is none of `LAYOUTS` is empty.
 
     Raises `InputError` when one of its two data sets is missing.
     """
     name = arguments.transfer
     for role in DOMAINS:
-        if arguments[role] is None:
+        if not arguments[role]:
             raise InputError(f"transfer {name} has no {role}: name the data set")
     data, runs = Path(arguments.data_root), Path(arguments.runs_root)
     work = runs / f"mgot_{name}"
@@ -88,7 +90,8 @@ def files_of(arguments: Namespace) -> dict[str, str]:
     for role in DOMAINS:
         dataset = arguments[role]
         side = {"raw": data / dataset, "fidt": data / f"{dataset}_fidt"}
-        side |= {"layout": LAYOUTS[dataset], "checkpoint": files[f"{role}.run"] / "best.pth"}
+        side |= {"layout": LAYOUTS.get(dataset, "")}
+        side |= {"checkpoint": files[f"{role}.run"] / "best.pth"}
         side |= {kind: work / f"{role}_{ending}" for kind, ending in OF_PATCHES.items()}
         files |= {f"{role}.{kind}": path for kind, path in side.items()}
     return {key: str(path) for key, path in files.items()}

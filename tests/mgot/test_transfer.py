@@ -123,6 +123,19 @@ def test_each_stage_reads_what_those_before_it_wrote():
     assert (labels.data_dir, labels.output) == (photos.output_dataset_path, trained.data_dir)
 
 
+def test_a_set_of_one_s_own_has_any_name_and_only_its_layout_is_asked_for(read):
+    hall = (*config("A2B"), "--transfer", "A2hall", "--target", "hall")
+    assert read_patches([*hall, "--domain", "target"]).data_dir == "data/hall_fidt"
+    assert read_selection(list(hall)).query == "runs/mgot_A2hall/target_features.h5"
+    with pytest.raises(InputError, match=r"hall is a data set of your own: say how .* --layout"):
+        read_fidt([*hall, "--domain", "target"])
+    made = read_fidt([*hall, "--domain", "target", "--layout", "csv"])
+    assert (made.input_dataset_path, made.layout, made.min_size) == ("data/hall", "csv", 512)
+    assert read_fidt([*hall, "--domain", "source"]).layout == "sht"
+    with pytest.raises(InputError, match="A2B has no target"):
+        files_of(read(*config("A2B"), "--target", ""))
+
+
 def test_the_stages_take_their_files_from_the_transfer(tmp_path):
     work = "runs/mgot_A2B"
     sides = [[*config("A2B"), "--domain", side] for side in ("source", "target")]

@@ -111,7 +111,8 @@ def build_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--min-size", type=int, help="lower bound of the short side, pixels")
     add("--max-size", type=int, help="upper bound of the long side, pixels")
-    add("--test-min-size", type=int, help="--min-size of val and test (default: as --min-size)")
+    counted = "--min-size of val and test (default: as --min-size; without one: 1024 for qnrf)"
+    add("--test-min-size", type=int, help=counted)
     smooth = "smooth predicted maps of this set before counting peaks (default: qnrf alone)"
     add("--smooth", action=YES_NO, default=None, help=smooth)
     add_transfer(parser, domain=True)

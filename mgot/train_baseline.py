@@ -23,7 +23,7 @@ from crowd.io.config import (
     PositiveInt,
 )
 from crowd.io.errors import InputError, command
-from crowd.io.files import content_hash
+from crowd.io.files import content_hash, require_folder
 from crowd.io.progress import note
 from crowd.train import arguments as common
 from mgot.fidt import read_preprocessing
@@ -132,6 +132,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mgot.evaluation import CountedSet
     from mgot.training import train
 
+    if arguments.domain == "target":
+        labelled = "run python -m mgot.pseudo_label, or name the set that it wrote by --data_dir"
+        require_folder(Path(arguments.data_dir) / "train", labelled)
     common.choose_workers(arguments)
     preprocessing = read_preprocessing(arguments.data_dir)
     photos = list_split(arguments.data_dir, "train")

@@ -368,6 +368,12 @@ def test_bad_checkpoints_are_one_sentence(write_fidt_set, write_counter, tmp_pat
         assert words in failure(mgot_test.main, *options)
 
 
+def test_retraining_before_the_photos_are_labelled_names_what_labels_them(tmp_path, failure):
+    options = "--domain", "target", "--runs_root", tmp_path
+    message = failure(train_baseline.main, "--config", CONFIGS / "A2B.yml", *options)
+    assert "pseudo_labels/train is not a folder: run python -m mgot.pseudo_label" in message
+
+
 def test_bad_trainings_are_one_sentence(write_fidt_set, baseline, tmp_path, failure):
     data = write_fidt_set()
     folder = baseline(data, options="--epochs 1")

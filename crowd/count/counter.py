@@ -109,7 +109,10 @@ def named_model(
     if name not in models:
         raise InputError(f"{path} holds a model of another method ({name}): name one of {source}")
     if model_name not in (None, name):
-        raise InputError(f"{path} holds {name}, not {model_name}: leave --model-name out")
+        raise InputError(
+            f"{path} holds {name}, not {model_name}: leave --model-name, or model_name in the YAML "
+            "file, out"
+        )
     return name
 
 

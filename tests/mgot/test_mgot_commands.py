@@ -358,7 +358,10 @@ def test_bad_checkpoints_are_one_sentence(write_fidt_set, write_counter, tmp_pat
         (["--save_path", good, "--data_dir", data, "--tile", "99"], "--tile 99"),
         (["--save_path", good, "--data_dir", data, "--scale", "inf"], "'scale'"),
         (["--save_path", good, "--image", data / "test/photo0.png", "--tile", "99"], "--tile 99"),
-        (["--save_path", good, "--data_dir", data, "--model_name", "hrnet_w48"], "not hrnet_w48"),
+        (
+            ["--save_path", good, "--data_dir", data, "--model_name", "hrnet_w48"],
+            "not hrnet_w48: leave --model-name, or model_name in the YAML file, out",
+        ),
         (["--save_path", good, "--image", tmp_path / "no.jpg"], "no.jpg"),
         (["--save_path", good], "--image"),
         (["--save_path", other, "--data_dir", data], "another method (vgg)"),

@@ -231,7 +231,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = [path.name for photo in photos for path in patches_of(photo, output, size)]
     if not names:
         where = photos[0].parent
-        raise InputError(f"no photo in {where} reaches {SIDE} × {SIDE}: enlarge them by --resize")
+        # A resized photo no longer fits its FIDT map.
+        anew = f"make the set again with python -m mgot.fidt --min-size {SIDE}"
+        remedy = "enlarge them by --resize" if arguments.unlabelled else anew
+        raise InputError(f"no photo in {where} reaches {SIDE} × {SIDE}: {remedy}")
     made = output / SETTINGS
     if made.is_file() and read_text(made, "name an empty folder by --output") != UNFINISHED:
         raise InputError(f"{output} is a processed set: name an empty folder by --output")

@@ -177,7 +177,8 @@ def test_bad_input_is_one_sentence(tmp_path, run):
     assert "set/test is not a folder" in run("--split", "test", code=2)
     folder = tmp_path / "set/train"
     photo = write_photo(folder, "a", 200, 300)
-    assert "--resize" in run(code=2)
+    assert "make the set again with python -m mgot.fidt --min-size 256" in run(code=2)
+    assert "enlarge them by --resize" in run("--unlabelled", code=2)
     write_photo(folder, "a", 600, 300)
     assert "--unlabelled" in run("--resize", "1024x768", code=2)
     for size in ("1024", "100x768", "0x0", "axb"):

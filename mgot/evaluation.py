@@ -204,7 +204,7 @@ def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike, scale: float
     Each photo counts alike: the statistics are the mean over photos of each one's mean and
     variance. `train/` needs no annotations; `scale` is as for `predict_map`. Leaves the model in
     evaluation mode; raises `InputError` where it has no batch normalisation, the set is unfinished,
-    or a photo is missing or damaged.
+    or a photo is missing, damaged or so small that a map is a single pixel.
     """
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     if not norms:
@@ -221,7 +221,14 @@ def reset_batch_norm(model: nn.Module, data_dir: str | os.PathLike, scale: float
     with torch.inference_mode():
         for path in progress(paths, "statistics of train", "photo"):
             image = _scaled(photo_tensor(read_photo(path, how), how), scale)
-            model(image[None].to(device))
+            try:
+                model(image[None].to(device))
+            except ValueError as error:  # torch's, of a map of a single pixel
+                raise InputError(
+                    f"{path} is too small for statistics ({image.shape[2]} × {image.shape[1]} as "
+                    "the network sees it): make the set again with a larger --min-size, or take "
+                    "the photo out"
+                ) from error
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
         norm.momentum = momentum

@@ -66,6 +66,12 @@ def test_the_light_network_s_folded_normalisations_are_set_anew_too(write_fidt_s
         assert_mean_over_photos(model.features.bn1, stems)
 
 
+def test_a_photo_whose_deepest_map_is_a_pixel_is_named(write_fidt_set):
+    data = write_fidt_set(train=(1,), size=(32, 32))
+    with pytest.raises(InputError, match=r"photo0\.png is too small for statistics \(32 × 32"):
+        reset_batch_norm(build_model("light_fidt"), data)
+
+
 def test_a_network_without_batch_normalisation_is_named(write_fidt_set, write_counter, failure):
     data, checkpoint = write_fidt_set(), write_counter()
     arguments = ["--save_path", checkpoint, "--data_dir", data, "--device", "cpu"]

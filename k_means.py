@@ -10,7 +10,7 @@ from crowd.io.errors import command
 from crowd.io.h5 import write_h5
 from mgot.feature_files import write_index_lists
 from mgot.maps import PATCH_SIDE
-from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
+from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill, require_apart
 
 FILES = {
     "feature": "{domain}.features",
@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(arguments: Namespace) -> None:
     """Run the command for one domain."""
     fill(arguments, FILES)
+    read, *written = FILES
+    require_apart(arguments, [read], written)
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.pictures.overlays import picture_kind
     from mgot.clustering import in_memory, kmeans

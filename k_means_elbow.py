@@ -12,7 +12,7 @@ import numpy as np
 from crowd.io.config import ArgumentParser, Namespace, Seed, documented
 from crowd.io.errors import command
 from crowd.io.files import write_text
-from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill
+from mgot.transfer import DOCUMENTED_DOMAINS, add_transfer, fill, require_apart
 
 FILES = {"feature_path": "{domain}.features", "elbow_map": "{domain}.elbow"}
 KS = range(2, 11)
@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(arguments: Namespace) -> None:
     """Run the command for one domain."""
     fill(arguments, FILES)
+    require_apart(arguments, ["feature_path"], ["elbow_map"], [".json"])
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.pictures.overlays import picture_kind
     from mgot.clustering import elbow

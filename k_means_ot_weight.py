@@ -16,7 +16,7 @@ from crowd.io.files import write_text
 from mgot.feature_files import read_clusters
 from mgot.options import ALIGNMENTS, MARGINALS, VARIANTS, AlignmentOptions, SsimCost
 from mgot.patches import write_selection
-from mgot.transfer import DOCUMENTED, add_transfer, fill
+from mgot.transfer import DOCUMENTED, add_transfer, fill, require_apart
 
 Share = restricted("Share", float, [(">", 0), ("<=", 1)])
 Finite = restricted("Finite", float, [(">", 0), ("<", float("inf"))])
@@ -71,6 +71,8 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
         raise InputError(f"--alignment {arguments.alignment} has no clusters to weigh by sizes")
     fill(arguments, FILES | (CLUSTER_FILES if clustered else {}))
     fill(arguments, PATCH_FOLDERS if arguments.transfer else {})
+    query, gallery, *written = FILES
+    require_apart(arguments, [query, gallery, *CLUSTER_FILES], written, [".jpg", ".json"])
     return arguments
 
 

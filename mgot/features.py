@@ -41,7 +41,7 @@ from crowd.io.progress import progress
 from mgot.feature_files import REMEDY, SHAPE, Features, names_in
 from mgot.maps import PATCH_SIDE, check_maps
 from mgot.patches import list_patches, locate_patches, read_patch
-from mgot.transfer import add_transfer, fill
+from mgot.transfer import add_transfer, fill, require_apart
 
 if TYPE_CHECKING:
     import torch
@@ -232,6 +232,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = build_parser().read(argv)
     fill(arguments, FILES)
+    require_apart(arguments, ["patches", "save_path"], ["output"])
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.train.distributed import join, leave
     from mgot.evaluation import load_counter

@@ -14,6 +14,7 @@
     runs/mgot_A2B/finetuned                 training on them: the adapted model
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from crowd.io.config import ArgumentParser, Namespace
@@ -114,3 +115,26 @@ def fill(arguments: Namespace, files: dict[str, str]) -> None:
         if "{domain}" in file and arguments.domain is None:
             raise InputError(f"transfer {arguments.transfer} has two sides: add --domain")
         arguments[name] = known[file.format(domain=arguments.get("domain"))]
+
+
+def require_apart(
+    arguments: Namespace, read: Sequence[str], written: Sequence[str], beside: Sequence[str] = ()
+) -> None:
+    """Raise `InputError` where a file to write is another one of the command, and would replace it.
+
+    `read` and `written` name arguments, of which some may be None; `beside` are the endings of what
+    is written beside the first of `written`.
+    """
+
+    def flags(names: Sequence[str]) -> dict[str, str]:
+        known = {name: arguments[name] for name in names if arguments[name] is not None}
+        return {f"--{name.replace('_', '-')}": path for name, path in known.items()}
+
+    taken = {Path(path).resolve(): flag for flag, path in flags(read).items()}
+    outputs = flags(written)
+    flag, first = next(iter(outputs.items()))
+    outputs |= {f"the {end} beside {flag}": Path(first).with_suffix(end) for end in beside}
+    for name, path in outputs.items():
+        other = taken.setdefault(Path(path).resolve(), name)
+        if other != name:
+            raise InputError(f"{path} would be {other} and {name} in one: name another file")

@@ -128,6 +128,26 @@ def test_a_picture_s_name_is_refused_before_the_work(tmp_path, run, name):
     assert "v.svg is no name for a picture" in run(name, *words, code=2)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "k_means --feature f.h5 --center_cluster f.h5 --cluster_index i.npy --vis_path v.png",
+        "k_means --feature f.h5 --center_cluster c.h5 --cluster_index link --vis_path v.png",
+        "k_means --feature none.h5 --center_cluster f.h5 --cluster_index ./f.h5 --vis_path v.png",
+        "k_means_elbow --feature_path f.h5 --elbow_map link",
+        "k_means_elbow --feature_path f.json --elbow_map f.png",
+        "mgot.features --patches . --save_path f.h5 --output f.h5",
+    ],
+)
+def test_no_file_of_a_command_is_written_over_another(tmp_path, run, words):
+    for name in ("f.h5", "f.json"):
+        (tmp_path / name).write_bytes(b"as it was")
+    (tmp_path / "link").symlink_to("f.h5")
+    name, *argv = words.split()
+    assert "in one: name another file" in run(name, *argv, code=2)
+    assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "f.json").read_bytes() == b"as it was"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_features_that_cannot_be_clustered(tmp_path, run, name):
     features, files = COMMANDS[name]

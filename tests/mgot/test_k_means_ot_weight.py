@@ -283,6 +283,22 @@ def test_clusters_that_do_not_fit_the_features(tmp_path, domains, run):
     assert "sc.h5 is damaged" in run(code=2)
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"corresponding_weight": FILES["selected_result"]}, "and --corresponding-weight in one"),
+        ({"selected_result": "out/sel.json"}, "and the .json beside --selected-result"),
+        ({"selected_result": "ti.npy"}, "--index-cluster-t and --selected-result"),
+        ({"corresponding_weight": "./s.h5"}, "--gallery and --corresponding-weight"),
+    ],
+)
+def test_no_file_of_the_command_is_written_over_another(tmp_path, domains, run, changed, says):
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+    words = (word for name, path in changed.items() for word in (f"--{name}", path))
+    assert says in run(*words, code=2)
+    assert before == {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+
+
 WRONG = {"regularization_parameter1": "0 -1 nan inf", "regularization_parameter2": "0 -1 nan",
          "mass": "0 -0.5 1.1 nan", "alignment": "other", "device": "99 tpu"}  # fmt: skip
 

@@ -93,6 +93,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     target = files_of(arguments)["target.fidt"] if arguments.transfer else arguments.val_dir
     remedy = "make it by python -m mgot.fidt: the counter is to see photos as those of this set"
     preprocessing = read_preprocessing(require_folder(target, remedy))
+    if not (Path(arguments.val_dir) / arguments.select_on).is_dir():
+        raise InputError(
+            f"{arguments.val_dir} has no {arguments.select_on}/ to choose the best epoch on: name "
+            "the source's set by --val_dir"
+        )
     crops = FidtCrops(
         paths,
         arguments.crop_size,

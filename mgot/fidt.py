@@ -3,11 +3,13 @@
     python -m mgot.fidt --layout sht --input-dataset-path data/shb \
         --output-dataset-path data/shb_fidt
     python -m mgot.fidt --config mgot/configs/A2B.yml --domain source
+    python -m mgot.fidt --config mine.yml --domain target --layout photos
 
 Beside each `NAME.jpg` lie `NAME.npy` (heads [N, 2]) and `NAME.h5` (`fidt_map` float32 and `kpoint`
-uint8, [H, W]). ShanghaiTech keeps its sizes; other sets get a long side of at most 2048 and a short
-side of at least 512 (photos of UCF-QNRF that are counted: 1024), as in FIDT. Run again, it goes on
-where it stopped.
+uint8, [H, W]); of a target without annotations (`--layout photos`) there are train/ and its photos
+alone. ShanghaiTech keeps its sizes; other sets get a long side of at most 2048 and a short side of
+at least 512 (photos of UCF-QNRF that are counted: 1024), as in FIDT. Run again, it goes on where it
+stopped.
 """
 
 import dataclasses
@@ -21,6 +23,7 @@ import numpy as np
 
 from crowd.data import network_input as photos
 from crowd.data.images import read_orientation, read_size, write_image
+from crowd.data.layouts.bare import BARE
 from crowd.data.layouts.registry import LAYOUTS
 from crowd.data.prepare import Job, Resized, add_arguments, process
 from crowd.data.resize import JPEG_LIMIT, LONG
@@ -82,7 +85,7 @@ class FidtJob(Job):
     companions: ClassVar[tuple[str, ...]] = (".npy", ".h5")
 
     def write(self, resized: Resized, heads: np.ndarray) -> None:
-        """Write heads, maps and photo; a JPEG that keeps its size is copied as it is."""
+        """Write heads, maps and photo."""
         height, width = resized.image.shape[:2]
         write_array(self.output.with_suffix(".npy"), heads)
         write_h5(
@@ -90,12 +93,32 @@ class FidtJob(Job):
             fidt_map=fidt_map(heads, height, width),
             kpoint=head_pixels(heads, height, width),
         )
+        self.write_photo(resized)
+
+    def write_photo(self, resized: Resized) -> None:
+        """Write the photo; a JPEG that keeps its size is copied as it is."""
+        height, width = resized.image.shape[:2]
         jpeg = self.seen.photo.suffix.lower() in (".jpg", ".jpeg")
         same = jpeg and read_size(self.seen.photo) == (width, height)
         if same and read_orientation(self.seen.photo) == 1:
             copy_file(self.seen.photo, self.output)
         else:
             write_image(self.output, resized.image)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BareJob(FidtJob):
+    """One photo of a target without annotations: nothing is said of its heads, not that it has
+    none.
+    """
+
+    companions: ClassVar[tuple[str, ...]] = ()
+
+    def write(self, resized: Resized, heads: np.ndarray) -> None:  # noqa: ARG002 - there are none
+        """Write the photo alone, and leave no labels of an earlier run beside it."""
+        for suffix in FidtJob.companions:
+            self.output.with_suffix(suffix).unlink(missing_ok=True)
+        self.write_photo(resized)
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -107,7 +130,7 @@ def copy_file(source: Path, target: Path) -> None:
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
     parser = ArgumentParser(prog="python -m mgot.fidt", description=__doc__.split("\n", 1)[0])
-    add_arguments(parser, layout=None, required=False)
+    add_arguments(parser, layout=None, required=False, bare=True)
     add = parser.add_argument
     add("--min-size", type=int, help="lower bound of the short side, pixels")
     add("--max-size", type=int, help="upper bound of the long side, pixels")
@@ -130,7 +153,7 @@ def read_arguments(argv: Sequence[str] | None = None) -> Namespace:
         name = arguments[arguments.domain]
         raise InputError(
             f"{name} is a data set of your own: say how it keeps its files with --layout "
-            f"({', '.join(LAYOUTS)}; docs/FORMATS.md)"
+            f"({', '.join((*LAYOUTS, BARE))}; docs/FORMATS.md)"
         )
     values = dict(zip(BOUNDS, SIZES.get(arguments.layout, OTHER_SIZES), strict=True))
     if arguments.min_size is not None:
@@ -153,10 +176,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command with `argv` (default: the command line)."""
     arguments = read_arguments(argv)
 
+    kind = BareJob if arguments.layout == BARE else FidtJob
+
     def make(split: str, **fields) -> FidtJob:
         min_size = arguments.min_size if split == "train" else arguments.test_min_size
         others = {name: arguments[name] for name in ("max_size", "interpolation", "depth")}
-        return FidtJob(how=Preprocessing(min_size=min_size, **others), **fields)
+        return kind(how=Preprocessing(min_size=min_size, **others), **fields)
 
     process(arguments, make)
 

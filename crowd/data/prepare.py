@@ -12,10 +12,12 @@ from typing import ClassVar
 import numpy as np
 
 from crowd.data.images import AUTO, DEPTH_HELP, depth_option, read_image, write_image
+from crowd.data.layouts.annotation import NONE
+from crowd.data.layouts.bare import ABOUT, BARE, find_bare
 from crowd.data.layouts.places import find_photos, short_names
 from crowd.data.layouts.points import PointConvention, Seen, add_convention
 from crowd.data.layouts.registry import LAYOUTS, layout_help
-from crowd.data.layouts.survey import survey
+from crowd.data.layouts.survey import Survey, survey
 from crowd.data.network_input import Preprocessing
 from crowd.data.processed import unfinished
 from crowd.data.resize import INTERPOLATIONS, JPEG_LIMIT
@@ -113,7 +115,9 @@ def process_photo(job: Job) -> Outcome:
             path.unlink(missing_ok=True)
         return Outcome(split, fault=str(error))
     if made:
-        heads = read_array(job.output.with_suffix(".npy"), "run again with --overwrite")
+        heads = NONE.points
+        if ".npy" in job.companions:
+            heads = read_array(job.output.with_suffix(".npy"), "run again with --overwrite")
     else:
         withdraw(record)
         job.write(resized, heads)
@@ -164,16 +168,19 @@ def places_of(splits: dict[str, list[Path]], output: Path) -> list[tuple[str, Pa
     return places
 
 
-def add_arguments(parser: ArgumentParser, layout: str | None, required: bool) -> None:
+def add_arguments(
+    parser: ArgumentParser, layout: str | None, required: bool, bare: bool = False
+) -> None:
     """Add the arguments that say what is read, how it is split, and how the command works.
 
-    `layout` is the default of `--layout`, `required` whether the two folders must be named; the
-    command adds the sizes itself.
+    `layout` is the default of `--layout`, `required` whether the two folders must be named,
+    `bare` whether photos may be without annotations; the command adds the sizes itself.
     """
     add = parser.add_argument
     add("--input-dataset-path", "--origin-dir", type=str, required=required, help="the data set")
     add("--output-dataset-path", "--data-dir", type=str, required=required, help="folder to write")
-    add("--layout", default=layout, choices=tuple(LAYOUTS), help=layout_help())
+    layouts, about = (*LAYOUTS, *([BARE] if bare else ())), f"; {ABOUT}" if bare else ""
+    add("--layout", default=layout, choices=layouts, help=layout_help() + about)
     add_convention(parser)
     add("--interpolation", default="bilinear", choices=INTERPOLATIONS)
     add("--depth", type=depth_option, default=AUTO, help=DEPTH_HELP)
@@ -199,8 +206,9 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     arguments that do not fit together or do not fit the set, and for a bad photo.
     """
     _check(arguments)
-    found = find_photos(arguments.input_dataset_path, arguments.layout)
-    how = arguments.split or ("time" if arguments.layout == "brt" else "random")
+    root, layout = arguments.input_dataset_path, arguments.layout
+    found = find_bare(root) if layout == BARE else find_photos(root, layout)
+    how = arguments.split or ("time" if layout == "brt" else "random")
     lists = (arguments.train_list, arguments.val_list)
     splits, note = complete_splits(
         found, how, arguments.val_ratio, arguments.seed, *lists, arguments.fold
@@ -208,7 +216,10 @@ def process(arguments: Namespace, make: Callable[..., Job]) -> None:
     output = Path(arguments.output_dataset_path)
     convention = PointConvention.of(arguments)
     photos = [photo for split in splits.values() for photo in split]
-    looked = survey(photos, arguments.layout, convention, arguments.workers)
+    if layout == BARE:
+        looked = Survey(layout, convention, {photo: Seen(photo, layout) for photo in photos})
+    else:
+        looked = survey(photos, layout, convention, arguments.workers)
     looked.require_answers()
     values = {key: value for key, value in vars(arguments).items() if key not in WORKING}
     settings = {key: value for key, value in values.items() if key not in PLACES}

@@ -8,9 +8,12 @@ import pytest
 import yaml
 from PIL import Image
 
+from crowd.validate import main as validate
 from mgot.fidt import main, read_arguments, read_preprocessing
 from mgot.maps import fidt_map
+from mgot.train_baseline import main as train_baseline
 from mgot.train_baseline import read_arguments as read_training
+from preprocess_dataset_ucf import main as preprocess
 from tests.crowd.sets import write_photo, write_split
 
 HEADS = {"a": [], "b": [[7.3, 9.9]], "c": [[3, 3], [30, 20]], "d": [[1, 1], [39, 29], [20.5, 15.5]]}
@@ -130,6 +133,31 @@ def test_it_goes_on_where_it_stopped_and_in_a_copy_of_the_folders(tmp_path, run,
     os.utime(table, (0, 0))
     assert "1 photos written, 7 were up to date" in run()
     assert "8 photos written" in run("--smooth")
+
+
+def test_bare_photos_all_become_train_without_labels(tmp_path, runner, failure, capsys):
+    paths = ["--input-dataset-path", tmp_path / "raw", "--output-dataset-path", tmp_path / "out"]
+    run = runner(main, *paths, "--workers", 0, "--min-size", 1)
+    for name, turned in (("a", 6), ("cam1/b", 1), ("test/c", 1)):
+        write_photo(tmp_path / f"raw/{name}.jpg", (40, 30), turned)
+    main([*map(str, paths), "--min-size", "1", "--layout", "photos", "--workers", "0"])
+    written = capsys.readouterr()
+    assert "2 photos written" in written.out
+    assert "(test)" in written.err
+    assert "0 photos written, 2 were up to date" in run("--layout", "photos")
+    for folder in ("val", "test"):
+        assert not (tmp_path / "out" / folder).exists()
+    train = tmp_path / "out/train"
+    (train / "a.h5").write_bytes(b"of an earlier, labelled run")
+    assert "2 photos written" in run("--layout", "photos", "--overwrite")
+    assert sorted(path.name for path in train.glob("[!.]*")) == ["a.jpg", "b.jpg"]
+    assert Image.open(train / "a.jpg").size == (40, 30)
+    assert "leave it out" in run("--layout", "photos", "--fold", 1, code=2)
+    assert "have no FIDT map" in failure(
+        train_baseline, "--data_dir", tmp_path / "out", "--save_dir", "run"
+    )
+    for other, words in ((validate, [tmp_path / "raw"]), (preprocess, paths)):
+        assert "invalid choice: 'photos'" in failure(other, *words, "--layout", "photos")
 
 
 def test_bounds_that_do_not_fit_write_nothing(tmp_path, run):

@@ -269,6 +269,11 @@ def test_fine_tuning_on_test_says_so_and_counts_epochs_from_where_it_is_told(fin
     assert "test_mae" in log[-1]
 
 
+def test_fine_tuning_for_a_target_without_annotations_asks_for_the_source_s_set(finetune, failure):
+    message = failure(lambda _: finetune(val=()))
+    assert "target has no val/ to choose the best epoch on: name the source's set" in message
+
+
 def test_a_first_epoch_beyond_the_last_writes_nothing(finetune, tmp_path, failure):
     message = failure(lambda _: finetune(options="--start_epoch 4"))
     assert "--start_epoch 4 leaves none of --epochs 4" in message

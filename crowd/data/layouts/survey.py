@@ -64,8 +64,8 @@ class Survey:
             heads = self.convention.label or every
             notes.append(f"labels: {_listed(labels)}; heads: {heads}; {places}")
         turned = sum(one.orientation != 1 for one in self.seen)
-        picture = self.convention.picture(self.layout)
-        if turned and picture and not self.convention.points:
+        picture = self.convention.picture(self.layout) if turned else None
+        if picture and not self.convention.points:
             notes.append(
                 f"{turned} photos are rotated by EXIF; their points are taken as those of the "
                 f"photo {_named(picture)}, as {self.layout} has them (--points says otherwise)"

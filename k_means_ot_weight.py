@@ -83,13 +83,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported once the arguments are read: --help and a wrong one are answered without torch.
     from crowd.train.devices import pick_device
     from mgot.feature_files import open_features
-    from mgot.features import locate_sources
+    from mgot.features import known_patches, locate_sources
     from mgot.pictures import draw_matches
     from mgot.selection import align, describe, summarise
 
     selected = Path(arguments.selected_result)
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:
         sides = (target, arguments.target_patches), (source, arguments.source_patches)
+        made_of = known_patches(source)
         photos = [locate_sources(side, at) if at else None for side, at in sides]
         clusters, files = None, [arguments[name] for name in CLUSTER_FILES]
         if arguments.alignment in ("mgot", "random"):
@@ -109,7 +110,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if alignment.groups:
             written.append(picture)
             draw_matches(picture, alignment, weights, (target, source), photos)
-    summary = {"arguments": vars(arguments), **summarise(alignment, weights, len(source))}
+    summary = {
+        "arguments": vars(arguments),
+        "patches": made_of,
+        **summarise(alignment, weights, len(source)),
+    }
     write_text(told, json.dumps(summary, indent=2) + "\n")
     why_all_1 = ", as always at --mass 1" if arguments.mass == 1 else ""
     print(describe(summary, why_all_1 if arguments.weights else " (--no-weights)"))

@@ -80,11 +80,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from crowd.data.processed import list_split
     from mgot.dataset import FidtCrops
     from mgot.evaluation import CountedSet
+    from mgot.features import require_same_patches
     from mgot.training import train
 
     choose_workers(arguments)
     names, weights = read_selection(arguments.selected_result, arguments.corresponding_weight)
     paths = locate_patches(names, arguments.patches)
+    require_same_patches(arguments.selected_result, arguments.patches)
     if arguments.pseudo_labels is not None:
         read_preprocessing(arguments.pseudo_labels)  # which an unfinished set does not have
         photos = list_split(arguments.pseudo_labels, "train")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
+from crowd.data.layouts.annotation import read_json
 from crowd.data.network_input import Preprocessing, photo_tensor
 from crowd.data.stage import origin
 from crowd.io.config import YES_NO, ArgumentParser, PositiveInt
@@ -194,16 +195,36 @@ def hash_of(paths: Sequence[Path]) -> str:
     return hashlib.sha256(contents.encode()).hexdigest()
 
 
+def known_patches(features: Features) -> str | None:
+    """The `hash_of` the patches that a feature file was made from; None where it is not ours."""
+    with open_h5(features.path, REMEDY) as file:
+        recipe = file.attrs.get("recipe")
+    with contextlib.suppress(TypeError, ValueError, AttributeError):
+        return json.loads(recipe).get("patches")
+    return None
+
+
+def require_same_patches(selection: str | os.PathLike, patches: str | os.PathLike) -> None:
+    """Raise `InputError` where the .json beside a selection names other patches than lie there.
+
+    The authors' selections have none beside them.
+    """
+    told = Path(selection).with_suffix(".json")
+    known = read_json(told, "run k_means_ot_weight.py again") if told.is_file() else None
+    known = known.get("patches") if isinstance(known, dict) else None
+    if known and known != hash_of(list_patches(patches)):
+        raise InputError(
+            f"{selection} is not of the patches that {patches} holds by now: run python -m "
+            "mgot.features, k_means.py and k_means_ot_weight.py again"
+        )
+
+
 def locate_sources(features: Features, patches: str | os.PathLike) -> list[Path]:
     """Return where the patches of a feature file lie, as `locate_patches` does.
 
     Raises `InputError` where a file of ours was made from other patches of these names.
     """
-    with open_h5(features.path, REMEDY) as file:
-        recipe = file.attrs.get("recipe")
-    known = None
-    with contextlib.suppress(TypeError, ValueError, AttributeError):
-        known = json.loads(recipe).get("patches")
+    known = known_patches(features)
     paths = locate_patches(features.names, patches)
     if known and known != hash_of(list_patches(patches)):
         raise InputError(

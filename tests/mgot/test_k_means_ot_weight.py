@@ -3,6 +3,7 @@
 import importlib
 import json
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -111,6 +112,17 @@ def test_selects_what_the_released_procedure_selects(tmp_path, domains, run, mas
     assert [group["target_patches"] for group in summary["groups"]] == [4, 6]
     assert ("all weights are 1, as always at --mass 1\n" in printed) == (mass is None)
     assert Image.open((tmp_path / FILES["selected_result"]).with_suffix(".jpg")).size[0] > 300
+
+
+def test_the_report_names_the_source_patches_that_the_features_were_made_from(
+    tmp_path, domains, run
+):
+    run()
+    assert selection(tmp_path)[1]["patches"] is None
+    with h5py.File(tmp_path / "s.h5", "r+") as file:
+        file.attrs["recipe"] = json.dumps({"patches": "a hash"})
+    run()
+    assert selection(tmp_path)[1]["patches"] == "a hash"
 
 
 def test_part_of_the_mass_leaves_patches_out_and_tells_others_apart(tmp_path, domains, run):

@@ -20,10 +20,11 @@ from crowd.train.runs import read_log
 from mgot import test as mgot_test
 from mgot import train_baseline
 from mgot.evaluation import load_counter, predict_map
+from mgot.features import hash_of
 from mgot.fidt import Preprocessing
 from mgot.maps import local_maxima
 from mgot.models import build_model
-from mgot.patches import write_selection
+from mgot.patches import list_patches, write_selection
 from mgot.transfer import CONFIGS
 from tests.conftest import assert_same_run, interrupt, rows, turn_over
 from tests.mgot.conftest import SETTINGS, TINY
@@ -240,6 +241,19 @@ def test_fine_tuning_takes_pseudo_labels_of_the_target_along(write_fidt_set, fin
     )
     # Weights of 0 leave nothing of the patches: what is learnt from is the photos, at weight 1.
     assert without == 0 < with_labels
+
+
+def test_a_selection_of_other_patches_of_these_names_is_refused(finetune, failure, tmp_path):
+    patches, told = tmp_path / "patches/train", tmp_path / "selected.json"
+    folder = finetune(options="--epochs 1")  # without a .json, as the authors' selections
+    told.write_text(json.dumps({"patches": hash_of(list_patches(patches))}))
+    finetune(options="--epochs 1 --resume")
+    told.write_text(json.dumps({"patches": hash_of(list_patches(folder.parent / "target/train"))}))
+    message = failure(lambda _: finetune("other"))
+    assert "selected.npy is not of the patches that" in message
+    assert "run python -m mgot.features" in message
+    told.write_text("{")
+    assert "selected.json is damaged" in failure(lambda _: finetune("other"))
 
 
 def test_fine_tuning_takes_no_pseudo_labels_of_an_unfinished_set(write_fidt_set, finetune, failure):

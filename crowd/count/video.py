@@ -51,14 +51,18 @@ def count_video(
     points: list[tuple] = []
 
     def counted() -> Iterator[np.ndarray]:
+        seconds = -1 / rate
         frames = progress(iter(capture.read, (False, None)), "counting", "frame", total=announced)
         for number, (_, frame) in enumerate(frames):
+            # Phones film at a rate that varies; some files do not say when a frame is shown.
+            shown = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            seconds = shown if shown > max(seconds, 0) else seconds + 1 / rate
             size, what = frame.shape[1::-1], f"frame {number} of {video}"
             if region is not None:
                 region.require_fit(*size, what)
             seen = annotate(how.resize(np.ascontiguousarray(frame[..., ::-1])), what)
             one = report(seen, region, size)
-            rows.append((number, f"{number / rate:.3f}", *one.columns()))
+            rows.append((number, f"{seconds:.3f}", *one.columns()))
             points.extend(point_rows(number, one.heads, one.confidence))
             yield one.picture
 

@@ -95,6 +95,23 @@ def test_every_frame_of_a_video_is_counted_and_drawn(tmp_path):
     assert not drawn.read()[0]
 
 
+def test_seconds_are_those_at_which_a_frame_is_shown(tmp_path, monkeypatch):
+    first, *others = (Image.new("L", (64, 48), grey) for grey in (40, 120, 200))
+    more = {"save_all": True, "append_images": others, "duration": [100, 500, 100]}
+    first.save(tmp_path / "a.gif", **more)
+    steady = write_video(tmp_path / "steady.mkv", (9,) * 40, rate=23.976, codec="FFV1")
+
+    def seconds(video):
+        table = count_video(video, tmp_path / "out", look, STORED)
+        return [float(row["seconds"]) for row in rows(table)]
+
+    assert seconds(tmp_path / "a.gif") == [0, 0.1, 0.6]
+    even = pytest.approx(np.arange(40) / 23.976, abs=1.1e-3)
+    assert seconds(steady) == even
+    monkeypatch.setattr(cv2, "CAP_PROP_POS_MSEC", cv2.CAP_PROP_ORIENTATION_META)  # always 0
+    assert seconds(steady) == even
+
+
 @pytest.mark.parametrize("rate", [23.976, 239.763, 659.83])
 def test_frames_are_drawn_in_their_colours_whatever_their_rate(tmp_path, rate):
     colours = [(20, 60, 200)] * 2  # blue, green, red, of which `look` draws what they lack

@@ -90,7 +90,8 @@ def _open(video: Path) -> cv2.VideoCapture:
     if not capture.isOpened() or capture.get(cv2.CAP_PROP_FRAME_WIDTH) < 1:
         raise InputError(f"{video} is damaged or no video: convert it to MP4")
     # FFmpeg's name of grey with more than 8 bits, of which OpenCV keeps the upper 8.
-    pixels = int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)).to_bytes(4, "little")
+    pixels = int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)) & 0xFFFFFFFF  # or -1, of no frame
+    pixels = pixels.to_bytes(4, "little")
     if pixels[:3] == b"Y1\0" and pixels[3] > 8:
         raise InputError(
             f"{video} is grey video of {pixels[3]} bits, which may turn black: save its frames as "

@@ -186,6 +186,13 @@ def test_a_video_that_was_cut_short_is_counted_and_said(tmp_path, capsys):
     assert f"film.avi holds {number} of the 20 frames" in capsys.readouterr().err
 
 
+def test_a_video_without_a_frame_is_one_sentence(tmp_path):
+    film = write_video(tmp_path / "film.avi", (), codec="MJPG")
+    with pytest.raises(InputError, match=r"film\.avi holds no frame that can be read"):
+        count_video(film, tmp_path / "out", look, STORED)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_full_disk_under_a_video_is_one_sentence(tmp_path, full_disk):
     video = write_video(tmp_path / "street.mp4", [10] * 20)
     with full_disk(300), pytest.raises(InputError, match=r"street_counted\.mp4 could not be writ"):

@@ -25,6 +25,8 @@ from crowd.io.progress import note, progress
 with extra("commands", "counting videos"):
     import cv2
 
+_LARGEST = 8191  # side of a frame of MPEG-4, pixels
+
 
 def count_video(
     video: str | os.PathLike,
@@ -67,7 +69,7 @@ def count_video(
             yield one.picture
 
     with atomic_path(output / f"{video.stem}_counted.mp4") as part:
-        _write_video(part, counted(), rate)
+        _write_video(part, counted(), rate, video)
         if not rows:
             raise InputError(f"{video} holds no frame that can be read: convert it to MP4")
     if announced and len(rows) < announced:
@@ -100,15 +102,18 @@ def _open(video: Path) -> cv2.VideoCapture:
     return capture
 
 
-def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
-    """Write frames, all of one size; raises OSError when not all of them arrived on the disk."""
+def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float, video: Path) -> None:
+    """Write frames of `video`, all of one size; raises OSError when not all arrived on the disk.
+
+    Raises `InputError` at the first frame when it is larger than MPEG-4 takes.
+    """
     writer, written, part = None, 0, os.path.abspath(part)
     for frame in frames:
         if writer is None:
             size = frame.shape[1::-1]
             # Of MPEG-4 no second has more than 65535 parts.
             rate = round(rate, 3 if rate < 65 else 1)
-            writer = cv2.VideoWriter(part, cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+            writer = _open_writer(part, rate, size, video)
         writer.write(np.ascontiguousarray(frame[..., ::-1]))
         written += 1
     if writer is not None:
@@ -117,3 +122,19 @@ def _write_video(part: Path, frames: Iterator[np.ndarray], rate: float) -> None:
         found = cv2.VideoCapture(part, cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
         if found != written:
             raise OSError(f"{found:g} of {written} frames arrived on the disk")
+
+
+def _open_writer(part: str, rate: float, size: tuple[int, int], video: Path) -> cv2.VideoWriter:
+    # It would print where in its sources it failed.
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    writer = cv2.VideoWriter(part, cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+    cv2.utils.logging.setLogLevel(level)
+    width, height = size
+    if not writer.isOpened() and max(size) > _LARGEST:
+        raise InputError(
+            f"{video} is counted in frames of {width} × {height} pixels, too large for MPEG-4: "
+            "crop it, or save its frames as pictures, and count them with --folder"
+        )
+    if not writer.isOpened():
+        raise OSError("its first bytes did not arrive on the disk")
+    return writer

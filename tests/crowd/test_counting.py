@@ -193,9 +193,24 @@ def test_a_video_without_a_frame_is_one_sentence(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_full_disk_under_a_video_is_one_sentence(tmp_path, full_disk):
+def test_frames_larger_than_mpeg_4_takes_are_said_at_the_first(tmp_path, capfd):
+    film, looked = write_video(tmp_path / "wide.avi", (9,) * 3, (4000, 240), codec="MJPG"), []
+
+    def looking(image, name):
+        looked.append(name)
+        return look(image, name)
+
+    with pytest.raises(InputError, match=r"wide\.avi .* 8533 × 512 pixels.* MPEG-4: crop it"):
+        count_video(film, tmp_path / "out", looking, Preprocessing())
+    assert len(looked) == 1
+    assert list((tmp_path / "out").iterdir()) == []
+    assert "ERROR" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("room", [0, 300])
+def test_a_full_disk_under_a_video_is_one_sentence(tmp_path, full_disk, room):
     video = write_video(tmp_path / "street.mp4", [10] * 20)
-    with full_disk(300), pytest.raises(InputError, match=r"street_counted\.mp4 could not be writ"):
+    with full_disk(room), pytest.raises(InputError, match=r"street_counted\.mp4 could not be writ"):
         count_video(video, tmp_path / "out", look, STORED)
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from crowd.count.evaluation import write_table
 from crowd.count.region import Region, count_inside
-from crowd.data.folders import list_folder, say_left_out
+from crowd.data.folders import IMAGE_SUFFIXES, list_folder, say_left_out
 from crowd.data.images import Photo, read_orientation, read_size, turned
 from crowd.data.layouts.points import stored_points, upright_size
 from crowd.data.network_input import Preprocessing, read_photo
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 Annotate = Callable[[np.ndarray, str], Seen]
 """From a photo uint8 [H, W, 3] and its name to what is seen in it."""
 
-COUNTS, POINTS = "counts.csv", "points.csv"
+COUNTS, POINTS, PICTURE = "counts.csv", "points.csv", "_counted.jpg"
 POINT_COLUMNS = ("image", "x", "y", "confidence")
 # The last two with a region alone, the last where its area is known.
 COUNT_COLUMNS = ("count", "count_in_region", "per_square_metre")
@@ -77,7 +77,7 @@ def count_photo(
     """
     path = Path(path)
     counted = count_one(path, annotate, how, region)
-    picture = output / f"{path.stem}_counted.jpg"
+    picture = output / f"{path.stem}{PICTURE}"
     write_picture(picture, counted.picture)
     rows = point_rows(path.name, counted.heads, counted.confidence)
     points = write_table(output / f"{path.stem}_{POINTS}", POINT_COLUMNS, rows)
@@ -150,15 +150,18 @@ def count_folder(
         region: of every photo, in which people are counted beside all others.
 
     Returns the path of `counts.csv`, which is written last. Raises `InputError` without photos,
-    and for two of one name, one that is too narrow a strip, or one that the region does not fit;
-    and for those that cannot be read, when all others are counted and in the tables.
+    for an output that holds some of them, two of one name, one that is too narrow a strip, or one
+    that the region does not fit; and for those that cannot be read, when all others are counted
+    and in the tables.
     """
     folder = Path(folder)
+    if folder.resolve() == output.resolve():
+        raise InputError(f"{output} is the folder of the photos: choose another --output")
+    if recursive and _holds_photos(output) and folder.resolve() in output.resolve().parents:
+        raise InputError(f"{output} holds photos of {folder}: choose another --output")
     paths = _photos_of(folder, output, recursive)
     if not paths:
         raise InputError(f"{folder} holds no photos that are read: name a folder that does")
-    if folder.resolve() == output.resolve():
-        raise InputError(f"{output} is the folder of the photos: choose another --output")
     names = {path.with_suffix("") for path in paths}
     if len(names) < len(paths):
         raise InputError(f"two photos in {folder} share a name: rename one")
@@ -177,7 +180,7 @@ def count_folder(
         except InputError as error:
             faults[path] = str(error)
             continue
-        write_picture(output / name.parent / f"{name.stem}_counted.jpg", counted.picture)
+        write_picture(output / name.parent / f"{name.stem}{PICTURE}", counted.picture)
         rows.append((name.as_posix(), *counted.columns()))
         points += point_rows(name.as_posix(), counted.heads, counted.confidence)
     if rows:
@@ -206,9 +209,9 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
     apart = (output.resolve(), *folder.resolve().parents, folder.resolve())
     folders = [path for path in folders if path.resolve() not in apart]
     if recursive:
-        before = [path for path in folders if _is_counted(path)]
+        before = {path: "folder with results of counting" for path in folders if _is_counted(path)}
         folders = [path for path in folders if path not in before]
-        say_left_out(folder, files + before)
+        say_left_out(folder, [*files, *before], kinds=before)
         return photos + [photo for path in folders for photo in _photos_of(path, output, True)]
     say_left_out(folder, files + folders, "add --recursive for folders" if folders else "")
     return photos
@@ -216,4 +219,10 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
 
 def _is_counted(folder: Path) -> bool:
     """Whether a folder holds what was counted, not photos; a killed command leaves pictures."""
-    return (folder / COUNTS).is_file() or any(folder.glob("*_counted.jpg"))
+    return (folder / COUNTS).is_file() or any(folder.glob(f"*{PICTURE}"))
+
+
+def _holds_photos(output: Path) -> bool:
+    """Whether photos lie in an output at any depth, and not only what counting draws."""
+    files = (path for path in output.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return any(not path.name.endswith(PICTURE) for path in files)

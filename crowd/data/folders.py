@@ -4,7 +4,7 @@ import importlib.util
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,12 +59,20 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     return listing.photos
 
 
-def say_left_out(folder: str | os.PathLike, others: Sequence[Path], more: str = "") -> None:
-    """Count and name, in a note that ends in `more`, what in `folder` is not read as a photo."""
+def say_left_out(
+    folder: str | os.PathLike,
+    others: Sequence[Path],
+    more: str = "",
+    kinds: Mapping[Path, str] | None = None,
+) -> None:
+    """Count and name, in a note that ends in `more`, what in `folder` is not read as a photo.
+
+    `kinds` says of some of them what they are, where that is not their ending.
+    """
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in others:
         kind = "folder with photos" if path.is_dir() else path.suffix.lower() or "without ending"
-        groups[kind].append(path)
+        groups[(kinds or {}).get(path, kind)].append(path)
     parts = []
     for kind, paths in groups.items():
         first = paths[0].name + (", …" if len(paths) > 1 else "")

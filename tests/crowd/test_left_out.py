@@ -110,7 +110,7 @@ def test_subfolders_are_counted_when_asked_for(tmp_path, capsys):
     assert (folder / "out/scene 2/inner/g_counted.jpg").is_file()
     *first, last = notes(capsys)
     assert "folder with photos" not in " ".join(first)
-    assert "1 folder with photos (out)" in last
+    assert "1 folder with results of counting (out)" in last
     # What --image counted, or a command that was stopped, is no photo either.
     (folder / "out/counts.csv").unlink()
     assert names[1:] == [
@@ -119,6 +119,15 @@ def test_subfolders_are_counted_when_asked_for(tmp_path, capsys):
         .read_text()
         .splitlines()[1:]
     ]
+
+
+def test_an_output_with_photos_of_its_own_is_refused_where_they_were_counted(tmp_path):
+    folder = photos_with_much_else(tmp_path / "photos")
+    (folder / "a 1.jpg").rename(folder / "scene 2/b.jpg")
+    with pytest.raises(InputError, match=r"scene 2 holds photos of .*choose another --output"):
+        count_folder(folder, folder / "scene 2", look, STORED, recursive=True)
+    save(folder / "a 1.jpg")
+    count_folder(folder, folder / "scene 2", look, STORED)
 
 
 @pytest.mark.parametrize("name", ["test", "mgot.test"])

@@ -157,7 +157,7 @@ def count_folder(
     folder = Path(folder)
     if folder.resolve() == output.resolve():
         raise InputError(f"{output} is the folder of the photos: choose another --output")
-    if recursive and _holds_photos(output) and folder.resolve() in output.resolve().parents:
+    if recursive and folder.resolve() in output.resolve().parents and _holds_photos(output):
         raise InputError(f"{output} holds photos of {folder}: choose another --output")
     paths = _photos_of(folder, output, recursive)
     if not paths:
@@ -208,13 +208,22 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
     # Neither what was counted before nor, by a link, a folder around this one.
     apart = (output.resolve(), *folder.resolve().parents, folder.resolve())
     folders = [path for path in folders if path.resolve() not in apart]
+    kinds = {path: "picture of a counted photo" for path in photos if _is_drawn(path)}
+    photos = [path for path in photos if path not in kinds]
     if recursive:
-        before = {path: "folder with results of counting" for path in folders if _is_counted(path)}
-        folders = [path for path in folders if path not in before]
-        say_left_out(folder, [*files, *before], kinds=before)
+        kinds |= {path: "folder with results of counting" for path in folders if _is_counted(path)}
+        folders = [path for path in folders if path not in kinds]
+        say_left_out(folder, [*files, *kinds], kinds=kinds)
         return photos + [photo for path in folders for photo in _photos_of(path, output, True)]
-    say_left_out(folder, files + folders, "add --recursive for folders" if folders else "")
+    more = "add --recursive for folders" if folders else ""
+    say_left_out(folder, [*files, *kinds, *folders], more, kinds)
     return photos
+
+
+def _is_drawn(path: Path) -> bool:
+    """Whether a picture is what `count_photo` drew, beside the points that it found."""
+    points = path.with_name(f"{path.name.removesuffix(PICTURE)}_{POINTS}")
+    return path.name.endswith(PICTURE) and points.is_file()
 
 
 def _is_counted(folder: Path) -> bool:

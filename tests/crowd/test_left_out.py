@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, features
 
 from crowd.annotations import find_photos
-from crowd.count.photos import count_folder
+from crowd.count.photos import count_folder, count_photo
 from crowd.data import images
 from crowd.data.folders import list_images
 from crowd.data.images import open_image, read_image, write_image
@@ -20,6 +20,7 @@ from crowd.validate import main as validate
 from GS2D.jobs import photos_to_fit
 from mgot import patches
 from mgot.features import extract_features
+from tests.conftest import rows
 from tests.crowd.sets import options, refused, run, write_table
 from tests.crowd.test_counting import STORED, look
 
@@ -128,6 +129,16 @@ def test_an_output_with_photos_of_its_own_is_refused_where_they_were_counted(tmp
         count_folder(folder, folder / "scene 2", look, STORED, recursive=True)
     save(folder / "a 1.jpg")
     count_folder(folder, folder / "scene 2", look, STORED)
+
+
+def test_pictures_that_counting_drew_beside_a_photo_are_not_counted(tmp_path, capsys):
+    folder, others = tmp_path / "photos", ("b_counted.jpg", "c.jpg")
+    for name in ("a 1.jpg", *others):
+        save(folder / name)
+    count_photo(folder / "a 1.jpg", folder, look, STORED)
+    table = count_folder(folder, tmp_path / "out", look, STORED)
+    assert [row["name"] for row in rows(table)] == ["a 1.jpg", *others]
+    assert "1 picture of a counted photo (a 1_counted.jpg)" in notes(capsys)[0]
 
 
 @pytest.mark.parametrize("name", ["test", "mgot.test"])

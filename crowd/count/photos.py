@@ -203,21 +203,32 @@ def _sentence(faults: dict[Path, str], total: int, folder: Path, table: Path | N
 
 
 def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
-    """Photos of a folder, and of those in it if wanted, but not the output's; notes all others."""
-    photos, files, folders = list_folder(folder)
-    # Neither what was counted before nor, by a link, a folder around this one.
-    apart = (output.resolve(), *folder.resolve().parents, folder.resolve())
-    folders = [path for path in folders if path.resolve() not in apart]
-    kinds = {path: "picture of a counted photo" for path in photos if _is_drawn(path)}
-    photos = [path for path in photos if path not in kinds]
-    if recursive:
+    """Photos of a folder, and of those in it if wanted, but not the output's; notes all others.
+
+    No folder is taken twice, however many links lead to it: by one only if nothing else does.
+    """
+    taken, places, seen = [], [folder], {output.resolve(), *folder.resolve().parents}
+    while places:
+        place = places.pop(0)
+        if place.resolve() in seen:
+            continue
+        seen.add(place.resolve())
+        photos, files, folders = list_folder(place)
+        # Neither what was counted before nor, by a link, a folder around this one.
+        apart = seen.union(place.resolve().parents)
+        folders = [path for path in folders if path.resolve() not in apart]
+        kinds = {path: "picture of a counted photo" for path in photos if _is_drawn(path)}
+        taken += [path for path in photos if path not in kinds]
+        if not recursive:
+            more = "add --recursive for folders" if folders else ""
+            say_left_out(place, [*files, *kinds, *folders], more, kinds)
+            break
         kinds |= {path: "folder with results of counting" for path in folders if _is_counted(path)}
+        say_left_out(place, [*files, *kinds], kinds=kinds)
         folders = [path for path in folders if path not in kinds]
-        say_left_out(folder, [*files, *kinds], kinds=kinds)
-        return photos + [photo for path in folders for photo in _photos_of(path, output, True)]
-    more = "add --recursive for folders" if folders else ""
-    say_left_out(folder, [*files, *kinds, *folders], more, kinds)
-    return photos
+        links = [path for path in folders if path.is_symlink()]
+        places = [path for path in folders if path not in links] + places + links
+    return taken
 
 
 def _is_drawn(path: Path) -> bool:

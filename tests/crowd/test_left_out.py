@@ -131,6 +131,17 @@ def test_an_output_with_photos_of_its_own_is_refused_where_they_were_counted(tmp
     count_folder(folder, folder / "scene 2", look, STORED)
 
 
+def test_photos_are_counted_once_however_many_links_lead_to_them(tmp_path):
+    folder, away = tmp_path / "photos", tmp_path / "away"
+    for path in (folder / "a", folder / "b/c", away / "d"):
+        save(path / "p.jpg")
+    for link, target in (("a/l", "../b"), ("b/l", "../a"), ("a/m", away / "d"), ("b/n", away)):
+        (folder / link).symlink_to(target)
+    (away / "d/up").symlink_to("..")
+    table = count_folder(folder, tmp_path / "out", look, STORED, recursive=True)
+    assert [row["name"] for row in rows(table)] == ["a/p.jpg", "b/c/p.jpg", "a/m/p.jpg"]
+
+
 def test_pictures_that_counting_drew_beside_a_photo_are_not_counted(tmp_path, capsys):
     folder, others = tmp_path / "photos", ("b_counted.jpg", "c.jpg")
     for name in ("a 1.jpg", *others):

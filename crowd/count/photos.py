@@ -162,11 +162,11 @@ def count_folder(
     paths = _photos_of(folder, output, recursive)
     if not paths:
         raise InputError(f"{folder} holds no photos that are read: name a folder that does")
-    names = {path.with_suffix("") for path in paths}
-    if len(names) < len(paths):
-        raise InputError(f"two photos in {folder} share a name: rename one")
-    faults, rows, points = {}, [], []
+    faults, rows, points, names = {}, [], [], {}
     for path in paths:
+        other = names.setdefault(path.with_suffix(""), path)
+        if other != path:
+            raise InputError(f"{other} and {path} share a name: rename one")
         try:
             read_size(path)
         except InputError as error:

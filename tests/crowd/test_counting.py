@@ -150,6 +150,9 @@ def test_what_cannot_be_counted_is_one_sentence_and_leaves_nothing(tmp_path):
     good = write_photos(tmp_path / "good", (10, 20))
     with pytest.raises(InputError, match="choose another --output"):
         count_folder(good, good, look, STORED)
+    (good / "p1.jpg").touch()
+    with pytest.raises(InputError, match=r"p1\.jpg and .*p1\.png share a name: rename one"):
+        count_folder(good, out, look, STORED)
     strip = write_photos(tmp_path / "strip", (10,), size=(520, 4))
     with pytest.raises(InputError, match=r"p0\.png: 520 x 4 is too narrow a strip: crop it"):
         count_folder(strip, out, look, Preprocessing())

@@ -155,10 +155,7 @@ def count_folder(
     and in the tables.
     """
     folder = Path(folder)
-    if folder.resolve() == output.resolve():
-        raise InputError(f"{output} is the folder of the photos: choose another --output")
-    if recursive and folder.resolve() in output.resolve().parents and _holds_photos(output):
-        raise InputError(f"{output} holds photos of {folder}: choose another --output")
+    _require_apart(output, folder, recursive)
     paths = _photos_of(folder, output, recursive)
     if not paths:
         raise InputError(f"{folder} holds no photos that are read: name a folder that does")
@@ -242,7 +239,11 @@ def _is_counted(folder: Path) -> bool:
     return (folder / COUNTS).is_file() or any(folder.glob(f"*{PICTURE}"))
 
 
-def _holds_photos(output: Path) -> bool:
-    """Whether photos lie in an output at any depth, and not only what counting draws."""
-    files = (path for path in output.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    return any(not path.name.endswith(PICTURE) for path in files)
+def _require_apart(output: Path, folder: Path, recursive: bool) -> None:
+    """Raise `InputError` for an output in which photos of the folder lie, not only drawn ones."""
+    if folder.resolve() == output.resolve():
+        raise InputError(f"{output} is the folder of the photos: choose another --output")
+    if recursive and folder.resolve() in output.resolve().parents:
+        files = (path for path in output.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        if any(not path.name.endswith(PICTURE) for path in files):
+            raise InputError(f"{output} holds photos of {folder}: choose another --output")

@@ -210,7 +210,7 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
         if place.resolve() in seen:
             continue
         seen.add(place.resolve())
-        photos, files, folders = list_folder(place)
+        photos, files, folders, closed = list_folder(place)
         # Neither what was counted before nor, by a link, a folder around this one.
         apart = seen.union(place.resolve().parents)
         folders = [path for path in folders if path.resolve() not in apart]
@@ -221,6 +221,7 @@ def _photos_of(folder: Path, output: Path, recursive: bool) -> list[Path]:
             say_left_out(place, [*files, *kinds, *folders], more, kinds)
             break
         kinds |= {path: "folder with results of counting" for path in folders if _is_counted(path)}
+        kinds |= dict.fromkeys(closed, "folder that cannot be read")
         say_left_out(place, [*files, *kinds], kinds=kinds)
         folders = [path for path in folders if path not in kinds]
         links = [path for path in folders if path.is_symlink()]

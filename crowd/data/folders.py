@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from crowd.io.files import require_folder
+from crowd.io.files import require_folder, unreadable
 from crowd.io.progress import note
 
 JPEG, TIFF = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".tif", ".tiff")
@@ -24,6 +24,7 @@ class Listing(NamedTuple):
     photos: list[Path]  # that can be read
     files: list[Path]  # all others
     folders: list[Path]  # in which photos lie, at any depth
+    closed: list[Path]  # folders, at any depth, that cannot be read, where no photo was seen
 
     def left_out(self) -> list[Path]:
         """What is no photo and none of `COMPANIONS`."""
@@ -37,13 +38,24 @@ def composed(name: str) -> str:
 
 
 def list_folder(folder: str | os.PathLike) -> Listing:
-    """Return the photos directly inside `folder`, and what else lies there."""
+    """Return the photos directly inside `folder`, and what else lies there.
+
+    Raises `InputError` when it is no folder, or cannot be read; those in it may be closed.
+    """
     folder = require_folder(folder, "check the path")
-    listing = Listing([], [], [])
-    for path in sorted(folder.glob("[!.]*")):
-        if path.is_dir():
-            if any(one.suffix.lower() in IMAGE_SUFFIXES for one in path.rglob("*")):
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder))
+    except OSError as error:
+        raise unreadable(folder, error, "cannot be listed: check the path") from error
+    listing = Listing([], [], [], [])
+    for path in (folder / name for name in names if not name.startswith(".")):
+        if os.path.isdir(path):
+            faults: list[OSError] = []
+            files = (file for *_, some in os.walk(path, onerror=faults.append) for file in some)
+            if any(Path(file).suffix.lower() in IMAGE_SUFFIXES for file in files):
                 listing.folders.append(path)
+            else:
+                listing.closed.extend(Path(fault.filename) for fault in faults)
         else:
             (listing.files if missing_reader(path.suffix) else listing.photos).append(path)
     return listing

@@ -1,8 +1,11 @@
 """No photo is left out without a word: formats, phones' HEIC, raw photos, subfolders."""
 
+import errno
 import importlib
+import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,6 +143,28 @@ def test_photos_are_counted_once_however_many_links_lead_to_them(tmp_path):
     (away / "d/up").symlink_to("..")
     table = count_folder(folder, tmp_path / "out", look, STORED, recursive=True)
     assert [row["name"] for row in rows(table)] == ["a/p.jpg", "b/c/p.jpg", "a/m/p.jpg"]
+
+
+def test_folders_that_cannot_be_read_are_said(tmp_path, capsys, monkeypatch):
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    for name in ("a.jpg", "b/c.jpg", "lost+found/d.jpg", "b/closed/e.jpg"):
+        save(folder / name)
+
+    def scandir(path):  # permissions are none for root
+        if Path(path).name in ("lost+found", "closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert len(rows(count_folder(folder, out, look, STORED))) == 1
+    assert len(rows(count_folder(folder, out, look, STORED, recursive=True))) == 2
+    first, *others = [line for line in notes(capsys) if "left out" in line]
+    assert "lost+found" not in first
+    for line, name in zip(others, ("lost+found", "closed"), strict=True):
+        assert f"1 folder that cannot be read ({name})" in line
+    with pytest.raises(InputError, match=r"lost\+found could not be read .*permissions"):
+        count_folder(folder / "lost+found", out, look, STORED)
 
 
 def test_pictures_that_counting_drew_beside_a_photo_are_not_counted(tmp_path, capsys):

@@ -14,6 +14,7 @@ from crowd.io.progress import note
 JPEG, TIFF = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".tif", ".tiff")
 HEIC = (".heic", ".heif", ".hif")
 IMAGE_SUFFIXES = (*JPEG, ".png", ".bmp", *TIFF, ".webp", ".gif", ".avif", *HEIC)
+VIDEO = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 # Of files beside photos that are annotations, features, settings or lists.
 COMPANIONS = (".npy", ".h5", ".mat", ".txt", ".json", ".csv", ".xml", ".yml", ".yaml", ".md")
 
@@ -99,6 +100,8 @@ def say_left_out(
 def missing_reader(suffix: str) -> str:
     """Why files of this ending are not read, and what to do; empty for those that are."""
     suffix = suffix.lower()
+    if suffix in VIDEO:
+        return "a video's frames are counted with --video"
     if suffix not in IMAGE_SUFFIXES:
         named = f"ending in '{suffix}'" if suffix else "without an ending"
         return f"pictures {named} are not read: convert them to JPEG"

@@ -259,6 +259,12 @@ def test_a_raw_photo_is_not_counted_by_its_preview(tmp_path):
     read_image(tmp_path / "a.tif")
 
 
+def test_a_video_for_a_photo_names_the_option_that_counts_it(tmp_path):
+    (tmp_path / "a.MOV").write_bytes(b"\0\0\0\x14ftypqt  ")
+    with pytest.raises(InputError, match=r"a\.MOV cannot be read: a video's .* with --video"):
+        read_image(tmp_path / "a.MOV")
+
+
 def test_heic_is_read_where_the_plugin_is(tmp_path, monkeypatch):
     """A stand-in for the plugin: it registers a reader of HEIF, and only when one is asked for."""
     path = tmp_path / "a.HEIC"

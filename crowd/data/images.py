@@ -23,6 +23,7 @@ from crowd.io.progress import note
 
 MEGAPIXELS = "MAX_MEGAPIXELS"
 _STRIP = 2**22  # pixels
+_EXACT = ("PNG", "BMP", "GIF", "TIFF")  # formats of masks
 _HEIC_BRANDS = re.compile(rb"ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)")
 
 AUTO, RANGE = "auto", "range"
@@ -82,11 +83,13 @@ def open_image(path: Photo) -> Image.Image:
 def read_mask(path: str | os.PathLike) -> np.ndarray:
     """Mark the pixels of a picture that are neither zero nor transparent, bool [H, W], as stored.
 
-    Raises `InputError` as `read_image` does, and for JPEG, which keeps no exact zeros.
+    Raises `InputError` as `read_image` does, and for formats that may keep no exact zeros.
     """
     with _opened(path) as image:
-        if image.format in ("JPEG", "MPO"):
-            raise InputError(f"{path} is a JPEG, which blurs the edge of a mask: save it as PNG")
+        packed = image.info.get("compression") if image.format == "TIFF" else None
+        if image.format not in _EXACT or packed in ("jpeg", "tiff_jpeg", "webp"):
+            kind = f"a TIFF compressed as {packed}" if packed else f"stored as {image.format}"
+            raise InputError(f"{path} is {kind}, which blurs the edge of a mask: save it as PNG")
         orientation = _orientation(image) if image.format == "TIFF" else 1
         if image.mode[0] in "1LIF" and "A" not in image.mode:
             return _turned_back(np.asarray(image) != 0, orientation)

@@ -198,9 +198,18 @@ def test_masks_that_do_not_fit_are_one_sentence(tmp_path):
         mask = write_mask(tmp_path / f"{name}.png", inside)
         with pytest.raises(InputError, match=words):
             count_folder(photos, tmp_path / "out", one_a_cell, STORED, region=read_region(mask))
-    write_mask(tmp_path / "mask.jpg", np.ones((48, 64)))
-    with pytest.raises(InputError, match=r"mask\.jpg is a JPEG.*save it as PNG"):
-        read_region(tmp_path / "mask.jpg")
+    for name, kind, more in (
+        ("mask.jpg", "stored as JPEG", {}),
+        ("mask.webp", "stored as WEBP", {}),
+        ("called.png", "stored as WEBP", {"format": "WEBP"}),
+        ("mask.tif", "a TIFF compressed as jpeg", {"compression": "jpeg"}),
+    ):
+        Image.new("L", (64, 48), 255).save(tmp_path / name, **more)
+        with pytest.raises(InputError, match=rf"{re.escape(name)} is {kind}.*save it as PNG"):
+            read_region(tmp_path / name)
+    for name, more in (("a.bmp", {}), ("a.gif", {}), ("a.tif", {"compression": "tiff_lzw"})):
+        Image.new("L", (64, 48), 255).save(tmp_path / name, **more)
+        assert read_region(tmp_path / name).mask(64, 48).all()
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(InputError, match=r"text\.png is truncated or not a picture"):
         read_region(tmp_path / "text.png")

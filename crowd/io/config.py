@@ -135,7 +135,11 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     def _read_file(self, file: Path) -> dict:
         """Return what a YAML file sets, by argument; raise `InputError` for what it may not set."""
         values = read_yaml(file, "name an existing, valid YAML file with --config")
-        values = {str(key).replace("-", "_"): value for key, value in values.items()}
+        keys = [str(key).replace("-", "_") for key in values]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise InputError(f"{file}: '{key}' is given twice: keep one of them")
+        values = dict(zip(keys, values.values(), strict=True))
         # All but --help and jsonargparse's own.
         known = {one.dest: one for one in self._actions if one.default != argparse.SUPPRESS}
         del known["config"]

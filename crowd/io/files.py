@@ -11,6 +11,7 @@ import shutil
 import socket
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -218,17 +219,21 @@ def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
     """Read the 'key: value' lines of a YAML file; an empty one gives an empty dictionary.
 
     Only plain values are made, whatever tags the file holds, and no anchors are followed, which
-    make a few lines any amount. Raises `InputError` otherwise.
+    make a few lines any amount. No key is given twice. Raises `InputError` otherwise.
     """
     path = require_file(path, remedy)
     with extra("commands", "reading YAML"):
         import yaml
     try:
         text = path.read_text(encoding="utf-8-sig")
+        loader = yaml.SafeLoader(text)
         for event in yaml.parse(text, yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError(f"'*{event.anchor}' refers to another value: write it out")
-        values = yaml.safe_load(text)
+        node = loader.get_single_node()
+        if node:
+            _check_yaml(node)
+        values = node and loader.construct_document(node)
     # Dates, tags and deep nesting raise more than YAMLError.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
@@ -238,3 +243,17 @@ def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold 'key: value' lines: {remedy}")
     return values
+
+
+def _check_yaml(node) -> None:
+    """Raise `ValueError` for a key that is given twice in a node of a YAML file, or below it."""
+    if node.id == "sequence":
+        for part in node.value:
+            _check_yaml(part)
+    if node.id == "mapping":
+        keys = Counter(key.value for key, _ in node.value if key.id == "scalar")
+        twice = [key for key, number in keys.items() if number > 1]
+        if twice:
+            raise ValueError(f"'{twice[0]}' is given twice: keep one of them")
+        for _, part in node.value:
+            _check_yaml(part)

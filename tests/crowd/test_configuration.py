@@ -105,6 +105,9 @@ def test_resolved_arguments_read_back_and_empty_yaml_changes_nothing(parser, tmp
         ("crop_size: large\n", "'crop_size'|crop_size|crop-size"),
         ("lr: [1, 2\n", "not valid YAML"),
         ("- lr\n", "must hold 'key: value' lines"),
+        ("lr: 1\ncrop_size: 3\nlr: 2\n", r"\('lr' is given twice: keep one of them\)"),
+        ("data_dir: a\ndata-dir: b\n", "'data_dir' is given twice: keep one of them"),
+        ("data_dir: {a: [{b: 1, b: 2}]}\n", r"\('b' is given twice"),
     ],
 )
 def test_bad_yaml_names_file_and_key(parser, tmp_path, text, says):

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import re
 import shlex
 import sys
@@ -105,6 +106,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         self.default_config_files = [str(file) for file in files if self._read_file(file)]
         arguments = self.parse_args(argv).clone(with_meta=False)
         for name, value in vars(arguments).items():
+            arguments[name] = with_home(value)
             for plain in (int, float):
                 # PositiveInt and the like are classes of their own, which no file takes.
                 if isinstance(value, plain) and not isinstance(value, bool):
@@ -179,6 +181,14 @@ class ArgumentParser(jsonargparse.ArgumentParser):
 def dashed(word: str) -> str:
     """Spell an option with dashes; what follows its name after `=` or `.` stays."""
     return re.sub(r"^--\w[\w-]*", lambda name: name.group().replace("_", "-"), word)
+
+
+def with_home(value):
+    """Put the home folder for `~` at a text's beginning, as a shell does; also in a list."""
+    if isinstance(value, list):
+        return [*map(with_home, value)]
+    begins = isinstance(value, str) and (value == "~" or value.startswith("~/"))
+    return os.path.expanduser(value) if begins else value
 
 
 def nearest(name: str, known: Collection[str]) -> str:

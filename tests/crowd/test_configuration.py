@@ -152,6 +152,15 @@ def test_a_list_is_asked_for_by_name(parser, tmp_path, value):
     assert parser.read(["--config", config]).also_data_dir == ["a", "b"]
 
 
+def test_a_tilde_is_the_home_folder(parser, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    parser.add_argument("--also-data-dir", type=str, nargs="*", default=[])
+    text = "data_dir: ~/runs\nalso_data_dir: ['~', ~/a, a/~/b, ~a]\n"
+    read = parser.read(["--config", write(tmp_path / "mine.yml", text)])
+    assert read.data_dir == "/home/me/runs"
+    assert read.also_data_dir == ["/home/me", "/home/me/a", "a/~/b", "~a"]
+
+
 def test_help_and_a_wrong_option_are_answered_without_torch():
     # Benchmarks are run by `python -m bench`, which stands for them.
     names = [name for name in COMMANDS if not name.startswith("bench.bench_")]

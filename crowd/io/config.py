@@ -170,11 +170,13 @@ class ArgumentParser(jsonargparse.ArgumentParser):
             used = [action for action in self._actions if action.dest not in self.unused]
             flags = [flag for action in used for flag in action.option_strings]
             return f"unknown argument '{option}'{nearest(option, flags)}"
-        wrong = re.search(r'Parser key "(\w+)": (.*)', message)
+        wrong = re.search(r'Parser key "(\w+)"( element \d+)?: (.*)', message)
         if wrong:
-            key, fault = wrong.group(1), wrong.group(2).strip()
-            number = re.fullmatch(r"Expected a <class 'str'>\. Got value: (\S+)", fault)
-            return f"'{key}': " + (f"write {number.group(1)} in quotes" if number else fault)
+            key, element, fault = wrong.groups(default="")
+            # The value is no longer as it was written: 2024_05 is 202405, and no is False.
+            if re.match(r"Expected a <class 'str'>\. Got value: [^\[{]", fault):
+                fault = "write it in quotes, as it stands in the file"
+            return f"'{key}'{element}: {fault.strip()}"
         return message
 
 

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import io
 import os
+import re
 import shutil
 import socket
 import time
@@ -219,7 +220,8 @@ def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
     """Read the 'key: value' lines of a YAML file; an empty one gives an empty dictionary.
 
     Only plain values are made, whatever tags the file holds, and no anchors are followed, which
-    make a few lines any amount. No key is given twice. Raises `InputError` otherwise.
+    make a few lines any amount. No key is given twice, and no number begins with a needless 0.
+    Raises `InputError` otherwise.
     """
     path = require_file(path, remedy)
     with extra("commands", "reading YAML"):
@@ -246,7 +248,9 @@ def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
 
 
 def _check_yaml(node) -> None:
-    """Raise `ValueError` for a key that is given twice in a node of a YAML file, or below it."""
+    """Raise `ValueError` for a key given twice and for 0123, which YAML reads as 83, in a node."""
+    if node.tag == "tag:yaml.org,2002:int" and re.match(r"[-+]?0[0-9_]", node.value):
+        raise ValueError(f"{node.value} is a number to the base 8: begin without 0, or quote it")
     if node.id == "sequence":
         for part in node.value:
             _check_yaml(part)

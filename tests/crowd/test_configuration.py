@@ -101,7 +101,12 @@ def test_resolved_arguments_read_back_and_empty_yaml_changes_nothing(parser, tmp
         ("zzzzzzzz: 3\n", r"unknown key 'zzzzzzzz'; known: .*crop_size.*lr"),
         ("config: other.yml\n", r"unknown key 'config'"),
         ("lr: null\n", r"'lr' has no value: give one, or leave the line out"),
-        ("data_dir: 0\n", r"'data_dir': write 0 in quotes"),
+        ("data_dir: 0\n", r"'data_dir': write it in quotes, as it stands in the file"),
+        ("data_dir: 2024_05\n", r"'data_dir': write it in quotes, as it stands in the file"),
+        ("data_dir: 2024-05-01 10:00:00\n", "'data_dir': write it in quotes"),
+        ("data_dir: no\n", "'data_dir': write it in quotes"),
+        ("data_dir: [1]\n", r"'data_dir': Expected a .*Got value: \[1\]"),
+        ("crop_size: 0123\n", r"\(0123 is a number to the base 8: begin without 0, or quote it\)"),
         ("crop_size: large\n", "'crop_size'|crop_size|crop-size"),
         ("lr: [1, 2\n", "not valid YAML"),
         ("- lr\n", "must hold 'key: value' lines"),
@@ -148,6 +153,8 @@ def test_a_list_is_asked_for_by_name(parser, tmp_path, value):
     for key in ("also_data_dir", "scale_range"):
         with pytest.raises(InputError, match=rf"mine\.yml: '{key}' is a list: write it as \["):
             parser.read(["--config", write(tmp_path / "mine.yml", f"{key}: {value}\n")])
+    with pytest.raises(InputError, match=r"mine\.yml: 'also_data_dir' element 2: write it in"):
+        parser.read(["--config", write(tmp_path / "mine.yml", "also_data_dir: [a, 2024_05]\n")])
     config = write(tmp_path / "mine.yml", "scale_range: [0.5, 2]\nalso_data_dir: [a, b]\n")
     assert parser.read(["--config", config]).also_data_dir == ["a", "b"]
 

@@ -49,6 +49,12 @@ ANSWERS = {"true": True, "yes": True, "false": False, "no": False}
 class _Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Help that keeps the lines of a description, which may hold commands."""
 
+    def _expand_help(self, action):
+        """Show classes by their names, no function as a type, and None neither way."""
+        text = super()._expand_help(action)
+        text = re.sub(r"type: <function [^>]*>(, )?|(, )?default: null| \| null", "", text)
+        return re.sub(r"<class '(\w+)'>", r"\1", text).replace(" ()", "")
+
 
 class ArgumentParser(jsonargparse.ArgumentParser):
     """`jsonargparse.ArgumentParser` whose errors name the file, the key and the nearest known key.

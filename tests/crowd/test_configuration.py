@@ -5,6 +5,7 @@ Options are given with dashes or underscores, and yes/no options in three ways, 
 
 import importlib
 import json
+import re
 
 import jsonargparse
 import pytest
@@ -177,6 +178,7 @@ def test_help_and_a_wrong_option_are_answered_without_torch():
         assert (name, codes, heavy) == (name, [2, 0], []), said
         assert "unknown argument '--no-such-option'" in said
         assert "usage:" in said
+        assert not re.search(r"<function|<class|null|\(\)", said), said
 
 
 @pytest.fixture

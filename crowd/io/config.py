@@ -173,8 +173,8 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         unknown = re.search(r"unrecognized arguments: (\S+)", message)
         if unknown:
             option = unknown.group(1).split("=")[0]
-            used = [action for action in self._actions if action.dest not in self.unused]
-            flags = [flag for action in used for flag in action.option_strings]
+            shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+            flags = [flag for action in shown for flag in action.option_strings]
             return f"unknown argument '{option}'{nearest(option, flags)}"
         wrong = re.search(r'Parser key "(\w+)"( element \d+)?: (.*)', message)
         if wrong:
@@ -201,7 +201,7 @@ def with_home(value):
 
 def nearest(name: str, known: Collection[str]) -> str:
     """End of a message about an unknown name: the known one that is most like it, or all."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
 
 

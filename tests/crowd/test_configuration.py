@@ -99,6 +99,7 @@ def test_resolved_arguments_read_back_and_empty_yaml_changes_nothing(parser, tmp
     ("text", "says"),
     [
         ("crop_sise: 3\n", r"unknown key 'crop_sise'; did you mean 'crop_size'\?"),
+        ("cropping: 3\n", "unknown key 'cropping'; known: "),
         ("zzzzzzzz: 3\n", r"unknown key 'zzzzzzzz'; known: .*crop_size.*lr"),
         ("config: other.yml\n", r"unknown key 'config'"),
         ("lr: null\n", r"'lr' has no value: give one, or leave the line out"),
@@ -130,6 +131,7 @@ def test_bad_yaml_names_file_and_key(parser, tmp_path, text, says):
         (["--crop-sise", "3"], r"unknown argument '--crop-sise'; did you mean '--crop-size'\?"),
         (["--crop-sise=3"], r"did you mean '--crop-size'\?"),
         (["--crop-siz", "3"], r"unknown argument '--crop-siz'; did you mean '--crop-size'\?"),
+        (["--print-it", "3"], r"unknown argument '--print-it'; known: ((?!print_shtab).)*$"),
         (["--crop-size", "3.5"], "crop_size|crop-size"),
         (["--config", "none.yml"], r"none\.yml does not exist"),
     ],

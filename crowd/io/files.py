@@ -38,18 +38,29 @@ _cleared: set[tuple[int, Path]] = set()
 def require_folder(path: str | os.PathLike, remedy: str) -> Path:
     """Return `path` as a Path; raise `InputError` with `remedy` when it is no folder."""
     path = Path(path)
-    if not path.is_dir():
-        raise InputError(f"{path} is not a folder: {remedy}")
+    with _looking_at(path, remedy):
+        if not path.is_dir():
+            raise InputError(f"{path} is not a folder: {remedy}")
     return path
 
 
 def require_file(path: str | os.PathLike, remedy: str) -> Path:
     """Return `path` as a Path; raise `InputError` with `remedy` when it is no file."""
     path = Path(path)
-    if not path.is_file():
-        fault = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {fault}: {remedy}")
+    with _looking_at(path, remedy):
+        if not path.is_file():
+            fault = "is a folder, not a file" if path.is_dir() else "does not exist"
+            raise InputError(f"{path} {fault}: {remedy}")
     return path
+
+
+@contextlib.contextmanager
+def _looking_at(path: Path, remedy: str) -> Iterator[None]:
+    """Raise `InputError` if the system does not let the block see whether `path` is there."""
+    try:
+        yield
+    except OSError as error:  # no permission to search a folder above it, or a name too long
+        raise unreadable(path, error, f"cannot be read ({error.strerror}): {remedy}") from error
 
 
 def until_changed(function: Callable) -> Callable:
@@ -110,9 +121,10 @@ def atomic_path(path: str | os.PathLike, folder: bool = False) -> Iterator[Path]
                 os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)
+        remedy = "make room and run the command again" if full else "check this path"
         raise InputError(
-            f"{path} could not be written ({error.strerror or error}): make room and run the "
-            "command again"
+            f"{path} could not be written ({error.strerror or error}): {remedy}"
         ) from error
     finally:
         if folder:

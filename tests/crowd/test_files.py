@@ -1,5 +1,6 @@
 """Files: whole or absent, and faults told in one sentence."""
 
+import errno
 import os
 
 import h5py
@@ -89,6 +90,29 @@ def test_missing_things_name_themselves(tmp_path):
             read(tmp_path / "none", "mend")
     with pytest.raises(InputError, match=r"a\.h5 is not a folder: mend"):
         require_folder(tmp_path / "a.h5", "mend")
+
+
+def test_room_is_asked_for_only_where_it_lacks(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name in ("folder", "a" * 300):
+        with pytest.raises(InputError, match=rf"{name} could not be written .*: check this path$"):
+            write_text(tmp_path / name, "")
+    for error in (OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full"), OSError("full")):
+        with pytest.raises(InputError, match=r"a could not be written \(full\): make room and run"):
+            write_half(tmp_path / "a", error, False)
+
+
+@pytest.mark.parametrize("look", [require_file, require_folder])
+def test_what_may_not_be_looked_at_is_one_sentence(tmp_path, monkeypatch, look):
+    with pytest.raises(InputError, match=r"aaa cannot be read \(File name too long\): mend"):
+        look(tmp_path / ("a" * 300), "mend")
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.stat", refuse)
+    with pytest.raises(InputError, match=r"closed/a could not be read \(Permission denied\)"):
+        look(tmp_path / "closed" / "a", "mend")
 
 
 def test_commands_end_with_a_code_and_our_own_faults_keep_their_trace(capsys):

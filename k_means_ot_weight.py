@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crowd.io.config import YES_NO, ArgumentParser, Namespace, Seed, documented
+from crowd.io.config import YES_NO, ArgumentParser, Namespace, PositiveFloat, Seed, documented
 from crowd.io.config import restricted_number_type as restricted
 from crowd.io.errors import InputError, command
 from crowd.io.files import write_text
@@ -19,7 +19,6 @@ from mgot.patches import write_selection
 from mgot.transfer import DOCUMENTED, add_transfer, fill, require_apart
 
 Share = restricted("Share", float, [(">", 0), ("<=", 1)])
-Finite = restricted("Finite", float, [(">", 0), ("<", float("inf"))])
 FILES = {
     "query": "target.features",
     "gallery": "source.features",
@@ -46,8 +45,10 @@ def build_parser() -> ArgumentParser:
         add(f"--center_cluster_{side[0]}", type=str, help=f"centres of the {side} clusters, h5")
         add(f"--{side}_patches", type=str, help=f"folder, to draw {side} patches beside their maps")
     reg = "--regularization_parameter"
-    add(f"{reg}1", type=Finite, default=AlignmentOptions.cluster_reg, help="between clusters")
-    add(f"{reg}2", type=Finite, default=AlignmentOptions.patch_reg, help="between patches")
+    add(
+        f"{reg}1", type=PositiveFloat, default=AlignmentOptions.cluster_reg, help="between clusters"
+    )
+    add(f"{reg}2", type=PositiveFloat, default=AlignmentOptions.patch_reg, help="between patches")
     add("--selected_result", type=str, help="names of the selected source patches to write, npy")
     add("--corresponding_weight", type=str, help="their weights to write, npy")
     add("--mass", type=Share, default=AlignmentOptions.mass, help="share to move; 1: equal weights")

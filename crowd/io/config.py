@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import math
 import os
 import re
 import shlex
@@ -18,14 +19,15 @@ with ending(), extra("commands", "every command"):
     import yaml
     from jsonargparse import Namespace
     from jsonargparse.typing import ClosedUnitInterval as ClosedUnitInterval
-    from jsonargparse.typing import NonNegativeFloat as NonNegativeFloat
     from jsonargparse.typing import NonNegativeInt as NonNegativeInt
-    from jsonargparse.typing import PositiveFloat as PositiveFloat
     from jsonargparse.typing import PositiveInt as PositiveInt
     from jsonargparse.typing import restricted_number_type
 
 # What numpy's RandomState takes, which draws the starts of k-means as scikit-learn does.
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<=", 2**32 - 1)])
+# jsonargparse's own take infinity; their names are taken.
+PositiveFloat = restricted_number_type("PositiveNumber", float, [(">", 0), ("<", math.inf)])
+NonNegativeFloat = restricted_number_type("NonNegativeNumber", float, [(">=", 0), ("<", math.inf)])
 
 
 def documented(argv: Sequence[str] | None, *commands: str) -> list[list[str]]:

@@ -266,8 +266,9 @@ def test_options_of_one_loss_with_another_and_blocks_that_no_crop_holds_are_refu
         with pytest.raises(InputError, match=f"{name} has no effect with --no-use-background"):
             read("transport", "--no-use-background", name, "2")
     assert read("transport", "--post-max", "8").post_max == 8
-    with pytest.raises(InputError, match="cut_off inf is no positive number"):
-        read("transport", "--cut-off", "inf")
+    for option in ("--cut-off", "--lr", "--weight-decay"):
+        with pytest.raises(InputError, match=f"{option[2:].replace('-', '_')}'.* inf does not"):
+            read("transport", option, "inf")
     with pytest.raises(InputError, match="8 / --post-min, 8, is above --post-max 7"):
         read("transport", "--post-max", "7")
     blocks = "--block-counts", "4", "--crop-size"

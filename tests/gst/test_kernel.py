@@ -151,6 +151,7 @@ def test_an_annotation_without_gaussians_keeps_its_row():
         ({"background_ratio": 0.0}, "background_ratio 0.0 is no positive number"),
         ({"post_max": -1.0}, "post_max"),
         ({"cut_off": float("nan")}, "cut_off"),
+        ({"cut_off": float("inf")}, "cut_off inf is no positive number"),
     ],
 )
 def test_misfits_are_refused(change, message):

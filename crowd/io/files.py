@@ -225,7 +225,8 @@ def read_text(path: Path, remedy: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
-        raise unreadable(path, error, f"is not readable as UTF-8 text: {remedy}") from error
+        damage = f"is not readable as UTF-8 text: save it as UTF-8 ({remedy})"
+        raise unreadable(path, error, damage) from error
 
 
 def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
@@ -235,11 +236,11 @@ def read_yaml(path: str | os.PathLike, remedy: str) -> dict:
     make a few lines any amount. No key is given twice, and no number begins with a needless 0.
     Raises `InputError` otherwise.
     """
-    path = require_file(path, remedy)
+    path = Path(path)
+    text = read_text(path, remedy)
     with extra("commands", "reading YAML"):
         import yaml
     try:
-        text = path.read_text(encoding="utf-8-sig")
         loader = yaml.SafeLoader(text)
         for event in yaml.parse(text, yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):

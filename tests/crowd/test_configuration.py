@@ -125,6 +125,13 @@ def test_bad_yaml_names_file_and_key(parser, tmp_path, text, says):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_yaml_that_is_not_utf_8_is_to_be_saved_so(parser, tmp_path, encoding):
+    (tmp_path / "mine.yml").write_text("data_dir: é\n", encoding=encoding)
+    with pytest.raises(InputError, match=r"mine\.yml is not readable .*: save it as UTF-8 \(name"):
+        parser.read(["--config", str(tmp_path / "mine.yml")])
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [

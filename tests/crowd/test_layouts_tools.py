@@ -283,6 +283,9 @@ CONE = '<annotations><image name="a.jpg"><cone label="head"/></image></annotatio
         ("csv", "annotations.csv", "", "is no CSV with"),
         ("csv", "annotations.csv", "image,x,y\na.jpg,1,2\na.jpg,1\n", "line 3"),
         ("csv", "annotations.csv", "image,x,y\na.jpg,1,two\n", "line 2"),
+        ("csv", "annotations.csv", "image,x,y\na.jpg,1,2\n,3,4\n", "line 3 is not a head"),
+        ("csv", "a.csv", "image;x;y\na.jpg;1,5;2\n", "has semicolons between its columns: write"),
+        ("csv", "a.csv", "image\tx\ty\na.jpg\t1\t2\n", "has tabs between its columns: write 1,5"),
         ("csv", "annotations.csv", "image,x,y\na.jpg,1,2,20,24\n", "line 2"),
         (
             "csv",
@@ -305,6 +308,24 @@ def test_damaged_files_are_one_sentence(tmp_path, layout, file, text, says):
     with pytest.raises(InputError, match=says) as raised:
         read_points(photo, layout)
     assert str(tmp_path / file) in str(raised.value)
+
+
+def test_rows_of_commas_alone_say_nothing(tmp_path):
+    photo = write_photo(tmp_path / "a.png")
+    write_text(tmp_path / "annotations.csv", ",,\nimage,x,y\n,,\na.png,3,4\n, ,\n,,\n")
+    assert find_photos(tmp_path, "csv") == {"all": [photo]}
+    assert read_points(photo, "csv").tolist() == [[3, 4]]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_table_that_is_not_utf_8_is_to_be_saved_so(tmp_path, encoding):
+    photo = write_photo(tmp_path / "a.png")
+    text = "image,x,y\na.png,3,4\ncafé.png,3,4\n"
+    (tmp_path / "annotations.csv").write_text(text, encoding=encoding)
+    with pytest.raises(
+        InputError, match=r"annotations\.csv is not .*: save it as UTF-8 \(the head"
+    ):
+        read_points(photo, "csv")
 
 
 def test_several_annotations_of_one_photo_and_turned_photos_are_refused(tmp_path):

@@ -22,6 +22,7 @@ from crowd.data.folders import composed
 from crowd.data.layouts.annotation import Annotation, annotation_of, read_json
 from crowd.data.layouts.json_files import UPLOAD
 from crowd.data.layouts.registry import LAYOUTS
+from crowd.data.layouts.text_files import header
 from crowd.io.errors import InputError, raise_or_note
 from crowd.io.files import read_text, until_changed
 
@@ -54,7 +55,8 @@ def _load(path: Path, remedy: str):
     try:
         if ending == ".csv":
             rows = csv.reader(io.StringIO(text, newline=""))
-            return [(rows.line_num, row) for row in rows if row]
+            # Spreadsheets leave rows of commas alone where something stood.
+            return [(rows.line_num, row) for row in rows if any(map(str.strip, row))]
         if ending != ".xml":
             return text
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -84,6 +86,7 @@ def parse(path: Path, name: str):
     if form.recognise and not own and ending != ".txt":  # a text's reader names the line
         voc = getattr(content, "tag", "") == "annotation"
         remedy = "it looks like Pascal VOC: convert it to YOLO or COCO" if voc else form.shape
+        remedy = _separator(content) or remedy
         raise InputError(f"{path} is no {layout.about}: {remedy}")
     try:
         if not layout.table:
@@ -101,6 +104,15 @@ def parse(path: Path, name: str):
         raise InputError(
             f"{path} is not as {name} writes it ({reason}): export it again"
         ) from error
+
+
+def _separator(content) -> str:
+    """What to say of a table whose columns have no commas between them; "" of any other."""
+    names = header(content)
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and mark in names[0]:
+            return f"it has {name} between its columns: write 1,5 as 1.5, then put commas there"
+    return ""
 
 
 def _owner(path: Path, content) -> str | None:

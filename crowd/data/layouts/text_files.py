@@ -49,9 +49,10 @@ def read_own(rows: list, path: Path) -> Iterator[Heads]:
     heads: dict[str, list[Head]] = {}
     for line, row in rows[1:]:
         try:
-            if any(cell.strip() for number, cell in enumerate(row) if number not in known):
+            name = row[image].strip()
+            if not name or any(row[n].strip() for n in range(len(row)) if n not in known):
                 raise ValueError(row)
-            found = heads.setdefault(row[image].strip(), [])
+            found = heads.setdefault(name, [])
             if row[x].strip() or row[y].strip():
                 found.append(Head(float(row[x]), float(row[y])))
         except (ValueError, IndexError) as error:

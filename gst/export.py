@@ -22,7 +22,7 @@ from gst.models import BOXED, MODELS
 
 def build_parser() -> ArgumentParser:
     """Return the command's arguments."""
-    parser = ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = ArgumentParser(prog="python -m gst.export", description=__doc__.split("\n", 1)[0])
     add_export(parser, MODELS, BOXED)
     return parser
 

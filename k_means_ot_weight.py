@@ -44,14 +44,12 @@ def build_parser() -> ArgumentParser:
         add(f"--index_cluster_{side[0]}", type=str, help=f"members of the {side} clusters, npy")
         add(f"--center_cluster_{side[0]}", type=str, help=f"centres of the {side} clusters, h5")
         add(f"--{side}_patches", type=str, help=f"folder, to draw {side} patches beside their maps")
-    reg = "--regularization_parameter"
-    add(
-        f"{reg}1", type=PositiveFloat, default=AlignmentOptions.cluster_reg, help="between clusters"
-    )
-    add(f"{reg}2", type=PositiveFloat, default=AlignmentOptions.patch_reg, help="between patches")
+    reg, options = "--regularization_parameter", AlignmentOptions
+    add(f"{reg}1", type=PositiveFloat, default=options.cluster_reg, help="between clusters")
+    add(f"{reg}2", type=PositiveFloat, default=options.patch_reg, help="between patches")
     add("--selected_result", type=str, help="names of the selected source patches to write, npy")
     add("--corresponding_weight", type=str, help="their weights to write, npy")
-    add("--mass", type=Share, default=AlignmentOptions.mass, help="share to move; 1: equal weights")
+    add("--mass", type=Share, default=options.mass, help="share to move; 1: equal weights")
     add("--ssim_variant", choices=VARIANTS, default=SsimCost.variant)
     add("--alignment", choices=ALIGNMENTS, default="mgot", help="the paper's, or an ablation")
     add("--seed", type=Seed, default=0, help="of --alignment random")
@@ -91,7 +89,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     selected = Path(arguments.selected_result)
     with open_features(arguments.query) as target, open_features(arguments.gallery) as source:
         sides = (target, arguments.target_patches), (source, arguments.source_patches)
-        made_of = known_patches(source)
         photos = [locate_sources(side, at) if at else None for side, at in sides]
         clusters, files = None, [arguments[name] for name in CLUSTER_FILES]
         if arguments.alignment in ("mgot", "random"):
@@ -111,11 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if alignment.groups:
             written.append(picture)
             draw_matches(picture, alignment, weights, (target, source), photos)
-    summary = {
-        "arguments": vars(arguments),
-        "patches": made_of,
-        **summarise(alignment, weights, len(source)),
-    }
+    summary = {"arguments": vars(arguments), "patches": known_patches(source)}
+    summary |= summarise(alignment, weights, len(source))
     write_text(told, json.dumps(summary, indent=2) + "\n")
     why_all_1 = ", as always at --mass 1" if arguments.mass == 1 else ""
     print(describe(summary, why_all_1 if arguments.weights else " (--no-weights)"))

@@ -213,7 +213,11 @@ def test_names_in_files_never_leave_their_folder(tmp_path, name):
     with pytest.raises(InputError, match=r"train\.txt, line 1"):
         read_list(folder / "train.txt", [folder / "a.jpg"])
     (folder / "annotations.csv").write_text(f"image,x,y\n{name},1,2\na.jpg,3,4\n")
-    assert read_points(folder / "a.jpg", "csv").tolist() == [[3.0, 4.0]]
+    if name:
+        assert read_points(folder / "a.jpg", "csv").tolist() == [[3.0, 4.0]]
+    else:
+        with pytest.raises(InputError, match=r"annotations\.csv, line 2 is not a head"):
+            read_points(folder / "a.jpg", "csv")
 
 
 def test_messages_are_one_plain_line_whatever_a_file_says():

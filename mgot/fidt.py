@@ -3,7 +3,7 @@
     python -m mgot.fidt --layout sht --input-dataset-path data/shb \
         --output-dataset-path data/shb_fidt
     python -m mgot.fidt --config mgot/configs/A2B.yml --domain source
-    python -m mgot.fidt --config mine.yml --domain target --layout photos
+    python -m mgot.fidt --config mgot/configs/A2B.yml --domain target --layout photos
 
 Beside each `NAME.jpg` lie `NAME.npy` (heads [N, 2]) and `NAME.h5` (`fidt_map` float32 and `kpoint`
 uint8, [H, W]); of a target without annotations (`--layout photos`) there are train/ and its photos

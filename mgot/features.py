@@ -212,11 +212,7 @@ def require_same_patches(selection: str | os.PathLike, patches: str | os.PathLik
     told = Path(selection).with_suffix(".json")
     known = read_json(told, "run k_means_ot_weight.py again") if told.is_file() else None
     known = known.get("patches") if isinstance(known, dict) else None
-    if known and known != hash_of(list_patches(patches)):
-        raise InputError(
-            f"{selection} is not of the patches that {patches} holds by now: run python -m "
-            "mgot.features, k_means.py and k_means_ot_weight.py again"
-        )
+    _require_same(known, patches, selection, "k_means.py and k_means_ot_weight.py again")
 
 
 def locate_sources(features: Features, patches: str | os.PathLike) -> list[Path]:
@@ -224,14 +220,20 @@ def locate_sources(features: Features, patches: str | os.PathLike) -> list[Path]
 
     Raises `InputError` where a file of ours was made from other patches of these names.
     """
-    known = known_patches(features)
     paths = locate_patches(features.names, patches)
+    _require_same(
+        known_patches(features), patches, features.path, "k_means.py and this command again"
+    )
+    return paths
+
+
+def _require_same(known: str | None, patches: str | os.PathLike, path, again: str) -> None:
+    """Raise `InputError` where `patches` has another hash by now than `known`, if that is known."""
     if known and known != hash_of(list_patches(patches)):
         raise InputError(
-            f"{features.path} is not of the patches that {patches} holds by now: run python -m "
-            "mgot.features, k_means.py and this command again"
+            f"{path} is not of the patches that {patches} holds by now: run python -m "
+            f"mgot.features, {again}"
         )
-    return paths
 
 
 def build_parser() -> ArgumentParser:

@@ -114,7 +114,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         self.default_config_files = [str(file) for file in files if self._read_file(file)]
         arguments = self.parse_args(argv).clone(with_meta=False)
         for name, value in vars(arguments).items():
-            arguments[name] = with_home(value)
+            arguments[name] = _with_home(value)
             for plain in (int, float):
                 # PositiveInt and the like are classes of their own, which no file takes.
                 if isinstance(value, plain) and not isinstance(value, bool):
@@ -193,10 +193,10 @@ def dashed(word: str) -> str:
     return re.sub(r"^--\w[\w-]*", lambda name: name.group().replace("_", "-"), word)
 
 
-def with_home(value):
+def _with_home(value):
     """Put the home folder for `~` at a text's beginning, as a shell does; also in a list."""
     if isinstance(value, list):
-        return [*map(with_home, value)]
+        return [*map(_with_home, value)]
     begins = isinstance(value, str) and (value == "~" or value.startswith("~/"))
     return os.path.expanduser(value) if begins else value
 
